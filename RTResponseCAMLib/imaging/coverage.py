@@ -1,0 +1,83 @@
+"""How much of each pixel a set of polygons covers, by the even-odd rule: holes and keyholes come out right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Array64 = npt.NDArray[np.float64]
+
+
+def pixel_coverage(polygons: Sequence[Array64], columns: int, rows: int, samples: int = 16) -> Array64:
+    """Covered fraction of each pixel, ``(rows, columns)``, 0…1.
+
+    Each pixel row is cut by ``samples`` scan lines; along a line the coverage is exact, so the error is that
+    of a midpoint rule across the row (under 0.1 % of a 0.1 cm³ target at 16 lines).
+
+    Parameters
+    ----------
+    polygons : closed polygons ``(n, 2)`` in continuous pixel indices (column, row); pixel centres are integers.
+    """
+    lines = (np.arange(rows * samples) + 0.5) / samples - 0.5
+    line, x = crossings(polygons, lines)
+    row = line // samples
+    fill = np.zeros((rows, columns + 2))
+    sign = np.where(np.arange(len(x)) % 2 == 0, -1.0, 1.0)
+    position = np.clip(x + 0.5, 0.0, columns)
+    column = np.minimum(position.astype(np.intp), columns)
+    share = position - column
+    # A crossing at x fills all pixels left of it and a share of its own; an interval is the difference of two.
+    np.add.at(fill, (row, column), sign * share)
+    left = column > 0
+    np.add.at(fill, (row[left], column[left] - 1), sign[left])
+    whole = np.zeros_like(fill)
+    np.add.at(whole, (row[left], column[left] - 1), sign[left])
+    tail = np.cumsum(whole[:, ::-1], axis=1)[:, ::-1] - whole
+    return np.clip((fill + tail)[:, :columns] / samples, 0.0, 1.0)
+
+
+def pixel_centres_inside(polygons: Sequence[Array64], columns: int, rows: int) -> npt.NDArray[np.bool_]:
+    """Tell which pixel centres lie inside, ``(rows, columns)``, by the even-odd rule."""
+    line, x = crossings(polygons, np.arange(rows, dtype=np.float64))
+    toggles = np.zeros((rows, columns + 1), dtype=np.int64)
+    first = np.clip(np.ceil(x), 0, columns).astype(np.intp)
+    np.add.at(toggles, (line, first), 1)
+    return np.asarray(np.cumsum(toggles, axis=1)[:, :columns] % 2 == 1)
+
+
+def even_odd_area(polygons: Sequence[Array64]) -> float:
+    """Area of the even-odd union of closed polygons, in the square of their unit.
+
+    Polygons that do not cross each other are added or subtracted by nesting depth, which is exact.
+    """
+    total = 0.0
+    for index, polygon in enumerate(polygons):
+        depth = sum(
+            bool(_inside(other, polygon[0])) for position, other in enumerate(polygons) if position != index
+        )
+        x, y = polygon[:, 0], polygon[:, 1]
+        area = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
+        total += area if depth % 2 == 0 else -area
+    return total
+
+
+def crossings(polygons: Sequence[Array64], lines: Array64) -> tuple[npt.NDArray[np.intp], Array64]:
+    """Where edges cut horizontal lines: line numbers and x, sorted by line then x (an even number per line)."""
+    start = np.concatenate([np.asarray(p, dtype=np.float64) for p in polygons])
+    end = np.concatenate([np.roll(np.asarray(p, dtype=np.float64), -1, axis=0) for p in polygons])
+    low = np.searchsorted(lines, np.minimum(start[:, 1], end[:, 1]), side="left")
+    high = np.searchsorted(lines, np.maximum(start[:, 1], end[:, 1]), side="left")
+    count = high - low
+    edge = np.repeat(np.arange(len(start)), count)
+    line = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)
+    a, b = start[edge], end[edge]
+    x = a[:, 0] + (lines[line] - a[:, 1]) * (b[:, 0] - a[:, 0]) / (b[:, 1] - a[:, 1])
+    order = np.lexsort((x, line))
+    return line[order].astype(np.intp), x[order]
+
+
+def _inside(polygon: Array64, point: Array64) -> bool:
+    line, x = crossings([polygon], np.asarray([point[1]]))
+    return bool((x > point[0]).sum() % 2 == 1) if len(line) else False

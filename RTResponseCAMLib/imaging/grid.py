@@ -1,0 +1,94 @@
+"""A sampling grid in patient space: where voxel centres lie, and nothing about their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from RTResponseCAMLib.study import FloatArray
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxel centres in LPS, mm.
+
+    Attributes
+    ----------
+    size : number of voxels along the index axes i, j, k (x, y, z of an unrotated image).
+    spacing_mm : step along each index axis, mm.
+    origin_mm : LPS position of the centre of voxel (0, 0, 0), mm.
+    direction : row-major 3 × 3 direction cosines; column c is the LPS unit vector of index axis c.
+    """
+
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    @classmethod
+    def of(cls, image: sitk.Image) -> Grid:
+        """Take the grid of a 3-D image."""
+        return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an array on this grid, ``[z, y, x]``."""
+        return self.size[2], self.size[1], self.size[0]
+
+    @property
+    def voxel_cc(self) -> float:
+        """Volume of one voxel, cm³."""
+        return float(np.prod(self.spacing_mm)) / 1000.0
+
+    @property
+    def axes(self) -> npt.NDArray[np.float64]:
+        """LPS vectors of one index step, as columns, mm."""
+        return np.asarray(self.direction, dtype=np.float64).reshape(3, 3) * np.asarray(self.spacing_mm)
+
+    def to_index(self, points_mm: FloatArray) -> npt.NDArray[np.float64]:
+        """Continuous indices (i, j, k) of LPS points ``(n, 3)``; voxel centres are integers."""
+        offset = np.asarray(points_mm, dtype=np.float64) - np.asarray(self.origin_mm)
+        return np.asarray(offset @ np.linalg.inv(self.axes).T)
+
+    def to_lps(self, index: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """LPS points ``(n, 3)`` in mm of continuous indices (i, j, k)."""
+        return np.asarray(np.asarray(index, dtype=np.float64) @ self.axes.T + np.asarray(self.origin_mm))
+
+    def crop(self, start: tuple[int, int, int], size: tuple[int, int, int]) -> Grid:
+        """Sub-grid that begins at index ``start`` (i, j, k); it may reach beyond this grid."""
+        x, y, z = (float(value) for value in self.to_lps(np.asarray([start]))[0])
+        return Grid(size, self.spacing_mm, (x, y, z), self.direction)
+
+    def points(self) -> npt.NDArray[np.float64]:
+        """LPS points of all voxel centres, ``[z, y, x, 3]``, mm."""
+        k, j, i = np.indices(self.shape, dtype=np.float64)
+        flat = np.stack([i.ravel(), j.ravel(), k.ravel()], axis=1)
+        return self.to_lps(flat).reshape(*self.shape, 3)
+
+    def image(self, array: npt.NDArray[Any]) -> sitk.Image:
+        """Put an array ``[z, y, x]`` on this grid."""
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+        image.SetSpacing(self.spacing_mm)
+        image.SetOrigin(self.origin_mm)
+        image.SetDirection(self.direction)
+        return image
+
+    def blank(self) -> sitk.Image:
+        """Image without meaning, used as the reference of a resampling."""
+        image = sitk.Image(list(self.size), sitk.sitkUInt8)
+        image.SetSpacing(self.spacing_mm)
+        image.SetOrigin(self.origin_mm)
+        image.SetDirection(self.direction)
+        return image
+
+
+def same_grid(one: Grid, other: Grid, tolerance_mm: float = 1e-3) -> bool:
+    """Tell whether every voxel centre of two grids coincides within ``tolerance_mm``."""
+    if one.size != other.size:
+        return False
+    corners = np.asarray([(i, j, k) for i in (0, one.size[0]) for j in (0, one.size[1]) for k in (0, one.size[2])])
+    return bool(np.abs(one.to_lps(corners) - other.to_lps(corners)).max() < tolerance_mm)

@@ -1,0 +1,82 @@
+"""One lesion as the classifier sees it: an isotropic block centred on the target, in patient axes.
+
+The block's grid carries its place in LPS, so that every voxel maps back to the patient without a slip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import box_occupancy
+from RTResponseCAMLib.imaging.planes import centroid_mm
+from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
+from RTResponseCAMLib.study import Dose, Structure
+
+Array32 = npt.NDArray[np.float32]
+SIZE_STEP = 8
+MIN_SIZE, MAX_SIZE = 24, 96
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Arrays ``[z, y, x]`` float32 on ``grid`` (LPS axes, isotropic).
+
+    Attributes
+    ----------
+    mr : T1c in head units: (value − head median) / head inter-quartile range.
+    dose : dose / prescription; exactly 1 everywhere when there is no dose (``has_dose`` False).
+    occupancy : fraction of the voxel inside the lesion.
+    """
+
+    grid: Grid
+    mr: Array32
+    dose: Array32
+    occupancy: Array32
+    has_dose: bool
+
+
+def patch_grid(structure: Structure, spacing_mm: float = 1.0, margin_mm: float = 8.0) -> Grid:
+    """Cube that holds the lesion and a margin; its side is a multiple of 8 voxels, 24 to 96.
+
+    Centred on the middle of the contours' bounding box.
+    """
+    points = np.concatenate([np.asarray(c, dtype=np.float64) for c in structure.contours])
+    extent_mm = float(np.ptp(points, axis=0).max()) + 2 * margin_mm
+    size = int(np.clip(SIZE_STEP * np.ceil(extent_mm / spacing_mm / SIZE_STEP), MIN_SIZE, MAX_SIZE))
+    corner = centroid_mm(structure) - (size - 1) / 2 * spacing_mm
+    return Grid((size,) * 3, (spacing_mm,) * 3, (float(corner[0]), float(corner[1]), float(corner[2])))
+
+
+def sample_patch(
+    mr: sitk.Image,
+    head: HeadIntensity,
+    structure: Structure,
+    dose: Dose | None,
+    prescription_gy: float | None,
+    spacing_mm: float = 1.0,
+    margin_mm: float = 8.0,
+) -> Patch:
+    """Sample MR (cubic), dose (trilinear) and occupancy around one lesion.
+
+    Raises
+    ------
+    GeometryError : the lesion lies outside the MR, or has no contours.
+    """
+    grid = patch_grid(structure, spacing_mm, margin_mm)
+    intensity = sitk.GetArrayFromImage(resample(mr, grid, smooth=True, outside=head.median))
+    relative = np.ones(grid.shape, dtype=np.float32)
+    has_dose = dose is not None and prescription_gy is not None
+    if dose is not None and prescription_gy is not None:
+        relative = sitk.GetArrayFromImage(resample(dose.image, grid)) / np.float32(prescription_gy)
+    return Patch(
+        grid,
+        ((intensity - head.median) / head.spread).astype(np.float32),
+        relative.astype(np.float32),
+        box_occupancy(structure, grid),
+        has_dose,
+    )

@@ -1,0 +1,157 @@
+"""Contours sorted into the parallel planes in which they were drawn, whatever their tilt.
+
+GammaPlan draws contours on one image set and exports them against another, so the planes may be tilted,
+closer or wider than the slices. Nothing here assumes that a contour has one z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.study import Caution, FloatArray, Structure
+
+MIN_AREA_MM2 = 1e-4
+SAME_PLANE_MM = 0.01
+GAP_FACTOR = 1.6
+MAX_TILT_BETWEEN_PLANES_DEG = 3.0
+Array64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PlaneStack:
+    """Parallel contour planes of one structure.
+
+    Attributes
+    ----------
+    axes : rows u, v, n: an orthonormal LPS frame, n normal to the planes.
+    offsets_mm : position of each plane along n, ascending, ``(p,)``.
+    slabs_mm : interval along n for which each plane stands, ``(p, 2)``.
+    polygons : per plane, its closed contours in (u, v), mm.
+    cautions : what was unusual.
+    """
+
+    axes: Array64
+    offsets_mm: Array64
+    slabs_mm: Array64
+    polygons: tuple[tuple[Array64, ...], ...]
+    cautions: tuple[Caution, ...]
+
+
+def stack_planes(structure: Structure) -> PlaneStack:
+    """Sort the contours of a structure into parallel planes.
+
+    Exact repetitions of a contour and contours of fewer than three points or no area are left out. A plane
+    stands for the half distance to its neighbours; at the ends, and at gaps over 1.6 × the median distance
+    (a lost slice: a caution), for half the median distance.
+
+    Raises
+    ------
+    GeometryError : no usable contour, or contours that are not parallel planes.
+    """
+    contours = _unique([np.asarray(c, dtype=np.float64) for c in structure.contours if _area(c) > MIN_AREA_MM2])
+    where = f"ROI {structure.number} '{structure.name}'"
+    if not contours:
+        raise GeometryError(where, "has no closed contour with an area", "Contour the target and export it again")
+    axes = _common_frame(contours, where)
+    local = [contour @ axes.T for contour in contours]
+    order = np.argsort([contour[:, 2].mean() for contour in local])
+    offsets: list[float] = []
+    polygons: list[list[Array64]] = []
+    for index in order:
+        offset = float(local[index][:, 2].mean())
+        if not offsets or offset - offsets[-1] > SAME_PLANE_MM:
+            offsets.append(offset)
+            polygons.append([])
+        polygons[-1].append(local[index][:, :2])
+    slabs, cautions = _slabs(np.asarray(offsets), where)
+    return PlaneStack(axes, np.asarray(offsets), slabs, tuple(tuple(p) for p in polygons), cautions)
+
+
+def contour_volume_cc(structure: Structure) -> float:
+    """Volume of the contours themselves, cm³: even-odd polygon area × slab thickness, no voxels involved."""
+    from RTResponseCAMLib.imaging.coverage import even_odd_area
+
+    stack = stack_planes(structure)
+    thickness = stack.slabs_mm[:, 1] - stack.slabs_mm[:, 0]
+    return float(sum(even_odd_area(p) * t for p, t in zip(stack.polygons, thickness, strict=True))) / 1000.0
+
+
+def centroid_mm(structure: Structure) -> Array64:
+    """Middle of the bounding box of all contour points, LPS mm (``(3,)``)."""
+    points = np.concatenate([np.asarray(c, dtype=np.float64) for c in structure.contours])
+    return np.asarray((points.min(axis=0) + points.max(axis=0)) / 2)
+
+
+def _vector_area(contour: FloatArray) -> Array64:
+    """Area-weighted normal of a closed polygon in space, mm² (Newell's method)."""
+    points = np.asarray(contour, dtype=np.float64)
+    if len(points) < 3:
+        return np.zeros(3)
+    points = points - points.mean(axis=0)
+    return np.asarray(0.5 * np.cross(points, np.roll(points, -1, axis=0)).sum(axis=0))
+
+
+def _area(contour: FloatArray) -> float:
+    return float(np.linalg.norm(_vector_area(contour)))
+
+
+def _unique(contours: list[Array64]) -> list[Array64]:
+    seen: set[bytes] = set()
+    kept = []
+    for contour in contours:
+        points = np.unique(np.round(contour, 3), axis=0)
+        key = (points + 0.0).tobytes()
+        if key not in seen:
+            seen.add(key)
+            kept.append(contour)
+    return kept
+
+
+def _common_frame(contours: list[Array64], where: str) -> Array64:
+    normals = np.asarray([_vector_area(c) for c in contours])
+    largest = normals[np.argmax(np.linalg.norm(normals, axis=1))]
+    signs = np.where(normals @ largest < 0, -1.0, 1.0)
+    normal = (normals * signs[:, None]).sum(axis=0)
+    normal /= np.linalg.norm(normal)
+    areas = np.linalg.norm(normals, axis=1)
+    # Small contours have noisy normals: only those that weigh at least a tenth of the largest are judged.
+    judged = areas > 0.1 * areas.max()
+    cosines = np.abs(normals[judged] @ normal) / areas[judged]
+    tilt = float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
+    if tilt > MAX_TILT_BETWEEN_PLANES_DEG:
+        raise GeometryError(
+            where,
+            f"its contours lie in planes tilted by {tilt:.1f}° against each other, expected parallel planes",
+            "Export the ROI with contours drawn on one image set only",
+        )
+    main = int(np.argmax(np.abs(normal)))
+    if abs(normal[main]) > 1 - 1e-9:  # exact axes keep axial contours free of rounding
+        normal = np.eye(3)[main]
+    elif normal[main] < 0:
+        normal = -normal
+    helper = np.eye(3)[(main + 1) % 3]
+    u = helper - (helper @ normal) * normal
+    u /= np.linalg.norm(u)
+    return np.stack([u, np.cross(normal, u), normal])
+
+
+def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Caution, ...]]:
+    if len(offsets) == 1:
+        # One contour says nothing about its thickness; 1 mm is GammaPlan's usual slice distance.
+        text = f"{where} has contours in one plane only; its thickness is taken as 1 mm"
+        return np.asarray([[offsets[0] - 0.5, offsets[0] + 0.5]]), (Caution("single-plane", text),)
+    gaps = np.diff(offsets)
+    median = float(np.median(gaps))
+    half = np.minimum(gaps, np.where(gaps > GAP_FACTOR * median, median, gaps)) / 2
+    before = np.concatenate([[median / 2], half])
+    after = np.concatenate([half, [median / 2]])
+    cautions: tuple[Caution, ...] = ()
+    lost = int((gaps > GAP_FACTOR * median).sum())
+    if lost:
+        text = f"{where}: {lost} gap(s) between contour planes exceed 1.6 × the usual {median:.2f} mm; not bridged"
+        cautions = (Caution("contour-gap", text),)
+    return np.stack([offsets - before, offsets + after], axis=1), cautions

@@ -1,0 +1,75 @@
+"""Move images between grids in patient space, and bring MR intensities to a common scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.grid import Grid
+
+CROP_MARGIN = 8
+
+
+def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float = 0.0) -> sitk.Image:
+    """Sample an image on another grid, float32.
+
+    Only the needed part of ``image`` is touched, so a lesion's patch costs the same from any head. When the
+    grid is coarser than the image, the image is blurred first so that fine noise does not alias.
+
+    Parameters
+    ----------
+    smooth : cubic B-spline (MR) instead of trilinear (dose, where overshoot must not appear).
+    outside : value where the image has no voxel.
+    """
+    part = sitk.Cast(_crop_around(image, grid), sitk.sitkFloat32)
+    variances = [
+        max(target**2 - own**2, 0.0) * 0.18  # variance of a box of the coarser voxel, less the finer one
+        for target, own in zip(grid.spacing_mm, part.GetSpacing(), strict=True)
+    ]
+    if max(variances) > 1e-3:
+        part = sitk.DiscreteGaussian(part, [max(v, 1e-6) for v in variances], 16, 0.01, True)
+    interpolator = sitk.sitkBSpline3 if smooth else sitk.sitkLinear
+    return sitk.Resample(part, grid.blank(), sitk.Transform(), interpolator, outside, sitk.sitkFloat32)
+
+
+def _crop_around(image: sitk.Image, grid: Grid) -> sitk.Image:
+    size = grid.size
+    corners = np.asarray([(i, j, k) for i in (0, size[0] - 1) for j in (0, size[1] - 1) for k in (0, size[2] - 1)])
+    index = Grid.of(image).to_index(grid.to_lps(corners))
+    low = np.maximum(np.floor(index.min(axis=0)).astype(int) - CROP_MARGIN, 0)
+    high = np.minimum(np.ceil(index.max(axis=0)).astype(int) + CROP_MARGIN + 1, image.GetSize())
+    if np.any(high - low < 1):
+        raise GeometryError(
+            "the image", "does not reach the place where it is to be sampled", "Check the frames of reference"
+        )
+    return sitk.RegionOfInterest(image, (high - low).tolist(), low.tolist())
+
+
+@dataclass(frozen=True)
+class HeadIntensity:
+    """Robust centre and spread of the head's tissue in one MR series, in its own intensity units."""
+
+    median: float
+    spread: float
+
+
+def head_intensity(mr: sitk.Image) -> HeadIntensity:
+    """Median and inter-quartile range of the voxels above Otsu's threshold (air and bone left out).
+
+    Taken on every second to fourth voxel: the figures move by less than 1 %.
+
+    Raises
+    ------
+    GeometryError : the image is constant or holds no finite values.
+    """
+    sample = sitk.GetArrayViewFromImage(mr)[::2, ::4, ::4]
+    values = np.asarray(sample[np.isfinite(sample)], dtype=np.float32)
+    if values.size == 0 or values.max() <= values.min():
+        raise GeometryError("the planning MR", "holds one value only", "Check that the series is an MR of a head")
+    threshold = sitk.OtsuThreshold(sitk.GetImageFromArray(values.reshape(1, -1)), 0, 1)
+    tissue = values[sitk.GetArrayViewFromImage(threshold).ravel() > 0]
+    low, median, high = np.percentile(tissue, [25, 50, 75])
+    return HeadIntensity(float(median), max(float(high - low), 1e-6 * abs(float(median)) + 1e-12))

@@ -1,0 +1,179 @@
+"""The nouns: what a Gamma Knife study, a lesion and a prediction are. Frozen; nothing here computes.
+
+Images are ``SimpleITK.Image`` in patient LPS, mm. Contours are arrays ``(n, 3)`` of LPS points in mm.
+Larger evidence always speaks for **non-response**.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something the clinician must see beside a result; ``code`` is stable, ``text`` is for people."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A region of interest; its contours are the truth, voxels are made from them on demand.
+
+    Attributes
+    ----------
+    number : ROI Number (3006,0022), the key within its structure set.
+    name : ROI Name made unique within the study ("GTV", "GTV#2").
+    kind : RT ROI Interpreted Type (3006,00A4), "" when absent.
+    contours : closed planar polygons, each ``(n, 3)`` LPS mm, n ≥ 3; empty for a ROI without contours.
+    color : display colour, red, green, blue in 0…255.
+    """
+
+    number: int
+    name: str
+    kind: str
+    contours: tuple[FloatArray, ...]
+    color: tuple[int, int, int] = (255, 200, 0)
+
+
+@dataclass(frozen=True)
+class Dose:
+    """The summed physical dose of a plan: float32, Gy, one grid; ``sources`` are hashed SOP instance UIDs."""
+
+    image: sitk.Image
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """What was prescribed, per target where the plan says so.
+
+    Attributes
+    ----------
+    dose_gy : total dose at the prescription isodose, Gy.
+    isodose_percent : prescription isodose as percent of the maximum; None when not stated.
+    fractions : number of fractions; None when not stated.
+    by_roi : ROI number → Gy, where the plan prescribes targets differently.
+    source : "RTPLAN" or "user".
+    """
+
+    dose_gy: float
+    isodose_percent: float | None = None
+    fractions: int | None = None
+    by_roi: Mapping[int, float] = field(default_factory=dict)
+    source: str = "RTPLAN"
+
+    def dose_for(self, structure: Structure) -> float:
+        """Prescribed dose of one target, Gy."""
+        return self.by_roi.get(structure.number, self.dose_gy)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The treatment plan as far as it is needed here."""
+
+    label: str
+    prescription: Prescription | None
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A later MR series found beside the plan: its files and its distance in days (None: dates absent)."""
+
+    description: str
+    days_after_plan: int | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One treated target; ``id`` is stable across plan and follow-ups ("L1", "L2", … by ROI number)."""
+
+    id: str
+    structure: Structure
+
+
+@dataclass(frozen=True)
+class Study:
+    """One Gamma Knife treatment of one patient, read once.
+
+    Attributes
+    ----------
+    patient : pseudonym made from the hashed Patient ID; never the name or the ID.
+    mr : planning MR (contrast-enhanced T1), float32, LPS mm.
+    mr_description : Series Description of the planning MR.
+    structures : every ROI of the chosen structure set.
+    lesions : the ROIs taken for treated targets.
+    dose : summed dose in Gy, or None when no RTDOSE belongs to the plan.
+    plan : label and prescription, or None.
+    follow_ups : later MR series, earliest first.
+    cautions : what the reader must know about how the study was read.
+    sources : hashed UIDs of the objects used, by role.
+    """
+
+    patient: str
+    mr: sitk.Image
+    mr_description: str
+    structures: tuple[Structure, ...]
+    lesions: tuple[Lesion, ...]
+    dose: Dose | None
+    plan: Plan | None
+    follow_ups: tuple[FollowUp, ...]
+    cautions: tuple[Caution, ...]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DoseMetrics:
+    """Dose to one lesion: Gy except ``coverage`` (share of the volume at or above the prescription, 0…1)."""
+
+    mean_gy: float
+    d98_gy: float
+    d50_gy: float
+    d2_gy: float
+    prescription_gy: float
+    coverage: float
+    outside_grid: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one lesion.
+
+    Attributes
+    ----------
+    lesion : the lesion it speaks of.
+    volume_cc : volume from contour occupancy, cm³.
+    p_response, p_response_low, p_response_high : probability that the lesion shrinks by more than 20 % at
+        about three months, and the spread of the ensemble (5th…95th percentile).
+    label : "response", "non-response", or "indeterminate" when the interval straddles the threshold.
+    evidence : share of the cumulative hazard per patch voxel (float32, ``[z, y, x]`` on its own LPS grid),
+        larger is evidence for non-response; its voxel sum is ``total_evidence``.
+    scale : name of that scale, as the bundle gives it.
+    total_evidence : −ln(p_response) before the interval, the number the map adds up to.
+    dose : metrics of the lesion, None without a dose.
+    cautions : what must be read beside the number.
+    """
+
+    lesion: Lesion
+    volume_cc: float
+    p_response: float
+    p_response_low: float
+    p_response_high: float
+    label: str
+    evidence: sitk.Image
+    scale: str
+    total_evidence: float
+    dose: DoseMetrics | None
+    cautions: tuple[Caution, ...]
