@@ -1,0 +1,123 @@
+"""Open and write DICOM files safely, under pydicom 2.4 and 3.
+
+A header is only parsed after its transfer syntax is known: a deflated file of 1 MB may unpack to gigabytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.valuerep import format_number_as_ds
+
+from RTResponseCAMLib.errors import StudyError
+
+MAX_FILE_BYTES = 512 * 1024 * 1024
+DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+
+
+class NotDicom(Exception):  # noqa: N818 - a finding about a file, not a failure
+    """The file is not DICOM; folders hold many such files, and they are passed over."""
+
+
+def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
+    """Read a file's attributes without its pixels; only ``tags`` when given.
+
+    Raises
+    ------
+    NotDicom : no DICOM file at all.
+    StudyError : DICOM, but deflated, too large or damaged.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        start = handle.read(132)
+    part10 = start[128:132] == b"DICM"
+    # Files without a preamble are accepted only when they begin with a group of identifying attributes.
+    if not part10 and start[:2] not in (b"\x08\x00", b"\x02\x00"):
+        raise NotDicom(path)
+    if size > MAX_FILE_BYTES:
+        raise StudyError(path, f"is {size // 2**20} MB, more than a study's object can be (512 MB)", "Remove it")
+    try:
+        if part10 and str(read_file_meta_info(path).get("TransferSyntaxUID", "")) in DEFLATED:
+            raise StudyError(
+                path,
+                "is deflated (0002,0010), which is not read because a small file can unpack to gigabytes",
+                "Export it as Explicit VR Little Endian",
+            )
+        data = pydicom.dcmread(path, stop_before_pixels=True, force=not part10, specific_tags=tags)
+    except StudyError:
+        raise
+    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
+        raise StudyError(path, f"cannot be parsed as DICOM ({error})", "Copy or export the file again") from error
+    if "SOPClassUID" not in data:
+        raise NotDicom(path)
+    return data
+
+
+def expected_pixel_bytes(data: Dataset) -> int:
+    """Bytes of uncompressed pixel data that the header promises."""
+    frames = int(data.get("NumberOfFrames", 1) or 1)
+    samples = int(data.get("SamplesPerPixel", 1) or 1)
+    return int(data.Rows) * int(data.Columns) * frames * samples * int(data.BitsAllocated) // 8
+
+
+def check_pixels_present(path: Path, data: Dataset) -> None:
+    """Refuse a file that is shorter than its header promises, or promises more than 1 GB.
+
+    Raises
+    ------
+    StudyError : truncated or implausibly large.
+    """
+    try:
+        wanted = expected_pixel_bytes(data)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StudyError(path, f"has no usable image description ({error})", "Export the file again") from error
+    if wanted > 2**30:
+        raise StudyError(path, f"promises {wanted / 2**30:.1f} GB of pixels (Rows, Columns, NumberOfFrames)", "Remove it")
+    meta = getattr(data, "file_meta", None)
+    syntax = str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
+    if syntax in UNCOMPRESSED and path.stat().st_size < wanted:
+        raise StudyError(
+            path,
+            f"is cut short: {path.stat().st_size} bytes, but its pixels alone need {wanted}",
+            "Copy or export the file again",
+        )
+
+
+def new_file(sop_class: str, uid: str) -> FileDataset:
+    """Empty object ready to be filled; RTSTRUCT is implicit, because explicit DS ends at 64 kB per contour."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, uid
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian if sop_class == RTStructureSetStorage else ExplicitVRLittleEndian
+    meta.ImplementationClassUID = "1.2.826.0.1.3680043.8.498.1"
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = sop_class, uid
+    return data
+
+
+def save(data: Dataset, path: Path) -> None:
+    """Write as a conformant file, whichever pydicom is installed."""
+    implicit = data.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    if int(pydicom.__version__.split(".")[0]) >= 3:
+        data.save_as(path, enforce_file_format=True)
+        return
+    legacy: dict[str, Any] = {"write_like_original": False}
+    data.is_little_endian, data.is_implicit_VR = True, implicit
+    data.save_as(path, **legacy)
+
+
+def decimal(value: float) -> str:
+    """Decimal string of at most 16 characters that keeps its exponent."""
+    return str(format_number_as_ds(float(value)))
+
+
+def pseudonym(text: str, prefix: str = "") -> str:
+    """Short one-way name for an identifier: no UID, name or number of a patient leaves the loader."""
+    return prefix + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]

@@ -1,0 +1,138 @@
+"""What lies in a folder: every DICOM object in it, in whatever order, nesting and naming."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.dicom.files import NotDicom, read_header
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.study import Caution
+
+IMAGE_MODALITIES = ("MR", "CT", "PT")
+TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "SeriesDescription", "ContrastBolusAgent",
+    "EchoTime", "RepetitionTime", "InstanceNumber", "AcquisitionNumber", "Rows", "Columns", "NumberOfFrames",
+    "SamplesPerPixel", "BitsAllocated", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
+    "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
+    "StructureSetLabel", "RTPlanLabel", "DoseUnits", "DoseType", "DoseSummationType",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One DICOM file: its place and its header without pixels and contours."""
+
+    path: Path
+    header: Dataset
+
+    def text(self, keyword: str) -> str:
+        """Value of an attribute as text, "" when absent."""
+        value = self.header.get(keyword)
+        return "" if value is None else str(value).strip()
+
+    @property
+    def modality(self) -> str:
+        """Modality (0008,0060)."""
+        return self.text("Modality")
+
+    @property
+    def uid(self) -> str:
+        """SOP Instance UID (0008,0018)."""
+        return self.text("SOPInstanceUID")
+
+
+@dataclass(frozen=True)
+class Index:
+    """Everything found below one folder.
+
+    Attributes
+    ----------
+    series : Series Instance UID → its image files (MR, CT, PT), a frozen mapping by use.
+    structures, plans, doses : RT objects.
+    others : modalities that are not used here, with their number of files.
+    cautions : files that were passed over, and why.
+    """
+
+    folder: Path
+    series: dict[str, tuple[Entry, ...]]
+    structures: tuple[Entry, ...]
+    plans: tuple[Entry, ...]
+    doses: tuple[Entry, ...]
+    others: dict[str, int]
+    cautions: tuple[Caution, ...]
+
+
+def index_folder(folder: Path, progress: Progress = silent) -> Index:
+    """Read the header of every file below ``folder``; repeated objects are taken once.
+
+    Raises
+    ------
+    StudyError : the folder does not exist or holds no DICOM file.
+    """
+    if not folder.is_dir():
+        raise StudyError(folder, "there is no such folder", "Give the folder that holds the DICOM export")
+    paths = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    entries: dict[str, Entry] = {}
+    cautions: list[Caution] = []
+    repeated = 0
+    for number, path in enumerate(paths):
+        if number % 32 == 0:
+            progress(number / len(paths), "reading headers")
+        try:
+            entry = Entry(path, read_header(path, TAGS))
+        except NotDicom:
+            continue
+        except StudyError as error:
+            cautions.append(Caution("unreadable-file", f"{path.name} {error.what}; it is left out"))
+            continue
+        repeated += entry.uid in entries
+        entries.setdefault(entry.uid, entry)
+    if repeated:
+        cautions.append(Caution("repeated-object", f"{repeated} file(s) repeat a SOP Instance UID; each is taken once"))
+    if not entries:
+        reason = f"; {cautions[0].text}" if cautions else ""
+        raise StudyError(folder, f"holds no DICOM object{reason}", "Give the folder of a Gamma Knife DICOM export")
+    return _sorted_by_kind(folder, entries.values(), tuple(cautions))
+
+
+def _sorted_by_kind(folder: Path, entries: Iterable[Entry], cautions: tuple[Caution, ...]) -> Index:
+    series: dict[str, list[Entry]] = {}
+    kinds: dict[str, list[Entry]] = {"RTSTRUCT": [], "RTPLAN": [], "RTDOSE": []}
+    others: dict[str, int] = {}
+    for entry in entries:
+        if entry.modality in kinds:
+            kinds[entry.modality].append(entry)
+        elif entry.modality in IMAGE_MODALITIES:
+            series.setdefault(entry.text("SeriesInstanceUID"), []).append(entry)
+        else:
+            name = entry.modality or "unknown"
+            others[name] = others.get(name, 0) + 1
+    return Index(
+        folder,
+        {uid: tuple(files) for uid, files in series.items()},
+        tuple(kinds["RTSTRUCT"]),
+        tuple(kinds["RTPLAN"]),
+        tuple(kinds["RTDOSE"]),
+        others,
+        cautions,
+    )
+
+
+def date_of(entry: Entry) -> np.datetime64 | None:
+    """Acquisition, series or study date, whichever is there."""
+    for keyword in ("AcquisitionDate", "SeriesDate", "StudyDate"):
+        text = entry.text(keyword)
+        if len(text) == 8 and text.isdigit():
+            try:
+                return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}")
+            except ValueError:
+                continue
+    return None

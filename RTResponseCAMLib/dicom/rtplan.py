@@ -1,0 +1,51 @@
+"""RTPLAN as far as it is needed: label, prescription per target, number of fractions. No beams, no shots."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.study import Plan, Prescription
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan; its prescription is None when no target dose is stated.
+
+    Raises
+    ------
+    StudyError : the file cannot be parsed, or a stated dose is not a positive number.
+    """
+    data = read_header(path)
+    doses: dict[int | None, float] = {}
+    isodoses = set()
+    for item in data.get("DoseReferenceSequence") or ():
+        if str(item.get("DoseReferenceType", "TARGET")) != "TARGET" or item.get("TargetPrescriptionDose") is None:
+            continue
+        dose = float(item.TargetPrescriptionDose)
+        if not dose > 0:
+            raise StudyError(path, f"TargetPrescriptionDose (300A,0026) is {dose}, expected a positive dose in Gy",
+                             "Correct the plan, or give --prescription")  # fmt: skip
+        number = item.get("ReferencedROINumber")
+        doses[None if number is None else int(number)] = dose
+        stated = re.search(r"(\d+(?:\.\d+)?)\s*%", str(item.get("DoseReferenceDescription", "")))
+        isodoses.add(float(stated.group(1)) if stated else None)
+    prescription = None
+    if doses:
+        prescription = Prescription(
+            dose_gy=doses.get(None, max(doses.values())),
+            isodose_percent=isodoses.pop() if len(isodoses) == 1 else None,
+            fractions=_fractions(data),
+            by_roi={number: dose for number, dose in doses.items() if number is not None},
+        )
+    return Plan(str(data.get("RTPlanLabel", "") or ""), prescription)
+
+
+def _fractions(data: Dataset) -> int | None:
+    for group in data.get("FractionGroupSequence") or ():
+        if group.get("NumberOfFractionsPlanned") is not None:
+            return int(group.NumberOfFractionsPlanned)
+    return None

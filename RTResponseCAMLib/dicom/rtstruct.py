@@ -1,0 +1,142 @@
+"""RTSTRUCT: the regions of interest with their contours, keyed by ROI Number, and which of them are targets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.study import Caution, FloatArray, Lesion, Structure
+
+CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
+MAX_ROIS, MAX_CONTOURS, MAX_POINTS = 1000, 50_000, 5_000_000
+TARGET_KINDS = {"GTV", "CTV", "PTV", "TREATED_VOLUME"}
+NOT_A_TARGET = re.compile(
+    r"skull|body|external|brain|skin|matrix|cochlea|chiasm|optic|eye|lens|nerve|hippo|pituit|scalp|normal|ring"
+    r"|ventric|(o?edema)|avoid|isodose|dose|registration|artifact",
+    re.IGNORECASE,
+)
+
+
+def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+    """Read every ROI; those without a usable contour stay in the list, empty.
+
+    Raises
+    ------
+    StudyError : no ROI, contour data that is not a list of x, y, z, or values that are not finite.
+    """
+    data = read_header(path)
+    names = {int(item.ROINumber): str(item.get("ROIName", "")) for item in data.get("StructureSetROISequence") or ()}
+    if not names:
+        raise StudyError(path, "lists no ROI (3006,0020)", "Export the structure set with its targets")
+    kinds = {
+        int(item.get("ReferencedROINumber", -1)): str(item.get("RTROIInterpretedType", "") or "")
+        for item in data.get("RTROIObservationsSequence") or ()
+    }
+    items = {int(item.get("ReferencedROINumber", -1)): item for item in data.get("ROIContourSequence") or ()}
+    if len(names) > MAX_ROIS:
+        raise StudyError(path, f"lists {len(names)} ROIs, more than {MAX_ROIS}", "Export the targets only")
+    cautions: list[Caution] = []
+    structures, taken = [], dict.fromkeys(names.values(), 0)
+    for number, name in names.items():
+        taken[name] += 1
+        unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        if taken[name] == 2:
+            cautions.append(Caution("repeated-roi-name", f"several ROIs are called '{name}'; the later are '{name}#2' …"))
+        item = items.get(number)
+        contours = _contours(path, unique, item, cautions) if item is not None else ()
+        color = tuple(int(c) for c in (item.get("ROIDisplayColor") if item is not None else None) or (255, 200, 0))
+        structures.append(Structure(number, unique, kinds.get(number, ""), contours, (color[0], color[1], color[2])))
+    return tuple(structures), tuple(cautions)
+
+
+def choose_lesions(
+    path: Path, structures: tuple[Structure, ...], wanted: tuple[str, ...] = ()
+) -> tuple[tuple[Lesion, ...], tuple[Caution, ...]]:
+    """Take the ROIs that are treated targets: those named by the user, else by type, else by name.
+
+    Raises
+    ------
+    StudyError : a wanted ROI does not exist or has no contours, or nothing looks like a target.
+    """
+    cautions: list[Caution] = []
+    if wanted:
+        by_name = {s.name: s for s in structures}
+        missing = [name for name in wanted if name not in by_name]
+        if missing:
+            raise StudyError(path, f"has no ROI {missing}; it has {sorted(by_name)}", "Correct --roi")
+        chosen = [by_name[name] for name in wanted]
+        empty = [s.name for s in chosen if not s.contours]
+        if empty:
+            raise StudyError(path, f"ROI {empty} has no closed contour", "Contour the target and export it again")
+    else:
+        chosen = [s for s in structures if _is_target(s)]
+        empty = [s.name for s in chosen if not s.contours]
+        for name in empty:
+            cautions.append(Caution("empty-roi", f"target '{name}' has no closed contour and is left out"))
+        chosen = [s for s in chosen if s.contours]
+        if not chosen:
+            names = [f"{s.name} ({s.kind or 'no type'}, {len(s.contours)} contours)" for s in structures]
+            raise StudyError(path, f"has no target with contours; its ROIs: {', '.join(names)}", "Name one with --roi")
+        if any(s.kind not in TARGET_KINDS for s in chosen):
+            untyped = [s.name for s in chosen if s.kind not in TARGET_KINDS]
+            text = f"taken for targets by their names, not their type: {', '.join(untyped)} (choose with --roi)"
+            cautions.append(Caution("target-by-name", text))
+    chosen.sort(key=lambda s: s.number)
+    return tuple(Lesion(f"L{n}", s) for n, s in enumerate(chosen, start=1)), tuple(cautions)
+
+
+def _is_target(structure: Structure) -> bool:
+    if NOT_A_TARGET.search(structure.name):
+        return False
+    return structure.kind in TARGET_KINDS or structure.kind in ("", "CONTROL")
+
+
+def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> tuple[FloatArray, ...]:
+    contours: list[FloatArray] = []
+    short = points = 0
+    sequence = item.get("ContourSequence") or ()
+    if len(sequence) > MAX_CONTOURS:
+        raise StudyError(path, f"ROI '{name}' has {len(sequence)} contours, more than {MAX_CONTOURS}", "Export fewer")
+    for contour in sequence:
+        kind = str(contour.get("ContourGeometricType", "CLOSED_PLANAR"))
+        if kind not in CLOSED:
+            continue
+        values = _numbers(path, name, contour)
+        points += len(values)
+        if points > MAX_POINTS:
+            raise StudyError(path, f"ROI '{name}' has over {MAX_POINTS} contour points", "Export a simpler ROI")
+        if len(values) > 1 and np.allclose(values[0], values[-1]):
+            values = values[:-1]
+        if len(values) < 3:
+            short += 1
+            continue
+        contours.append(values)
+    if short:
+        text = f"ROI '{name}': {short} contour(s) of fewer than three points enclose nothing and are left out"
+        cautions.append(Caution("short-contour", text))
+    return tuple(contours)
+
+
+def _numbers(path: Path, name: str, contour: Dataset) -> FloatArray:
+    element = contour.get_item("ContourData")
+    if element is None or element.value is None:
+        return np.zeros((0, 3))
+    try:
+        # Raw text is parsed at once: pydicom's number by number takes seconds for a skull.
+        if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
+            values = np.asarray(element.value.rstrip(b" \0").split(b"\\"), dtype=np.float64)
+        else:
+            values = np.asarray([float(v) for v in contour.ContourData], dtype=np.float64)
+    except ValueError as error:
+        raise StudyError(path, f"ROI '{name}' has contour data that are not numbers", "Export it again") from error
+    if values.size % 3 or not np.isfinite(values).all():
+        raise StudyError(
+            path, f"ROI '{name}' has a contour of {values.size} values, expected finite x, y, z triples", "Export it again"
+        )
+    return np.asarray(values.reshape(-1, 3))

@@ -1,0 +1,62 @@
+"""Many synthetic patients and the manifest that names their labels."""
+
+from __future__ import annotations
+
+import csv
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from RTResponseCAMLib.cohort import COLUMNS, MANIFEST
+from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.phantom.write import write_patient
+from RTResponseCAMLib.progress import Progress, silent
+
+
+def write_cohort(
+    base: PhantomSpec,
+    patients: int,
+    folder: Path,
+    variants: tuple[Variant, ...],
+    workers: int = 1,
+    progress: Progress = silent,
+) -> None:
+    """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants take turns from patient to patient."""
+    folder.mkdir(parents=True, exist_ok=True)
+    specs = [
+        replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)
+    ]
+    rows: list[dict[str, str]] = []
+    with ProcessPoolExecutor(max_workers=workers) as pool:
+        jobs = [pool.submit(_write_one, spec, folder) for spec in specs]
+        try:
+            for done, job in enumerate(jobs, start=1):
+                rows += job.result()
+                progress(done / patients, f"patient {done} of {patients}")
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_one(spec: PhantomSpec, folder: Path) -> list[dict[str, str]]:
+    name = f"P{spec.patient:04d}"
+    patient = draw_patient(spec)
+    write_patient(patient, folder / name)
+    return [
+        {
+            "patient_group_id": name,
+            "course": "1",
+            "study": f"{name}/dicom",
+            "lesion": lesion.name,
+            "days_to_follow_up": str(patient.days),
+            "volume_ratio": f"{lesion.volume_ratio:.5f}",
+            "label": str(int(lesion.non_response)),
+            "label_source": f"phantom truth ({spec.variant.value})",
+        }
+        for lesion in patient.lesions
+    ]

@@ -1,0 +1,215 @@
+"""One synthetic patient in memory: planning MR, follow-up MR, targets, dose and the whole truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from contourpy import contour_generator
+
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.phantom.anatomy import (
+    Anatomy,
+    depth_mm,
+    draw_anatomy,
+    head_coordinates,
+    in_ventricles,
+    render_head,
+)
+from RTResponseCAMLib.phantom.field import Array32, Array64
+from RTResponseCAMLib.phantom.lesion import PhantomLesion, draw_lesion, paint
+from RTResponseCAMLib.phantom.shots import TargetDose, plan_target
+from RTResponseCAMLib.phantom.spec import PhantomSpec
+from RTResponseCAMLib.study import Structure
+
+VOLUME_RANGE_CC = (0.05, 15.0)
+LESION_COUNTS = ((1, 0.55), (2, 0.25), (3, 0.12), (4, 0.05), (5, 0.03))
+NOISE = 0.03
+BOX_MARGIN_MM = 20.0
+SKULL = "*Skull"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A synthetic patient; all images in their own scanner frames (LPS, mm).
+
+    Attributes
+    ----------
+    to_head, follow_up_to_head : rigid transforms from scanner points to the head frame.
+    days : planning to follow-up.
+    """
+
+    spec: PhantomSpec
+    anatomy: Anatomy
+    lesions: tuple[PhantomLesion, ...]
+    targets: tuple[TargetDose, ...]
+    to_head: sitk.Transform
+    follow_up_to_head: sitk.Transform
+    days: int
+
+
+def draw_patient(spec: PhantomSpec) -> Patient:
+    """Draw a patient from the seed; no image is rendered yet."""
+    anatomy = draw_anatomy(spec)
+    lesions = _draw_lesions(spec, anatomy)
+    targets = tuple(plan_target(spec, lesion, n) for n, lesion in enumerate(lesions))
+    rng = spec.rng(2)
+    pose = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.0, (3.1, -2.4, 5.7))
+    moved = sitk.Euler3DTransform(
+        (0.0, 0.0, 0.0), *np.radians(rng.uniform(-8, 8, 3)).tolist(), rng.uniform(-10, 10, 3).tolist()
+    )
+    return Patient(spec, anatomy, lesions, targets, pose, moved, int(rng.integers(80, 105)))
+
+
+def planning_grid(patient: Patient) -> Grid:
+    """Grid of the planning MR: the head in the middle, slices tilted as asked."""
+    spec = patient.spec
+    angle = np.radians(spec.tilt_deg)
+    turn = np.asarray([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    size = (spec.columns, spec.rows, spec.slices)
+    middle = np.asarray(patient.to_head.GetInverse().TransformPoint((0.0, 0.0, -4.0)))
+    corner = middle - (turn * np.asarray(spec.spacing_mm)) @ ((np.asarray(size) - 1) / 2)
+    # DICOM stores positions in decimal strings: rounded here so that the truth lies where the files say.
+    x, y, z = np.round(corner, 4).tolist()
+    return Grid(size, spec.spacing_mm, (x, y, z), tuple(np.round(turn, 9).ravel().tolist()))
+
+
+def second_grid(patient: Patient) -> Grid:
+    """Grid of the T2 series: other voxels, other slices, same frame of reference."""
+    grid = planning_grid(patient)
+    step = grid.spacing_mm
+    slices = int(grid.size[2] * step[2] / 1.5)
+    x, y, z = grid.to_lps(np.asarray([[3.3, -2.6, 0.4 / step[2]]]))[0].tolist()
+    return Grid((grid.size[0], grid.size[1], slices), (step[0], step[1], 1.5), (x, y, z), grid.direction)
+
+
+def render_mr(patient: Patient, grid: Grid, follow_up: bool = False, t2: bool = False) -> sitk.Image:
+    """MR with lesions, bias field and Rician noise; arbitrary units as scanners give them, int16 range."""
+    reference = grid.blank()
+    to_head = patient.follow_up_to_head if follow_up else patient.to_head
+    image = render_head(patient.anatomy, reference, to_head, t2)
+    softness = float(np.mean(grid.spacing_mm))
+    for lesion in patient.lesions:
+        shown = lesion.later() if follow_up else lesion
+        box, points = _head_points(grid, to_head, shown, 1.9 * shown.radius_mm * shown.scale + 4)
+        image[box] = paint(shown, image[box], points, softness)
+    rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2))
+    image *= 1 + 0.10 * patient.anatomy.bias.on(reference, to_head)
+    # Noise grows as voxels shrink, as it does on a scanner.
+    sigma = NOISE / np.sqrt(min(np.prod(grid.spacing_mm), 1.0)) ** 0.5
+    real = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
+    imaginary = sigma * rng.standard_normal(image.shape, dtype=np.float32)
+    gain = float(rng.uniform(600, 1400))
+    return grid.image(np.rint(gain * np.sqrt(real**2 + imaginary**2)).astype(np.uint16))
+
+
+def render_dose(patient: Patient, targets: tuple[int, ...], step_mm: float = 1.0) -> sitk.Image:
+    """Dose of the whole plan in Gy on a box around the given targets that is not the MR grid."""
+    corners = np.concatenate(
+        [
+            patient.lesions[n].centre_mm + np.asarray([[-1], [1]]) * (patient.lesions[n].radius_mm + BOX_MARGIN_MM)
+            for n in targets
+        ]
+    )
+    scanner = patient.to_head.GetInverse()
+    corners = np.asarray([scanner.TransformPoint(c.tolist()) for c in corners])
+    low = np.round(corners.min(axis=0)) + 0.37
+    size = np.ceil((corners.max(axis=0) - low) / step_mm).astype(int)
+    x, y, z = low.tolist()
+    grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step_mm,) * 3, (x, y, z))
+    points = np.stack(head_coordinates(grid.blank(), patient.to_head), axis=-1)
+    # A box per target holds that target's shots alone: their sum is the plan.
+    return grid.image(np.sum([patient.targets[n].at(points) for n in targets], axis=0).astype(np.float32))
+
+
+def label_maps(patient: Patient, grid: Grid, follow_up: bool = False) -> tuple[sitk.Image, sitk.Image]:
+    """True lesions and true resistant subregions by voxel centre: uint8 label = lesion number (1, 2, …)."""
+    to_head = patient.follow_up_to_head if follow_up else patient.to_head
+    whole, resistant = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
+    for number, lesion in enumerate(patient.lesions, start=1):
+        shown = lesion.later() if follow_up else lesion
+        box, points = _head_points(grid, to_head, shown, 1.9 * shown.radius_mm * shown.scale + 2)
+        inside = shown.level(points) > 0
+        whole[box][inside] = number
+        resistant[box][inside & (shown.resistance(points) > 0)] = number
+    return grid.image(whole), grid.image(resistant)
+
+
+def contour_structures(patient: Patient, grid: Grid, skull_every: int = 4) -> tuple[Structure, ...]:
+    """Targets contoured on the slices of ``grid``, and the skull between them, as GammaPlan exports them."""
+    structures = []
+    for number, lesion in enumerate(patient.lesions, start=1):
+        box, points = _head_points(grid, patient.to_head, lesion, 1.9 * lesion.radius_mm + 2)
+        contours = _contours(lesion.level(points), box, grid)
+        structures.append(Structure(number, lesion.name, "GTV", contours, (255, 60 + 40 * (number % 4), 40)))
+    skull = _skull_contours(patient, grid, skull_every)
+    structures.append(Structure(len(patient.lesions) + 1, SKULL, "EXTERNAL", skull, (200, 200, 200)))
+    return tuple(structures)
+
+
+def _contours(level: Array32, box: tuple[slice, slice, slice], grid: Grid) -> tuple[Array64, ...]:
+    contours = []
+    for k, plane in enumerate(level, start=box[0].start):
+        for line in contour_generator(z=plane).lines(0.0):
+            if len(line) > 3:
+                index = np.column_stack([line[:-1] + (box[2].start, box[1].start), np.full(len(line) - 1, k)])
+                contours.append(np.round(grid.to_lps(index), 3))
+    return tuple(contours)
+
+
+def _skull_contours(patient: Patient, grid: Grid, every: int) -> tuple[Array64, ...]:
+    step = 4
+    coarse = Grid(
+        (grid.size[0] // step, grid.size[1] // step, grid.size[2] // every),
+        (grid.spacing_mm[0] * step, grid.spacing_mm[1] * step, grid.spacing_mm[2] * every),
+        tuple(grid.to_lps(np.asarray([[0, 0, 0.5]]))[0].tolist()),
+        grid.direction,
+    )
+    x, y, z = head_coordinates(coarse.blank(), patient.to_head)
+    level = depth_mm(patient.anatomy, x, y, z) + 15.0
+    return _contours(level, (slice(0, None), slice(0, None), slice(0, None)), coarse)
+
+
+def _head_points(
+    grid: Grid, to_head: sitk.Transform, lesion: PhantomLesion, reach_mm: float
+) -> tuple[tuple[slice, slice, slice], Array64]:
+    """Array box around a lesion and its points relative to the lesion's centre, in the head frame."""
+    centre = grid.to_index(np.asarray([to_head.GetInverse().TransformPoint(lesion.centre_mm.tolist())]))[0]
+    reach = reach_mm / np.asarray(grid.spacing_mm)
+    low = np.maximum(np.floor(centre - reach).astype(int), 0)
+    high = np.minimum(np.ceil(centre + reach).astype(int) + 1, grid.size)
+    start = (int(low[0]), int(low[1]), int(low[2]))
+    part = grid.crop(start, tuple(np.maximum(high - low, 1).tolist()))
+    points = np.stack(head_coordinates(part.blank(), to_head), axis=-1) - lesion.centre_mm
+    return (slice(low[2], high[2]), slice(low[1], high[1]), slice(low[0], high[0])), points.astype(np.float64)
+
+
+def _draw_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, ...]:
+    rng = spec.rng(3)
+    counts, shares = zip(*LESION_COUNTS, strict=True)
+    count = spec.lesions if spec.lesions is not None else int(rng.choice(counts, p=shares))
+    volumes = np.sort(np.exp(rng.uniform(*np.log(VOLUME_RANGE_CC), count)))[::-1]
+    placed: list[tuple[Array64, float]] = []
+    lesions = []
+    for number, volume in enumerate(volumes, start=1):
+        radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+        centre = _find_place(anatomy, radius, placed, rng)
+        placed.append((centre, radius))
+        lesions.append(draw_lesion(spec, number, centre, float(volume), rng))
+    return tuple(lesions)
+
+
+def _find_place(
+    anatomy: Anatomy, radius: float, placed: list[tuple[Array64, float]], rng: np.random.Generator
+) -> Array64:
+    gap = 6.0
+    for attempt in range(4000):
+        point = rng.uniform(-1, 1, 3) * (anatomy.brain_mm - radius)
+        x, y, z = (np.asarray([c], dtype=np.float32) for c in point)
+        clear = all(np.linalg.norm(point - c) > 1.25 * (radius + r) + gap for c, r in placed)
+        deep = depth_mm(anatomy, x, y, z)[0] > 1.1 * radius + 2
+        away = in_ventricles(x, y, z)[0] < -0.5 or attempt > 2000
+        if clear and deep and away and point[2] > -45:
+            return point
+    raise ValueError("the brain has no room for another lesion of this size; ask for fewer lesions")

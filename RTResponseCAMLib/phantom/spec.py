@@ -1,0 +1,57 @@
+"""What can be asked of a phantom; everything else follows from the seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+
+class Variant(str, Enum):
+    """How the resistant subregion shows in the MR, from easy to impossible.
+
+    DARKER : darker and coarser than the rest.
+    TEXTURE : coarser only, its mean matched to the rest.
+    VOLUME : a fainter texture, and large lesions respond worse: volume alone predicts a part of the label.
+    NONE : planted but invisible; an honest pipeline must report chance.
+    """
+
+    DARKER = "darker"
+    TEXTURE = "texture"
+    VOLUME = "volume"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class PhantomSpec:
+    """One synthetic patient.
+
+    Attributes
+    ----------
+    seed, patient : together they fix every random number.
+    lesions : number of targets; None draws 1 to 5 as in mixed practice (mean about 1.8).
+    columns, rows, slices, spacing_mm : planning MR; spacing is (column step, row step, slice step), mm.
+    tilt_deg : rotation of the MR slices about the left-right axis.
+    dose_files : "one" box for all targets, or "per-target" boxes.
+    second_series : also write a T2 series with its own copy of the plan, as GammaPlan exports it.
+    rtplan, follow_up : leave these objects out when False.
+    """
+
+    seed: int = 1
+    patient: int = 1
+    variant: Variant = Variant.TEXTURE
+    lesions: int | None = None
+    columns: int = 208
+    rows: int = 240
+    slices: int = 168
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    tilt_deg: float = 0.0
+    dose_files: str = "one"
+    second_series: bool = False
+    rtplan: bool = True
+    follow_up: bool = True
+
+    def rng(self, stream: int) -> np.random.Generator:
+        """Independent random numbers for one purpose."""
+        return np.random.default_rng([self.seed, self.patient, stream])

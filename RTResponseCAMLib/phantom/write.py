@@ -1,0 +1,289 @@
+"""A synthetic patient as files: the DICOM objects of a GammaPlan export, and the truth beside them.
+
+MR-only, one FrameOfReferenceUID for everything in the frame, RTDOSE a box of its own, RTDOSE → RTPLAN →
+RTSTRUCT → MR references, the plan once per MR series. UIDs follow from the seed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from pydicom.uid import MRImageStorage, RTDoseStorage, RTPlanStorage, RTStructureSetStorage, generate_uid
+
+from RTResponseCAMLib.dicom.files import decimal, new_file, save
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.phantom.patient import (
+    Patient,
+    contour_structures,
+    label_maps,
+    planning_grid,
+    render_dose,
+    render_mr,
+    second_grid,
+)
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import Structure
+
+PLAN_DATE = "20200110"
+GAMMAPLAN_DOSE_SCALING = 3.75e-4
+
+
+@dataclass(frozen=True)
+class Names:
+    """Identity of a synthetic patient in DICOM; ``uid(key)`` is the same for the same patient and key."""
+
+    patient_id: str
+    entropy: str
+
+    def uid(self, key: str) -> str:
+        """Deterministic UID for one object."""
+        return str(generate_uid(entropy_srcs=[self.entropy, key]))
+
+
+def names_of(patient: Patient) -> Names:
+    """Names of a patient, fixed by its specification."""
+    return Names(f"PHANTOM-{patient.spec.seed}-{patient.spec.patient:04d}", repr(patient.spec))
+
+
+def write_patient(patient: Patient, folder: Path, progress: Progress = silent) -> None:
+    """Write ``folder/dicom/…`` and ``folder/truth/…``."""
+    names, spec = names_of(patient), patient.spec
+    grid = planning_grid(patient)
+    progress(0.0, "planning MR")
+    mr = render_mr(patient, grid)
+    uids = write_mr(folder / "dicom/t1c", mr, names, "T1c", PLAN_DATE, progress=part(progress, 0.2, 0.4))
+    progress(0.4, "dose")
+    groups = [(n,) for n in range(len(patient.lesions))]
+    if spec.dose_files == "one":
+        groups = [tuple(range(len(patient.lesions)))]
+    doses = [render_dose(patient, group) for group in groups]
+    _write_plan(patient, folder / "dicom/plan_t1c", names, "T1c", grid, uids, doses)
+    if spec.second_series:
+        progress(0.5, "T2 series")
+        other = second_grid(patient)
+        t2 = write_mr(folder / "dicom/t2", render_mr(patient, other, t2=True), names, "T2", PLAN_DATE)
+        _write_plan(patient, folder / "dicom/plan_t2", names, "T2", other, t2, doses)
+    if spec.follow_up:
+        progress(0.6, "follow-up MR")
+        day = np.datetime64("2020-01-10") + np.timedelta64(patient.days, "D")
+        later = render_mr(patient, grid, follow_up=True)
+        write_mr(folder / "dicom/follow_up", later, names, "FU", str(day).replace("-", ""))
+    progress(0.9, "truth")
+    write_truth(patient, grid, folder / "truth")
+    progress(1.0)
+
+
+def write_truth(patient: Patient, grid: Grid, folder: Path) -> None:
+    """Write label maps on the planning MR grid, ``truth.json`` and the follow-up's pose."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for moment in ("planning", "follow_up") if patient.spec.follow_up else ("planning",):
+        whole, resistant = label_maps(patient, grid, follow_up=moment == "follow_up")
+        sitk.WriteImage(whole, str(folder / f"lesions_{moment}.nrrd"), useCompression=True)
+        sitk.WriteImage(resistant, str(folder / f"resistant_{moment}.nrrd"), useCompression=True)
+    chain = sitk.CompositeTransform([patient.follow_up_to_head.GetInverse(), patient.to_head])
+    chain.FlattenTransform()
+    sitk.WriteTransform(chain, str(folder / "planning_to_follow_up.tfm"))
+    truth = {
+        "note": "Synthetic. Label 1 = non-response (did not shrink by more than 20 %).",
+        "seed": patient.spec.seed,
+        "patient": patient.spec.patient,
+        "variant": patient.spec.variant.value,
+        "days_to_follow_up": patient.days,
+        "lesions": [
+            {
+                "name": lesion.name,
+                "variant": lesion.variant.value,
+                "number": number,
+                "volume_cc": round(lesion.volume_cc, 5),
+                "resistant_fraction": round(lesion.resistant_fraction, 5),
+                "follow_up_volume_cc": round(lesion.later().volume_cc, 5),
+                "volume_ratio": round(lesion.volume_ratio, 5),
+                "label": int(lesion.non_response),
+                "prescription_gy": target.prescription_gy,
+                "isodose_percent": round(target.isodose_percent, 2),
+            }
+            for number, (lesion, target) in enumerate(zip(patient.lesions, patient.targets, strict=True), start=1)
+        ],
+    }
+    (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+
+
+def write_mr(
+    folder: Path, image: sitk.Image, names: Names, series: str, date: str, progress: Progress = silent
+) -> list[str]:
+    """Write one MR series, a file per slice; returns the SOP instance UIDs from the first slice on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    grid = Grid.of(image)
+    pixels = sitk.GetArrayViewFromImage(image)
+    axes = np.asarray(grid.direction).reshape(3, 3)
+    positions = grid.to_lps(np.asarray([(0, 0, k) for k in range(grid.size[2])]))
+    uids = []
+    for k, position in enumerate(positions):
+        uid = names.uid(f"{series}/slice/{k}")
+        data = new_file(MRImageStorage, uid)
+        _identify(data, names, "MR", series, date)
+        data.SeriesDescription = {"T1c": "T1 MPRAGE +C", "T2": "T2 SPACE", "FU": "T1 MPRAGE +C follow-up"}[series]
+        data.ImageType = ["ORIGINAL", "PRIMARY", "M"]
+        data.ScanningSequence, data.SequenceVariant, data.MRAcquisitionType = "GR", "MP", "3D"
+        data.ScanOptions = ""
+        data.EchoTime, data.RepetitionTime = ("90", "3200") if series == "T2" else ("3.2", "2100")
+        if series != "T2":
+            data.ContrastBolusAgent = "Gadolinium (synthetic)"
+        data.FrameOfReferenceUID = names.uid("follow-up frame" if series == "FU" else "frame")
+        data.PositionReferenceIndicator = ""
+        data.InstanceNumber = k + 1
+        data.ImagePositionPatient = [decimal(c) for c in position]
+        data.ImageOrientationPatient = [decimal(c) for c in (*axes[:, 0], *axes[:, 1])]
+        data.SliceThickness = decimal(grid.spacing_mm[2])
+        data.PixelSpacing = [decimal(grid.spacing_mm[1]), decimal(grid.spacing_mm[0])]
+        _pixels(data, pixels[k], 16)
+        save(data, folder / f"MR.{k + 1:04d}.dcm")
+        uids.append(uid)
+        progress((k + 1) / grid.size[2])
+    return uids
+
+
+def _write_plan(
+    patient: Patient,
+    folder: Path,
+    names: Names,
+    series: str,
+    grid: Grid,
+    slices: list[str],
+    doses: list[sitk.Image],
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    structures = contour_structures(patient, grid)
+    save(_rtstruct(names, series, structures, grid, slices), folder / "RS.dcm")
+    if patient.spec.rtplan:
+        save(_rtplan(patient, names, series, structures), folder / "RP.dcm")
+    for number, dose in enumerate(doses, start=1):
+        name = "RD.dcm" if len(doses) == 1 else f"RD.{number}.dcm"
+        save(_rtdose(names, series, number, dose, patient.spec.rtplan), folder / name)
+
+
+def _rtstruct(
+    names: Names, series: str, structures: tuple[Structure, ...], grid: Grid, slices: list[str]
+) -> Dataset:
+    data = new_file(RTStructureSetStorage, names.uid(f"{series}/RS"))
+    _identify(data, names, "RTSTRUCT", f"{series}/RS", PLAN_DATE)
+    data.StructureSetLabel, data.StructureSetDate, data.StructureSetTime = "GammaPlan", PLAN_DATE, "120000"
+    referenced = Dataset()
+    referenced.SeriesInstanceUID = names.uid(f"{series}/series")
+    referenced.ContourImageSequence = [_reference(MRImageStorage, uid) for uid in slices]
+    study = _reference("1.2.840.10008.3.1.2.3.1", names.uid("study"))
+    study.RTReferencedSeriesSequence = [referenced]
+    frame = Dataset()
+    frame.FrameOfReferenceUID = names.uid("frame")
+    frame.RTReferencedStudySequence = [study]
+    data.ReferencedFrameOfReferenceSequence = [frame]
+    data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = [], [], []
+    for structure in structures:
+        roi = Dataset()
+        roi.ROINumber, roi.ROIName = structure.number, structure.name
+        roi.ReferencedFrameOfReferenceUID = names.uid("frame")
+        roi.ROIGenerationAlgorithm = "MANUAL"
+        data.StructureSetROISequence.append(roi)
+        item = Dataset()
+        item.ROIDisplayColor = list(structure.color)
+        item.ReferencedROINumber = structure.number
+        item.ContourSequence = []
+        for contour in structure.contours:
+            one = Dataset()
+            k = int(round(float(grid.to_index(contour[:1])[0, 2])))
+            if 0 <= k < len(slices):
+                one.ContourImageSequence = [_reference(MRImageStorage, slices[k])]
+            one.ContourGeometricType = "CLOSED_PLANAR"
+            one.NumberOfContourPoints = len(contour)
+            one.ContourData = [decimal(c) for c in contour.ravel()]
+            item.ContourSequence.append(one)
+        data.ROIContourSequence.append(item)
+        observation = Dataset()
+        observation.ObservationNumber = observation.ReferencedROINumber = structure.number
+        observation.RTROIInterpretedType, observation.ROIInterpreter = structure.kind, ""
+        data.RTROIObservationsSequence.append(observation)
+    data.ApprovalStatus = "UNAPPROVED"
+    return data
+
+
+def _rtplan(patient: Patient, names: Names, series: str, structures: tuple[Structure, ...]) -> Dataset:
+    data = new_file(RTPlanStorage, names.uid(f"{series}/RP"))
+    _identify(data, names, "RTPLAN", f"{series}/RP", PLAN_DATE)
+    data.FrameOfReferenceUID, data.PositionReferenceIndicator = names.uid("frame"), ""
+    data.RTPlanLabel, data.RTPlanDate, data.RTPlanTime = "GK plan", PLAN_DATE, "120000"
+    data.RTPlanGeometry = "PATIENT"
+    data.DoseReferenceSequence = []
+    for number, (structure, target) in enumerate(zip(structures, patient.targets, strict=False), start=1):
+        item = Dataset()
+        item.DoseReferenceNumber, item.ReferencedROINumber = number, structure.number
+        item.DoseReferenceStructureType, item.DoseReferenceType = "VOLUME", "TARGET"
+        item.DoseReferenceDescription = f"{target.isodose_percent:.0f} % isodose"
+        item.TargetPrescriptionDose = decimal(target.prescription_gy)
+        data.DoseReferenceSequence.append(item)
+    group = Dataset()
+    group.FractionGroupNumber, group.NumberOfFractionsPlanned = 1, 1
+    group.NumberOfBeams = group.NumberOfBrachyApplicationSetups = 0
+    data.FractionGroupSequence = [group]
+    data.ReferencedStructureSetSequence = [_reference(RTStructureSetStorage, names.uid(f"{series}/RS"))]
+    data.ApprovalStatus = "UNAPPROVED"
+    return data
+
+
+def _rtdose(names: Names, series: str, number: int, dose: sitk.Image, with_plan: bool) -> Dataset:
+    data = new_file(RTDoseStorage, names.uid(f"{series}/RD/{number}"))
+    _identify(data, names, "RTDOSE", f"{series}/RD", PLAN_DATE)
+    grid, values = Grid.of(dose), sitk.GetArrayViewFromImage(dose)
+    # 16 bits hold 24.6 Gy at GammaPlan's usual scaling; hotter plans need a coarser one.
+    scaling = float(decimal(max(GAMMAPLAN_DOSE_SCALING, float(values.max()) / 65530)))
+    data.FrameOfReferenceUID, data.PositionReferenceIndicator = names.uid("frame"), ""
+    data.InstanceNumber = number
+    data.ImagePositionPatient = [decimal(c) for c in grid.origin_mm]
+    data.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    data.PixelSpacing = [decimal(grid.spacing_mm[1]), decimal(grid.spacing_mm[0])]
+    data.SliceThickness = ""
+    data.NumberOfFrames = grid.size[2]
+    data.FrameIncrementPointer = 0x3004000C
+    data.GridFrameOffsetVector = [decimal(k * grid.spacing_mm[2]) for k in range(grid.size[2])]
+    data.DoseUnits, data.DoseType, data.DoseSummationType = "GY", "PHYSICAL", "PLAN"
+    data.DoseGridScaling = decimal(scaling)
+    if with_plan:
+        data.ReferencedRTPlanSequence = [_reference(RTPlanStorage, names.uid(f"{series}/RP"))]
+    else:
+        data.ReferencedStructureSetSequence = [_reference(RTStructureSetStorage, names.uid(f"{series}/RS"))]
+    _pixels(data, np.rint(values / scaling).astype(np.uint16), 16)
+    return data
+
+
+def _identify(data: Dataset, names: Names, modality: str, series: str, date: str) -> None:
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.Modality = modality
+    data.Manufacturer = "RTResponseCAM phantom (synthetic)"
+    data.ManufacturerModelName = "phantom"
+    data.PatientName, data.PatientID = f"{names.patient_id}^Synthetic", names.patient_id
+    data.PatientBirthDate, data.PatientSex = "", "O"
+    follow_up = series == "FU"
+    data.StudyInstanceUID = names.uid("follow-up study" if follow_up else "study")
+    data.SeriesInstanceUID = names.uid(f"{series}/series")
+    data.StudyID, data.SeriesNumber = "2" if follow_up else "1", 1
+    data.StudyDate = data.SeriesDate = data.ContentDate = date
+    data.StudyTime = data.ContentTime = "120000"
+    data.AccessionNumber = data.ReferringPhysicianName = ""
+
+
+def _reference(sop_class: str, uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+    return item
+
+
+def _pixels(data: Dataset, values: np.ndarray[tuple[int, ...], np.dtype[np.uint16]], bits: int) -> None:
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.Rows, data.Columns = values.shape[-2:]
+    data.BitsAllocated = data.BitsStored = bits
+    data.HighBit, data.PixelRepresentation = bits - 1, 0
+    data.PixelData = np.ascontiguousarray(values, dtype="<u2").tobytes()
