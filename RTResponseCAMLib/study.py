@@ -154,14 +154,14 @@ class Prediction:
     Attributes
     ----------
     lesion : the lesion it speaks of.
-    volume_cc : volume from contour occupancy, cm³.
+    volume_cc : volume of its contours, cm³.
     p_response, p_response_low, p_response_high : probability that the lesion shrinks by more than 20 % at
         about three months, and the spread of the ensemble (5th…95th percentile).
     label : "response", "non-response", or "indeterminate" when the interval straddles the threshold.
-    evidence : share of the cumulative hazard per patch voxel (float32, ``[z, y, x]`` on its own LPS grid),
-        larger is evidence for non-response; its voxel sum is ``total_evidence``.
-    scale : name of that scale, as the bundle gives it.
-    total_evidence : −ln(p_response) before the interval, the number the map adds up to.
+    evidence : share of the total per patch voxel (float32 on its own LPS grid, zero outside the lesion);
+        its voxel sum + ``bias`` is ``total``.
+    spread : standard deviation of ``evidence`` over the ensemble, same grid.
+    bias, total : see ``Result.form``.
     dose : metrics of the lesion, None without a dose.
     cautions : what must be read beside the number.
     """
@@ -173,7 +173,34 @@ class Prediction:
     p_response_high: float
     label: str
     evidence: sitk.Image
-    scale: str
-    total_evidence: float
+    spread: sitk.Image
+    bias: float
+    total: float
     dose: DoseMetrics | None
+    cautions: tuple[Caution, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that was found for one study.
+
+    Attributes
+    ----------
+    cam : local evidence, float32 on voxels of the planning MR (cropped to the lesions), zero outside lesions.
+        "signed": the logit of non-response the lesion had if all of it were like this voxel; its mean over a
+        lesion is the lesion's logit. "hazard": the same with −ln p(response).
+    subregions : uint8 on the grid of ``cam``: number of the lesion where local evidence exceeds ``cut``.
+    form, scale : how maps add up ("signed" or "hazard"), and the name of ``cam``'s scale.
+    cut : local evidence above which a voxel speaks for non-response.
+    provenance : program, model and input identities; no patient data.
+    """
+
+    study: Study
+    predictions: tuple[Prediction, ...]
+    cam: sitk.Image
+    subregions: sitk.Image
+    form: str
+    scale: str
+    cut: float
+    provenance: Mapping[str, str]
     cautions: tuple[Caution, ...]

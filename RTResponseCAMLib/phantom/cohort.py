@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import SimpleITK as sitk
+
 from RTResponseCAMLib.cohort import COLUMNS, MANIFEST
 from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
@@ -28,7 +30,7 @@ def write_cohort(
         replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)
     ]
     rows: list[dict[str, str]] = []
-    with ProcessPoolExecutor(max_workers=workers) as pool:
+    with ProcessPoolExecutor(max_workers=workers, initializer=_one_thread) as pool:
         jobs = [pool.submit(_write_one, spec, folder) for spec in specs]
         try:
             for done, job in enumerate(jobs, start=1):
@@ -41,6 +43,11 @@ def write_cohort(
         writer = csv.DictWriter(handle, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _one_thread() -> None:
+    """Each worker keeps to its own core."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
 def _write_one(spec: PhantomSpec, folder: Path) -> list[dict[str, str]]:

@@ -14,6 +14,9 @@ from RTResponseCAMLib.phantom.field import Array32, Array64, Field, random_field
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 
 RESPONSE_RATIO = 0.8  # more than 20 % shrinkage is a response
+FINE_MM, COARSE_MM = 0.7, 2.2  # correlation lengths of the textures
+DARKER = 0.27
+COARSE_GAIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,11 @@ def draw_lesion(
         zone=random_field(rng, 16.0, 4.0),
         zone_axis=direction / np.linalg.norm(direction),
         zone_level=0.0,
-        fine=random_field(rng, min(1.7 * radius, 30.0), 0.8),
-        coarse=random_field(rng, min(1.7 * radius, 30.0), 1.9),
-        rim=float(rng.uniform(1.15, 1.50)),
-        core=float(rng.uniform(0.55, 1.10)),
-        texture=float(rng.uniform(0.10, 0.14)),
+        fine=random_field(rng, min(1.7 * radius, 30.0), FINE_MM),
+        coarse=random_field(rng, min(1.7 * radius, 30.0), COARSE_MM),
+        rim=float(rng.uniform(1.15, 1.45)),
+        core=float(rng.uniform(0.70, 1.10)),
+        texture=float(rng.uniform(0.15, 0.20)),
         resistant_fraction=float(rng.uniform(0.02, 0.78)),
         volume_ratio=1.0,
     )
@@ -122,7 +125,7 @@ def paint(lesion: PhantomLesion, background: Array32, points_mm: Array64, softne
     amplitude = lesion.texture * (0.75 if lesion.variant is Variant.VOLUME else 1.0)
     plain = amplitude * lesion.fine.at(points_mm)
     coarse = _without_mean(lesion.coarse.at(points_mm), marked * (level > 0))
-    resistant = 1.25 * amplitude * coarse - (0.20 if lesion.variant is Variant.DARKER else 0.0)
+    resistant = COARSE_GAIN * amplitude * coarse - (DARKER if lesion.variant is Variant.DARKER else 0.0)
     tissue = profile * (1 + (1 - marked) * plain + marked * resistant)
     return np.asarray(background + edge * (tissue - background), dtype=np.float32)
 

@@ -23,7 +23,7 @@ from RTResponseCAMLib.phantom.shots import TargetDose, plan_target
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.study import Structure
 
-VOLUME_RANGE_CC = (0.05, 15.0)
+VOLUME_CC = (0.05, 1.5, 15.0)  # smallest, most frequent (in the logarithm), largest
 LESION_COUNTS = ((1, 0.55), (2, 0.25), (3, 0.12), (4, 0.05), (5, 0.03))
 NOISE = 0.03
 BOX_MARGIN_MM = 20.0
@@ -189,7 +189,7 @@ def _draw_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, .
     rng = spec.rng(3)
     counts, shares = zip(*LESION_COUNTS, strict=True)
     count = spec.lesions if spec.lesions is not None else int(rng.choice(counts, p=shares))
-    volumes = np.sort(np.exp(rng.uniform(*np.log(VOLUME_RANGE_CC), count)))[::-1]
+    volumes = np.sort(np.exp(rng.triangular(*np.log(VOLUME_CC), count)))[::-1]
     placed: list[tuple[Array64, float]] = []
     lesions = []
     for number, volume in enumerate(volumes, start=1):

@@ -1,0 +1,109 @@
+"""Our pixel-wise CAM: the evidence that the classifier pooled, before it was pooled.
+
+One forward pass gives prediction and map. The map is calibrated with the prediction, so that
+Σ map + bias = total, where total is the logit of non-response ("signed"), or −ln p(response) ("hazard", bias 0).
+This is our reading of a pixel-wise CAM. Maps are raw; larger speaks for non-response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from RTResponseCAMLib.imaging.patch import Array32, Patch
+from RTResponseCAMLib.network.bundle import Bundle
+from RTResponseCAMLib.network.classifier import Output, probability_of_response
+from RTResponseCAMLib.progress import Progress, silent
+
+INTERVAL = (5.0, 95.0)
+BATCH_VOXELS = 8 * 48**3
+SCALES = {
+    "signed": "share of the logit of non-response per voxel",
+    "hazard": "share of -ln p(response) per voxel",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the classifier says of one patch.
+
+    Attributes
+    ----------
+    map : ``[z, y, x]`` float32 on the patch's grid, zero outside the lesion.
+    spread : standard deviation of the map over the ensemble's members, same shape.
+    bias, total : Σ map + bias = total.
+    p_response, low, high : probability of response and the members' 5th…95th percentile.
+    """
+
+    map: Array32
+    spread: Array32
+    bias: float
+    total: float
+    p_response: float
+    low: float
+    high: float
+
+
+def find_evidence(bundle: Bundle, patches: Sequence[Patch], progress: Progress = silent) -> list[Evidence]:
+    """Run the classifier over patches, equal sizes together; the order of the answer is that of the patches."""
+    found: dict[int, Evidence] = {}
+    batches = _batches(patches)
+    for number, batch in enumerate(batches):
+        progress(number / len(batches), f"evidence, batch {number + 1} of {len(batches)}")
+        mr, occupancy, dose = (
+            torch.from_numpy(np.stack([getattr(patches[i], name) for i in batch]))[:, None].to(bundle.device)
+            for name in ("mr", "occupancy", "dose")
+        )
+        with torch.inference_mode():
+            output = bundle.network(mr, occupancy, dose)
+            found.update(zip(batch, _calibrated(bundle, output), strict=True))
+    progress(1.0)
+    return [found[i] for i in range(len(patches))]
+
+
+def _batches(patches: Sequence[Patch]) -> list[list[int]]:
+    by_size: dict[tuple[int, int, int], list[int]] = {}
+    for index, patch in enumerate(patches):
+        by_size.setdefault(patch.grid.shape, []).append(index)
+    batches = []
+    for shape, members in by_size.items():
+        step = max(1, BATCH_VOXELS // int(np.prod(shape)))
+        batches += [members[start : start + step] for start in range(0, len(members), step)]
+    return batches
+
+
+def _calibrated(bundle: Bundle, output: Output) -> list[Evidence]:
+    slope, intercept = bundle.calibration
+    results = []
+    for maps, total in zip(output.maps.double(), output.total.double(), strict=True):
+        if bundle.form == "signed":
+            scale = torch.full_like(total, slope)
+            bias = slope * output.bias.double() + intercept
+            members = slope * total + intercept
+        else:
+            members = torch.exp(intercept + slope * total.clamp_min(1e-12).log())
+            scale, bias = members / total.clamp_min(1e-12), torch.zeros_like(total)
+        scaled = maps * scale[:, None, None, None]
+        overall = members.mean()
+        p = probability_of_response(members, bundle.form).cpu().numpy()
+        low, high = np.percentile(p, INTERVAL)
+        results.append(
+            Evidence(
+                _array(scaled.mean(0)),
+                _array(scaled.std(0, correction=0)),
+                float(bias.mean()),
+                float(overall),
+                float(probability_of_response(overall, bundle.form)),
+                float(low),
+                float(high),
+            )
+        )
+    return results
+
+
+def _array(values: Tensor) -> Array32:
+    return np.asarray(values.float().cpu().numpy(), dtype=np.float32)

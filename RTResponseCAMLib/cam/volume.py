@@ -1,0 +1,88 @@
+"""From patches back to the patient: local evidence on the voxels of the planning MR."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+from scipy.ndimage import distance_transform_edt
+
+from RTResponseCAMLib.cam.pixelwise import Evidence
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.patch import Array32, Patch
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.study import Structure
+
+LOCAL_SCALES = {
+    "signed": "local logit of non-response (its mean over a lesion is the lesion's logit)",
+    "hazard": "local -ln p(response) (its mean over a lesion is the lesion's -ln p)",
+}
+CUTS = {"signed": 0.0, "hazard": math.log(2.0)}
+INSIDE = 0.05
+
+
+def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
+    """Share of a voxel over its weight, plus the bias: what the lesion would total were it all like this voxel.
+
+    Voxels outside the lesion take the value of the nearest voxel inside, so that interpolation to other grids
+    does not bleed zeros into the rim.
+    """
+    inside = patch.occupancy > INSIDE
+    if not inside.any():  # a lesion smaller than any voxel: its fullest voxel stands for it
+        inside = patch.occupancy == patch.occupancy.max()
+    weight = patch.occupancy / patch.occupancy.sum()
+    local = np.where(inside, evidence.map / np.maximum(weight, 1e-12), 0.0) + evidence.bias
+    nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    return np.asarray(local[tuple(nearest)], dtype=np.float32)
+
+
+def evidence_volume(
+    mr: Grid,
+    structures: Sequence[Structure],
+    patches: Sequence[Patch],
+    evidences: Sequence[Evidence],
+    cut: float,
+    progress: Progress = silent,
+) -> tuple[sitk.Image, sitk.Image]:
+    """Local evidence, and the lesion's number where it exceeds ``cut``, on MR voxels cropped to the lesions.
+
+    Where lesions overlap, the later ROI number wins.
+    """
+    boxes = [structure_box(s, mr) for s in structures]
+    starts = np.asarray([np.rint(mr.to_index(np.asarray([b.origin_mm]))[0]) for b in boxes]).astype(int)
+    ends = starts + np.asarray([b.size for b in boxes])
+    low, high = np.maximum(starts.min(axis=0), 0), np.minimum(ends.max(axis=0), mr.size)
+    low = np.minimum(low, np.asarray(mr.size) - 1)
+    high = np.maximum(high, low + 1)
+    whole = mr.crop((int(low[0]), int(low[1]), int(low[2])), tuple((high - low).tolist()))
+    cam = np.zeros(whole.shape, dtype=np.float32)
+    above = np.zeros(whole.shape, dtype=np.uint8)
+    for number, (structure, box, patch, evidence) in enumerate(
+        zip(structures, boxes, patches, evidences, strict=True), start=1
+    ):
+        progress(number / len(boxes), f"map of lesion {number}")
+        local = patch.grid.image(local_evidence(patch, evidence))
+        moved = sitk.GetArrayFromImage(
+            sitk.Resample(local, box.blank(), sitk.Transform(), sitk.sitkLinear, evidence.bias, sitk.sitkFloat32)
+        )
+        occupancy = box_occupancy(structure, box)
+        inside = occupancy >= min(0.5, float(occupancy.max()))
+        start = starts[number - 1] - low
+        view, own = _overlap(whole.shape, start[::-1], box.shape)
+        cam[view][inside[own]] = moved[own][inside[own]]
+        above[view][inside[own]] = np.where(moved[own][inside[own]] > cut, number, 0)
+    return whole.image(cam), whole.image(above)
+
+
+def _overlap(
+    whole: tuple[int, ...], start: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    into, own = [], []
+    for first, length, limit in zip(start.tolist(), size, whole, strict=True):
+        low, high = min(max(first, 0), limit), max(min(first + length, limit), 0)
+        into.append(slice(low, max(high, low)))
+        own.append(slice(low - first, max(high, low) - first))
+    return tuple(into), tuple(own)

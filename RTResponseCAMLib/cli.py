@@ -1,0 +1,328 @@
+"""``rtresponsecam``: the command line. Exit codes: 0 done, 1 failed, 2 bad input, 130 cancelled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from RTResponseCAMLib import __version__
+from RTResponseCAMLib.errors import OutputError, RTResponseError
+from RTResponseCAMLib.progress import Cancelled, Progress, part
+
+DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
+VARIANTS = ("darker", "texture", "volume", "none")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are one line on stderr, never a traceback."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace, Progress], None] = options.run
+    previous = signal.signal(signal.SIGTERM, _cancel)
+    bar = _Bar(quiet=options.quiet or getattr(options, "json", False))
+    try:
+        command(options, bar)
+    except (KeyboardInterrupt, Cancelled):
+        bar.close()
+        print("cancelled; nothing half-written remains", file=sys.stderr)
+        return CANCELLED
+    except OutputError as error:
+        bar.close()
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT if "exists already" in error.what else FAILED
+    except RTResponseError as error:
+        bar.close()
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (OSError, MemoryError, RuntimeError, ValueError) as error:
+        if os.environ.get("RTRESPONSECAM_DEBUG"):
+            raise
+        bar.close()
+        print(f"failed: {type(error).__name__}: {error} (set RTRESPONSECAM_DEBUG=1 for details)", file=sys.stderr)
+        return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    bar.close()
+    return DONE
+
+
+def _cancel(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class _Bar:
+    """Progress as a bar on stderr; silent when quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        style = "{desc:<34.34} {percentage:3.0f}% |{bar:30}| {elapsed}"
+        self._bar = tqdm(total=1.0, disable=quiet or not sys.stderr.isatty(), bar_format=style, file=sys.stderr)
+
+    def __call__(self, fraction: float, text: str = "") -> None:
+        if text:
+            self._bar.set_description_str(text, refresh=False)
+        self._bar.update(max(min(fraction, 1.0) - self._bar.n, 0.0))
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _predict(options: argparse.Namespace, progress: Progress) -> None:
+    from RTResponseCAMLib.dicom.load import load_study
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.predict import Stages, default_bundle, predict_study
+    from RTResponseCAMLib.workflow.write import result_json, write_result
+
+    check_free(options.out, options.overwrite)
+    stages = Stages()
+    stages.begin("load model")
+    from RTResponseCAMLib.network.bundle import load_bundle
+
+    bundle = load_bundle(options.model or default_bundle(), options.device)
+    stages.begin("read study")
+    study = load_study(
+        options.study,
+        options.prescription,
+        options.isodose,
+        options.series,
+        tuple(options.roi),
+        part(progress, 0.0, 0.3),
+    )
+    result = predict_study(study, bundle, part(progress, 0.3, 0.5), stages)
+    write_result(
+        result,
+        options.out,
+        options.overwrite,
+        scene=not options.no_scene,
+        pictures=options.pictures,
+        progress=part(progress, 0.5, 1.0),
+        stages=stages,
+    )
+    _close(progress)
+    if options.json:
+        content = result_json(result)
+        if options.profile:
+            content["seconds"] = stages.seconds
+        print(json.dumps(content, indent=2))
+        return
+    print(_table(result.predictions))
+    for caution in result.cautions:
+        print(f"! {caution.text}")
+    print(f"written: {options.out}")
+    if options.profile:
+        print("\n".join(f"{name:<18} {seconds:7.2f} s" for name, seconds in stages.seconds.items()))
+
+
+def _table(predictions: Sequence[Any]) -> str:
+    lines = [f"{'':4}{'ROI':<20}{'cm³':>8}  {'p(response)':<20}{'label':<15}"]
+    for p in predictions:
+        interval = f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})"
+        lines.append(f"{p.lesion.id:<4}{p.lesion.structure.name:<20.19}{p.volume_cc:8.3f}  {interval:<20}{p.label:<15}")
+        lines += [f"      ! {c.text}" for c in p.cautions]
+    return "\n".join(lines)
+
+
+def _inspect(options: argparse.Namespace, progress: Progress) -> None:
+    from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
+
+    found = inspect_folder(options.study, options.series, progress)
+    _close(progress)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else as_text(found))
+
+
+def _phantom_study(options: argparse.Namespace, progress: Progress) -> None:
+    from RTResponseCAMLib.phantom.patient import draw_patient
+    from RTResponseCAMLib.phantom.write import write_patient
+    from RTResponseCAMLib.workflow.output import new_folder
+
+    spec = _spec(options, options.variant)
+    with new_folder(options.out, options.overwrite) as folder:
+        write_patient(draw_patient(spec), folder, progress)
+    _close(progress)
+    print(f"written: {options.out} (dicom/ and truth/)")
+
+
+def _phantom_cohort(options: argparse.Namespace, progress: Progress) -> None:
+    from RTResponseCAMLib.phantom.cohort import write_cohort
+    from RTResponseCAMLib.phantom.spec import Variant
+    from RTResponseCAMLib.workflow.output import new_folder
+
+    variants = tuple(Variant(name) for name in options.variants.split(","))
+    with new_folder(options.out, options.overwrite) as folder:
+        write_cohort(_spec(options, variants[0].value), options.patients, folder, variants, options.workers, progress)
+    _close(progress)
+    print(f"written: {options.out}")
+
+
+def _spec(options: argparse.Namespace, variant: str) -> Any:
+    from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+
+    return PhantomSpec(
+        seed=options.seed,
+        patient=getattr(options, "patient", 1),
+        variant=Variant(variant),
+        lesions=options.lesions,
+        columns=options.matrix[0],
+        rows=options.matrix[1],
+        slices=options.matrix[2],
+        spacing_mm=tuple(options.spacing),
+        tilt_deg=options.tilt,
+        dose_files=options.dose_files,
+        second_series=options.second_series,
+        rtplan=not options.no_rtplan,
+        follow_up=not options.no_follow_up,
+    )
+
+
+def _train(options: argparse.Namespace, progress: Progress) -> None:
+    from RTResponseCAMLib.network.classifier import Architecture
+    from RTResponseCAMLib.network.training import Schedule
+    from RTResponseCAMLib.workflow.train import train_bundle
+
+    card = {
+        "name": options.name,
+        "description": options.description,
+        "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
+        "command": options.command_note or "rtresponsecam " + " ".join(sys.argv[1:]),
+        "cautions": options.caution,
+    }
+    architecture = Architecture(
+        form=options.form, members=options.members, dose=options.dose, autoencoder=not options.no_autoencoder
+    )
+    schedule = Schedule(seed=options.seed, epochs=options.epochs, pretrain_epochs=options.pretrain_epochs)
+    figures = train_bundle(options.cohort, options.out, architecture, schedule, card, options.overwrite, progress)
+    _close(progress)
+    print(json.dumps(figures, indent=2))
+
+
+def _demo(options: argparse.Namespace, progress: Progress) -> None:
+    study, result = options.out / "study", options.out / "result"
+    base = ["--overwrite"] if options.overwrite else []
+    common = ["--quiet"] if options.quiet else []
+    phantom = [*common, "phantom", "study", "--seed", str(options.seed), "--lesions", "4", "--out", str(study), *base]
+    predict = [*common, "predict", str(study / "dicom"), "--out", str(result), "--pictures", "--profile", *base]
+    _close(progress)
+    for step in (phantom, predict):
+        print("$ rtresponsecam " + " ".join(step), flush=True)
+        code = main(step)
+        if code == CANCELLED:
+            raise Cancelled
+        if code != DONE:
+            raise RTResponseError("demo", "a step failed", "See the message above")
+    print(f"\nOpen {result / 'report.html'} in a browser and {result / 'scene.mrb'} in 3D Slicer.")
+    print(f"What was planted, and how each lesion answered, lies in {study / 'truth' / 'truth.json'}.")
+
+
+def _close(progress: Progress) -> None:
+    if isinstance(progress, _Bar):
+        progress.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rtresponsecam",
+        description="Pixel-wise evidence of Gamma Knife response in brain metastases. Research use only.",
+    )
+    parser.add_argument("--version", action="version", version=f"rtresponsecam {__version__}")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_demo(commands)
+    _add_phantom(commands)
+    _add_inspect(commands)
+    _add_train(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[..., None], text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_out(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument("--out", type=Path, required=default is None, default=default and Path(default), metavar="DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing DIR")
+
+
+def _add_demo(commands: Any) -> None:
+    demo = _command(commands, "demo", _demo, "make a phantom study and run the main job on it")
+    demo.add_argument("--seed", type=int, default=11)
+    _add_out(demo, "demo")
+
+
+def _add_phantom(commands: Any) -> None:
+    phantom = commands.add_parser("phantom", help="synthetic studies with known truth")
+    kinds = phantom.add_subparsers(required=True, metavar="kind")
+    study = _command(kinds, "study", _phantom_study, "one synthetic patient as DICOM, its truth beside it")
+    study.add_argument("--variant", choices=VARIANTS, default="texture", help="how the resistant part shows")
+    study.add_argument("--patient", type=int, default=1)
+    cohort = _command(kinds, "cohort", _phantom_cohort, "many synthetic patients and a manifest")
+    cohort.add_argument("--patients", type=int, required=True)
+    cohort.add_argument("--variants", default="darker,texture,volume", help=f"comma-separated, of {', '.join(VARIANTS)}")
+    cohort.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    for parser, matrix in ((study, (208, 240, 168)), (cohort, (184, 216, 156))):
+        parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument("--lesions", type=int, help="targets per patient (default: drawn, 1 to 5)")
+        parser.add_argument("--matrix", type=int, nargs=3, default=matrix, metavar=("COLUMNS", "ROWS", "SLICES"))
+        parser.add_argument("--spacing", type=float, nargs=3, default=(1.0, 1.0, 1.0), metavar="MM")
+        parser.add_argument("--tilt", type=float, default=0.0, metavar="DEG", help="tilt of the MR slices")
+        parser.add_argument("--dose-files", choices=("one", "per-target"), default="one")
+        parser.add_argument("--second-series", action="store_true", help="also a T2 series with its copy of the plan")
+        parser.add_argument("--no-rtplan", action="store_true")
+        parser.add_argument("--no-follow-up", action="store_true")
+        _add_out(parser)
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = _command(commands, "inspect", _inspect, "list what a folder holds and what of it would be used")
+    inspect.add_argument("study", type=Path, help="folder with DICOM files, in any order and nesting")
+    inspect.add_argument("--series", help="part of the Series Description of the planning MR")
+    inspect.add_argument("--json", action="store_true")
+
+
+def _add_train(commands: Any) -> None:
+    train = _command(commands, "train", _train, "fit a model on a cohort and write a bundle")
+    train.add_argument("cohort", type=Path, help="folder with manifest.csv")
+    train.add_argument("--name", default="unnamed model")
+    train.add_argument("--description", default="")
+    train.add_argument("--caution", action="append", default=[], help="sentence shown beside every result (repeatable)")
+    train.add_argument("--command-note", help=argparse.SUPPRESS)
+    train.add_argument("--form", choices=("signed", "hazard"), default="signed")
+    train.add_argument("--members", type=int, default=6, help="heads of the ensemble")
+    train.add_argument("--dose", action="store_true", help="dose / prescription as an input channel")
+    train.add_argument("--no-autoencoder", action="store_true", help="stem and head only, for comparison")
+    train.add_argument("--epochs", type=int, default=24)
+    train.add_argument("--pretrain-epochs", type=int, default=6)
+    train.add_argument("--seed", type=int, default=7)
+    _add_out(train)
+
+
+def _add_predict(commands: Any) -> None:
+    predict = _command(commands, "predict", _predict, "probability and evidence map for each lesion of a study")
+    predict.add_argument("study", type=Path, help="folder with the DICOM export")
+    predict.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the phantom model that ships")
+    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    predict.add_argument("--prescription", type=float, metavar="GY", help="when the plan states none")
+    predict.add_argument("--isodose", type=float, metavar="PERCENT", help="prescription isodose of the dose maximum")
+    predict.add_argument("--series", help="part of the Series Description of the planning MR")
+    predict.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
+    predict.add_argument("--no-scene", action="store_true", help="without scene.mrb")
+    predict.add_argument("--pictures", action="store_true", help="also Slicer's slice views as PNG")
+    predict.add_argument("--profile", action="store_true", help="seconds per stage")
+    predict.add_argument("--json", action="store_true", help="result.json on standard output")
+    _add_out(predict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""Three planes through a lesion: MR with contour and isodoses above, MR with evidence below. Fixed scales."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from RTResponseCAMLib.appearance import EVIDENCE_RANGE, ISODOSE_COLORS, evidence_palette, isodose_levels
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import box_occupancy
+from RTResponseCAMLib.imaging.planes import centroid_mm
+from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
+from RTResponseCAMLib.study import Prediction, Result
+
+STEP_MM = 0.5
+MIN_FIELD_MM, MARGIN_MM = 36.0, 12.0
+# Array axes of [z, y, x] that run down and right, and the letters at the left and top edge (patient's right
+# is on the viewer's left, as radiology shows it).
+PLANES = (("axial", 0, "R", "A"), ("coronal", 1, "R", "S"), ("sagittal", 2, "A", "S"))
+
+
+@dataclass(frozen=True)
+class LesionBlock:
+    """Everything drawn of one lesion, resampled to one block in patient axes, arrays ``[z, y, x]``."""
+
+    mr: npt.NDArray[np.float32]
+    occupancy: npt.NDArray[np.float32]
+    cam: npt.NDArray[np.float32]
+    dose: npt.NDArray[np.float32] | None
+    half_mm: float
+
+
+def lesion_block(result: Result, prediction: Prediction, head: HeadIntensity) -> LesionBlock:
+    """Resample MR, evidence and dose around a lesion."""
+    structure = prediction.lesion.structure
+    extent = float(np.ptp(np.concatenate(structure.contours), axis=0).max())
+    size = int(max(extent + 2 * MARGIN_MM, MIN_FIELD_MM) / STEP_MM) | 1
+    corner = centroid_mm(structure) - (size - 1) / 2 * STEP_MM
+    grid = Grid((size,) * 3, (STEP_MM,) * 3, (float(corner[0]), float(corner[1]), float(corner[2])))
+    cam = sitk.Resample(result.cam, grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, sitk.sitkFloat32)
+    dose = result.study.dose
+    return LesionBlock(
+        sitk.GetArrayFromImage(resample(result.study.mr, grid, smooth=True, outside=0.0)),
+        box_occupancy(structure, grid),
+        sitk.GetArrayFromImage(cam),
+        None if dose is None or prediction.dose is None else sitk.GetArrayFromImage(resample(dose.image, grid)),
+        (size - 1) / 2 * STEP_MM,
+    )
+
+
+def draw_lesion(result: Result, prediction: Prediction, head: HeadIntensity) -> Figure:
+    """Figure of one lesion, two rows of three planes."""
+    block = lesion_block(result, prediction, head)
+    figure = Figure(figsize=(9.6, 6.5), facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3)
+    low, high = max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread
+    norm, colors = Normalize(*EVIDENCE_RANGE[result.form]), ListedColormap(evidence_palette(result.form).tolist())
+    levels = isodose_levels(result.study)
+    for column, (name, axis, left, top) in enumerate(PLANES):
+        middle = block.mr.shape[axis] // 2
+        mr, occupancy, cam = (np.take(a, middle, axis) for a in (block.mr, block.occupancy, block.cam))
+        for row in (0, 1):
+            ax: Axes = axes[row, column]
+            _image(ax, mr, block.half_mm, "gray", Normalize(low, high), upside_down=axis != 0)
+            if row == 1:
+                _image(ax, np.where(occupancy >= 0.5, cam, 0.0), block.half_mm, colors, norm, axis != 0, alpha=0.75)
+            elif block.dose is not None:
+                _lines(ax, np.take(block.dose, middle, axis), block.half_mm, levels, axis != 0)
+            _contour(ax, occupancy, block.half_mm, axis != 0)
+            _letters(ax, left, top, block.half_mm)
+        axes[0, column].set_title(name, color="white", fontsize=11)
+    axes[0, 0].set_ylabel("MR, GTV, isodoses", color="white")
+    axes[1, 0].set_ylabel("MR, GTV, evidence", color="white")
+    _legends(figure, axes, result, norm, colors, levels if block.dose is not None else (), block.half_mm)
+    return figure
+
+
+def as_data_uri(figure: Figure) -> str:
+    """PNG of a figure as a ``data:`` address, so that the report is one file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, facecolor=figure.get_facecolor())
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _image(
+    ax: Axes,
+    values: npt.NDArray[np.float32],
+    half: float,
+    colors: str | ListedColormap,
+    norm: Normalize,
+    upside_down: bool,
+    alpha: float = 1.0,
+) -> None:
+    # Rows run to posterior (axial) or to superior (coronal, sagittal): the latter are drawn from below.
+    ax.imshow(
+        values,
+        cmap=colors,
+        norm=norm,
+        alpha=alpha,
+        interpolation="nearest",
+        origin="lower" if upside_down else "upper",
+        extent=(-half, half, -half, half),
+    )
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for side in ax.spines.values():
+        side.set_color("0.3")
+
+
+def _plane(half: float, count: int, upside_down: bool) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    x = np.linspace(-half, half, count)
+    return x, (x if upside_down else x[::-1])
+
+
+def _contour(ax: Axes, occupancy: npt.NDArray[np.float32], half: float, upside_down: bool) -> None:
+    if occupancy.max() > 0.5:
+        x, y = _plane(half, len(occupancy), upside_down)
+        ax.contour(x, y, occupancy, [0.5], colors=["#ffe633"], linewidths=1.4)
+
+
+def _lines(ax: Axes, dose: npt.NDArray[np.float32], half: float, levels: tuple[float, ...], upside_down: bool) -> None:
+    x, y = _plane(half, len(dose), upside_down)
+    for level, color in zip(levels, ISODOSE_COLORS, strict=False):
+        if dose.min() < level < dose.max():
+            ax.contour(x, y, dose, [level], colors=[color], linewidths=1.1)
+
+
+def _letters(ax: Axes, left: str, top: str, half: float) -> None:
+    ax.text(-0.95 * half, 0, left, color="0.75", fontsize=9, va="center")
+    ax.text(0, 0.93 * half, top, color="0.75", fontsize=9, ha="center", va="top")
+
+
+def _legends(
+    figure: Figure,
+    axes: npt.NDArray[np.object_],
+    result: Result,
+    norm: Normalize,
+    colors: ListedColormap,
+    levels: tuple[float, ...],
+    half: float,
+) -> None:
+    lines = [Line2D([], [], color="#ffe633", label="GTV")]
+    lines += [Line2D([], [], color=c, label=f"{v:g} Gy") for v, c in zip(levels, ISODOSE_COLORS, strict=False)]
+    axes[0, 2].legend(handles=lines, loc="upper right", fontsize=7.5, labelcolor="white", facecolor="0.1", framealpha=0.7)
+    axes[0, 0].plot([0.9 * half - 10, 0.9 * half], [-0.9 * half] * 2, color="white", linewidth=2)
+    axes[0, 0].text(0.9 * half - 5, -0.87 * half, "10 mm", color="white", fontsize=7.5, ha="center", va="bottom")
+    bar = figure.colorbar(ScalarMappable(norm, colors), ax=axes[1, :].tolist(), fraction=0.03, pad=0.01)
+    words = "← response    local logit    non-response →" if result.form == "signed" else "local −ln p(response)"
+    bar.set_label(words, color="white", fontsize=8)
+    bar.ax.tick_params(colors="white", labelsize=8)

@@ -1,0 +1,1 @@
+"""MRML: nodes, their display, the saved scene. Imports slicer inside its functions; never qt."""

@@ -1,0 +1,121 @@
+"""How nodes look in Slicer: evidence colours, window and legend, outlines, the three slice views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from RTResponseCAMLib.appearance import EVIDENCE_RANGE, evidence_palette
+
+EVIDENCE_COLORS = "RTResponseCAM evidence"
+FOREGROUND_OPACITY = 0.65
+LESION_COLOR = (1.0, 0.90, 0.20)
+SUBREGION_COLOR = (1.0, 0.20, 0.55)
+QUANTITY = ("RTR-1", "99RTRESPONSECAM", "Local evidence for non-response")
+UNITS = ("1", "UCUM", "no units")
+VIEWS = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
+
+
+def evidence_color_node(scene: Any, form: str) -> Any:
+    """Colour table of the evidence; visible in lists, because hidden nodes are not saved with the scene."""
+    import slicer
+
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetName(EVIDENCE_COLORS)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(256)
+    low, high = EVIDENCE_RANGE[form]
+    for entry, (red, green, blue, alpha) in enumerate(evidence_palette(form)):
+        node.SetColor(entry, f"{low + (high - low) * entry / 255:.2f}", red, green, blue, alpha)
+    node.SetHideFromEditors(False)
+    return scene.AddNode(node)
+
+
+def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
+    """Colours, fixed window (comparable between lesions and patients), legend, quantity and units."""
+    import slicer
+
+    low, high = EVIDENCE_RANGE[form]
+    display = cam.GetDisplayNode()
+    display.SetAndObserveColorNodeID(evidence_color_node(scene, form).GetID())
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+    display.SetInterpolate(True)
+    display.SetThreshold(-1e6, 1e6)
+    display.SetAutoThreshold(False)
+    display.SetApplyThreshold(False)
+    cam.SetVoxelValueQuantity(_coded(QUANTITY))
+    cam.SetVoxelValueUnits(_coded(UNITS))
+    cam.SetAttribute("RTResponseCAM.Scale", scale)
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(cam)
+    if legend is not None:
+        legend.SetTitleText("Evidence (logit):\n+ non-response\n- response" if form == "signed" else "-ln p(response)")
+        legend.SetLabelFormat("%.1f")
+        legend.SetNumberOfLabels(5)
+        legend.SetSize(0.10, 0.45)
+        legend.SetPosition(0.97, 0.5)
+
+
+def show_mr(mr: Any, low: float, high: float) -> None:
+    """Grey MR with a window that keeps brain and enhancement apart."""
+    display = mr.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+
+
+def show_dose(dose: Any, maximum_gy: float) -> None:
+    """Dose as a volume that can be put in front, off by default; isodose lines speak for it."""
+    display = dose.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0.0, maximum_gy)
+    display.SetAutoThreshold(False)
+    display.SetThreshold(0.02 * maximum_gy, 1e6)
+    display.SetApplyThreshold(True)
+
+
+def show_outlines(segmentation: Any) -> None:
+    """Segments as outlines: what lies in them must stay visible."""
+    display = segmentation.GetDisplayNode()
+    display.SetVisibility2DFill(False)
+    display.SetVisibility2DOutline(True)
+    display.SetSliceIntersectionThickness(2)
+    display.SetOpacity3D(0.4)
+
+
+def set_up_views(scene: Any, background: Any, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:
+    """Three slice views: MR behind, evidence in front, centred on a lesion."""
+    import slicer
+
+    for name, orientation in VIEWS:
+        view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        if view is None:
+            view = slicer.vtkMRMLSliceNode()
+            view.SetSingletonTag(name)
+            view.SetName(name)
+            view.SetLayoutName(name)
+            view = scene.AddNode(view)
+        view.SetOrientation(orientation)
+        view.SetFieldOfView(field_mm, field_mm, 1.0)
+        view.JumpSliceByCentering(*center_ras)
+        composite = scene.GetSingletonNode(name, "vtkMRMLSliceCompositeNode")
+        if composite is None:
+            composite = slicer.vtkMRMLSliceCompositeNode()
+            composite.SetSingletonTag(name)
+            composite.SetName(f"{name} composite")
+            composite.SetLayoutName(name)
+            composite = scene.AddNode(composite)
+        composite.SetBackgroundVolumeID(background.GetID())
+        composite.SetForegroundVolumeID(foreground.GetID())
+        composite.SetForegroundOpacity(FOREGROUND_OPACITY)
+        composite.SetLinkedControl(True)
+
+
+def _coded(value: tuple[str, str, str]) -> Any:
+    import slicer
+
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(*value)
+    return entry

@@ -1,0 +1,61 @@
+"""Results appear whole or not at all: written under a temporary name beside the target, renamed at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from RTResponseCAMLib.errors import OutputError
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Refuse an existing target before any work is done.
+
+    Raises
+    ------
+    OutputError : the target exists and may not be replaced.
+    """
+    if os.path.lexists(out) and not overwrite:
+        raise OutputError(out, "exists already", "Choose another --out, or give --overwrite to replace it")
+
+
+@contextmanager
+def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder; it takes the name ``out`` when the block ends well, and vanishes otherwise.
+
+    Raises
+    ------
+    OutputError : the target exists, or cannot be written (disk full, no permission).
+    """
+    check_free(out, overwrite)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise _refused(out, error) from error
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if os.path.lexists(out):
+            check_free(out, overwrite)  # it may have appeared meanwhile
+            old = partial.with_suffix(".old")
+            out.rename(old)
+            partial.rename(out)
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        else:
+            partial.rename(out)
+    except OSError as error:
+        raise _refused(out, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refused(out: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(out, "the disk is full; nothing was written", "Free some space or choose another --out")
+    return OutputError(out, f"cannot be written ({error.strerror or error})", "Choose another --out")

@@ -1,0 +1,184 @@
+"""Study in, result out: load, sample each lesion, find its evidence, lay it back over the MR."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from RTResponseCAMLib import __version__
+from RTResponseCAMLib.cam.pixelwise import SCALES, Evidence, find_evidence
+from RTResponseCAMLib.cam.volume import CUTS, LOCAL_SCALES, evidence_volume
+from RTResponseCAMLib.dosimetry import dose_metrics, share_outside
+from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.patch import MAX_SIZE, Patch, sample_patch
+from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
+from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
+from RTResponseCAMLib.network.bundle import Bundle
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import Caution, Lesion, Prediction, Result, Study
+
+MODEL_FOLDERS = (
+    Path(__file__).parents[1] / "Models",  # installed as a wheel
+    Path(__file__).parents[2] / "Resources" / "Models",  # beside the library, as in the repository and in Slicer
+)
+SMALL_CC, LARGE_CC = 0.05, 15.0
+
+
+class Stages:
+    """Wall-clock seconds per stage; a stage ends when the next begins."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._name, self._since = "", time.perf_counter()
+
+    def begin(self, name: str) -> None:
+        """Close the running stage and start another ("" only closes)."""
+        now = time.perf_counter()
+        if self._name:
+            self.seconds[self._name] = self.seconds.get(self._name, 0.0) + now - self._since
+        self._name, self._since = name, now
+
+
+def default_bundle() -> Path:
+    """Folder of the bundle that ships with the product (trained on phantoms only)."""
+    for folder in MODEL_FOLDERS:
+        if (folder / "phantom").is_dir():
+            return folder / "phantom"
+    return MODEL_FOLDERS[-1] / "phantom"
+
+
+def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, stages: Stages | None = None) -> Result:
+    """Predict every lesion of a study.
+
+    Raises
+    ------
+    GeometryError : a lesion that lies outside the MR, or has contours that cannot be used.
+    """
+    stages = stages or Stages()
+    stages.begin("sample lesions")
+    progress(0.0, "sampling lesions")
+    head = head_intensity(study.mr)
+    patches = [_patch(study, lesion, head, bundle) for lesion in study.lesions]
+    stages.begin("evidence")
+    evidences = find_evidence(bundle, patches, part(progress, 0.2, 0.7))
+    stages.begin("dose metrics")
+    predictions = tuple(
+        _prediction(study, lesion, patch, evidence, bundle)
+        for lesion, patch, evidence in zip(study.lesions, patches, evidences, strict=True)
+    )
+    stages.begin("map onto the MR")
+    cut = CUTS[bundle.form]
+    cam, subregions = evidence_volume(
+        Grid.of(study.mr), [x.structure for x in study.lesions], patches, evidences, cut, part(progress, 0.75, 1.0)
+    )
+    stages.begin("")
+    return Result(
+        study=study,
+        predictions=predictions,
+        cam=cam,
+        subregions=subregions,
+        form=bundle.form,
+        scale=LOCAL_SCALES[bundle.form],
+        cut=cut,
+        provenance={
+            "program": f"RTResponseCAM {__version__}",
+            "model": str(bundle.card["name"]),
+            "model_sha256": bundle.sha256,
+            "device": str(bundle.device),
+            "share_scale": SCALES[bundle.form],
+            **{f"source_{role}": uid for role, uid in study.sources.items()},
+        },
+        cautions=study.cautions + model_cautions(bundle),
+    )
+
+
+def model_cautions(bundle: Bundle) -> tuple[Caution, ...]:
+    """What the model's card wants said beside every result."""
+    return tuple(Caution("model", str(text)) for text in bundle.card.get("cautions", ()))
+
+
+def _patch(study: Study, lesion: Lesion, head: HeadIntensity, bundle: Bundle) -> Patch:
+    prescription = study.plan.prescription.dose_for(lesion.structure) if study.plan and study.plan.prescription else None
+    preprocessing = bundle.card["preprocessing"]
+    _check_inside(study, lesion)
+    dose = study.dose
+    if dose is not None and share_outside(lesion.structure, dose) > 0.5:
+        dose = None
+    return sample_patch(
+        study.mr,
+        head,
+        lesion.structure,
+        dose,
+        prescription,
+        float(preprocessing["spacing_mm"]),
+        float(preprocessing["margin_mm"]),
+    )
+
+
+def _check_inside(study: Study, lesion: Lesion) -> None:
+    grid = Grid.of(study.mr)
+    index = grid.to_index(centroid_mm(lesion.structure)[None])[0]
+    if any(c < -0.5 or c > n - 0.5 for c, n in zip(index, grid.size, strict=True)):
+        raise GeometryError(
+            f"ROI '{lesion.structure.name}'", "lies outside the planning MR", "Check that plan and MR belong together"
+        )
+
+
+def _prediction(study: Study, lesion: Lesion, patch: Patch, evidence: Evidence, bundle: Bundle) -> Prediction:
+    metrics = None
+    if study.dose is not None and study.plan is not None and study.plan.prescription is not None:
+        metrics = dose_metrics(lesion.structure, study.dose, study.plan.prescription.dose_for(lesion.structure))
+    cautions = list(stack_planes(lesion.structure).cautions)
+    if study.dose is not None and metrics is None:
+        cautions.append(Caution("outside-dose", "lies outside the dose grid: no dose metrics"))
+    elif metrics is not None and metrics.outside_grid > 0.001:
+        share = f"{100 * metrics.outside_grid:.1f} % of its volume lies outside the dose grid"
+        cautions.append(Caution("outside-dose", share))
+    volume = contour_volume_cc(lesion.structure)
+    if not SMALL_CC <= volume <= LARGE_CC:
+        text = f"{volume:.3f} cm³ is outside the {SMALL_CC}–{LARGE_CC} cm³ that the model was trained on"
+        cautions.append(Caution("volume-range", text))
+    if patch.grid.size[0] >= MAX_SIZE:
+        cautions.append(Caution("patch-limit", "is larger than the largest patch; its outer part is not judged"))
+    threshold = bundle.threshold
+    if evidence.low < threshold <= evidence.high:
+        label = "indeterminate"
+        cautions.append(Caution("indeterminate", "the interval holds the threshold: no class is given"))
+    else:
+        label = "response" if evidence.p_response >= threshold else "non-response"
+    return Prediction(
+        lesion=lesion,
+        volume_cc=volume,
+        p_response=evidence.p_response,
+        p_response_low=evidence.low,
+        p_response_high=evidence.high,
+        label=label,
+        evidence=patch.grid.image(evidence.map),
+        spread=patch.grid.image(evidence.spread),
+        bias=evidence.bias,
+        total=evidence.total,
+        dose=metrics,
+        cautions=tuple(cautions),
+    )
+
+
+def find_lesion(predictions: Sequence[Prediction], lesion_id: str) -> Prediction:
+    """Prediction of one lesion by its id.
+
+    Raises
+    ------
+    StudyError : no such lesion.
+    """
+    for prediction in predictions:
+        if prediction.lesion.id == lesion_id:
+            return prediction
+    raise StudyError(lesion_id, "is no lesion of this result", f"Choose one of {[p.lesion.id for p in predictions]}")
+
+
+def evidence_sum(prediction: Prediction) -> float:
+    """Voxel sum of the evidence map plus its bias; equals ``prediction.total``."""
+    return float(sitk.GetArrayViewFromImage(prediction.evidence).sum(dtype="float64")) + prediction.bias

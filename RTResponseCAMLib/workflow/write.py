@@ -1,0 +1,176 @@
+"""A result on disk: ``result.json``, ``lesions.csv``, ``cam.nrrd``, ``subregions.seg.nrrd``, scene, report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.imaging.planes import centroid_mm
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.report.html import write_report
+from RTResponseCAMLib.study import Caution, Prediction, Result
+from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.predict import Stages
+
+SCHEMA_VERSION = 1
+RESEARCH_ONLY = "Research use only. Not a medical device; not for clinical decisions."
+CSV_COLUMNS = (
+    "id", "name", "volume_cc", "p_response", "p_response_low", "p_response_high", "label",
+    "dose_mean_gy", "d98_gy", "d50_gy", "d2_gy", "prescription_gy", "coverage", "cautions",
+)  # fmt: skip
+
+
+def write_result(
+    result: Result,
+    out: Path,
+    overwrite: bool = False,
+    scene: bool = True,
+    pictures: bool = False,
+    progress: Progress = silent,
+    stages: Stages | None = None,
+) -> None:
+    """Write everything into ``out``, which appears only when all of it is there.
+
+    Parameters
+    ----------
+    scene : write ``scene.mrb`` (needs slicer-core).
+    pictures : draw Slicer's slice views per lesion (needs trame-slicer).
+
+    Raises
+    ------
+    OutputError : ``out`` exists, cannot be written, or a part needs a package that is missing.
+    """
+    stages = stages or Stages()
+    with new_folder(out, overwrite) as folder:
+        stages.begin("write result")
+        progress(0.0, "writing the result")
+        text = json.dumps(result_json(result), indent=2, allow_nan=False, ensure_ascii=False)
+        (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+        _write_csv(result, folder / "lesions.csv")
+        _write_image(result.cam, folder / "cam.nrrd")
+        _write_segments(result, folder / "subregions.seg.nrrd")
+        (folder / "evidence").mkdir()
+        for prediction in result.predictions:
+            _write_image(prediction.evidence, folder / "evidence" / f"{prediction.lesion.id}.nrrd")
+        stages.begin("report")
+        progress(0.3, "writing the report")
+        write_report(result, folder / "report.html", RESEARCH_ONLY)
+        if scene:
+            stages.begin("scene")
+            progress(0.6, "writing the scene")
+            _write_scene(result, folder / "scene.mrb")
+        if pictures:
+            stages.begin("slice views")
+            progress(0.9, "drawing slice views")
+            _write_pictures(result, folder)
+        stages.begin("")
+    progress(1.0, "done")
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """Content of ``result.json``; numbers are unrounded, units in the names."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "notice": RESEARCH_ONLY,
+        "patient": result.study.patient,
+        "form": result.form,
+        "cam_scale": result.scale,
+        "cam_cut": result.cut,
+        "provenance": dict(result.provenance),
+        "cautions": _cautions(result.cautions),
+        "lesions": [_lesion_json(prediction) for prediction in result.predictions],
+    }
+
+
+def _lesion_json(prediction: Prediction) -> dict[str, Any]:
+    dose = prediction.dose
+    return {
+        "id": prediction.lesion.id,
+        "name": prediction.lesion.structure.name,
+        "roi_number": prediction.lesion.structure.number,
+        "center_lps_mm": [round(float(c), 3) for c in centroid_mm(prediction.lesion.structure)],
+        "volume_cc": prediction.volume_cc,
+        "p_response": prediction.p_response,
+        "p_response_interval": [prediction.p_response_low, prediction.p_response_high],
+        "label": prediction.label,
+        "evidence_total": prediction.total,
+        "evidence_bias": prediction.bias,
+        "evidence_map": f"evidence/{prediction.lesion.id}.nrrd",
+        "dose": None if dose is None else dict(vars(dose)),
+        "cautions": _cautions(prediction.cautions),
+    }
+
+
+def _cautions(cautions: tuple[Caution, ...]) -> list[dict[str, str]]:
+    return [{"code": c.code, "text": c.text} for c in cautions]
+
+
+def safe_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: ROI names come from outside."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _write_csv(result: Result, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(CSV_COLUMNS)
+        for p in result.predictions:
+            dose = p.dose
+            doses = ("",) * 6
+            if dose is not None:
+                values = (dose.mean_gy, dose.d98_gy, dose.d50_gy, dose.d2_gy, dose.prescription_gy, dose.coverage)
+                doses = tuple(f"{v:.4f}" for v in values)  # type: ignore[assignment]
+            writer.writerow(
+                [
+                    p.lesion.id,
+                    safe_cell(p.lesion.structure.name),
+                    f"{p.volume_cc:.4f}",
+                    f"{p.p_response:.4f}",
+                    f"{p.p_response_low:.4f}",
+                    f"{p.p_response_high:.4f}",
+                    p.label,
+                    *doses,
+                    "; ".join(c.text for c in p.cautions),
+                ]
+            )
+
+
+def _write_image(image: sitk.Image, path: Path) -> None:
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:
+        raise OutputError(path.name, "the image could not be written", "Check free space and permissions") from error
+
+
+def _write_segments(result: Result, path: Path) -> None:
+    """Labelmap with the headers by which Slicer takes an NRRD for a segmentation."""
+    image = sitk.Image(result.subregions)
+    image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
+    for number, prediction in enumerate(result.predictions):
+        image.SetMetaData(f"Segment{number}_ID", prediction.lesion.id)
+        image.SetMetaData(f"Segment{number}_Name", f"{prediction.lesion.id} evidence > {result.cut:g}")
+        image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+        image.SetMetaData(f"Segment{number}_Layer", "0")
+        image.SetMetaData(f"Segment{number}_Color", "1.0 0.2 0.55")
+    _write_image(image, path)
+
+
+def _write_scene(result: Result, path: Path) -> None:
+    from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
+
+    scene = new_scene()
+    build_scene(scene, result)
+    save_scene(scene, path)
+
+
+def _write_pictures(result: Result, folder: Path) -> None:
+    from RTResponseCAMLib.viewer import picture_slices
+
+    for prediction in result.predictions:
+        center = centroid_mm(prediction.lesion.structure).tolist()
+        picture_slices(result, center, folder / f"slices_{prediction.lesion.id}.png")
