@@ -47,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("RTRESPONSECAM_DEBUG"):
             raise
         bar.close()
-        print(f"failed: {type(error).__name__}: {error} (set RTRESPONSECAM_DEBUG=1 for details)", file=sys.stderr)
+        print(
+            f"failed: {type(error).__name__}: {error} (set RTRESPONSECAM_DEBUG=1 for details)",
+            file=sys.stderr,
+        )
         return FAILED
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -199,7 +202,12 @@ def _train(options: argparse.Namespace, progress: Progress) -> None:
     architecture = Architecture(
         form=options.form, members=options.members, dose=options.dose, autoencoder=not options.no_autoencoder
     )
-    schedule = Schedule(seed=options.seed, epochs=options.epochs, pretrain_epochs=options.pretrain_epochs)
+    schedule = Schedule(
+        seed=options.seed,
+        pretrain_epochs=options.pretrain_epochs,
+        head_epochs=options.head_epochs,
+        joint_epochs=options.joint_epochs,
+    )
     figures = train_bundle(options.cohort, options.out, architecture, schedule, card, options.overwrite, progress)
     _close(progress)
     print(json.dumps(figures, indent=2))
@@ -209,8 +217,28 @@ def _demo(options: argparse.Namespace, progress: Progress) -> None:
     study, result = options.out / "study", options.out / "result"
     base = ["--overwrite"] if options.overwrite else []
     common = ["--quiet"] if options.quiet else []
-    phantom = [*common, "phantom", "study", "--seed", str(options.seed), "--lesions", "4", "--out", str(study), *base]
-    predict = [*common, "predict", str(study / "dicom"), "--out", str(result), "--pictures", "--profile", *base]
+    phantom = [
+        *common,
+        "phantom",
+        "study",
+        "--seed",
+        str(options.seed),
+        "--lesions",
+        "4",
+        "--out",
+        str(study),
+        *base,
+    ]
+    predict = [
+        *common,
+        "predict",
+        str(study / "dicom"),
+        "--out",
+        str(result),
+        "--pictures",
+        "--profile",
+        *base,
+    ]
     _close(progress)
     for step in (phantom, predict):
         print("$ rtresponsecam " + " ".join(step), flush=True)
@@ -269,7 +297,9 @@ def _add_phantom(commands: Any) -> None:
     study.add_argument("--patient", type=int, default=1)
     cohort = _command(kinds, "cohort", _phantom_cohort, "many synthetic patients and a manifest")
     cohort.add_argument("--patients", type=int, required=True)
-    cohort.add_argument("--variants", default="darker,texture,volume", help=f"comma-separated, of {', '.join(VARIANTS)}")
+    cohort.add_argument(
+        "--variants", default="darker,texture,volume", help=f"comma-separated, of {', '.join(VARIANTS)}"
+    )
     cohort.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     for parser, matrix in ((study, (208, 240, 168)), (cohort, (184, 216, 156))):
         parser.add_argument("--seed", type=int, default=1)
@@ -302,8 +332,9 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--members", type=int, default=6, help="heads of the ensemble")
     train.add_argument("--dose", action="store_true", help="dose / prescription as an input channel")
     train.add_argument("--no-autoencoder", action="store_true", help="stem and head only, for comparison")
-    train.add_argument("--epochs", type=int, default=24)
-    train.add_argument("--pretrain-epochs", type=int, default=6)
+    train.add_argument("--pretrain-epochs", type=int, default=4)
+    train.add_argument("--head-epochs", type=int, default=40)
+    train.add_argument("--joint-epochs", type=int, default=1)
     train.add_argument("--seed", type=int, default=7)
     _add_out(train)
 

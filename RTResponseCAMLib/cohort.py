@@ -70,6 +70,4 @@ def _row(folder: Path, path: Path, number: int, row: dict[str, str]) -> CohortRo
     study = folder / row["study"]
     if not study.is_dir():
         raise CohortError(path, f"line {number}: there is no study folder '{row['study']}'", "Correct column study")
-    return CohortRow(
-        row["patient_group_id"], study, row["lesion"], int(label) if label else None, row["label_source"]
-    )
+    return CohortRow(row["patient_group_id"], study, row["lesion"], int(label) if label else None, row["label_source"])

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import resample
-from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.study import Dose, DoseMetrics, Structure
 
 FINE_MM, COARSE_MM, FINE_BELOW_MM = 0.5, 1.0, 40.0

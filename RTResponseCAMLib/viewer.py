@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.scene.build import build_scene
+from RTResponseCAMLib.scene.chatter import quiet_vtk
 from RTResponseCAMLib.scene.display import VIEWS
 from RTResponseCAMLib.scene.nodes import ras
 from RTResponseCAMLib.study import Result
 
 SIZE = 620
-BACKGROUND = (0, 0, 0)
+MARGIN_MM = 30.0
 
 
-def picture_slices(result: Result, center_lps: Sequence[float], path: Path, field_mm: float = 60.0) -> None:
-    """Draw axial, coronal and sagittal views through a point (LPS mm) into one PNG.
+def picture_lesions(result: Result, folder: Path) -> tuple[Path, ...]:
+    """Draw axial, coronal and sagittal views through each lesion: ``slices_L1.png``, ….
 
     Raises
     ------
@@ -29,47 +30,55 @@ def picture_slices(result: Result, center_lps: Sequence[float], path: Path, fiel
         raise OutputError(
             "trame-slicer", "is not installed, so slice views cannot be drawn", "Install RTResponseCAM[viewer]"
         ) from error
-    app = SlicerApp()
-    nodes = build_scene(app.scene, result)
-    views = [_view(app, name, orientation) for name, orientation in VIEWS]
-    images = []
-    for view in views:
-        view.set_background_volume_id(nodes.mr.GetID())
-        view.set_foreground_volume_id(nodes.cam.GetID())
-        view.set_foreground_opacity(0.65)
-        view.set_background_color(list(BACKGROUND))
-        view.render_window().SetSize(SIZE, SIZE)
-        view.fit_view_to_content()
-        node = view.get_view_node()
-        node.SetFieldOfView(field_mm, field_mm, node.GetFieldOfView()[2])
-        node.JumpSliceByCentering(*ras(center_lps))
-        view.reset_camera()
-        view.render()
-        images.append(_grab(view.render_window()))
-    _write_row(images, path)
-    for view in views:
-        view.finalize()
+    paths = []
+    with quiet_vtk():
+        app = SlicerApp()
+        views = _open_views(app)
+        build_scene(app.scene, result)
+        for prediction in result.predictions:
+            structure = prediction.lesion.structure
+            extent = max(float((c.max(axis=0) - c.min(axis=0)).max()) for c in structure.contours)
+            images = [_draw(view, ras(centroid_mm(structure).tolist()), extent + MARGIN_MM) for view in views]
+            paths.append(folder / f"slices_{prediction.lesion.id}.png")
+            _write_row(images, paths[-1])
+        for view in views:
+            view.finalize()
+    return tuple(paths)
 
 
-def _view(app: Any, name: str, orientation: str) -> Any:
+def _open_views(app: Any) -> list[Any]:
     from trame_slicer.views import DirectViewFactory, ViewLayoutDefinition, ViewProps, ViewType
 
-    factory = DirectViewFactory(do_render_offscreen=True)
-    app.view_manager.register_factory(factory)
-    return app.view_manager.create_view(
-        ViewLayoutDefinition(name, ViewType.SLICE_VIEW, ViewProps(orientation=orientation))
-    )
+    app.view_manager.register_factory(DirectViewFactory(do_render_offscreen=True))
+    views = []
+    for name, orientation in VIEWS:
+        layout = ViewLayoutDefinition(name, ViewType.SLICE_VIEW, ViewProps(orientation=orientation))
+        view = app.view_manager.create_view(layout)
+        view.set_background_color([0, 0, 0])
+        view.update_size(SIZE, SIZE)
+        view.set_render_blocked(True)  # every change to the scene would draw every view
+        views.append(view)
+    return views
 
 
-def _grab(window: Any) -> Any:
+def _draw(view: Any, center_ras: tuple[float, float, float], field_mm: float) -> Any:
     import vtk
 
+    view.fit_view_to_content()
+    node = view.get_view_node()
+    node.SetFieldOfView(field_mm, field_mm, node.GetFieldOfView()[2])
+    node.JumpSliceByCentering(*center_ras)
+    view.set_render_blocked(False)
+    window = view.render_window()
     window.Render()
     grab = vtk.vtkWindowToImageFilter()
     grab.SetInput(window)
     grab.ReadFrontBufferOff()
     grab.Update()
-    return grab.GetOutput()
+    image = vtk.vtkImageData()
+    image.DeepCopy(grab.GetOutput())
+    view.set_render_blocked(True)
+    return image
 
 
 def _write_row(images: list[Any], path: Path) -> None:

@@ -8,12 +8,12 @@ This is our reading of a pixel-wise CAM. Maps are raw; larger speaks for non-res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from RTResponseCAMLib.cam.evidence import Evidence
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Output, probability_of_response
@@ -21,31 +21,6 @@ from RTResponseCAMLib.progress import Progress, silent
 
 INTERVAL = (5.0, 95.0)
 BATCH_VOXELS = 8 * 48**3
-SCALES = {
-    "signed": "share of the logit of non-response per voxel",
-    "hazard": "share of -ln p(response) per voxel",
-}
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the classifier says of one patch.
-
-    Attributes
-    ----------
-    map : ``[z, y, x]`` float32 on the patch's grid, zero outside the lesion.
-    spread : standard deviation of the map over the ensemble's members, same shape.
-    bias, total : Σ map + bias = total.
-    p_response, low, high : probability of response and the members' 5th…95th percentile.
-    """
-
-    map: Array32
-    spread: Array32
-    bias: float
-    total: float
-    p_response: float
-    low: float
-    high: float
 
 
 def find_evidence(bundle: Bundle, patches: Sequence[Patch], progress: Progress = silent) -> list[Evidence]:

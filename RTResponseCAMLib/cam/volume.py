@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt
 
-from RTResponseCAMLib.cam.pixelwise import Evidence
+from RTResponseCAMLib.cam.evidence import Evidence
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Structure
 
-LOCAL_SCALES = {
-    "signed": "local logit of non-response (its mean over a lesion is the lesion's logit)",
-    "hazard": "local -ln p(response) (its mean over a lesion is the lesion's -ln p)",
-}
-CUTS = {"signed": 0.0, "hazard": math.log(2.0)}
 INSIDE = 0.05
 
 

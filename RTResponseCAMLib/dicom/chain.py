@@ -123,7 +123,9 @@ def _chains_of(index: Index, structures: Entry) -> list[Chain]:
     frames = frames_of(structures)
     if not named:
         named = [uid for uid, files in index.series.items() if frames & frames_of(files[0])]
-        text = "the series on which the structures were drawn is absent; a series of the same frame of reference is used"
+        text = (
+            "the series on which the structures were drawn is absent; a series of the same frame of reference is used"
+        )
         cautions.append(Caution("series-by-frame", text))
     plan = _plan_of(index, structures)
     doses = _doses_of(index, structures, plan)

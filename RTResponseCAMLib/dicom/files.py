@@ -11,7 +11,6 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage
 from pydicom.valuerep import format_number_as_ds
@@ -54,8 +53,9 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
         data = pydicom.dcmread(path, stop_before_pixels=True, force=not part10, specific_tags=tags)
     except StudyError:
         raise
-    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
-        raise StudyError(path, f"cannot be parsed as DICOM ({error})", "Copy or export the file again") from error
+    except Exception as error:  # a parser on damaged bytes may raise anything; each is the same finding
+        reason = f"cannot be parsed as DICOM ({type(error).__name__})"
+        raise StudyError(path, reason, "Copy or export the file again") from error
     if "SOPClassUID" not in data:
         raise NotDicom(path)
     return data
@@ -80,7 +80,9 @@ def check_pixels_present(path: Path, data: Dataset) -> None:
     except (AttributeError, TypeError, ValueError) as error:
         raise StudyError(path, f"has no usable image description ({error})", "Export the file again") from error
     if wanted > 2**30:
-        raise StudyError(path, f"promises {wanted / 2**30:.1f} GB of pixels (Rows, Columns, NumberOfFrames)", "Remove it")
+        raise StudyError(
+            path, f"promises {wanted / 2**30:.1f} GB of pixels (Rows, Columns, NumberOfFrames)", "Remove it"
+        )
     meta = getattr(data, "file_meta", None)
     syntax = str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
     if syntax in UNCOMPRESSED and path.stat().st_size < wanted:

@@ -65,12 +65,7 @@ def load_study(
         dose=dose,
         plan=plan,
         follow_ups=find_follow_ups(index, chain),
-        cautions=index.cautions
-        + chain.cautions
-        + structure_cautions
-        + lesion_cautions
-        + dose_cautions
-        + plan_cautions,
+        cautions=index.cautions + chain.cautions + structure_cautions + lesion_cautions + dose_cautions + plan_cautions,
         sources={
             "mr_series": pseudonym(first.text("SeriesInstanceUID")),
             "rtstruct": pseudonym(chain.structures.uid),
@@ -107,7 +102,10 @@ def _read_plan(chain: Chain) -> tuple[Plan | None, tuple[Caution, ...]]:
 def _with_users_prescription(
     plan: Plan | None, dose: Dose | None, prescription_gy: float | None, isodose_percent: float | None
 ) -> Plan | None:
-    for name, value, top in (("--prescription", prescription_gy, 200.0), ("--isodose", isodose_percent, 100.0)):
+    for name, value, top in (
+        ("--prescription", prescription_gy, 200.0),
+        ("--isodose", isodose_percent, 100.0),
+    ):
         if value is not None and not 0 < value <= top:
             raise StudyError(name, f"is {value}, expected more than 0 and at most {top:g}", "Correct the value")
     if prescription_gy is None and isodose_percent is not None and dose is not None:

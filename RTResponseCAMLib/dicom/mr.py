@@ -41,7 +41,9 @@ def read_series(entries: tuple[Entry, ...], progress: Progress = silent) -> sitk
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        raise StudyError(first.path.parent, f"a slice cannot be decoded ({_last_line(error)})", "Export again") from error
+        raise StudyError(
+            first.path.parent, f"a slice cannot be decoded ({_last_line(error)})", "Export again"
+        ) from error
     progress(0.9, "checking values")
     image.SetOrigin([float(c) for c in sorted_entries[0].header.ImagePositionPatient])
     image.SetDirection(axes.T.ravel().tolist())
@@ -53,14 +55,18 @@ def read_series(entries: tuple[Entry, ...], progress: Progress = silent) -> sitk
     return image
 
 
-def _geometry(entries: tuple[Entry, ...]) -> tuple[list[int], np.ndarray[tuple[int, ...], np.dtype[np.float64]], float]:
+def _geometry(
+    entries: tuple[Entry, ...],
+) -> tuple[list[int], np.ndarray[tuple[int, ...], np.dtype[np.float64]], float]:
     """Slice order, LPS axes as rows (columns' direction, rows' direction, normal) and slice step, mm."""
     first = entries[0]
     orientation = np.asarray(first.header.ImageOrientationPatient, dtype=np.float64)
     for entry in entries[1:]:
         header = entry.header
         if np.abs(np.asarray(header.ImageOrientationPatient, dtype=np.float64) - orientation).max() > 1e-3:
-            raise GeometryError(entry.path, "is turned against the other slices (0020,0037)", "Keep one stack per folder")
+            raise GeometryError(
+                entry.path, "is turned against the other slices (0020,0037)", "Keep one stack per folder"
+            )
         if (header.Rows, header.Columns) != (first.header.Rows, first.header.Columns):
             raise GeometryError(entry.path, "has other Rows or Columns than its series", "Keep one stack per folder")
         if not np.allclose(np.asarray(header.PixelSpacing, float), np.asarray(first.header.PixelSpacing, float), 1e-3):
@@ -80,10 +86,10 @@ def _geometry(entries: tuple[Entry, ...]) -> tuple[list[int], np.ndarray[tuple[i
         raise GeometryError(twin, "lies at the same position as another slice of its series", "Export one acquisition")
     worst = float(np.abs(steps / step - 1).max())
     if worst > SPACING_TOLERANCE:
-        at = entries[order[int(np.argmax(np.abs(steps / step - 1)))]].path
+        place = int(np.argmax(np.abs(steps / step - 1)))
         raise GeometryError(
-            at,
-            f"the step to the next slice is {steps[np.argmax(np.abs(steps / step - 1))]:.3f} mm, usual is {step:.3f} mm",
+            entries[order[place]].path,
+            f"the step to the next slice is {steps[place]:.3f} mm, usual is {step:.3f} mm",
             "A slice is missing or the spacing is uneven; export the whole series",
         )
     return order, axes, float((along[order[-1]] - along[order[0]]) / (len(entries) - 1))

@@ -59,7 +59,9 @@ def _check_units(path: Path, header: Dataset) -> None:
     units = str(header.get("DoseUnits", "") or "").upper()
     if units != "GY":
         raise StudyError(
-            path, f"DoseUnits (3004,0002) is '{units or 'absent'}', expected GY", "Export the dose in absolute units"
+            path,
+            f"DoseUnits (3004,0002) is '{units or 'absent'}', expected GY",
+            "Export the dose in absolute units",
         )
     kind = str(header.get("DoseType", "") or "PHYSICAL").upper()
     if kind != "PHYSICAL":
@@ -79,7 +81,12 @@ def _check_units(path: Path, header: Dataset) -> None:
 
 def _read_one(path: Path, header: Dataset) -> sitk.Image:
     check_pixels_present(path, header)
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "GridFrameOffsetVector"):
+    for keyword in (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "GridFrameOffsetVector",
+    ):
         if header.get(keyword) is None:
             raise StudyError(path, f"lacks {keyword}", "Export the dose with its geometry")
     offsets = np.atleast_1d(np.asarray(header.GridFrameOffsetVector, dtype=np.float64))

@@ -47,7 +47,9 @@ def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Caution, .
         taken[name] += 1
         unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
         if taken[name] == 2:
-            cautions.append(Caution("repeated-roi-name", f"several ROIs are called '{name}'; the later are '{name}#2' …"))
+            cautions.append(
+                Caution("repeated-roi-name", f"several ROIs are called '{name}'; the later are '{name}#2' …")
+            )
         item = items.get(number)
         contours = _contours(path, unique, item, cautions) if item is not None else ()
         color = tuple(int(c) for c in (item.get("ROIDisplayColor") if item is not None else None) or (255, 200, 0))
@@ -137,6 +139,8 @@ def _numbers(path: Path, name: str, contour: Dataset) -> FloatArray:
         raise StudyError(path, f"ROI '{name}' has contour data that are not numbers", "Export it again") from error
     if values.size % 3 or not np.isfinite(values).all():
         raise StudyError(
-            path, f"ROI '{name}' has a contour of {values.size} values, expected finite x, y, z triples", "Export it again"
+            path,
+            f"ROI '{name}' has a contour of {values.size} values, expected finite x, y, z triples",
+            "Export it again",
         )
     return np.asarray(values.reshape(-1, 3))

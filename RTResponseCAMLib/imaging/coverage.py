@@ -54,9 +54,7 @@ def even_odd_area(polygons: Sequence[Array64]) -> float:
     """
     total = 0.0
     for index, polygon in enumerate(polygons):
-        depth = sum(
-            bool(_inside(other, polygon[0])) for position, other in enumerate(polygons) if position != index
-        )
+        depth = sum(bool(_inside(other, polygon[0])) for position, other in enumerate(polygons) if position != index)
         x, y = polygon[:, 0], polygon[:, 1]
         area = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
         total += area if depth % 2 == 0 else -area

@@ -135,7 +135,8 @@ def _parallel_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
     slices = _slices_of(stack, grid)
     if slices is None:
         edges = np.sort(
-            np.stack([_plane_positions(stack, grid, stack.slabs_mm[:, side]) for side in (0, 1)], axis=1), axis=1
+            np.stack([_plane_positions(stack, grid, stack.slabs_mm[:, side]) for side in (0, 1)], axis=1),
+            axis=1,
         )
     else:
         edges = np.stack([slices - 0.5, slices + 0.5], axis=1).astype(np.float64)

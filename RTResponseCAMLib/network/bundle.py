@@ -87,7 +87,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ModelError(path, f"lacks {', '.join(missing)}", "Restore the bundle, or train it again")
     if card["schema_version"] != SCHEMA_VERSION:
         raise ModelError(
-            path, f"has schema version {card['schema_version']}, this program reads {SCHEMA_VERSION}", "Update one of them"
+            path,
+            f"has schema version {card['schema_version']}, this program reads {SCHEMA_VERSION}",
+            "Update one of them",
         )
     return dict(card)
 
@@ -113,7 +115,9 @@ def load_bundle(folder: Path, device: str = "auto") -> Bundle:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != entry["sha256"]:
         raise ModelError(
-            path, f"has SHA-256 {digest[:12]}…, model.json says {str(entry['sha256'])[:12]}…", "Restore the bundle"
+            path,
+            f"has SHA-256 {digest[:12]}…, model.json says {str(entry['sha256'])[:12]}…",
+            "Restore the bundle",
         )
     known = dict(card["architecture"])
     known["channels"] = tuple(known["channels"])

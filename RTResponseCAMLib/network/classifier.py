@@ -72,11 +72,12 @@ class Autoencoder(nn.Module):
     def __init__(self, inputs: int, channels: tuple[int, int, int]) -> None:
         super().__init__()
         a, b, c = channels
-        self.first = nn.Sequential(_conv(inputs, a), nn.GELU(), _conv(a, a), nn.GELU())
+        self.first = nn.Sequential(_conv(inputs, a), nn.GELU())
         self.second = nn.Sequential(_conv(a, b), nn.GELU(), _conv(b, b), nn.GELU())
         self.bottleneck = nn.Sequential(_conv(b, c), nn.GELU(), _conv(c, c), nn.GELU())
         self.up_second = nn.Sequential(_conv(c, b), nn.GELU())
-        self.up_first = nn.Sequential(_conv(b, a), nn.GELU())
+        self.narrow = nn.Conv3d(b, a, 1)  # before upsampling: full resolution is where the time goes
+        self.up_first = nn.Sequential(_conv(a, a), nn.GELU())
         self.draw = nn.Conv3d(a, 1, 1)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +86,9 @@ class Autoencoder(nn.Module):
         half = self.second(functional.avg_pool3d(seen, 2))
         deep = self.bottleneck(functional.avg_pool3d(half, 2))
         up = self.up_second(functional.interpolate(deep, scale_factor=2, mode="trilinear", align_corners=False))
-        drawn = self.up_first(functional.interpolate(up, scale_factor=2, mode="trilinear", align_corners=False))
+        drawn = self.up_first(
+            functional.interpolate(self.narrow(up), scale_factor=2, mode="trilinear", align_corners=False)
+        )
         return seen, drawn, self.draw(drawn)
 
 
@@ -118,7 +121,6 @@ class AutoencoderClassifier(nn.Module):
 
         ``stem`` may carry the features of `stem_features` computed before.
         """
-        spacing = self.architecture.spacing_mm
         features, reconstruction = self.features(mr, occupancy, dose, stem)
         maps, bias, total = self.pool(features, occupancy)
         return Output(maps, bias, total, features, reconstruction)

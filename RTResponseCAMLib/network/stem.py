@@ -7,6 +7,8 @@ Means and textures are taken over lesion voxels only, so that the rim does not l
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -42,7 +44,7 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
             _blur(inside, scale, spacing_mm),
         ]
     # Energy of the band between two scales: coarse texture, whatever the overall contrast.
-    for low, high in zip(SCALES_MM[:-1], SCALES_MM[1:], strict=True):
+    for low, high in itertools.pairwise(SCALES_MM):
         band = _masked_mean(own, inside, low, spacing_mm) - _masked_mean(own, inside, high, spacing_mm)
         energy = (_masked_mean(band**2, inside, high, spacing_mm) + EPSILON).sqrt()
         fine_energy = (_masked_mean(fine**2, inside, high, spacing_mm) + EPSILON).sqrt()

@@ -10,7 +10,7 @@ Everything is drawn from one seed; no lesion held out is looked at while fitting
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from RTResponseCAMLib.network.stem import lesion_units, stem_features
 from RTResponseCAMLib.progress import Progress, part, silent
 
 INSIDE = 0.05
+BLOCK = 24
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Schedule:
     """
 
     seed: int = 7
-    pretrain_epochs: int = 5
-    head_epochs: int = 60
-    joint_epochs: int = 2
+    pretrain_epochs: int = 4
+    head_epochs: int = 40
+    joint_epochs: int = 1
     batch: int = 32
     voxels: int = 512
     learning_rate: float = 3e-3
@@ -68,7 +69,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class _Lesion:
+class PreparedLesion:
     """Tensors of one example: the block for the autoencoder, the lesion's voxels for the heads.
 
     ``fixed`` holds stem (and dose) of the voxels of ``inside``, ``(channels, voxels)``, in array order;
@@ -81,32 +82,42 @@ class _Lesion:
     fixed: Tensor
     share: npt.NDArray[np.float64]
     label: int
+    group: str
+
+
+def prepare(
+    examples: Sequence[Example], architecture: Architecture, progress: Progress = silent
+) -> list[PreparedLesion]:
+    """Compute once what no training changes: the stem of every lesion's voxels."""
+    lesions = []
+    for number, example in enumerate(examples, start=1):
+        lesions.append(_prepare(example, architecture))
+        progress(number / len(examples), "features")
+    return lesions
 
 
 def fit(
-    examples: Sequence[Example],
+    lesions: Sequence[PreparedLesion],
     architecture: Architecture,
     schedule: Schedule,
     progress: Progress = silent,
 ) -> AutoencoderClassifier:
-    """Train on all examples given and return the network in evaluation mode."""
+    """Train on all lesions given and return the network in evaluation mode."""
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
     network = AutoencoderClassifier(architecture)
-    lesions = [_prepare(example, architecture) for example in examples]
-    progress(0.1, "features")
     _standardise(network, lesions)
-    weights = _bootstrap([e.group for e in examples], architecture.members, rng)
-    _start_at_prevalence(network, float(np.mean([e.label for e in examples])))
+    weights = _bootstrap([lesion.group for lesion in lesions], architecture.members, rng)
+    _start_at_prevalence(network, float(np.mean([lesion.label for lesion in lesions])))
     if architecture.autoencoder:
-        _learn_to_draw(network, lesions, schedule, rng, part(progress, 0.1, 0.5))
+        _learn_to_draw(network, lesions, schedule, rng, part(progress, 0.0, 0.5))
     _learn_to_judge(network, lesions, weights, schedule, rng, part(progress, 0.5, 0.75))
     if architecture.autoencoder:
         _learn_both(network, lesions, weights, schedule, rng, part(progress, 0.75, 1.0))
     return network.eval()
 
 
-def _prepare(example: Example, architecture: Architecture) -> _Lesion:
+def _prepare(example: Example, architecture: Architecture) -> PreparedLesion:
     mr, occupancy, dose = (
         torch.from_numpy(a)[None, None] for a in (example.patch.mr, example.patch.occupancy, example.patch.dose)
     )
@@ -117,13 +128,14 @@ def _prepare(example: Example, architecture: Architecture) -> _Lesion:
             fixed = torch.cat([fixed, dose_feature(mr, dose)[0][:, inside]])
     cut = _training_box(occupancy[0, 0])
     weight = occupancy[0, 0][inside].double().numpy()
-    return _Lesion(
+    return PreparedLesion(
         mr[0][(slice(None), *cut)].clone(),
         occupancy[0][(slice(None), *cut)].clone(),
         inside[cut].clone(),
         fixed.clone(),
         np.cumsum(weight) / weight.sum(),
         example.label,
+        example.group,
     )
 
 
@@ -136,7 +148,7 @@ def _training_box(occupancy: Tensor) -> tuple[slice, slice, slice]:
     return (slice(cut, size - cut),) * 3
 
 
-def _standardise(network: AutoencoderClassifier, lesions: Sequence[_Lesion]) -> None:
+def _standardise(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
     # Every lesion counts the same, whatever its volume.
     count = len(network.mean)
     mean = torch.stack([lesion.fixed[:count].mean(1) for lesion in lesions]).mean(0)
@@ -150,7 +162,8 @@ def _bootstrap(groups: Sequence[str], members: int, rng: np.random.Generator) ->
     names = sorted(set(groups))
     place = np.asarray([names.index(g) for g in groups])
     counts = np.stack(
-        [np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(members)], axis=1
+        [np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(members)],
+        axis=1,
     )
     return torch.from_numpy(counts[place].astype(np.float32))
 
@@ -164,19 +177,19 @@ def _start_at_prevalence(network: AutoencoderClassifier, prevalence: float) -> N
 
 def _learn_to_draw(
     network: AutoencoderClassifier,
-    lesions: Sequence[_Lesion],
+    lesions: Sequence[PreparedLesion],
     schedule: Schedule,
     rng: np.random.Generator,
     progress: Progress,
 ) -> None:
     optimiser = torch.optim.AdamW(network.autoencoder.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
     for epoch in range(schedule.pretrain_epochs):
-        batches = list(_batches_of_equal_size(lesions, rng, 8))
+        batches = list(_batches_of_equal_size(lesions, rng, 8, BLOCK))
         losses = []
         for number, batch in enumerate(batches):
-            loss = _draw_turned(network, [lesions[i] for i in batch], schedule, rng)[1]
+            loss = _draw_turned(network, [_cut_block(lesions[i], rng) for i in batch], schedule, rng)[1]
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             losses.append(float(loss.detach()))
             done = (epoch + number / len(batches)) / schedule.pretrain_epochs
@@ -185,7 +198,7 @@ def _learn_to_draw(
 
 def _learn_to_judge(
     network: AutoencoderClassifier,
-    lesions: Sequence[_Lesion],
+    lesions: Sequence[PreparedLesion],
     weights: Tensor,
     schedule: Schedule,
     rng: np.random.Generator,
@@ -204,7 +217,7 @@ def _learn_to_judge(
             voxels = torch.stack([stored[i][:, pick] for i, pick in zip(batch, picks, strict=True)])
             loss = _response_loss(network, voxels, [lesions[i].label for i in batch], weights[batch], schedule)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             rate.step()
         progress((epoch + 1) / schedule.head_epochs, f"response loss {float(loss.detach()):.3f}")
@@ -212,7 +225,7 @@ def _learn_to_judge(
 
 def _learn_both(
     network: AutoencoderClassifier,
-    lesions: Sequence[_Lesion],
+    lesions: Sequence[PreparedLesion],
     weights: Tensor,
     schedule: Schedule,
     rng: np.random.Generator,
@@ -232,10 +245,13 @@ def _learn_both(
             loss = _response_loss(network, torch.stack(voxels), labels, weights[batch], schedule)
             loss = loss + schedule.reconstruction_weight * reconstruction_loss
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
-            progress((epoch + number / len(batches)) / schedule.joint_epochs, f"joint loss {float(loss.detach()):.3f}")
+            progress(
+                (epoch + number / len(batches)) / schedule.joint_epochs,
+                f"joint loss {float(loss.detach()):.3f}",
+            )
 
 
 def _response_loss(
@@ -253,7 +269,7 @@ def _response_loss(
     return (loss * weights).mean() + schedule.smallness * (local**2).mean().clamp_max(50)
 
 
-def _stored_features(network: AutoencoderClassifier, lesion: _Lesion) -> Tensor:
+def _stored_features(network: AutoencoderClassifier, lesion: PreparedLesion) -> Tensor:
     with torch.no_grad():
         parts = [_standard_fixed(network, lesion)]
         if network.architecture.autoencoder:
@@ -262,27 +278,41 @@ def _stored_features(network: AutoencoderClassifier, lesion: _Lesion) -> Tensor:
     return torch.cat(parts)
 
 
-def _standard_fixed(network: AutoencoderClassifier, lesion: _Lesion) -> Tensor:
+def _standard_fixed(network: AutoencoderClassifier, lesion: PreparedLesion) -> Tensor:
     count = len(network.mean)
     return torch.cat([network.standardised(lesion.fixed[None, :count])[0], lesion.fixed[count:]])
 
 
-def _draw_voxels(lesion: _Lesion, count: int, rng: np.random.Generator) -> Tensor:
+def _draw_voxels(lesion: PreparedLesion, count: int, rng: np.random.Generator) -> Tensor:
     """Voxels drawn by occupancy, so that a plain mean over them is the lesion's mean."""
     return torch.from_numpy(np.minimum(np.searchsorted(lesion.share, rng.random(count)), len(lesion.share) - 1))
 
 
-def _batches_of_equal_size(lesions: Sequence[_Lesion], rng: np.random.Generator, most: int) -> Iterator[list[int]]:
+def _batches_of_equal_size(
+    lesions: Sequence[PreparedLesion], rng: np.random.Generator, most: int, largest: int = 10**6
+) -> Iterator[list[int]]:
     by_size: dict[int, list[int]] = {}
     for i in rng.permutation(len(lesions)):
-        by_size.setdefault(lesions[int(i)].mr.shape[-1], []).append(int(i))
+        by_size.setdefault(min(lesions[int(i)].mr.shape[-1], largest), []).append(int(i))
     batches = [members[a : a + most] for members in by_size.values() for a in range(0, len(members), most)]
     for place in rng.permutation(len(batches)):
         yield batches[int(place)]
 
 
+def _cut_block(lesion: PreparedLesion, rng: np.random.Generator) -> PreparedLesion:
+    """A random block of at most 24³ voxels: large lesions teach texture as well by a part."""
+    size = lesion.mr.shape[-1]
+    if size <= BLOCK:
+        return lesion
+    start = rng.integers(0, size - BLOCK + 1, 3)
+    cut = (slice(None), *(slice(int(s), int(s) + BLOCK) for s in start))
+    if float(lesion.occupancy[cut].sum()) < 50:  # a corner without lesion teaches nothing
+        cut = (slice(None), *(slice((size - BLOCK) // 2, (size + BLOCK) // 2),) * 3)
+    return replace(lesion, mr=lesion.mr[cut], occupancy=lesion.occupancy[cut])
+
+
 def _draw_turned(
-    network: AutoencoderClassifier, batch: Sequence[_Lesion], schedule: Schedule, rng: np.random.Generator
+    network: AutoencoderClassifier, batch: Sequence[PreparedLesion], schedule: Schedule, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Autoencoder features of mirrored, turned and noisy blocks, turned back; and the reconstruction loss.
 

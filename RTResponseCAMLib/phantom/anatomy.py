@@ -7,8 +7,10 @@ the classifier honest surroundings; it is no atlas.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.phantom.field import Array32, Array64, Field, random_field
@@ -121,6 +123,6 @@ def head_coordinates(reference: sitk.Image, to_head: sitk.Transform) -> tuple[Ar
     return tuple(np.asarray(c, dtype=np.float32) for c in out)  # type: ignore[return-value]
 
 
-def _soft(value: Array32, width: float) -> Array32:
+def _soft(value: npt.NDArray[np.floating[Any]], width: float) -> Array32:
     """Smooth step from 0 (value ≪ 0) to 1 (value ≫ 0)."""
     return np.asarray(np.clip(0.5 + value / (2 * width), 0, 1), dtype=np.float32)

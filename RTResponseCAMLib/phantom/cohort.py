@@ -26,9 +26,7 @@ def write_cohort(
 ) -> None:
     """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants take turns from patient to patient."""
     folder.mkdir(parents=True, exist_ok=True)
-    specs = [
-        replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)
-    ]
+    specs = [replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)]
     rows: list[dict[str, str]] = []
     with ProcessPoolExecutor(max_workers=workers, initializer=_one_thread) as pool:
         jobs = [pool.submit(_write_one, spec, folder) for spec in specs]

@@ -97,7 +97,7 @@ def render_mr(patient: Patient, grid: Grid, follow_up: bool = False, t2: bool = 
     rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2))
     image *= 1 + 0.10 * patient.anatomy.bias.on(reference, to_head)
     # Noise grows as voxels shrink, as it does on a scanner.
-    sigma = NOISE / np.sqrt(min(np.prod(grid.spacing_mm), 1.0)) ** 0.5
+    sigma = NOISE / np.sqrt(min(float(np.prod(grid.spacing_mm)), 1.0)) ** 0.5
     real = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
     imaginary = sigma * rng.standard_normal(image.shape, dtype=np.float32)
     gain = float(rng.uniform(600, 1400))
@@ -120,7 +120,9 @@ def render_dose(patient: Patient, targets: tuple[int, ...], step_mm: float = 1.0
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step_mm,) * 3, (x, y, z))
     points = np.stack(head_coordinates(grid.blank(), patient.to_head), axis=-1)
     # A box per target holds that target's shots alone: their sum is the plan.
-    return grid.image(np.sum([patient.targets[n].at(points) for n in targets], axis=0).astype(np.float32))
+    return grid.image(
+        np.sum([patient.targets[n].at(points.astype(np.float64)) for n in targets], axis=0).astype(np.float32)
+    )
 
 
 def label_maps(patient: Patient, grid: Grid, follow_up: bool = False) -> tuple[sitk.Image, sitk.Image]:
@@ -153,7 +155,9 @@ def _contours(level: Array32, box: tuple[slice, slice, slice], grid: Grid) -> tu
     for k, plane in enumerate(level, start=box[0].start):
         for line in contour_generator(z=plane).lines(0.0):
             if len(line) > 3:
-                index = np.column_stack([line[:-1] + (box[2].start, box[1].start), np.full(len(line) - 1, k)])
+                index = np.column_stack(
+                    [line[:-1] + np.asarray([box[2].start, box[1].start]), np.full(len(line) - 1, k)]
+                )
                 contours.append(np.round(grid.to_lps(index), 3))
     return tuple(contours)
 
@@ -189,7 +193,8 @@ def _draw_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, .
     rng = spec.rng(3)
     counts, shares = zip(*LESION_COUNTS, strict=True)
     count = spec.lesions if spec.lesions is not None else int(rng.choice(counts, p=shares))
-    volumes = np.sort(np.exp(rng.triangular(*np.log(VOLUME_CC), count)))[::-1]
+    low, mode, high = (float(np.log(v)) for v in VOLUME_CC)
+    volumes = np.sort(np.exp(rng.triangular(low, mode, high, size=count)))[::-1]
     placed: list[tuple[Array64, float]] = []
     lesions = []
     for number, volume in enumerate(volumes, start=1):

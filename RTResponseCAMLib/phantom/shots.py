@@ -62,14 +62,18 @@ def plan_target(spec: PhantomSpec, lesion: PhantomLesion, number: int) -> Target
     wiggle = rng.uniform(0.85, 1.15, count)
 
     def covering_isodose(stretch: float) -> float:
-        dose = sum(_shot(inside, c, stretch * base * w) for c, w in zip(centres, wiggle, strict=True))
+        dose = np.sum([_shot(inside, c, stretch * base * w) for c, w in zip(centres, wiggle, strict=True)], axis=0)
         return float(np.quantile(dose, 1 - COVERED) / dose.max())
 
     stretch = float(brentq(lambda s: covering_isodose(s) - isodose, 0.2, 4.0, xtol=1e-3))
     radii = stretch * base * wiggle
-    peak = float(np.max(sum(_shot(inside, c, r) for c, r in zip(centres, radii, strict=True))))
+    peak = float(np.max(np.sum([_shot(inside, c, r) for c, r in zip(centres, radii, strict=True)], axis=0)))
     diameter = 2 * lesion.radius_mm
     prescription = 24.0 if diameter <= 20 else 18.0 if diameter <= 30 else 15.0
     return TargetDose(
-        np.asarray(centres) + lesion.centre_mm, radii, prescription / isodose / peak, prescription, 100 * isodose
+        np.asarray(centres) + lesion.centre_mm,
+        radii,
+        prescription / isodose / peak,
+        prescription,
+        100 * isodose,
     )

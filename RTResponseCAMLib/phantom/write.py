@@ -58,7 +58,7 @@ def write_patient(patient: Patient, folder: Path, progress: Progress = silent) -
     mr = render_mr(patient, grid)
     uids = write_mr(folder / "dicom/t1c", mr, names, "T1c", PLAN_DATE, progress=part(progress, 0.2, 0.4))
     progress(0.4, "dose")
-    groups = [(n,) for n in range(len(patient.lesions))]
+    groups: list[tuple[int, ...]] = [(n,) for n in range(len(patient.lesions))]
     if spec.dose_files == "one":
         groups = [tuple(range(len(patient.lesions)))]
     doses = [render_dose(patient, group) for group in groups]
@@ -167,9 +167,7 @@ def _write_plan(
         save(_rtdose(names, series, number, dose, patient.spec.rtplan), folder / name)
 
 
-def _rtstruct(
-    names: Names, series: str, structures: tuple[Structure, ...], grid: Grid, slices: list[str]
-) -> Dataset:
+def _rtstruct(names: Names, series: str, structures: tuple[Structure, ...], grid: Grid, slices: list[str]) -> Dataset:
     data = new_file(RTStructureSetStorage, names.uid(f"{series}/RS"))
     _identify(data, names, "RTSTRUCT", f"{series}/RS", PLAN_DATE)
     data.StructureSetLabel, data.StructureSetDate, data.StructureSetTime = "GammaPlan", PLAN_DATE, "120000"
@@ -195,12 +193,12 @@ def _rtstruct(
         item.ContourSequence = []
         for contour in structure.contours:
             one = Dataset()
-            k = int(round(float(grid.to_index(contour[:1])[0, 2])))
+            k = round(float(grid.to_index(contour[:1])[0, 2]))
             if 0 <= k < len(slices):
                 one.ContourImageSequence = [_reference(MRImageStorage, slices[k])]
             one.ContourGeometricType = "CLOSED_PLANAR"
             one.NumberOfContourPoints = len(contour)
-            one.ContourData = [decimal(c) for c in contour.ravel()]
+            one.ContourData = [decimal(float(c)) for c in contour.ravel()]
             item.ContourSequence.append(one)
         data.ROIContourSequence.append(item)
         observation = Dataset()

@@ -66,7 +66,10 @@ def draw_lesion(result: Result, prediction: Prediction, head: HeadIntensity) -> 
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 3)
     low, high = max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread
-    norm, colors = Normalize(*EVIDENCE_RANGE[result.form]), ListedColormap(evidence_palette(result.form).tolist())
+    norm, colors = (
+        Normalize(*EVIDENCE_RANGE[result.form]),
+        ListedColormap(evidence_palette(result.form).tolist()),
+    )
     levels = isodose_levels(result.study)
     for column, (name, axis, left, top) in enumerate(PLANES):
         middle = block.mr.shape[axis] // 2
@@ -75,7 +78,15 @@ def draw_lesion(result: Result, prediction: Prediction, head: HeadIntensity) -> 
             ax: Axes = axes[row, column]
             _image(ax, mr, block.half_mm, "gray", Normalize(low, high), upside_down=axis != 0)
             if row == 1:
-                _image(ax, np.where(occupancy >= 0.5, cam, 0.0), block.half_mm, colors, norm, axis != 0, alpha=0.75)
+                _image(
+                    ax,
+                    np.where(occupancy >= 0.5, cam, 0.0),
+                    block.half_mm,
+                    colors,
+                    norm,
+                    axis != 0,
+                    alpha=0.75,
+                )
             elif block.dose is not None:
                 _lines(ax, np.take(block.dose, middle, axis), block.half_mm, levels, axis != 0)
             _contour(ax, occupancy, block.half_mm, axis != 0)
@@ -153,7 +164,9 @@ def _legends(
 ) -> None:
     lines = [Line2D([], [], color="#ffe633", label="GTV")]
     lines += [Line2D([], [], color=c, label=f"{v:g} Gy") for v, c in zip(levels, ISODOSE_COLORS, strict=False)]
-    axes[0, 2].legend(handles=lines, loc="upper right", fontsize=7.5, labelcolor="white", facecolor="0.1", framealpha=0.7)
+    axes[0, 2].legend(
+        handles=lines, loc="upper right", fontsize=7.5, labelcolor="white", facecolor="0.1", framealpha=0.7
+    )
     axes[0, 0].plot([0.9 * half - 10, 0.9 * half], [-0.9 * half] * 2, color="white", linewidth=2)
     axes[0, 0].text(0.9 * half - 5, -0.87 * half, "10 mm", color="white", fontsize=7.5, ha="center", va="bottom")
     bar = figure.colorbar(ScalarMappable(norm, colors), ax=axes[1, :].tolist(), fraction=0.03, pad=0.01)

@@ -16,7 +16,9 @@ TEMPLATE = "report.html.jinja"
 def write_report(result: Result, path: Path, notice: str) -> None:
     """Write the report of one study; everything from outside is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
     )
     head = head_intensity(result.study.mr)
     lesions = [(p, _bar(p), as_data_uri(draw_lesion(result, p, head))) for p in result.predictions]

@@ -47,7 +47,9 @@ def new_scene() -> Any:
     try:
         import slicer
     except ImportError as error:
-        raise OutputError("slicer-core", "is not installed, so no scene can be made", "Install RTResponseCAM[mrml]") from error
+        raise OutputError(
+            "slicer-core", "is not installed, so no scene can be made", "Install RTResponseCAM[mrml]"
+        ) from error
     scene = slicer.vtkMRMLScene()
     colors = slicer.vtkMRMLColorLogic()
     colors.SetMRMLScene(scene)
@@ -138,7 +140,8 @@ def _add_subregions(scene: Any, result: Result, mr: Any) -> Any:
         low, high = where.min(axis=0), where.max(axis=0) + 1
         part = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
         box = grid.crop(
-            (int(low[2]), int(low[1]), int(low[0])), (int(part.shape[2]), int(part.shape[1]), int(part.shape[0]))
+            (int(low[2]), int(low[1]), int(low[0])),
+            (int(part.shape[2]), int(part.shape[1]), int(part.shape[0])),
         )
         add_segment(node, part, box, f"{prediction.lesion.id} evidence > {result.cut:g}", display.SUBREGION_COLOR)
     display.show_outlines(node)

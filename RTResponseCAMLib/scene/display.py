@@ -87,12 +87,10 @@ def show_outlines(segmentation: Any) -> None:
 
 def set_up_views(scene: Any, background: Any, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:
     """Three slice views: MR behind, evidence in front, centred on a lesion."""
-    import slicer
-
     for name, orientation in VIEWS:
         view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         if view is None:
-            view = slicer.vtkMRMLSliceNode()
+            view = scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the scene's orientation presets
             view.SetSingletonTag(name)
             view.SetName(name)
             view.SetLayoutName(name)
@@ -102,7 +100,7 @@ def set_up_views(scene: Any, background: Any, foreground: Any, center_ras: Seque
         view.JumpSliceByCentering(*center_ras)
         composite = scene.GetSingletonNode(name, "vtkMRMLSliceCompositeNode")
         if composite is None:
-            composite = slicer.vtkMRMLSliceCompositeNode()
+            composite = scene.CreateNodeByClass("vtkMRMLSliceCompositeNode")
             composite.SetSingletonTag(name)
             composite.SetName(f"{name} composite")
             composite.SetLayoutName(name)

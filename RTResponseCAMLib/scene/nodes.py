@@ -49,9 +49,7 @@ def segmentation_node(scene: Any, name: str, reference: Any) -> Any:
     return node
 
 
-def add_segment(
-    segmentation: Any, mask: npt.NDArray[np.bool_], grid: Grid, name: str, color: Sequence[float]
-) -> str:
+def add_segment(segmentation: Any, mask: npt.NDArray[np.bool_], grid: Grid, name: str, color: Sequence[float]) -> str:
     """Add a binary labelmap ``[z, y, x]`` as a segment; returns its id."""
     import slicer
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
 from RTResponseCAMLib import __version__
-from RTResponseCAMLib.cam.pixelwise import SCALES, Evidence, find_evidence
-from RTResponseCAMLib.cam.volume import CUTS, LOCAL_SCALES, evidence_volume
+from RTResponseCAMLib.cam.evidence import CUTS, LOCAL_SCALES, SHARE_SCALES, Evidence
+from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.dosimetry import dose_metrics, share_outside
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import MAX_SIZE, Patch, sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
-from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, Lesion, Prediction, Result, Study
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.network.bundle import Bundle
 
 MODEL_FOLDERS = (
     Path(__file__).parents[1] / "Models",  # installed as a wheel
@@ -58,6 +61,8 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     ------
     GeometryError : a lesion that lies outside the MR, or has contours that cannot be used.
     """
+    from RTResponseCAMLib.cam.pixelwise import find_evidence  # torch may be absent until now
+
     stages = stages or Stages()
     stages.begin("sample lesions")
     progress(0.0, "sampling lesions")
@@ -73,7 +78,12 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     stages.begin("map onto the MR")
     cut = CUTS[bundle.form]
     cam, subregions = evidence_volume(
-        Grid.of(study.mr), [x.structure for x in study.lesions], patches, evidences, cut, part(progress, 0.75, 1.0)
+        Grid.of(study.mr),
+        [x.structure for x in study.lesions],
+        patches,
+        evidences,
+        cut,
+        part(progress, 0.75, 1.0),
     )
     stages.begin("")
     return Result(
@@ -89,7 +99,7 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
             "model": str(bundle.card["name"]),
             "model_sha256": bundle.sha256,
             "device": str(bundle.device),
-            "share_scale": SCALES[bundle.form],
+            "share_scale": SHARE_SCALES[bundle.form],
             **{f"source_{role}": uid for role, uid in study.sources.items()},
         },
         cautions=study.cautions + model_cautions(bundle),
@@ -102,7 +112,9 @@ def model_cautions(bundle: Bundle) -> tuple[Caution, ...]:
 
 
 def _patch(study: Study, lesion: Lesion, head: HeadIntensity, bundle: Bundle) -> Patch:
-    prescription = study.plan.prescription.dose_for(lesion.structure) if study.plan and study.plan.prescription else None
+    prescription = (
+        study.plan.prescription.dose_for(lesion.structure) if study.plan and study.plan.prescription else None
+    )
     preprocessing = bundle.card["preprocessing"]
     _check_inside(study, lesion)
     dose = study.dose
@@ -124,7 +136,9 @@ def _check_inside(study: Study, lesion: Lesion) -> None:
     index = grid.to_index(centroid_mm(lesion.structure)[None])[0]
     if any(c < -0.5 or c > n - 0.5 for c, n in zip(index, grid.size, strict=True)):
         raise GeometryError(
-            f"ROI '{lesion.structure.name}'", "lies outside the planning MR", "Check that plan and MR belong together"
+            f"ROI '{lesion.structure.name}'",
+            "lies outside the planning MR",
+            "Check that plan and MR belong together",
         )
 
 

@@ -18,7 +18,7 @@ from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.network.bundle import Bundle, save_bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
-from RTResponseCAMLib.network.training import Example, Schedule, fit
+from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule, fit, prepare
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.workflow.output import new_folder
 
@@ -54,7 +54,8 @@ def train_bundle(
             f"needed are {MIN_LESIONS} and both classes",
             "Add lesions",
         )
-    totals = _held_out_totals(examples, architecture, schedule, part(progress, 0.2, 0.75))
+    lesions = prepare(examples, architecture, part(progress, 0.2, 0.3))
+    totals = _held_out_totals(examples, lesions, architecture, schedule, part(progress, 0.3, 0.75))
     slope, intercept = calibrate(totals, labels, architecture.form)
     figures = {
         "protocol": f"{FOLDS}-fold cross-validation grouped by patient, one repeat; not nested",
@@ -68,7 +69,7 @@ def train_bundle(
             if 0 < labels[rows].sum() < rows.sum()
         },
     }
-    network = fit(examples, architecture, schedule, part(progress, 0.75, 0.99))
+    network = fit(lesions, architecture, schedule, part(progress, 0.75, 0.99))
     full = {
         **card,
         "preprocessing": {
@@ -108,7 +109,11 @@ def read_examples(
         prescription = study.plan.prescription if study.plan else None
         for row in wanted:
             if row.lesion not in structures:
-                raise CohortError(folder, f"has no target '{row.lesion}'; it has {sorted(structures)}", "Correct column lesion")
+                raise CohortError(
+                    folder,
+                    f"has no target '{row.lesion}'; it has {sorted(structures)}",
+                    "Correct column lesion",
+                )
             structure = structures[row.lesion]
             gray = prescription.dose_for(structure) if prescription else None
             patch = sample_patch(study.mr, head, structure, study.dose, gray, architecture.spacing_mm, MARGIN_MM)
@@ -119,14 +124,18 @@ def read_examples(
 
 
 def _held_out_totals(
-    examples: list[Example], architecture: Architecture, schedule: Schedule, progress: Progress
+    examples: list[Example],
+    lesions: list[PreparedLesion],
+    architecture: Architecture,
+    schedule: Schedule,
+    progress: Progress,
 ) -> npt.NDArray[np.float64]:
     rng = np.random.default_rng(schedule.seed)
     groups = sorted({e.group for e in examples})
     fold_of = dict(zip(groups, rng.permutation(len(groups)) % FOLDS, strict=True))
     totals = np.zeros(len(examples))
     for fold in range(FOLDS):
-        training = [e for e in examples if fold_of[e.group] != fold]
+        training = [lesion for lesion in lesions if fold_of[lesion.group] != fold]
         ours = replace(schedule, seed=schedule.seed + 1000 * (fold + 1))
         network = fit(training, architecture, ours, part(progress, fold / FOLDS, (fold + 1) / FOLDS))
         for index, example in enumerate(examples):

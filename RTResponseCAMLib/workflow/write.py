@@ -67,7 +67,9 @@ def write_result(
         if pictures:
             stages.begin("slice views")
             progress(0.9, "drawing slice views")
-            _write_pictures(result, folder)
+            from RTResponseCAMLib.viewer import picture_lesions
+
+            picture_lesions(result, folder)
         stages.begin("")
     progress(1.0, "done")
 
@@ -123,7 +125,14 @@ def _write_csv(result: Result, path: Path) -> None:
             dose = p.dose
             doses = ("",) * 6
             if dose is not None:
-                values = (dose.mean_gy, dose.d98_gy, dose.d50_gy, dose.d2_gy, dose.prescription_gy, dose.coverage)
+                values = (
+                    dose.mean_gy,
+                    dose.d98_gy,
+                    dose.d50_gy,
+                    dose.d2_gy,
+                    dose.prescription_gy,
+                    dose.coverage,
+                )
                 doses = tuple(f"{v:.4f}" for v in values)  # type: ignore[assignment]
             writer.writerow(
                 [
@@ -162,15 +171,9 @@ def _write_segments(result: Result, path: Path) -> None:
 
 def _write_scene(result: Result, path: Path) -> None:
     from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
+    from RTResponseCAMLib.scene.chatter import quiet_vtk
 
     scene = new_scene()
-    build_scene(scene, result)
-    save_scene(scene, path)
-
-
-def _write_pictures(result: Result, folder: Path) -> None:
-    from RTResponseCAMLib.viewer import picture_slices
-
-    for prediction in result.predictions:
-        center = centroid_mm(prediction.lesion.structure).tolist()
-        picture_slices(result, center, folder / f"slices_{prediction.lesion.id}.png")
+    with quiet_vtk():
+        build_scene(scene, result)
+        save_scene(scene, path)

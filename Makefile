@@ -1,0 +1,52 @@
+# Everything a newcomer needs: `make demo` and `make test`. Python 3.10 or newer; PYTHON=… chooses another.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# CI pins what it runs; the ranges that users get are in pyproject.toml.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check format radiomics clean
+
+demo: $(VENV)/.demo
+	$(BIN)/rtresponsecam demo --out demo --overwrite
+
+test: $(VENV)/.test check
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# pyradiomics has no wheel after Python 3.9, and its source needs numpy before it builds and a C compiler.
+# 3.0.1 builds up to Python 3.11; later versions need the development branch.
+radiomics: $(VENV)/.demo
+	$(PIP) setuptools wheel
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 12))'; then \
+	  $(PIP) --no-build-isolation 'pyradiomics==3.0.1'; \
+	else \
+	  $(PIP) 'pyradiomics @ git+https://github.com/AIM-Harvard/pyradiomics@8ed5793'; \
+	fi
+	$(BIN)/python -c 'import radiomics; print("pyradiomics", radiomics.__version__)'
+
+clean:
+	rm -rf $(VENV) demo
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed") if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone: the constraint then takes the build that this machine's index offers for it.
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) 'torch'
+	$(PIP) --editable '.[viewer]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) --editable '.[viewer,test]'
+	touch $@

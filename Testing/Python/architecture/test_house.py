@@ -1,0 +1,88 @@
+"""The house keeps its rules: floors, lists, lazy imports, nothing unpickled, a README that works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+LIBRARY = ROOT / "RTResponseCAMLib"
+SOURCES = sorted(LIBRARY.rglob("*.py"))
+BLOCK = """
+import importlib, pkgutil, sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Block())
+import RTResponseCAMLib
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def modules() -> list[str]:
+    return [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in SOURCES]
+
+
+def test_everything_but_the_network_imports_without_torch_slicer_and_qt():
+    blocked = {"torch", "slicer", "qt", "ctk", "vtk", "vtkmodules", "trame_slicer", "radiomics", "sklearn"}
+    needing_torch = ("network.", "cam.pixelwise", "cam.gradient", "workflow.train")
+    free = [m for m in modules() if not m.startswith(tuple(f"RTResponseCAMLib.{n}" for n in needing_torch))]
+    done = run(BLOCK.replace("{blocked}", repr(blocked)) + "".join(f"import {m}\n" for m in free))
+    assert done.returncode == 0, done.stderr
+    assert len(free) > 35
+
+
+def test_nothing_imports_slicer_or_qt_at_import_time():
+    done = run(
+        BLOCK.replace("{blocked}", repr({"slicer", "qt", "ctk", "vtk", "trame_slicer"}))
+        + "\n".join(f"import {m}" for m in modules())
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_library_takes_under_a_tenth_of_a_second():
+    code = "import time; t = time.perf_counter(); import RTResponseCAMLib; print(time.perf_counter() - t)"
+    assert min(float(run(code).stdout) for _ in range(3)) < 0.1
+
+
+def test_the_cmake_list_names_every_file_of_the_library():
+    text = (LIBRARY / "CMakeLists.txt").read_text()
+    listed = set(re.findall(r"^  ([\w/]+)$", text.split("MODULE_PYTHON_RESOURCES")[0], re.MULTILINE))
+    assert listed == {str(p.relative_to(LIBRARY).with_suffix("")) for p in SOURCES}
+
+
+def test_no_file_is_longer_than_a_newcomer_reads():
+    assert {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400} == {}
+
+
+@pytest.mark.parametrize("pattern", [r"\bpickle\b", r"torch\.load\(", r"joblib\.load", r"[^a-z_.]eval\("])
+def test_nothing_unsafe_is_loaded(pattern):
+    found = [p.name for p in SOURCES if re.search(pattern, p.read_text())]
+    assert found == []
+
+
+def test_the_floors_hold():
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_names_the_two_commands_and_the_makefile_has_them():
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}" in readme
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readme_says_research_use_only():
+    assert "Research use only" in (ROOT / "README.md").read_text()

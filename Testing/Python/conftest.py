@@ -1,0 +1,60 @@
+"""Fixtures that make real data: phantom studies written as DICOM once per session, the shipped bundle, samples."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.phantom.write import write_patient
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"columns": 116, "rows": 136, "slices": 80, "spacing_mm": (1.6, 1.6, 2.0)}
+
+
+@pytest.fixture(scope="session")
+def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Coarse head, three lesions, one dose box, follow-up; ``dicom/`` and ``truth/``. Read only."""
+    folder = tmp_path_factory.mktemp("phantom") / "study"
+    write_patient(draw_patient(PhantomSpec(seed=4, lesions=3, variant=Variant.DARKER, **SMALL)), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def study(study_folder: Path):
+    return load_study(study_folder / "dicom")
+
+
+@pytest.fixture
+def own_study(study_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the study's DICOM folder that a test may damage."""
+    return Path(shutil.copytree(study_folder / "dicom", tmp_path / "dicom"))
+
+
+@pytest.fixture(scope="session")
+def bundle_folder() -> Path:
+    from RTResponseCAMLib.workflow.predict import default_bundle
+
+    return default_bundle()
+
+
+@pytest.fixture(scope="session")
+def result(study, bundle_folder: Path):
+    from RTResponseCAMLib.network.bundle import load_bundle
+    from RTResponseCAMLib.workflow.predict import predict_study
+
+    return predict_study(study, load_bundle(bundle_folder, "cpu"))
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Real DICOM files that no one here wrote; absent on most machines."""
+    folder = Path(os.environ.get("RTRESPONSECAM_SAMPLES", ROOT.parent / "shared" / "samples"))
+    if not folder.is_dir():
+        pytest.skip(f"real samples are absent: no folder {folder} (set RTRESPONSECAM_SAMPLES)")
+    return folder

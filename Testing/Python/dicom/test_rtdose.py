@@ -1,0 +1,145 @@
+"""RTDOSE in Gy against the dose that was put in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dicom.files import decimal, save
+from RTResponseCAMLib.dicom.rtdose import read_plan_dose
+from RTResponseCAMLib.errors import GeometryError, StudyError
+
+
+@pytest.fixture
+def dose_file(own_study: Path) -> Path:
+    return own_study / "plan_t1c" / "RD.dcm"
+
+
+def rewritten(path: Path, **changes) -> Path:
+    data = pydicom.dcmread(path)
+    for keyword, value in changes.items():
+        if value is None:
+            del data[keyword]
+        else:
+            setattr(data, keyword, value)
+    save(data, path)
+    return path
+
+
+def value_at(image: sitk.Image, point) -> float:
+    return float(
+        sitk.GetArrayFromImage(sitk.Resample(image, [1, 1, 1], sitk.Transform(), sitk.sitkLinear, point))[0, 0, 0]
+    )
+
+
+def test_dose_is_in_gray(dose_file):
+    dose, cautions = read_plan_dose((dose_file,))
+    raw = pydicom.dcmread(dose_file)
+    expected = raw.pixel_array.astype(float) * float(raw.DoseGridScaling)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(dose.image), expected, rtol=1e-6)
+    assert cautions == ()
+    assert 20 < expected.max() < 90
+
+
+@pytest.mark.parametrize("kind", ["absolute", "descending"])
+def test_offset_conventions_give_the_same_place(dose_file, tmp_path, kind):
+    before, _ = read_plan_dose((dose_file,))
+    raw = pydicom.dcmread(dose_file)
+    offsets = np.asarray(raw.GridFrameOffsetVector, float)
+    if kind == "absolute":
+        raw.GridFrameOffsetVector = [decimal(o + float(raw.ImagePositionPatient[2])) for o in offsets]
+    else:
+        frames = raw.pixel_array[::-1]
+        raw.PixelData = np.ascontiguousarray(frames).tobytes()
+        x, y, z = (float(c) for c in raw.ImagePositionPatient)
+        raw.ImagePositionPatient = [decimal(x), decimal(y), decimal(z + offsets[-1])]
+        raw.GridFrameOffsetVector = [decimal(-o) for o in offsets]
+    save(raw, dose_file)
+    after, _ = read_plan_dose((dose_file,))
+    assert np.linalg.det(np.reshape(after.image.GetDirection(), (3, 3))) == pytest.approx(1.0)
+    middle = before.image.TransformContinuousIndexToPhysicalPoint([s / 2 - 0.5 for s in before.image.GetSize()])
+    for shift in ((0, 0, 0), (5.3, -4.1, 7.7), (-8.0, 3.0, -6.2)):
+        point = np.add(middle, shift).tolist()
+        assert value_at(after.image, point) == pytest.approx(value_at(before.image, point), rel=1e-4, abs=1e-3)
+
+
+def test_two_identical_files_add_up_on_their_grid(dose_file):
+    one, _ = read_plan_dose((dose_file,))
+    data = pydicom.dcmread(dose_file)
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    # Another file, another scaling: each is scaled by its own.
+    data.DoseGridScaling = decimal(float(data.DoseGridScaling) / 2)
+    second = dose_file.with_name("RD2.dcm")
+    save(data, second)
+    both, cautions = read_plan_dose((dose_file, second))
+    np.testing.assert_allclose(sitk.GetArrayFromImage(both.image), 1.5 * sitk.GetArrayFromImage(one.image), rtol=1e-5)
+    assert [c.code for c in cautions] == ["dose-summed"]
+
+
+def test_shifted_boxes_add_up_where_they_overlap(dose_file):
+    one, _ = read_plan_dose((dose_file,))
+    data = pydicom.dcmread(dose_file)
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    x, y, z = (float(c) for c in data.ImagePositionPatient)
+    data.ImagePositionPatient = [decimal(x + 10), decimal(y - 4), decimal(z + 6)]
+    second = dose_file.with_name("RD2.dcm")
+    save(data, second)
+    both, _ = read_plan_dose((dose_file, second))
+    middle = np.array(one.image.TransformContinuousIndexToPhysicalPoint([s / 2 - 0.5 for s in one.image.GetSize()]))
+    expected = value_at(one.image, middle.tolist()) + value_at(one.image, (middle - (10, -4, 6)).tolist())
+    assert value_at(both.image, middle.tolist()) == pytest.approx(expected, rel=1e-3)
+    outside = [one.image.GetOrigin()[0] + 1, one.image.GetOrigin()[1] + 20, one.image.GetOrigin()[2] + 1]
+    assert value_at(both.image, outside) == pytest.approx(value_at(one.image, outside), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"DoseUnits": "RELATIVE"}, r"RD.dcm: DoseUnits \(3004,0002\) is 'RELATIVE', expected GY"),
+        ({"DoseGridScaling": None}, r"DoseGridScaling \(3004,000E\) is 'absent'"),
+        ({"DoseGridScaling": "0"}, r"DoseGridScaling \(3004,000E\) is '0"),
+        ({"DoseSummationType": "FRACTION"}, r"DoseSummationType \(3004,000A\) is FRACTION"),
+        ({"DoseType": "EFFECTIVE"}, r"DoseType \(3004,0004\) is EFFECTIVE"),
+        ({"GridFrameOffsetVector": ["0", "1"]}, r"frames but 2 values in GridFrameOffsetVector"),
+        ({"ImagePositionPatient": None}, "lacks ImagePositionPatient"),
+    ],
+)
+def test_unusable_doses_are_named(dose_file, changes, message):
+    with pytest.raises(StudyError, match=message):
+        read_plan_dose((rewritten(dose_file, **changes),))
+
+
+def test_uneven_frames_are_refused(dose_file):
+    offsets = [float(o) for o in pydicom.dcmread(dose_file).GridFrameOffsetVector]
+    offsets[3] += 0.4
+    with pytest.raises(GeometryError, match="unevenly spaced"):
+        read_plan_dose((rewritten(dose_file, GridFrameOffsetVector=[decimal(o) for o in offsets]),))
+
+
+def test_a_truncated_dose_is_refused(dose_file):
+    dose_file.write_bytes(dose_file.read_bytes()[:-5000])
+    with pytest.raises(StudyError, match="is cut short"):
+        read_plan_dose((dose_file,))
+
+
+def test_beam_doses_are_left_out_beside_a_plan_dose(dose_file):
+    data = pydicom.dcmread(dose_file)
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    data.DoseSummationType = "BEAM"
+    second = dose_file.with_name("RD2.dcm")
+    save(data, second)
+    one, _ = read_plan_dose((dose_file,))
+    both, cautions = read_plan_dose((dose_file, second))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(both.image), sitk.GetArrayFromImage(one.image))
+    assert [c.code for c in cautions] == ["dose-left-out"]
+
+
+def test_decimal_strings_keep_their_exponent():
+    for value in (3.75e-4, 1.23456789012345e-7, -123456.789012345, 7.62951094834821e-4):
+        text = decimal(value)
+        assert len(text) <= 16
+        assert float(text) == pytest.approx(value, rel=1e-8)

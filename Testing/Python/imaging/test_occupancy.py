@@ -1,0 +1,152 @@
+"""Contours to voxels against exact areas, analytic bodies and the edge cases that break other readers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.coverage import pixel_centres_inside, pixel_coverage
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import mask, occupancy
+from RTResponseCAMLib.imaging.planes import contour_volume_cc, stack_planes
+from RTResponseCAMLib.study import Structure
+
+GRID = Grid((44, 44, 44), (1.0, 1.0, 1.0), (-21.5, -21.5, -22.0))
+
+
+def circle(radius, z, centre=(0.0, 0.0), count=180):
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    x, y = centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)
+    return np.column_stack([x, y, np.full(count, z)])
+
+
+def sphere(volume_cc, step=1.0, phase=0.0, tilt_deg=0.0, centre=(0.31, -0.22, 0.0)):
+    radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+    turn = np.radians(tilt_deg)
+    matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    heights = (np.arange(-60, 61) + phase) * step
+    rings = [circle(np.sqrt(radius**2 - z**2), z) @ matrix.T + centre for z in heights if abs(z) < radius]
+    return radius, Structure(1, "sphere", "GTV", tuple(rings))
+
+
+def cylinder(radius, planes, extra=()):
+    return Structure(1, "cylinder", "GTV", tuple(circle(radius, z) for z in planes) + tuple(extra))
+
+
+def volume(structure, grid=GRID):
+    return float(occupancy(structure, grid).sum(dtype=np.float64)) * grid.voxel_cc
+
+
+@pytest.mark.parametrize("volume_cc", [0.02, 0.1, 0.5, 2.0, 10.0])
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.5])
+def test_volume_equals_that_of_the_contours(volume_cc, phase):
+    _, structure = sphere(volume_cc, phase=phase)
+    assert volume(structure) == pytest.approx(contour_volume_cc(structure), rel=0.002)
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 12.0])
+def test_a_tenth_of_a_cubic_centimetre_is_exact_to_one_percent(tilt_deg):
+    _, structure = sphere(0.1, step=0.25, tilt_deg=tilt_deg)
+    assert volume(structure) == pytest.approx(0.1, rel=0.01)
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0])
+def test_volume_does_not_depend_on_the_grid(spacing):
+    _, structure = sphere(0.5)
+    count = int(44 / spacing)
+    grid = Grid((count,) * 3, (spacing,) * 3, (-21.7, -21.9, -22.0))
+    assert volume(structure, grid) == pytest.approx(contour_volume_cc(structure), rel=0.005)
+
+
+@pytest.mark.parametrize("tilt_deg", [5.0, 20.0, 45.0])
+def test_tilted_planes_keep_volume_and_place(tilt_deg):
+    radius, structure = sphere(2.0, tilt_deg=tilt_deg)
+    found = occupancy(structure, GRID)
+    shifts = (np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3) + 0.5) / 4 - 0.5
+    points = GRID.points() - (0.31, -0.22, 0.0)
+    truth = np.mean([np.linalg.norm(points + shift, axis=-1) <= radius for shift in shifts], axis=0)
+    assert volume(structure) == pytest.approx(contour_volume_cc(structure), rel=0.002)
+    soft_dice = 2 * np.minimum(found, truth).sum() / (found.sum() + truth.sum())
+    assert soft_dice > 0.985
+
+
+def test_the_slab_of_contours_every_second_slice_fills_the_slices_between():
+    assert volume(cylinder(8.0, np.arange(-9.0, 10.0, 2.0))) == pytest.approx(np.pi * 64 * 20 / 1000, rel=0.002)
+
+
+def test_contours_between_slices_keep_their_volume():
+    structure = cylinder(8.0, np.arange(-9.6, 10.0, 1.0))
+    assert volume(structure) == pytest.approx(np.pi * 64 * 20 / 1000, rel=0.002)
+
+
+def test_contours_twice_per_slice_are_not_counted_twice():
+    structure = cylinder(8.0, np.arange(-9.75, 10.0, 0.5))
+    assert volume(structure) == pytest.approx(np.pi * 64 * 20 / 1000, rel=0.002)
+
+
+def test_a_second_contour_inside_is_a_hole():
+    structure = cylinder(8.0, np.arange(-5.0, 6.0), [circle(4.0, z) for z in np.arange(-5.0, 6.0)])
+    assert volume(structure) == pytest.approx(np.pi * (64 - 16) * 11 / 1000, rel=0.002)
+    assert mask(structure, GRID)[22, 21, 21] == 0
+
+
+def test_a_keyhole_is_a_hole():
+    rings = []
+    for z in np.arange(-5.0, 6.0):
+        outer, inner = circle(8.0, z), circle(4.0, z)[::-1]
+        rings.append(np.concatenate([outer, outer[:1], inner[-1:], inner, outer[:1]]))
+    structure = Structure(1, "keyhole", "GTV", tuple(rings))
+    assert volume(structure) == pytest.approx(np.pi * (64 - 16) * 11 / 1000, rel=0.005)
+
+
+def test_two_islands_on_a_slice_add_up():
+    rings = [circle(5.0, z, (x, 0.0)) for z in np.arange(-5.0, 6.0) for x in (-10.0, 10.0)]
+    assert volume(Structure(1, "islands", "GTV", tuple(rings))) == pytest.approx(2 * np.pi * 25 * 11 / 1000, rel=0.002)
+
+
+def test_a_contour_given_twice_counts_once():
+    planes = np.arange(-5.0, 6.0)
+    structure = cylinder(7.0, planes, [circle(7.0, z) for z in planes])
+    assert volume(structure) == pytest.approx(np.pi * 49 * 11 / 1000, rel=0.002)
+
+
+def test_a_structure_smaller_than_a_voxel_keeps_its_volume():
+    structure = Structure(1, "tiny", "GTV", (circle(0.45, 0.0), circle(0.45, 1.0)))
+    assert volume(structure) == pytest.approx(np.pi * 0.45**2 * 2 / 1000, rel=0.01)
+
+
+def test_a_lost_slice_is_flagged_and_not_bridged():
+    planes = np.delete(np.arange(-5.0, 6.0), 5)
+    structure = cylinder(8.0, planes)
+    assert [c.code for c in stack_planes(structure).cautions] == ["contour-gap"]
+    assert volume(structure) == pytest.approx(np.pi * 64 * 10 / 1000, rel=0.002)
+
+
+def test_an_oblique_grid_sees_the_same_volume():
+    _, structure = sphere(1.0)
+    turn = np.radians(8.0)
+    direction = (1, 0, 0, 0, np.cos(turn), -np.sin(turn), 0, np.sin(turn), np.cos(turn))
+    grid = Grid((44, 44, 44), (1, 1, 1), (-21.5, -18.5, -25.0), direction)
+    assert volume(structure, grid) == pytest.approx(contour_volume_cc(structure), rel=0.002)
+
+
+def test_parts_beyond_the_grid_are_cut():
+    structure = cylinder(8.0, np.arange(-60.0, 61.0))
+    assert volume(structure) == pytest.approx(np.pi * 64 * 44 / 1000, rel=0.002)
+
+
+def test_crossed_planes_are_refused_by_name():
+    upright = circle(5.0, 0.0)[:, [2, 0, 1]]
+    with pytest.raises(GeometryError, match=r"ROI 3 'crossed'.*tilted"):
+        stack_planes(Structure(3, "crossed", "GTV", (circle(5.0, 0.0), upright)))
+
+
+def test_coverage_of_a_half_covered_pixel_is_one_half():
+    square = np.array([[0.0, -0.5], [3.5, -0.5], [3.5, 2.5], [0.0, 2.5]])
+    np.testing.assert_allclose(pixel_coverage([square], 5, 3), [[0.5, 1, 1, 1, 0]] * 3, atol=1e-12)
+
+
+def test_a_pixel_centre_on_the_left_edge_is_inside_and_on_the_right_edge_outside():
+    square = np.array([[1.0, -0.5], [3.0, -0.5], [3.0, 1.5], [1.0, 1.5]])
+    np.testing.assert_array_equal(pixel_centres_inside([square], 5, 2), [[0, 1, 1, 0, 0]] * 2)

@@ -1,0 +1,89 @@
+"""A point in the patient is the same point in the patch, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.patch import patch_grid, sample_patch
+from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity, resample
+from RTResponseCAMLib.study import Dose
+
+RAMP = np.array([0.7, -1.3, 2.1])
+
+
+def ramp_image(grid: Grid) -> sitk.Image:
+    """Intensity is a linear function of the LPS position, so that every value tells where it was taken."""
+    return grid.image((grid.points() @ RAMP).astype(np.float32))
+
+
+def oblique() -> Grid:
+    turn = np.radians(11.0)
+    direction = (np.cos(turn), -np.sin(turn), 0, np.sin(turn), np.cos(turn), 0, 0, 0, 1)
+    return Grid((90, 80, 60), (1.1, 0.9, 1.7), (-40.3, -52.1, -48.7), direction)
+
+
+def test_a_point_in_is_the_same_point_out():
+    grid = oblique()
+    points = np.random.default_rng(1).uniform(-60, 60, (50, 3))
+    assert np.abs(grid.to_lps(grid.to_index(points)) - points).max() < 1e-9
+
+
+def test_patch_voxels_hold_the_intensity_of_their_own_place(study):
+    lesion = study.lesions[0].structure
+    head = HeadIntensity(0.0, 1.0)
+    centre = patch_grid(lesion).to_lps(np.array([[11.5, 11.5, 11.5]]))[0]
+    base = oblique()
+    x, y, z = (centre - (base.to_lps(np.array([[44.5, 39.5, 29.5]]))[0] - base.origin_mm)).tolist()
+    grid = Grid(base.size, base.spacing_mm, (x, y, z), base.direction)
+    patch = sample_patch(ramp_image(grid), head, lesion, None, None)
+    expected = patch.grid.points() @ RAMP
+    inside = patch.occupancy > 0
+    # 0.01 mm along the ramp's steepest direction
+    assert np.abs(patch.mr - expected)[inside].max() < 0.01 * np.linalg.norm(RAMP)
+
+
+def test_occupancy_in_the_patch_has_the_lesions_volume_and_centre(study):
+    from RTResponseCAMLib.imaging.planes import contour_volume_cc
+
+    head = head_intensity(study.mr)
+    for lesion in study.lesions:
+        patch = sample_patch(study.mr, head, lesion.structure, study.dose, 20.0)
+        assert patch.occupancy.sum() * patch.grid.voxel_cc == pytest.approx(
+            contour_volume_cc(lesion.structure), rel=0.01
+        )
+
+
+def test_dose_channel_is_relative_to_the_prescription(study):
+    grid = Grid((60, 60, 60), (3, 3, 3), (-90, -90, -90))
+    dose = Dose(grid.image(np.full(grid.shape, 30.0, np.float32)), ())
+    patch = sample_patch(study.mr, head_intensity(study.mr), study.lesions[0].structure, dose, 20.0)
+    np.testing.assert_allclose(patch.dose, 1.5, rtol=1e-5)
+    assert patch.has_dose
+
+
+def test_without_dose_the_channel_is_neutral(study):
+    patch = sample_patch(study.mr, head_intensity(study.mr), study.lesions[0].structure, None, None)
+    assert (patch.dose == 1).all()
+    assert not patch.has_dose
+
+
+def test_sampling_far_outside_is_refused():
+    image = ramp_image(Grid((20, 20, 20), (1, 1, 1), (0, 0, 0)))
+    with pytest.raises(GeometryError, match="does not reach"):
+        resample(image, Grid((5, 5, 5), (1, 1, 1), (200, 0, 0)))
+
+
+def test_head_intensity_ignores_air_and_scales_with_the_image(study):
+    once, twice = head_intensity(study.mr), head_intensity(study.mr * 2)
+    assert twice.median == pytest.approx(2 * once.median, rel=1e-3)
+    assert twice.spread == pytest.approx(2 * once.spread, rel=1e-3)
+    assert once.median > float(np.median(sitk.GetArrayViewFromImage(study.mr)))
+
+
+def test_a_constant_image_is_refused():
+    with pytest.raises(GeometryError, match="one value only"):
+        head_intensity(Grid((20, 20, 20), (1, 1, 1), (0, 0, 0)).image(np.ones((20, 20, 20), np.float32)))

@@ -1,0 +1,162 @@
+"""The map adds up to the prediction; batches, places and seeds do not change the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from RTResponseCAMLib.cam.gradient import LAYERS, grad_cam
+from RTResponseCAMLib.cam.pixelwise import find_evidence
+from RTResponseCAMLib.cam.volume import evidence_volume
+from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import occupancy
+from RTResponseCAMLib.imaging.patch import sample_patch
+from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.network.bundle import Bundle, load_bundle
+from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.stem import STEM_CHANNELS, stem_features
+from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.workflow.predict import predict_study
+
+
+def untrained(form: str, **parts) -> Bundle:
+    torch.manual_seed(3)
+    network = AutoencoderClassifier(Architecture(form=form, members=3, **parts)).eval()
+    card = {"name": "untrained", "calibration": {"slope": 1.7, "intercept": -0.3}, "threshold": 0.5}
+    card["preprocessing"] = {"spacing_mm": 1.0, "margin_mm": 8.0}
+    return Bundle(card, network, "0" * 64, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def patches(study):
+    head = head_intensity(study.mr)
+    return [sample_patch(study.mr, head, x.structure, study.dose, 20.0) for x in study.lesions]
+
+
+@pytest.fixture(scope="session")
+def shipped(bundle_folder):
+    return load_bundle(bundle_folder, "cpu")
+
+
+@pytest.mark.parametrize("form", ["signed", "hazard"])
+@pytest.mark.parametrize("parts", [{}, {"autoencoder": False}, {"dose": True}])
+def test_the_map_adds_up_to_the_prediction(patches, form, parts):
+    bundle = untrained(form, **parts)
+    for evidence in find_evidence(bundle, patches):
+        assert float(evidence.map.sum(dtype=np.float64)) + evidence.bias == pytest.approx(evidence.total, abs=1e-4)
+        p = 1 / (1 + np.exp(evidence.total)) if form == "signed" else np.exp(-evidence.total)
+        assert evidence.p_response == pytest.approx(p, abs=1e-6)
+
+
+def test_the_shipped_models_map_adds_up(shipped, patches):
+    for evidence in find_evidence(shipped, patches):
+        assert abs(float(evidence.map.sum(dtype=np.float64)) + evidence.bias - evidence.total) < 1e-4
+
+
+def test_hazards_are_never_negative(patches):
+    assert all((e.map >= 0).all() for e in find_evidence(untrained("hazard"), patches))
+
+
+def test_evidence_lies_inside_the_lesion(shipped, patches):
+    for patch, evidence in zip(patches, find_evidence(shipped, patches), strict=True):
+        assert (evidence.map[patch.occupancy == 0] == 0).all()
+        assert np.abs(evidence.map).sum() > 0
+
+
+def test_a_batch_of_n_equals_n_singles(shipped, patches):
+    doubled = [*patches, *patches[::-1]]
+    together = find_evidence(shipped, doubled)
+    for patch, batched in zip(doubled, together, strict=True):
+        (alone,) = find_evidence(shipped, [patch])
+        np.testing.assert_allclose(batched.map, alone.map, atol=1e-6)
+        assert batched.total == pytest.approx(alone.total, abs=1e-4)
+
+
+def test_moving_the_patient_moves_the_map_and_nothing_else(shipped, study):
+    """MR and contours moved together by any vector: same evidence, at the moved place."""
+    shift = np.array([13.37, -8.21, 5.05])
+    moved_mr = sitk.Image(study.mr)
+    moved_mr.SetOrigin((np.array(study.mr.GetOrigin()) + shift).tolist())
+
+    def moved(structure: Structure) -> Structure:
+        return replace(structure, contours=tuple(c + shift for c in structure.contours))
+
+    other = replace(
+        study,
+        mr=moved_mr,
+        dose=None,
+        structures=tuple(moved(s) for s in study.structures),
+        lesions=tuple(replace(x, structure=moved(x.structure)) for x in study.lesions),
+    )
+    before, after = predict_study(replace(study, dose=None), shipped), predict_study(other, shipped)
+    for one, two in zip(before.predictions, after.predictions, strict=True):
+        assert two.total == pytest.approx(one.total, abs=2e-3)
+        np.testing.assert_allclose(np.subtract(two.evidence.GetOrigin(), one.evidence.GetOrigin()), shift, atol=1e-6)
+        a, b = (sitk.GetArrayViewFromImage(p.evidence) for p in (one, two))
+        assert np.abs(a - b).max() < 0.02 * np.abs(a).max()
+
+
+def test_a_shift_inside_the_patch_shifts_the_map(shipped, patches):
+    """By multiples of the autoencoder's stride the whole network is equivariant, away from the border."""
+    patch = patches[-1]
+    wide = [np.pad(a, 8, mode="edge") for a in (patch.mr, patch.occupancy)]
+    rolled = [np.roll(a, (4, -4, 4), (0, 1, 2)) for a in wide]
+    with torch.inference_mode():
+        one, two = (
+            shipped.network(*(torch.from_numpy(a.copy())[None, None] for a in pair)).maps[0].numpy()
+            for pair in (wide, rolled)
+        )
+    np.testing.assert_allclose(np.roll(one, (4, -4, 4), (1, 2, 3)), two, atol=2e-4 * np.abs(one).max() + 1e-7)
+
+
+def test_the_stem_does_not_know_left_from_right(patches):
+    mr, occupancy_ = (torch.from_numpy(a)[None, None] for a in (patches[0].mr, patches[0].occupancy))
+    turned = stem_features(torch.flip(mr, [3]).transpose(2, 4), torch.flip(occupancy_, [3]).transpose(2, 4), 1.0)
+    straight = torch.flip(stem_features(mr, occupancy_, 1.0), [3]).transpose(2, 4)
+    assert turned.shape[1] == STEM_CHANNELS
+    inside = (torch.flip(occupancy_, [3]).transpose(2, 4) > 0.05).expand_as(turned)
+    torch.testing.assert_close(turned[inside], straight[inside], atol=2e-3, rtol=1e-3)
+
+
+def test_the_volume_on_the_mr_averages_to_the_lesions_logit(shipped, study, patches):
+    structures = [x.structure for x in study.lesions]
+    evidences = find_evidence(shipped, patches)
+    cam, above = evidence_volume(Grid.of(study.mr), structures, patches, evidences, 0.0)
+    values, labels = sitk.GetArrayFromImage(cam), sitk.GetArrayFromImage(above)
+    for structure, evidence in zip(structures, evidences, strict=True):
+        weight = occupancy(structure, Grid.of(cam)) * (values != 0)
+        mean = float((values * weight).sum() / weight.sum())
+        assert mean == pytest.approx(evidence.total, abs=0.15)
+    assert ((labels > 0) == (values > 0)).all()
+
+
+def test_the_map_lies_where_the_subregion_is(shipped, study_folder, result):
+    """On the planted truth: evidence inside the resistant part exceeds evidence in the rest of the lesion."""
+    study = load_study(study_folder)
+    resistant = sitk.ReadImage(str(study_folder / "truth" / "resistant_planning.nrrd"))
+    cam = sitk.GetArrayFromImage(result.cam)
+    truth = sitk.GetArrayFromImage(
+        sitk.Resample(resistant, result.cam, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    )
+    inside = cam != 0
+    assert len(study.lesions) == 3
+    assert cam[inside & (truth > 0)].mean() > cam[inside & (truth == 0)].mean() + 0.3
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_grad_cam_is_a_map_on_the_patch(shipped, patches, layer):
+    map_ = grad_cam(shipped, patches[0], layer)
+    assert map_.shape == patches[0].mr.shape
+    assert map_.min() >= 0
+    assert map_.max() > 0
+
+
+def test_grad_cam_of_a_network_without_autoencoder_is_refused(patches):
+    with pytest.raises(ModelError, match="is not a layer"):
+        grad_cam(untrained("signed", autoencoder=False), patches[0])

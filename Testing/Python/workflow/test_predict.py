@@ -1,0 +1,226 @@
+"""The main job from the command line: whole results, honest warnings, nothing half-written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED, main
+from RTResponseCAMLib.dicom.files import save
+from RTResponseCAMLib.progress import Cancelled
+from RTResponseCAMLib.workflow.predict import evidence_sum
+from RTResponseCAMLib.workflow.write import safe_cell, write_result
+
+COMMAND = [sys.executable, "-m", "RTResponseCAMLib.cli", "--quiet"]
+
+
+@pytest.fixture(scope="session")
+def written(result, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("out") / "result"
+    write_result(result, folder, scene=False)
+    return folder
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_every_part_of_the_result_is_there(written):
+    assert leftovers(written) == [
+        "cam.nrrd",
+        "evidence",
+        "lesions.csv",
+        "report.html",
+        "result.json",
+        "subregions.seg.nrrd",
+    ]
+    assert leftovers(written / "evidence") == ["L1.nrrd", "L2.nrrd", "L3.nrrd"]
+
+
+def test_the_json_speaks_of_each_lesion(written, result):
+    content = json.loads((written / "result.json").read_text())
+    assert content["schema_version"] == 1
+    assert "Research use only" in content["notice"]
+    assert any("never seen a patient" in c["text"] for c in content["cautions"])
+    for found, prediction in zip(content["lesions"], result.predictions, strict=True):
+        low, high = found["p_response_interval"]
+        assert low <= found["p_response"] <= high or high - low < 0.05
+        assert found["label"] in ("response", "non-response", "indeterminate")
+        assert found["volume_cc"] == prediction.volume_cc
+        assert found["dose"]["d98_gy"] <= found["dose"]["mean_gy"] <= found["dose"]["d2_gy"]
+
+
+def test_the_map_on_disk_adds_up_to_the_number_on_disk(written):
+    for found in json.loads((written / "result.json").read_text())["lesions"]:
+        image = sitk.ReadImage(str(written / found["evidence_map"]))
+        assert image.GetPixelID() == sitk.sitkFloat32
+        total = sitk.GetArrayViewFromImage(image).sum(dtype=np.float64) + found["evidence_bias"]
+        assert total == pytest.approx(found["evidence_total"], abs=1e-4)
+
+
+def test_the_prediction_carries_its_own_sum(result):
+    for prediction in result.predictions:
+        assert evidence_sum(prediction) == pytest.approx(prediction.total, abs=1e-4)
+
+
+def test_the_cam_lies_on_voxels_of_the_mr(written, study):
+    cam = sitk.ReadImage(str(written / "cam.nrrd"))
+    assert cam.GetPixelID() == sitk.sitkFloat32
+    index = study.mr.TransformPhysicalPointToContinuousIndex(cam.GetOrigin())
+    np.testing.assert_allclose(index, np.rint(index), atol=1e-4)
+    np.testing.assert_allclose(cam.GetSpacing(), study.mr.GetSpacing())
+
+
+def test_covered_targets_have_about_the_planned_coverage(result):
+    """The phantom's isodose covers 98 % of each target."""
+    for prediction in result.predictions:
+        assert prediction.dose.coverage > 0.9
+        assert prediction.dose.d98_gy == pytest.approx(prediction.dose.prescription_gy, rel=0.12)
+
+
+def test_the_csv_has_a_line_per_lesion(written):
+    with (written / "lesions.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["id"] for row in rows] == ["L1", "L2", "L3"]
+    assert all(0 <= float(row["p_response"]) <= 1 for row in rows)
+
+
+def test_names_that_look_like_formulas_are_disarmed():
+    assert safe_cell("=HYPERLINK(1)") == "'=HYPERLINK(1)"
+    assert safe_cell("GTV 1") == "GTV 1"
+
+
+def test_no_identity_of_the_patient_is_written(written):
+    for path in written.rglob("*"):
+        assert "PHANTOM-4" not in path.name
+        if path.is_file():
+            assert b"PHANTOM-4" not in path.read_bytes()
+
+
+def test_the_report_is_one_file_and_says_what_it_is(written):
+    text = (written / "report.html").read_text()
+    assert text.count("Research use only") >= 2
+    assert text.count("data:image/png;base64,") == 3
+    assert "http" not in text.replace("http-equiv", "")
+    assert "never seen a patient" in text
+    assert "GTV 3" in text
+
+
+def test_names_in_the_report_are_escaped(own_study, tmp_path, bundle_folder):
+    path = own_study / "plan_t1c" / "RS.dcm"
+    data = pydicom.dcmread(path)
+    data.StructureSetROISequence[0].ROIName = "<script>alert(1)</script>"
+    save(data, path)
+    assert main(["--quiet", "predict", str(own_study), "--out", str(tmp_path / "r"), "--no-scene"]) == DONE
+    text = (tmp_path / "r" / "report.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_an_existing_result_is_kept_without_overwrite(study_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+    assert main(["--quiet", "predict", str(study_folder), "--out", str(out)]) == BAD_INPUT
+    assert "exists already" in capsys.readouterr().err
+    assert (out / "mine.txt").read_text() == "keep"
+    assert leftovers(tmp_path) == ["out"]
+
+
+def test_overwrite_replaces_the_old_result(result, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old.txt").write_text("old")
+    write_result(result, out, overwrite=True, scene=False)
+    assert (out / "result.json").is_file()
+    assert not (out / "old.txt").exists()
+    assert leftovers(tmp_path) == ["out"]
+
+
+def test_bad_input_is_one_line_and_exit_code_two(tmp_path, capsys):
+    assert main(["--quiet", "predict", str(tmp_path), "--out", str(tmp_path / "out")]) == BAD_INPUT
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert str(tmp_path) in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lesion_outside_the_dose_grid_has_no_dose_metrics_and_says_so(own_study, tmp_path, capsys):
+    path = own_study / "plan_t1c" / "RD.dcm"
+    data = pydicom.dcmread(path)
+    x, y, z = data.ImagePositionPatient
+    data.ImagePositionPatient = [x, y, z + 500]
+    save(data, path)
+    out = tmp_path / "out"
+    assert main(["--quiet", "predict", str(own_study), "--out", str(out), "--no-scene"]) == DONE
+    for lesion in json.loads((out / "result.json").read_text())["lesions"]:
+        assert lesion["dose"] is None
+        assert "outside-dose" in {c["code"] for c in lesion["cautions"]}
+    assert "lies outside the dose grid" in capsys.readouterr().out
+
+
+def test_a_disk_that_is_full_leaves_nothing(study_folder, tmp_path):
+    """A real limit on file size, 300 kB, which the report exceeds."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    out = tmp_path / "out"
+    command = [*COMMAND, "predict", str(study_folder), "--out", str(out), "--no-scene"]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert done.returncode == FAILED, done.stderr
+    assert "Traceback" not in done.stderr
+    assert leftovers(tmp_path) == []
+
+
+def test_ctrl_c_half_way_leaves_nothing(study_folder, tmp_path):
+    command = [*COMMAND, "predict", str(study_folder), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == CANCELLED, errors
+    assert "Traceback" not in errors
+    assert leftovers(tmp_path) == []
+
+
+def test_cancelling_through_progress_leaves_nothing(result, tmp_path):
+    def stop(fraction: float, text: str = "") -> None:
+        if fraction > 0.2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_result(result, tmp_path / "out", scene=False, progress=stop)
+    assert leftovers(tmp_path) == []
+
+
+def test_inspect_prints_json_for_programs(study_folder, capsys):
+    assert main(["--quiet", "inspect", str(study_folder), "--json"]) == DONE
+    assert json.loads(capsys.readouterr().out)["problem"] is None
+
+
+def test_the_phantom_command_is_deterministic(tmp_path):
+    for name in ("a", "b"):
+        command = ["--quiet", "phantom", "study", "--seed", "5", "--lesions", "1", "--no-follow-up"]
+        command += ["--matrix", "90", "100", "60", "--spacing", "2", "2", "2.5", "--out", str(tmp_path / name)]
+        assert main(command) == DONE
+    files = [sorted(p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*.dcm")) for n in ("a", "b")]
+    assert files[0] == files[1]
+    assert len(files[0]) == 63
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files[0])

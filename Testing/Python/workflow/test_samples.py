@@ -1,0 +1,91 @@
+"""Real files that no one here wrote: a result with honest warnings or a clear error, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
+from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.dicom.rtdose import read_plan_dose
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import mask
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.study import Structure
+
+pytestmark = pytest.mark.samples
+
+
+def test_a_real_mr_rtstruct_gives_the_collections_own_mask(samples: Path):
+    folder = samples / "ibsi_sts_mr_rtstruct" / "STS_002"
+    study = load_study(folder)
+    theirs = sitk.ReadImage(str(folder / "MR_T1_mask.nii.gz"))
+    ours = Grid.of(study.mr).image(mask(study.lesions[0].structure, Grid.of(study.mr)).astype(np.uint8))
+    moved = sitk.Resample(ours, theirs, sitk.Transform(), sitk.sitkNearestNeighbor)
+    a, b = sitk.GetArrayFromImage(moved) > 0, sitk.GetArrayFromImage(theirs) > 0
+    assert 2 * (a & b).sum() / (a.sum() + b.sum()) == pytest.approx(1.0, abs=5e-4)
+
+
+def test_an_oblique_mr_has_the_right_volume(samples: Path):
+    study = load_study(samples / "tcia_sts001_mr_t2", rois=("GTV_Edema",))
+    assert contour_volume_cc(study.lesions[0].structure) == pytest.approx(365, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ibsi_sts_mr_rtstruct/STS_002", "tcia_sts001_mr_t2", "dicompyler_core", "pydicom_test_files", "highdicom_seg"],
+)
+def test_every_sample_gives_a_result_or_a_clear_error(samples: Path, tmp_path, capsys, name):
+    out = tmp_path / "out"
+    code = main(["--quiet", "predict", str(samples / name), "--out", str(out), "--no-scene"])
+    errors = capsys.readouterr().err
+    assert code in (DONE, BAD_INPUT), errors
+    if code == DONE:
+        cautions = {c["code"] for c in json.loads((out / "result.json").read_text())["cautions"]}
+        assert {"no-dose", "model"} <= cautions
+    else:
+        assert errors.startswith("error: ")
+        assert errors.count("\n") == 1
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["rtdose.dcm", "rtdose_expb.dcm", "rtdose_rle.dcm"])
+def test_real_doses_are_the_stored_values_times_their_scaling(samples: Path, name):
+    path = samples / "pydicom_test_files" / name
+    data = pydicom.dcmread(path)
+    dose, _ = read_plan_dose((path,))
+    expected = data.pixel_array.astype(np.float64) * float(data.DoseGridScaling)
+    offsets = np.asarray(data.GridFrameOffsetVector, float)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(dose.image), expected[np.argsort(offsets)], rtol=1e-5)
+
+
+def test_a_relative_dose_is_refused(samples: Path):
+    with pytest.raises(StudyError, match="DoseUnits"):
+        read_plan_dose((samples / "pydicom_test_files" / "rtdose_1frame.dcm",))
+
+
+@pytest.mark.parametrize("patient", ["sub-001", "sub-005", "sub-032"])
+def test_real_gammaplan_contours_keep_their_volume_on_any_grid(samples: Path, patient):
+    """Contours of real plans, some tilted against the planning slices: occupancy equals polygon area × slab."""
+    from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+
+    content = json.loads((samples / "gammaplan_contours" / f"{patient}_contours_T1w.json").read_text())
+    seen = 0
+    for number, roi in enumerate(content, start=1):
+        rings = roi.get("LPS_contour_points") or roi.get("contours") or []
+        contours = tuple(np.asarray(ring, dtype=float) for ring in rings if len(ring) > 3)
+        if not contours:
+            continue
+        structure = Structure(number, str(roi.get("structure_name", number)), "", contours)
+        x, y, z = np.concatenate(contours).mean(axis=0).tolist()
+        box = structure_box(structure, Grid((1, 1, 1), (1.0, 1.0, 1.0), (x + 0.3, y - 0.2, z + 0.4)))
+        found = float(box_occupancy(structure, box).sum(dtype=np.float64)) * box.voxel_cc
+        assert found == pytest.approx(contour_volume_cc(structure), rel=0.005), structure.name
+        seen += 1
+    assert seen >= 2

@@ -1,0 +1,103 @@
+"""Training is reproducible from its seed, and a cohort that cannot be used is refused by line and column."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL
+from sklearn.metrics import roc_auc_score
+
+from RTResponseCAMLib.cohort import read_cohort
+from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.network.bundle import load_bundle
+from RTResponseCAMLib.network.classifier import Architecture
+from RTResponseCAMLib.network.training import Schedule
+from RTResponseCAMLib.phantom.cohort import write_cohort
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.workflow.train import calibrate, rank_auc, train_bundle
+
+SHORT = Schedule(pretrain_epochs=1, head_epochs=3, joint_epochs=1, voxels=64)
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort") / "cohort"
+    spec = PhantomSpec(seed=21, lesions=4, follow_up=False, **SMALL)
+    write_cohort(spec, 4, folder, (Variant.DARKER, Variant.TEXTURE), workers=2)
+    return folder
+
+
+def test_the_same_seed_gives_the_same_weights(cohort, tmp_path):
+    for name in ("one", "two"):
+        train_bundle(cohort, tmp_path / name, Architecture(members=2), SHORT, {"name": "x", "cautions": []})
+    one, two = (load_bundle(tmp_path / name, "cpu") for name in ("one", "two"))
+    assert one.sha256 == two.sha256
+    assert one.card["calibration"] == two.card["calibration"]
+    assert one.card["held_out"]["lesions"] == 16
+
+
+def test_an_existing_bundle_is_not_replaced(cohort, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(Exception, match="exists already"):
+        train_bundle(cohort, tmp_path / "out", Architecture(members=2), SHORT, {"name": "x"})
+
+
+def test_every_row_of_the_manifest_is_a_planted_lesion(cohort):
+    rows = read_cohort(cohort)
+    assert len(rows) == 16
+    assert {row.label for row in rows} == {0, 1}
+    assert len({row.patient_group for row in rows}) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("label,", "outcome,", r"manifest.csv: lacks the column\(s\) label"),
+        (",0,phantom", ",maybe,phantom", r"column label is 'maybe'"),
+        ("P0001/dicom", "P9999/dicom", r"line 2: there is no study folder 'P9999/dicom'"),
+    ],
+)
+def test_a_bad_manifest_is_named(cohort, tmp_path, old, new, message):
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    for patient in cohort.glob("P*"):
+        (folder / patient.name).symlink_to(patient)
+    text = (cohort / "manifest.csv").read_text()
+    assert old in text
+    (folder / "manifest.csv").write_text(text.replace(old, new))
+    with pytest.raises(CohortError, match=message):
+        read_cohort(folder)
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path):
+    with pytest.raises(CohortError, match="there is no manifest"):
+        read_cohort(tmp_path)
+
+
+def test_too_few_lesions_are_refused(cohort, tmp_path):
+    folder = Path(shutil.copytree(cohort, tmp_path / "few", ignore=shutil.ignore_patterns("P0002", "P0003", "P0004")))
+    lines = (folder / "manifest.csv").read_text().splitlines()
+    (folder / "manifest.csv").write_text("\n".join(lines[:4]) + "\n")
+    with pytest.raises(CohortError, match="needed are 12 and both classes"):
+        train_bundle(folder, tmp_path / "out", Architecture(members=2), SHORT, {"name": "x"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_auc_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 200), np.round(rng.normal(size=200), 1)
+    assert rank_auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
+
+
+@pytest.mark.parametrize("form", ["signed", "hazard"])
+def test_calibration_finds_the_scale_that_was_lost(form):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 2, 6000)
+    p = 1 / (1 + np.exp(-truth)) if form == "signed" else 1 - np.exp(-np.exp(truth))
+    labels = (rng.random(6000) < p).astype(int)
+    slope, intercept = calibrate((truth - 0.7) / 2.5, labels, form)
+    assert slope == pytest.approx(2.5, rel=0.12)
+    assert intercept == pytest.approx(0.7, abs=0.2)
