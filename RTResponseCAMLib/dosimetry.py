@@ -20,13 +20,6 @@ from RTResponseCAMLib.study import Dose, DoseMetrics, Structure
 FINE_MM, COARSE_MM, FINE_BELOW_MM = 0.5, 1.0, 40.0
 
 
-def share_outside(structure: Structure, dose: Dose) -> float:
-    """Share of the structure's volume that lies outside the dose grid, 0…1."""
-    grid = _grid_around(structure)
-    weight = box_occupancy(structure, grid)
-    return _outside(weight, grid, dose)
-
-
 def dose_metrics(structure: Structure, dose: Dose, prescription_gy: float) -> DoseMetrics | None:
     """Mean, D98, D50, D2 (Gy) and coverage of one target; None when most of it lies outside the dose grid."""
     grid = _grid_around(structure)

@@ -12,14 +12,14 @@ import SimpleITK as sitk
 from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cam.evidence import CUTS, LOCAL_SCALES, SHARE_SCALES, Evidence
 from RTResponseCAMLib.cam.volume import evidence_volume
-from RTResponseCAMLib.dosimetry import dose_metrics, share_outside
+from RTResponseCAMLib.dosimetry import dose_metrics
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import MAX_SIZE, Patch, sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, Lesion, Prediction, Result, Study
+from RTResponseCAMLib.study import Caution, DoseMetrics, Lesion, Prediction, Result, Study
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.network.bundle import Bundle
@@ -64,16 +64,17 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     from RTResponseCAMLib.cam.pixelwise import find_evidence  # torch may be absent until now
 
     stages = stages or Stages()
-    stages.begin("sample lesions")
+    stages.begin("dose metrics")
     progress(0.0, "sampling lesions")
     head = head_intensity(study.mr)
-    patches = [_patch(study, lesion, head, bundle) for lesion in study.lesions]
+    metrics = [_metrics(study, lesion) for lesion in study.lesions]
+    stages.begin("sample lesions")
+    patches = [_patch(study, lesion, head, bundle, m) for lesion, m in zip(study.lesions, metrics, strict=True)]
     stages.begin("evidence")
     evidences = find_evidence(bundle, patches, part(progress, 0.2, 0.7))
-    stages.begin("dose metrics")
     predictions = tuple(
-        _prediction(study, lesion, patch, evidence, bundle)
-        for lesion, patch, evidence in zip(study.lesions, patches, evidences, strict=True)
+        _prediction(study, lesion, patch, evidence, bundle, m)
+        for lesion, patch, evidence, m in zip(study.lesions, patches, evidences, metrics, strict=True)
     )
     stages.begin("map onto the MR")
     cut = CUTS[bundle.form]
@@ -111,21 +112,21 @@ def model_cautions(bundle: Bundle) -> tuple[Caution, ...]:
     return tuple(Caution("model", str(text)) for text in bundle.card.get("cautions", ()))
 
 
-def _patch(study: Study, lesion: Lesion, head: HeadIntensity, bundle: Bundle) -> Patch:
-    prescription = (
-        study.plan.prescription.dose_for(lesion.structure) if study.plan and study.plan.prescription else None
-    )
+def _metrics(study: Study, lesion: Lesion) -> DoseMetrics | None:
+    if study.dose is None or study.plan is None or study.plan.prescription is None:
+        return None
+    return dose_metrics(lesion.structure, study.dose, study.plan.prescription.dose_for(lesion.structure))
+
+
+def _patch(study: Study, lesion: Lesion, head: HeadIntensity, bundle: Bundle, metrics: DoseMetrics | None) -> Patch:
     preprocessing = bundle.card["preprocessing"]
     _check_inside(study, lesion)
-    dose = study.dose
-    if dose is not None and share_outside(lesion.structure, dose) > 0.5:
-        dose = None
     return sample_patch(
         study.mr,
         head,
         lesion.structure,
-        dose,
-        prescription,
+        study.dose if metrics is not None else None,
+        metrics.prescription_gy if metrics is not None else None,
         float(preprocessing["spacing_mm"]),
         float(preprocessing["margin_mm"]),
     )
@@ -142,10 +143,9 @@ def _check_inside(study: Study, lesion: Lesion) -> None:
         )
 
 
-def _prediction(study: Study, lesion: Lesion, patch: Patch, evidence: Evidence, bundle: Bundle) -> Prediction:
-    metrics = None
-    if study.dose is not None and study.plan is not None and study.plan.prescription is not None:
-        metrics = dose_metrics(lesion.structure, study.dose, study.plan.prescription.dose_for(lesion.structure))
+def _prediction(
+    study: Study, lesion: Lesion, patch: Patch, evidence: Evidence, bundle: Bundle, metrics: DoseMetrics | None
+) -> Prediction:
     cautions = list(stack_planes(lesion.structure).cautions)
     if study.dose is not None and metrics is None:
         cautions.append(Caution("outside-dose", "lies outside the dose grid: no dose metrics"))

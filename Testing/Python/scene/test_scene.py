@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: no MRML here")
+vtk = pytest.importorskip("vtk", reason="vtk is not installed: no MRML here")
 
 from RTResponseCAMLib.appearance import evidence_palette, isodose_levels  # noqa: E402
 from RTResponseCAMLib.imaging.planes import contour_volume_cc  # noqa: E402
@@ -27,7 +28,7 @@ def built(result):
 def test_a_voxel_lies_in_ras_where_it_lies_in_lps(built, result):
     _, nodes = built
     for node, image in ((nodes.mr, result.study.mr), (nodes.cam, result.cam), (nodes.dose, result.study.dose.image)):
-        matrix = slicer.vtkMRMLVolumeNode.__mro__ and __import__("vtk").vtkMatrix4x4()
+        matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
         index = [3, 5, 2]
         ras = matrix.MultiplyPoint([*index, 1])[:3]
