@@ -13,7 +13,7 @@ from RTResponseCAMLib.study import Study
 
 EVIDENCE_RANGE = {"signed": (-4.0, 4.0), "hazard": (0.0, 3.0)}
 CLEAR = 0.06
-ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85))
+ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85), (0.60, 0.55, 0.50))
 # Anchors from response (deep blue) over clear grey to non-response (orange to pale yellow).
 ANCHORS = (
     (0.00, (0.10, 0.25, 0.75)),

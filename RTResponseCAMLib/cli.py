@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -24,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line on stderr, never a traceback."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace, Progress], None] = options.run
-    previous = signal.signal(signal.SIGTERM, _cancel)
+    in_main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _cancel) if in_main else None
     bar = _Bar(quiet=options.quiet or getattr(options, "json", False))
     try:
         command(options, bar)
@@ -53,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return FAILED
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if in_main:
+            signal.signal(signal.SIGTERM, previous)
     bar.close()
     return DONE
 
@@ -196,7 +200,8 @@ def _train(options: argparse.Namespace, progress: Progress) -> None:
         "name": options.name,
         "description": options.description,
         "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
-        "command": options.command_note or "rtresponsecam " + " ".join(sys.argv[1:]),
+        "cohort": options.cohort_note,
+        "command": "rtresponsecam " + shlex.join(sys.argv[1:]),
         "cautions": options.caution,
     }
     architecture = Architecture(
@@ -327,7 +332,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--name", default="unnamed model")
     train.add_argument("--description", default="")
     train.add_argument("--caution", action="append", default=[], help="sentence shown beside every result (repeatable)")
-    train.add_argument("--command-note", help=argparse.SUPPRESS)
+    train.add_argument("--cohort-note", default="", help="how the cohort was made, for the card")
     train.add_argument("--form", choices=("signed", "hazard"), default="signed")
     train.add_argument("--members", type=int, default=6, help="heads of the ensemble")
     train.add_argument("--dose", action="store_true", help="dose / prescription as an input channel")

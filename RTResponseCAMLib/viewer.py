@@ -9,7 +9,7 @@ from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.scene.build import build_scene
 from RTResponseCAMLib.scene.chatter import quiet_vtk
-from RTResponseCAMLib.scene.display import VIEWS
+from RTResponseCAMLib.scene.display import VIEWS, refresh_legend
 from RTResponseCAMLib.scene.nodes import ras
 from RTResponseCAMLib.study import Result
 
@@ -34,7 +34,8 @@ def picture_lesions(result: Result, folder: Path) -> tuple[Path, ...]:
     with quiet_vtk():
         app = SlicerApp()
         views = _open_views(app)
-        build_scene(app.scene, result)
+        nodes = build_scene(app.scene, result)
+        refresh_legend(nodes.cam)
         for prediction in result.predictions:
             structure = prediction.lesion.structure
             extent = max(float((c.max(axis=0) - c.min(axis=0)).max()) for c in structure.contours)

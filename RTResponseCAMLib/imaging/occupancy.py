@@ -13,7 +13,6 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import brentq
 from scipy.spatial import cKDTree
 
-from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import crossings, even_odd_area, pixel_centres_inside, pixel_coverage
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes
@@ -73,11 +72,7 @@ def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
 
 def _bounding_box(structure: Structure, grid: Grid, margin_mm: float = 0.0) -> tuple[Grid, tuple[int, int, int]]:
     stack = stack_planes(structure)  # raises for a structure without contours
-    corners = []
-    for polygons, slab in zip(stack.polygons, stack.slabs_mm, strict=True):
-        points = np.concatenate(polygons)
-        corners += [np.column_stack([points, np.full(len(points), w)]) @ stack.axes for w in slab]
-    index = grid.to_index(np.concatenate(corners))
+    index = grid.to_index(_corners(stack))
     margin = margin_mm / np.asarray(grid.spacing_mm)
     low = np.floor(index.min(axis=0) - margin).astype(int) - 1
     high = np.ceil(index.max(axis=0) + margin).astype(int) + 1
@@ -178,21 +173,36 @@ def _tilted_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
     # Interpolating distances shaves convex bodies by a few percent; a common offset of the surface restores
     # the volume that the contours themselves enclose.
     target = _slab_volume_mm3(stack) / (1000 * grid.voxel_cc) - (result.sum() - result[edge].sum())
-    shift_mm = brentq(
-        lambda s: float(np.clip(0.5 + (fine + s) / soft_mm, 0.0, 1.0).mean(axis=1).sum() - target),
-        *_bracket(fine, soft_mm, target),
-        xtol=1e-4,
-    )
+    shift_mm = _surface_shift(fine, soft_mm, target) if _holds(grid, stack) else 0.0
     result[edge] = np.clip(0.5 + (fine + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1)
     return result.reshape(grid.shape).astype(np.float32)
 
 
-def _bracket(fine: Array64, soft_mm: float, target: float) -> tuple[float, float]:
-    """Surface offsets between which the volume can be met; both zero-width when the box cuts the body."""
-    reach = float(np.abs(fine).max()) + soft_mm if fine.size else soft_mm
-    if not 0 < target < len(fine):
-        raise GeometryError("", "the structure reaches beyond the grid", "Use a grid that holds the structure")
-    return -reach, reach
+def _surface_shift(fine: Array64, soft_mm: float, target: float) -> float:
+    """Offset of the surface (mm, outwards) at which the voxels of the edge add up to ``target`` voxels."""
+
+    def surplus(shift: float) -> float:
+        return float(np.clip(0.5 + (fine + shift) / soft_mm, 0.0, 1.0).mean(axis=1).sum() - target)
+
+    reach = float(np.abs(fine).max()) + soft_mm if fine.size else 0.0
+    if not surplus(-reach) < 0 < surplus(reach):
+        return 0.0
+    return float(brentq(surplus, -reach, reach, xtol=1e-4))
+
+
+def _holds(grid: Grid, stack: PlaneStack) -> bool:
+    """The whole structure lies on the grid; a part of it says nothing about the whole volume."""
+    index = grid.to_index(_corners(stack))
+    return bool((index > -0.5).all() and (index < np.asarray(grid.size) - 0.5).all())
+
+
+def _corners(stack: PlaneStack) -> Array64:
+    """All contour points at both faces of their slabs, LPS mm."""
+    corners = []
+    for polygons, slab in zip(stack.polygons, stack.slabs_mm, strict=True):
+        points = np.concatenate(polygons)
+        corners += [np.column_stack([points, np.full(len(points), w)]) @ stack.axes for w in slab]
+    return np.concatenate(corners)
 
 
 def _slab_volume_mm3(stack: PlaneStack) -> float:

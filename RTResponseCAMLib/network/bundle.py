@@ -58,6 +58,7 @@ def save_bundle(folder: Path, network: AutoencoderClassifier, card: dict[str, An
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     safetensors.torch.save_file(state, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
     content = (folder / WEIGHTS).read_bytes()
     full = {
         "schema_version": SCHEMA_VERSION,

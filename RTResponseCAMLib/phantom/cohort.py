@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,8 @@ def write_cohort(
 
 
 def _one_thread() -> None:
-    """Each worker keeps to its own core."""
+    """Each worker keeps to its own core, and leaves Ctrl-C to its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from contourpy import contour_generator
 
+from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.phantom.anatomy import (
     Anatomy,
@@ -217,4 +218,4 @@ def _find_place(
         away = in_ventricles(x, y, z)[0] < -0.5 or attempt > 2000
         if clear and deep and away and point[2] > -45:
             return point
-    raise ValueError("the brain has no room for another lesion of this size; ask for fewer lesions")
+    raise RTResponseError("--lesions", "the brain has no room for another lesion of this size", "Ask for fewer lesions")

@@ -57,6 +57,15 @@ def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
         legend.SetPosition(0.97, 0.5)
 
 
+def refresh_legend(cam: Any) -> None:
+    """Tell the views to look at the legend again: it is judged before the volume is in front of them."""
+    import slicer
+
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
+    if legend is not None:
+        legend.Modified()
+
+
 def show_mr(mr: Any, low: float, high: float) -> None:
     """Grey MR with a window that keeps brain and enhancement apart."""
     display = mr.GetDisplayNode()

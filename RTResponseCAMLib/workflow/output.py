@@ -45,7 +45,11 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
             check_free(out, overwrite)  # it may have appeared meanwhile
             old = partial.with_suffix(".old")
             out.rename(old)
-            partial.rename(out)
+            try:
+                partial.rename(out)
+            except OSError:
+                old.rename(out)  # what was there stays there
+                raise
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         else:
             partial.rename(out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cam.evidence import CUTS, LOCAL_SCALES, SHARE_SCALES, Evidence
 from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.dosimetry import dose_metrics
-from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import MAX_SIZE, Patch, sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
@@ -178,19 +177,6 @@ def _prediction(
         dose=metrics,
         cautions=tuple(cautions),
     )
-
-
-def find_lesion(predictions: Sequence[Prediction], lesion_id: str) -> Prediction:
-    """Prediction of one lesion by its id.
-
-    Raises
-    ------
-    StudyError : no such lesion.
-    """
-    for prediction in predictions:
-        if prediction.lesion.id == lesion_id:
-            return prediction
-    raise StudyError(lesion_id, "is no lesion of this result", f"Choose one of {[p.lesion.id for p in predictions]}")
 
 
 def evidence_sum(prediction: Prediction) -> float:

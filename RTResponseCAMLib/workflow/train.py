@@ -16,7 +16,7 @@ from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
-from RTResponseCAMLib.network.bundle import Bundle, save_bundle
+from RTResponseCAMLib.network.bundle import save_bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule, fit, prepare
 from RTResponseCAMLib.progress import Progress, part, silent
@@ -174,9 +174,3 @@ def rank_auc(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> 
     positive, negative = scores[labels == 1], scores[labels == 0]
     difference = positive[:, None] - negative[None, :]
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())
-
-
-def describe(bundle: Bundle) -> str:
-    """The card in a line."""
-    figures = bundle.card.get("held_out", {})
-    return f"{bundle.card['name']}: {figures.get('lesions', '?')} lesions of {figures.get('patients', '?')} patients"

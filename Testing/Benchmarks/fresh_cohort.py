@@ -143,12 +143,10 @@ def main() -> None:
         tables[name] = summarise([r for r in rows if variant[r["patient"]] == name])
     for name, table in tables.items():
         auc, low, high = table["auc"]
-        print(
-            f"\n{name}: {table['lesions']} lesions of {table['patients']} patients, {table['non_responding']} non-responding"
-        )
-        print(
-            f"  AUC {auc:.3f} ({low:.3f}–{high:.3f}), volume only {table['auc_volume_only']:.3f}, Brier {table['brier']:.3f}"
-        )
+        counts = f"{table['lesions']} lesions of {table['patients']} patients, {table['non_responding']} non-responding"
+        print(f"\n{name}: {counts}")
+        print(f"  AUC {auc:.3f} ({low:.3f}–{high:.3f}), volume only {table['auc_volume_only']:.3f}")
+        print(f"  Brier {table['brier']:.3f}")
         print(f"  maps of {table['lesions_mapped']} lesions (AUPRC by chance {table['chance_auprc']:.3f})")
         for kind, figures in table["maps"].items():
             words = "  ".join(f"{k} {v[0]:.3f} ({v[1]:.3f}–{v[2]:.3f})" for k, v in figures.items())
