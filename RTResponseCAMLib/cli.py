@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -26,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line on stderr, never a traceback."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace, Progress], None] = options.run
+    warnings.filterwarnings("ignore", module="pydicom")  # remarks on others' files; what matters is a caution
+    logging.getLogger("pydicom").setLevel(logging.ERROR)
     in_main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _cancel) if in_main else None
     bar = _Bar(quiet=options.quiet or getattr(options, "json", False))

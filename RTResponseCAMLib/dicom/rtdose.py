@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from RTResponseCAMLib.dicom.files import check_pixels_present, pseudonym, read_header
+from RTResponseCAMLib.dicom.files import UNCOMPRESSED, check_pixels_present, pseudonym, read_header
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
 from RTResponseCAMLib.study import Caution, Dose
@@ -97,11 +99,7 @@ def _read_one(path: Path, header: Dataset) -> sitk.Image:
             f"has {frames} frames but {len(offsets)} values in GridFrameOffsetVector (3004,000C)",
             "Export the dose again",
         )
-    try:
-        raw = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise StudyError(path, "its pixels cannot be decoded", "Export the dose again") from error
-    values = raw.reshape(frames, int(header.Rows), int(header.Columns)).astype(np.float32)
+    values = _stored_values(path).reshape(frames, int(header.Rows), int(header.Columns)).astype(np.float32)
     order = np.argsort(offsets)  # descending frames are turned round, so that grids stay right-handed
     values = values[order] * np.float32(header.DoseGridScaling)
     if not np.isfinite(values).all():
@@ -109,6 +107,20 @@ def _read_one(path: Path, header: Dataset) -> sitk.Image:
     # The first value belongs to the image position, whether offsets are relative (0, …) or absolute (z, …).
     relative = (offsets - offsets[0])[order]
     return _grid(path, header, relative).image(values)
+
+
+def _stored_values(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.integer[Any]]]:
+    """Integers as stored. pydicom reads 32-bit big-endian words right, which GDCM swaps by halves."""
+    data = pydicom.dcmread(path, force=True)
+    try:
+        return np.asarray(data.pixel_array)
+    except (NotImplementedError, RuntimeError, ValueError, AttributeError) as reason:
+        if str(data.file_meta.get("TransferSyntaxUID", "")) in UNCOMPRESSED:
+            raise StudyError(path, "its pixels cannot be decoded", "Export the dose again") from reason
+    try:
+        return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))  # compressed: GDCM has the codecs
+    except RuntimeError as reason:
+        raise StudyError(path, "its pixels cannot be decoded", "Export the dose again") from reason
 
 
 def _grid(path: Path, header: Dataset, offsets_mm: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Grid:

@@ -28,6 +28,7 @@ MODEL_FOLDERS = (
     Path(__file__).parents[2] / "Resources" / "Models",  # beside the library, as in the repository and in Slicer
 )
 SMALL_CC, LARGE_CC = 0.05, 15.0
+UNFAMILIAR = {"not-t1c", "volume-range", "patch-limit"}  # cautions under which no class is given
 
 
 class Stages:
@@ -157,12 +158,12 @@ def _prediction(
         cautions.append(Caution("volume-range", text))
     if patch.grid.size[0] >= MAX_SIZE:
         cautions.append(Caution("patch-limit", "is larger than the largest patch; its outer part is not judged"))
-    threshold = bundle.threshold
-    if evidence.low < threshold <= evidence.high:
-        label = "indeterminate"
+    label = _label(evidence, bundle.threshold)
+    if label == "indeterminate":
         cautions.append(Caution("indeterminate", "the interval holds the threshold: no class is given"))
-    else:
-        label = "response" if evidence.p_response >= threshold else "non-response"
+    elif {c.code for c in (*study.cautions, *cautions)} & UNFAMILIAR:
+        label = "indeterminate"
+        cautions.append(Caution("unfamiliar", "unlike anything the model was trained on: no class is given"))
     return Prediction(
         lesion=lesion,
         volume_cc=volume,
@@ -177,6 +178,12 @@ def _prediction(
         dose=metrics,
         cautions=tuple(cautions),
     )
+
+
+def _label(evidence: Evidence, threshold: float) -> str:
+    if evidence.low < threshold <= evidence.high:
+        return "indeterminate"
+    return "response" if evidence.p_response >= threshold else "non-response"
 
 
 def evidence_sum(prediction: Prediction) -> float:

@@ -105,7 +105,7 @@ def test_moving_the_patient_moves_the_map_and_nothing_else(shipped, study):
 def test_a_shift_inside_the_patch_shifts_the_map(shipped, patches):
     """By multiples of the autoencoder's stride the whole network is equivariant, away from the border."""
     patch = patches[-1]
-    wide = [np.pad(a, 8, mode="edge") for a in (patch.mr, patch.occupancy)]
+    wide = [np.pad(a, 24, mode="edge") for a in (patch.mr, patch.occupancy)]
     rolled = [np.roll(a, (4, -4, 4), (0, 1, 2)) for a in wide]
     with torch.inference_mode():
         one, two = (

@@ -128,7 +128,8 @@ def test_the_saved_scene_opens_again_with_its_display(built, tmp_path):
     with quiet_vtk():
         save_scene(scene, tmp_path / "scene.mrb")
         app = core.SlicerApp()
-        assert app.scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+        app.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as the application does
+        assert app.io_manager.load_scene(tmp_path / "scene.mrb")
     cam = app.scene.GetFirstNodeByName("Evidence for non-response (CAM)")
     assert cam.GetDisplayNode().GetColorNode().GetName() == "RTResponseCAM evidence"
     assert cam.GetDisplayNode().GetWindowLevelMax() == 4
