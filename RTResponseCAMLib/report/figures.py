@@ -24,6 +24,7 @@ from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
 from RTResponseCAMLib.study import Prediction, Result
 
 STEP_MM = 0.5
+PLACES = {"left": 0.03, "right": 0.92, "bottom": 0.01, "top": 0.955, "wspace": 0.03, "hspace": 0.03}
 MIN_FIELD_MM, MARGIN_MM = 36.0, 12.0
 # Array axes of [z, y, x] that run down and right, and the letters at the left and top edge (patient's right
 # is on the viewer's left, as radiology shows it).
@@ -62,9 +63,10 @@ def lesion_block(result: Result, prediction: Prediction, head: HeadIntensity) ->
 def draw_lesion(result: Result, prediction: Prediction, head: HeadIntensity) -> Figure:
     """Figure of one lesion, two rows of three planes."""
     block = lesion_block(result, prediction, head)
-    figure = Figure(figsize=(9.6, 6.5), facecolor="black", layout="constrained")
+    figure = Figure(figsize=(9.6, 6.5), facecolor="black")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 3)
+    # Fixed places: an automatic layout draws everything twice.
+    axes = figure.subplots(2, 3, gridspec_kw=PLACES)
     low, high = max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread
     norm, colors = (
         Normalize(*EVIDENCE_RANGE[result.form]),
@@ -169,7 +171,7 @@ def _legends(
     )
     axes[0, 0].plot([0.9 * half - 10, 0.9 * half], [-0.9 * half] * 2, color="white", linewidth=2)
     axes[0, 0].text(0.9 * half - 5, -0.87 * half, "10 mm", color="white", fontsize=7.5, ha="center", va="bottom")
-    bar = figure.colorbar(ScalarMappable(norm, colors), ax=axes[1, :].tolist(), fraction=0.03, pad=0.01)
+    bar = figure.colorbar(ScalarMappable(norm, colors), cax=figure.add_axes((0.93, 0.03, 0.014, 0.43)))
     words = "← response    local logit    non-response →" if result.form == "signed" else "local −ln p(response)"
     bar.set_label(words, color="white", fontsize=8)
     bar.ax.tick_params(colors="white", labelsize=8)

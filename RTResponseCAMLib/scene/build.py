@@ -5,6 +5,8 @@ The same code fills Slicer's own scene and the scene of the slicer-core wheel.
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +98,15 @@ def save_scene(scene: Any, path: Path) -> None:
             storage.SetCompressionParameter("gzip_fastest")  # twice as fast, a few percent larger
         if storage.IsA("vtkMRMLSegmentationStorageNode"):
             storage.SetCropToMinimumExtent(True)  # else as many voxels as the MR: six seconds for ten lesions
-    if not scene.WriteToMRB(str(path)) or not path.is_file():
-        raise OutputError(path, "the scene could not be written", "Check free space and permissions")
+    # The bundle is zipped here, without deflating again what is compressed already. Slicer wants absolute paths.
+    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:
+        folder = Path(place) / path.stem
+        folder.mkdir()
+        if not scene.SaveSceneToSlicerDataBundleDirectory(str(folder), None):
+            raise OutputError(path, "the scene could not be written", "Check free space and permissions")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
+            for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+                bundle.write(file, file.relative_to(place))
 
 
 def _add_dose(scene: Any, study: Study) -> tuple[Any | None, tuple[Any, ...]]:
@@ -124,8 +133,6 @@ def _add_lesions(scene: Any, study: Study, mr: Any) -> Any:
         occupancy = box_occupancy(lesion.structure, box)
         inside = occupancy >= min(0.5, float(occupancy.max()))
         add_segment(node, inside, box, f"{lesion.id} {lesion.structure.name}", display.LESION_COLOR)
-    # One layer for all segments that do not overlap: ten layers take ten times as long to save.
-    node.GetSegmentation().CollapseBinaryLabelmaps(False)
     display.show_outlines(node)
     return node
 
@@ -144,7 +151,6 @@ def _add_subregions(scene: Any, result: Result, mr: Any) -> Any:
             (int(part.shape[2]), int(part.shape[1]), int(part.shape[0])),
         )
         add_segment(node, part, box, f"{prediction.lesion.id} evidence > {result.cut:g}", display.SUBREGION_COLOR)
-    node.GetSegmentation().CollapseBinaryLabelmaps(False)
     display.show_outlines(node)
     return node
 
