@@ -33,17 +33,17 @@ def picture_lesions(result: Result, folder: Path) -> tuple[Path, ...]:
     paths = []
     with quiet_vtk():
         app = SlicerApp()
-        views = _open_views(app)
-        nodes = build_scene(app.scene, result)
-        refresh_legend(nodes.cam)
-        for prediction in result.predictions:
-            structure = prediction.lesion.structure
-            extent = max(float((c.max(axis=0) - c.min(axis=0)).max()) for c in structure.contours)
-            images = [_draw(view, ras(centroid_mm(structure).tolist()), extent + MARGIN_MM) for view in views]
-            paths.append(folder / f"slices_{prediction.lesion.id}.png")
-            _write_row(images, paths[-1])
-        for view in views:
-            view.finalize()
+        with quiet_vtk():  # the application has just put its own, talkative output window in place
+            views = _open_views(app)
+            refresh_legend(build_scene(app.scene, result).cam)
+            for prediction in result.predictions:
+                structure = prediction.lesion.structure
+                extent = max(float((c.max(axis=0) - c.min(axis=0)).max()) for c in structure.contours)
+                images = [_draw(view, ras(centroid_mm(structure).tolist()), extent + MARGIN_MM) for view in views]
+                paths.append(folder / f"slices_{prediction.lesion.id}.png")
+                _write_row(images, paths[-1])
+            for view in views:
+                view.finalize()
     return tuple(paths)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage
@@ -17,6 +18,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from RTResponseCAMLib.errors import StudyError
 
+UNDEFINED_LENGTH = 0xFFFFFFFF
 MAX_FILE_BYTES = 512 * 1024 * 1024
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
@@ -58,7 +60,22 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
         raise StudyError(path, reason, "Copy or export the file again") from error
     if "SOPClassUID" not in data:
         raise NotDicom(path)
+    _check_whole(path, data)
     return data
+
+
+def _check_whole(path: Path, data: Dataset) -> None:
+    """Refuse a file that ends within an attribute: pydicom reads on without a word, and contours are lost."""
+    for tag in data.keys():  # noqa: SIM118 - iterating a dataset would convert its elements
+        element = data.get_item(tag)
+        if isinstance(element, RawDataElement) and element.length != UNDEFINED_LENGTH:
+            found = len(element.value or b"")
+            if found < element.length:
+                raise StudyError(
+                    path,
+                    f"is cut short: attribute {element.tag} has {found} of {element.length} bytes",
+                    "Copy or export the file again",
+                )
 
 
 def expected_pixel_bytes(data: Dataset) -> int:

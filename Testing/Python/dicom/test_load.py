@@ -126,6 +126,14 @@ def test_a_truncated_slice_is_named(own_study):
         load_study(own_study)
 
 
+@pytest.mark.parametrize("cut", [200, 2000, 20_000])
+def test_a_truncated_structure_set_is_refused(own_study, cut):
+    path = own_study / "plan_t1c" / "RS.dcm"
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(StudyError, match=r"RS.dcm: is cut short: attribute|holds no RTSTRUCT"):
+        load_study(own_study)
+
+
 def test_a_lost_slice_is_named(own_study):
     (own_study / "t1c" / "MR.0010.dcm").unlink()
     with pytest.raises(GeometryError, match=r"MR.0009.dcm: the step to the next slice is 4.000 mm, usual is 2.000 mm"):
