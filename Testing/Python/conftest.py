@@ -14,7 +14,7 @@ from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"columns": 116, "rows": 136, "slices": 80, "spacing_mm": (1.6, 1.6, 2.0)}
+SMALL = {"columns": 116, "rows": 136, "slices": 80, "spacing_mm": (1.7, 1.5, 2.0)}  # pixels that are not square
 
 
 @pytest.fixture(scope="session")

@@ -120,6 +120,11 @@ def test_uneven_frames_are_refused(dose_file):
         read_plan_dose((rewritten(dose_file, GridFrameOffsetVector=[decimal(o) for o in offsets]),))
 
 
+def test_pixel_spacing_is_row_step_then_column_step(dose_file):
+    image = read_plan_dose((rewritten(dose_file, PixelSpacing=["2.5", "1.25"]),))[0].image
+    assert image.GetSpacing()[:2] == (1.25, 2.5)
+
+
 def test_a_truncated_dose_is_refused(dose_file):
     dose_file.write_bytes(dose_file.read_bytes()[:-5000])
     with pytest.raises(StudyError, match="is cut short"):
