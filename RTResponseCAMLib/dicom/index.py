@@ -22,6 +22,7 @@ TAGS = [
     "EchoTime", "RepetitionTime", "InstanceNumber", "AcquisitionNumber", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "BitsAllocated", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
     "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
+    "RescaleSlope", "RescaleIntercept",
     "StructureSetLabel", "RTPlanLabel", "DoseUnits", "DoseType", "DoseSummationType",
 ]  # fmt: skip
 

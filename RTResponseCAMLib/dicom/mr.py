@@ -32,6 +32,9 @@ def read_series(entries: tuple[Entry, ...], progress: Progress = silent) -> sitk
         for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
             if entry.header.get(keyword) is None:
                 raise StudyError(entry.path, f"lacks {keyword}", "Export the series with its geometry")
+        for keyword in ("RescaleSlope", "RescaleIntercept"):
+            if not np.isfinite(float(entry.header.get(keyword, 1) or 0)):
+                raise StudyError(entry.path, f"{keyword} is not a finite number (NaN)", "Export the series again")
     order, axes, spacing = _geometry(entries)
     sorted_entries = [entries[i] for i in order]
     progress(0.3, "reading pixels")

@@ -140,17 +140,30 @@ def test_a_lost_slice_is_named(own_study):
         load_study(own_study)
 
 
-def test_values_that_are_not_finite_are_refused(own_study):
+def test_float_pixels_that_hold_nan_are_refused(own_study):
     def change(data):
         del data.PixelData
         pixels = np.ones((data.Rows, data.Columns), "<f4")
         pixels[3, 4] = np.nan
         data.FloatPixelData = pixels.tobytes()
-        data.BitsAllocated = 32
+        data.BitsAllocated = data.BitsStored = 32
+        data.HighBit = 31
 
     for path in (own_study / "t1c").iterdir():
         edit(path, change)
-    with pytest.raises(StudyError, match=r"not finite|cannot be decoded"):
+    with pytest.raises(StudyError, match="cannot be decoded"):
+        load_study(own_study)
+
+
+def test_a_rescaling_that_makes_every_pixel_nan_is_refused(own_study):
+    path = own_study / "t1c" / "MR.0007.dcm"
+
+    def change(data):
+        data.RescaleIntercept, data.RescaleSlope = "0", "1.5e00"
+
+    edit(path, change)
+    path.write_bytes(path.read_bytes().replace(b"1.5e00", b"NaN   "))
+    with pytest.raises(StudyError, match=r"MR.0007.dcm: RescaleSlope is not a finite number"):
         load_study(own_study)
 
 
