@@ -64,6 +64,12 @@ def choose_chain(index: Index, series: str | None = None) -> Chain:
     if len(rivals) > 1:
         text = f"{len(rivals)} series could be the planning T1c; taken: '{best.images[0].text('SeriesDescription')}'"
         cautions.append(Caution("several-t1c", text + " (choose another with --series)"))
+    others = [c for c in chains if c.images is best.images and c.structures is not best.structures]
+    plans = _plans_of(index, best.structures)
+    if others or len(plans) > 1:
+        text = f"{len(others) + 1} structure set(s) and {len(plans)} plan(s) belong to the planning series; used: "
+        names = [e.path.name for e in (best.structures, best.plan) if e is not None]
+        cautions.append(Caution("several-plans", text + ", ".join(names) + " (keep one plan per folder)"))
     return Chain(best.images, best.structures, best.plan, best.doses, best.t1c_score, tuple(cautions))
 
 
@@ -145,8 +151,12 @@ def _chains_of(index: Index, structures: Entry) -> list[Chain]:
 
 
 def _plan_of(index: Index, structures: Entry) -> Entry | None:
-    plans = [p for p in index.plans if structures.uid in referenced(p, "ReferencedStructureSetSequence")]
+    plans = _plans_of(index, structures)
     return plans[0] if plans else None
+
+
+def _plans_of(index: Index, structures: Entry) -> list[Entry]:
+    return [p for p in index.plans if structures.uid in referenced(p, "ReferencedStructureSetSequence")]
 
 
 def _doses_of(index: Index, structures: Entry, plan: Entry | None) -> tuple[Entry, ...]:

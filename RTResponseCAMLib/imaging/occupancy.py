@@ -13,9 +13,9 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import brentq
 from scipy.spatial import cKDTree
 
-from RTResponseCAMLib.imaging.coverage import crossings, even_odd_area, pixel_centres_inside, pixel_coverage
+from RTResponseCAMLib.imaging.coverage import crossings, pixel_centres_inside, pixel_coverage
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes
+from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes, stack_volume_mm3
 from RTResponseCAMLib.study import Structure
 
 ON_SLICE = 0.1
@@ -57,9 +57,9 @@ def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
     return whole
 
 
-def structure_box(structure: Structure, grid: Grid, margin_mm: float = 0.0) -> Grid:
-    """Smallest sub-grid (it may reach beyond ``grid``) that holds the structure and a margin."""
-    return _bounding_box(structure, grid, margin_mm)[0]
+def structure_box(structure: Structure, grid: Grid) -> Grid:
+    """Smallest sub-grid (it may reach beyond ``grid``) that holds the structure."""
+    return _bounding_box(structure, grid)[0]
 
 
 def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
@@ -70,12 +70,11 @@ def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
     return _tilted_occupancy(stack, box)
 
 
-def _bounding_box(structure: Structure, grid: Grid, margin_mm: float = 0.0) -> tuple[Grid, tuple[int, int, int]]:
+def _bounding_box(structure: Structure, grid: Grid) -> tuple[Grid, tuple[int, int, int]]:
     stack = stack_planes(structure)  # raises for a structure without contours
     index = grid.to_index(_corners(stack))
-    margin = margin_mm / np.asarray(grid.spacing_mm)
-    low = np.floor(index.min(axis=0) - margin).astype(int) - 1
-    high = np.ceil(index.max(axis=0) + margin).astype(int) + 1
+    low = np.floor(index.min(axis=0)).astype(int) - 1
+    high = np.ceil(index.max(axis=0)).astype(int) + 1
     size = high - low + 1
     start = (int(low[0]), int(low[1]), int(low[2]))
     return grid.crop(start, (int(size[0]), int(size[1]), int(size[2]))), start
@@ -172,7 +171,7 @@ def _tilted_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
 
     # Interpolating distances shaves convex bodies by a few percent; a common offset of the surface restores
     # the volume that the contours themselves enclose.
-    target = _slab_volume_mm3(stack) / (1000 * grid.voxel_cc) - (result.sum() - result[edge].sum())
+    target = stack_volume_mm3(stack) / (1000 * grid.voxel_cc) - (result.sum() - result[edge].sum())
     shift_mm = _surface_shift(fine, soft_mm, target) if _holds(grid, stack) else 0.0
     result[edge] = np.clip(0.5 + (fine + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1)
     return result.reshape(grid.shape).astype(np.float32)
@@ -203,11 +202,6 @@ def _corners(stack: PlaneStack) -> Array64:
         points = np.concatenate(polygons)
         corners += [np.column_stack([points, np.full(len(points), w)]) @ stack.axes for w in slab]
     return np.concatenate(corners)
-
-
-def _slab_volume_mm3(stack: PlaneStack) -> float:
-    thickness = stack.slabs_mm[:, 1] - stack.slabs_mm[:, 0]
-    return float(sum(even_odd_area(p) * t for p, t in zip(stack.polygons, thickness, strict=True)))
 
 
 def _interpolate(stack: PlaneStack, distances: Array64, uv: Array64, w: Array64) -> Array64:

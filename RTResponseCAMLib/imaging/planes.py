@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.coverage import even_odd_area
 from RTResponseCAMLib.study import Caution, FloatArray, Structure
 
 MIN_AREA_MM2 = 1e-4
@@ -73,11 +74,13 @@ def stack_planes(structure: Structure) -> PlaneStack:
 
 def contour_volume_cc(structure: Structure) -> float:
     """Volume of the contours themselves, cm³: even-odd polygon area × slab thickness, no voxels involved."""
-    from RTResponseCAMLib.imaging.coverage import even_odd_area
+    return stack_volume_mm3(stack_planes(structure)) / 1000.0
 
-    stack = stack_planes(structure)
+
+def stack_volume_mm3(stack: PlaneStack) -> float:
+    """Even-odd polygon area × slab thickness over all planes, mm³."""
     thickness = stack.slabs_mm[:, 1] - stack.slabs_mm[:, 0]
-    return float(sum(even_odd_area(p) * t for p, t in zip(stack.polygons, thickness, strict=True))) / 1000.0
+    return float(sum(even_odd_area(p) * t for p, t in zip(stack.polygons, thickness, strict=True)))
 
 
 def centroid_mm(structure: Structure) -> Array64:

@@ -16,12 +16,12 @@ CROP_MARGIN = 8
 def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float = 0.0) -> sitk.Image:
     """Sample an image on another grid, float32.
 
-    Only the needed part of ``image`` is touched, so a lesion's patch costs the same from any head. When the
-    grid is coarser than the image, the image is blurred first so that fine noise does not alias.
+    Only the needed part of ``image`` is touched, so a lesion's patch costs the same from any head.
 
     Parameters
     ----------
-    smooth : cubic B-spline (MR) instead of trilinear (dose, where overshoot must not appear).
+    smooth : cubic B-spline, after a blur where the grid is coarser than the image, so that fine noise does not
+        alias (MR). Otherwise plain trilinear: dose must show neither overshoot nor blur.
     outside : value where the image has no voxel.
     """
     part = sitk.Cast(_crop_around(image, grid), sitk.sitkFloat32)
@@ -29,7 +29,7 @@ def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float
         max(target**2 - own**2, 0.0) * 0.18  # variance of a box of the coarser voxel, less the finer one
         for target, own in zip(grid.spacing_mm, part.GetSpacing(), strict=True)
     ]
-    if max(variances) > 1e-3:
+    if smooth and max(variances) > 1e-3:
         part = sitk.DiscreteGaussian(part, [max(v, 1e-6) for v in variances], 16, 0.01, True)
     interpolator = sitk.sitkBSpline3 if smooth else sitk.sitkLinear
     return sitk.Resample(part, grid.blank(), sitk.Transform(), interpolator, outside, sitk.sitkFloat32)

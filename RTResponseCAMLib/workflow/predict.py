@@ -156,7 +156,9 @@ def _prediction(
     if not SMALL_CC <= volume <= LARGE_CC:
         text = f"{volume:.3f} cm³ is outside the {SMALL_CC}–{LARGE_CC} cm³ that the model was trained on"
         cautions.append(Caution("volume-range", text))
-    if patch.grid.size[0] >= MAX_SIZE:
+    if patch.grid.size[0] == MAX_SIZE and any(
+        patch.occupancy.take(i, axis).any() for axis in range(3) for i in (0, -1)
+    ):
         cautions.append(Caution("patch-limit", "is larger than the largest patch; its outer part is not judged"))
     label = _label(evidence, bundle.threshold)
     if label == "indeterminate":

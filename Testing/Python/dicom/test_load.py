@@ -79,6 +79,18 @@ def test_a_box_per_target_sums_to_the_one_box(tmp_path):
         assert summed == pytest.approx(one, rel=0.01)
 
 
+def test_a_second_plan_on_the_same_series_is_not_passed_over_in_silence(own_study):
+    def rename(data):
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.77"
+
+    second = own_study / "plan_t1c" / "RS2.dcm"
+    shutil.copy(own_study / "plan_t1c" / "RS.dcm", second)
+    edit(second, rename)
+    study = load_study(own_study)
+    assert any(c.code == "several-plans" and "2 structure set(s)" in c.text for c in study.cautions)
+    assert study.dose is not None
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(StudyError, match="holds no DICOM object"):
         load_study(tmp_path)

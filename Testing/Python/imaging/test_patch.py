@@ -65,6 +65,13 @@ def test_dose_channel_is_relative_to_the_prescription(study):
     assert patch.has_dose
 
 
+def test_a_dose_finer_than_the_grid_is_not_blurred():
+    fine = Grid((81, 81, 81), (0.25, 0.25, 0.25), (-10, -10, -10))
+    peak = np.exp(-(fine.points() ** 2).sum(-1) / 2).astype(np.float32)
+    moved = resample(fine.image(peak), Grid((3, 3, 3), (1, 1, 1), (-1, -1, -1)))
+    assert sitk.GetArrayFromImage(moved)[1, 1, 1] == pytest.approx(1.0, abs=1e-6)
+
+
 def test_without_dose_the_channel_is_neutral(study):
     patch = sample_patch(study.mr, head_intensity(study.mr), study.lesions[0].structure, None, None)
     assert (patch.dose == 1).all()
