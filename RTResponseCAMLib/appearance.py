@@ -12,26 +12,59 @@ import numpy.typing as npt
 from RTResponseCAMLib.study import Study
 
 EVIDENCE_RANGE = {"signed": (-4.0, 4.0), "hazard": (0.0, 3.0)}
-CLEAR = 0.06
+CLEAR = 0.06  # share of half the range around zero that is always clear
 ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85), (0.60, 0.55, 0.50))
-# Anchors from response (deep blue) over clear grey to non-response (orange to pale yellow).
-ANCHORS = (
-    (0.00, (0.10, 0.25, 0.75)),
-    (0.25, (0.20, 0.55, 0.95)),
-    (0.48, (0.60, 0.72, 0.80)),
-    (0.52, (0.80, 0.62, 0.50)),
-    (0.75, (0.95, 0.45, 0.10)),
-    (1.00, (1.00, 0.90, 0.35)),
-)
+# Anchors from the lower end of the scale to the upper: response (deep blue) over clear grey to non-response (orange
+# to pale yellow); "heat" and "viridis" run from dark to bright, for those who cannot tell blue from orange apart.
+PALETTES = {
+    "evidence": (
+        (0.00, (0.10, 0.25, 0.75)),
+        (0.25, (0.20, 0.55, 0.95)),
+        (0.48, (0.60, 0.72, 0.80)),
+        (0.52, (0.80, 0.62, 0.50)),
+        (0.75, (0.95, 0.45, 0.10)),
+        (1.00, (1.00, 0.90, 0.35)),
+    ),
+    "heat": (
+        (0.00, (0.15, 0.05, 0.30)),
+        (0.30, (0.50, 0.10, 0.45)),
+        (0.55, (0.85, 0.25, 0.30)),
+        (0.80, (0.98, 0.60, 0.20)),
+        (1.00, (1.00, 0.98, 0.65)),
+    ),
+    "viridis": (
+        (0.00, (0.27, 0.00, 0.33)),
+        (0.25, (0.23, 0.32, 0.55)),
+        (0.50, (0.13, 0.57, 0.55)),
+        (0.75, (0.37, 0.79, 0.38)),
+        (1.00, (0.99, 0.91, 0.14)),
+    ),
+}
+
+
+def palette(
+    name: str, form: str, low: float, high: float, threshold: float, shown: str = "both"
+) -> npt.NDArray[np.float64]:
+    """256 colours over ``low``…``high``, RGBA 0…1; what is not to be shown has alpha 0.
+
+    Parameters
+    ----------
+    threshold : absolute evidence below which entries are clear.
+    shown : "both", "non-response" (positive evidence only) or "response" (negative only).
+    """
+    values = np.linspace(low, high, 256)
+    place = np.linspace(0.0, 1.0, 256) if form == "signed" or name != "evidence" else np.linspace(0.5, 1.0, 256)
+    stops, colors = [s for s, _ in PALETTES[name]], np.asarray([c for _, c in PALETTES[name]])
+    rgb = np.stack([np.interp(place, stops, colors[:, channel]) for channel in range(3)], axis=1)
+    visible = np.abs(values) > max(threshold, CLEAR * (high - low) / 2)
+    visible &= {"both": np.ones(256, dtype=bool), "non-response": values > 0, "response": values < 0}[shown]
+    return np.column_stack([rgb, visible.astype(np.float64)])
 
 
 def evidence_palette(form: str) -> npt.NDArray[np.float64]:
-    """256 colours, RGBA 0…1; entries near zero evidence have alpha 0 (slice views know only all or nothing)."""
-    place = np.linspace(0.0, 1.0, 256) if form == "signed" else np.linspace(0.5, 1.0, 256)
-    stops, colors = [s for s, _ in ANCHORS], np.asarray([c for _, c in ANCHORS])
-    rgb = np.stack([np.interp(place, stops, colors[:, channel]) for channel in range(3)], axis=1)
-    alpha = (np.abs(place - 0.5) > CLEAR / 2).astype(np.float64)
-    return np.column_stack([rgb, alpha])
+    """256 colours of the fixed range, both classes (slice views know only all or nothing for alpha)."""
+    low, high = EVIDENCE_RANGE[form]
+    return palette("evidence", form, low, high, 0.0)
 
 
 def isodose_levels(study: Study) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from RTResponseCAMLib.cam.evidence import Evidence
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Structure
@@ -62,8 +62,7 @@ def evidence_volume(
         moved = sitk.GetArrayFromImage(
             sitk.Resample(local, box.blank(), sitk.Transform(), sitk.sitkLinear, evidence.bias, sitk.sitkFloat32)
         )
-        occupancy = box_occupancy(structure, box)
-        inside = occupancy >= min(0.5, float(occupancy.max()))
+        inside = filled_voxels(structure, box)
         start = starts[number - 1] - low
         view, own = _overlap(whole.shape, start[::-1], box.shape)
         cam[view][inside[own]] = moved[own][inside[own]]

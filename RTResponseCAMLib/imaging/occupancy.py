@@ -70,6 +70,12 @@ def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
     return _tilted_occupancy(stack, box)
 
 
+def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
+    """Voxels of a structure's box that stand for it: half filled at least, or the fullest when none is."""
+    share = box_occupancy(structure, box)
+    return np.asarray(share >= min(0.5, float(share.max())))
+
+
 def _bounding_box(structure: Structure, grid: Grid) -> tuple[Grid, tuple[int, int, int]]:
     stack = stack_planes(structure)  # raises for a structure without contours
     index = grid.to_index(_corners(stack))

@@ -35,6 +35,11 @@ def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float
     return sitk.Resample(part, grid.blank(), sitk.Transform(), interpolator, outside, sitk.sitkFloat32)
 
 
+def resample_nearest(image: sitk.Image, grid: Grid) -> sitk.Image:
+    """Values of an image on a grid of the same lattice, zero beyond it; the type stays."""
+    return sitk.Resample(image, grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
+
+
 def _crop_around(image: sitk.Image, grid: Grid) -> sitk.Image:
     size = grid.size
     corners = np.asarray([(i, j, k) for i in (0, size[0] - 1) for j in (0, size[1] - 1) for k in (0, size[2] - 1)])

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
 from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.network.card import CARD, SCHEMA_VERSION, WEIGHTS, read_card
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.weights import read_weights
 
-SCHEMA_VERSION = 1
-CARD, WEIGHTS = "model.json", "weights.safetensors"
-REQUIRED = ("schema_version", "name", "architecture", "preprocessing", "calibration", "threshold", "weights")
 MAX_WEIGHT_BYTES = 200 * 2**20
 
 
@@ -55,6 +52,8 @@ class Bundle:
 
 def save_bundle(folder: Path, network: AutoencoderClassifier, card: dict[str, Any]) -> None:
     """Write weights and card; ``card`` lacks only schema, architecture and weights, which are added here."""
+    import safetensors.torch
+
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     safetensors.torch.save_file(state, folder / WEIGHTS)
@@ -67,32 +66,6 @@ def save_bundle(folder: Path, network: AutoencoderClassifier, card: dict[str, An
         "weights": [{"file": WEIGHTS, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}],
     }
     (folder / CARD).write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read ``model.json`` without touching the weights.
-
-    Raises
-    ------
-    ModelError : file missing, not JSON, a field missing, or a newer schema.
-    """
-    path = folder / CARD
-    if not path.is_file():
-        raise ModelError(path, "there is no model card", "Give the folder of a model bundle")
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(path, f"is not JSON ({error})", "Restore the bundle") from error
-    missing = [name for name in REQUIRED if name not in card]
-    if missing:
-        raise ModelError(path, f"lacks {', '.join(missing)}", "Restore the bundle, or train it again")
-    if card["schema_version"] != SCHEMA_VERSION:
-        raise ModelError(
-            path,
-            f"has schema version {card['schema_version']}, this program reads {SCHEMA_VERSION}",
-            "Update one of them",
-        )
-    return dict(card)
 
 
 def load_bundle(folder: Path, device: str = "auto") -> Bundle:
@@ -113,7 +86,8 @@ def load_bundle(folder: Path, device: str = "auto") -> Bundle:
         raise ModelError(path, "the weights named in model.json are missing", "Restore the bundle")
     if path.stat().st_size > MAX_WEIGHT_BYTES:
         raise ModelError(path, "is larger than a bundle's weights can be", "Restore the bundle")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
     if digest != entry["sha256"]:
         raise ModelError(
             path,
@@ -124,8 +98,8 @@ def load_bundle(folder: Path, device: str = "auto") -> Bundle:
     known["channels"] = tuple(known["channels"])
     try:
         network = AutoencoderClassifier(Architecture(**known))
-        network.load_state_dict(safetensors.torch.load_file(path))
-    except (TypeError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
+        network.load_state_dict(read_weights(content, path))
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(path, "does not fit the architecture in model.json", "Restore the bundle") from error
     where = choose_device(device)
     return Bundle(card, network.eval().to(where), digest, where)

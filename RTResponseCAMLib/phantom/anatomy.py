@@ -6,6 +6,8 @@ the classifier honest surroundings; it is no atlas.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.phantom.field import Array32, Array64, Field, random_field
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
 BRAIN_MM = np.asarray([66.0, 83.0, 60.0])
+SLAB = 8  # slices drawn at once: small enough for the cache
 CSF, GRAY, WHITE, BONE, MARROW, FAT, MUSCLE = 0.22, 0.56, 0.74, 0.07, 0.33, 0.95, 0.42
 
 
@@ -59,8 +63,20 @@ def in_ventricles(x: Array32, y: Array32, z: Array32) -> Array32:
     return np.asarray(np.maximum(lateral, third), dtype=np.float32)
 
 
-def render_head(anatomy: Anatomy, reference: sitk.Image, to_head: sitk.Transform, t2: bool = False) -> Array32:
-    """Noise-free intensities on an image grid, ``[z, y, x]``."""
+def render_head(anatomy: Anatomy, grid: Grid, to_head: sitk.Transform, t2: bool = False) -> Array32:
+    """Noise-free intensities on an image grid, ``[z, y, x]``; drawn in slabs, on as many threads as there are cores."""
+    image = np.empty(grid.shape, dtype=np.float32)
+
+    def draw(k: int) -> None:
+        slab = grid.crop((0, 0, k), (grid.size[0], grid.size[1], min(SLAB, grid.size[2] - k)))
+        image[k : k + SLAB] = _render_slab(anatomy, slab.blank(), to_head, t2)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(draw, range(0, grid.size[2], SLAB)))
+    return image
+
+
+def _render_slab(anatomy: Anatomy, reference: sitk.Image, to_head: sitk.Transform, t2: bool) -> Array32:
     x, y, z = head_coordinates(reference, to_head)
     folds, mottle = anatomy.folds.on(reference, to_head), anatomy.mottle.on(reference, to_head)
     depth = depth_mm(anatomy, x, y, z)

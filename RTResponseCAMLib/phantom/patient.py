@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from contourpy import contour_generator
 
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.outlines import level_lines
 from RTResponseCAMLib.phantom.anatomy import (
     Anatomy,
     depth_mm,
@@ -87,16 +87,15 @@ def second_grid(patient: Patient) -> Grid:
 
 def render_mr(patient: Patient, grid: Grid, follow_up: bool = False, t2: bool = False) -> sitk.Image:
     """MR with lesions, bias field and Rician noise; arbitrary units as scanners give them, int16 range."""
-    reference = grid.blank()
     to_head = patient.follow_up_to_head if follow_up else patient.to_head
-    image = render_head(patient.anatomy, reference, to_head, t2)
+    image = render_head(patient.anatomy, grid, to_head, t2)
     softness = float(np.mean(grid.spacing_mm))
     for lesion in patient.lesions:
         shown = lesion.later() if follow_up else lesion
         box, points = _head_points(grid, to_head, shown, 1.9 * shown.radius_mm * shown.scale + 4)
         image[box] = paint(shown, image[box], points, softness)
     rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2))
-    image *= 1 + 0.10 * patient.anatomy.bias.on(reference, to_head)
+    image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
     # Noise grows as voxels shrink, as it does on a scanner.
     sigma = NOISE / np.sqrt(min(float(np.prod(grid.spacing_mm)), 1.0)) ** 0.5
     real = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
@@ -154,11 +153,9 @@ def contour_structures(patient: Patient, grid: Grid, skull_every: int = 4) -> tu
 def _contours(level: Array32, box: tuple[slice, slice, slice], grid: Grid) -> tuple[Array64, ...]:
     contours = []
     for k, plane in enumerate(level, start=box[0].start):
-        for line in contour_generator(z=plane).lines(0.0):
-            if len(line) > 3:
-                index = np.column_stack(
-                    [line[:-1] + np.asarray([box[2].start, box[1].start]), np.full(len(line) - 1, k)]
-                )
+        for line in level_lines(plane):
+            if len(line) > 2:
+                index = np.column_stack([line + np.asarray([box[2].start, box[1].start]), np.full(len(line), k)])
                 contours.append(np.round(grid.to_lps(index), 3))
     return tuple(contours)
 

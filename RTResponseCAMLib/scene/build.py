@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,19 @@ import SimpleITK as sitk
 from RTResponseCAMLib.appearance import ISODOSE_COLORS, isodose_levels
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import display
+from RTResponseCAMLib.scene.lesions import (
+    LESION_TAG,
+    PREFIX,
+    PRESCRIPTION_TAG,
+    SUBREGION_TAG,
+    attach_result,
+    lesion_segments,
+)
 from RTResponseCAMLib.scene.nodes import add_segment, isodose_node, ras, segmentation_node, volume_node
 from RTResponseCAMLib.study import Result, Study
 
@@ -28,14 +38,20 @@ FIELD_MM = 200.0
 
 
 @dataclass(frozen=True)
-class SceneNodes:
-    """The nodes of one result."""
+class StudyNodes:
+    """The nodes of a study, before anything is predicted."""
 
     mr: Any
-    cam: Any
     dose: Any | None
     isodoses: tuple[Any, ...]
     lesions: Any
+
+
+@dataclass(frozen=True)
+class SceneNodes(StudyNodes):
+    """The nodes of one result."""
+
+    cam: Any
     subregions: Any
 
 
@@ -63,22 +79,36 @@ def new_scene() -> Any:
 def build_scene(scene: Any, result: Result) -> SceneNodes:
     """Add the nodes of a result to a scene, with their display and hierarchy."""
     study = result.study
+    nodes = add_study(scene, study)
+    cam = add_evidence(scene, result, nodes.mr)
+    attach_result(cam, result, lesion_segments(nodes.lesions), nodes.dose, nodes.lesions)
+    subregions = _add_subregions(scene, result, nodes.mr)
+    put_beside(scene, nodes.mr, (cam, subregions))
+    largest = max(result.predictions, key=lambda p: p.volume_cc).lesion
+    display.set_up_views(scene, nodes.mr, cam, ras(centroid_mm(largest.structure).tolist()), FIELD_MM)
+    return SceneNodes(nodes.mr, nodes.dose, nodes.isodoses, nodes.lesions, cam, subregions)
+
+
+def add_study(scene: Any, study: Study, progress: Progress = silent) -> StudyNodes:
+    """Add MR, dose, isodose lines and lesions of a study; ``progress`` is called between the nodes."""
+    progress(0.0, "MR")
     mr = volume_node(scene, study.mr, f"MR {study.mr_description}".strip())
     head = head_intensity(study.mr)
     display.show_mr(mr, max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread)
+    progress(0.4, "dose")
+    dose, isodoses = _add_dose(scene, study, part(progress, 0.4, 0.7))
+    lesions = _add_lesions(scene, study, mr, part(progress, 0.7, 1.0))
+    nodes = StudyNodes(mr, dose, isodoses, lesions)
+    _arrange(scene, study, nodes)
+    return nodes
+
+
+def add_evidence(scene: Any, result: Result, mr: Any) -> Any:
+    """Add the volume of local evidence (the CAM) with its colours, legend and provenance."""
     cam = volume_node(scene, result.cam, "Evidence for non-response (CAM)")
     display.show_evidence(scene, cam, result.form, result.scale)
-    for key, value in result.provenance.items():
-        cam.SetAttribute(f"RTResponseCAM.{key}", value)
-    cam.AddNodeReferenceID("RTResponseCAM.sourceMR", mr.GetID())
-    dose, isodoses = _add_dose(scene, study)
-    lesions = _add_lesions(scene, study, mr)
-    subregions = _add_subregions(scene, result, mr)
-    nodes = SceneNodes(mr, cam, dose, isodoses, lesions, subregions)
-    _arrange(scene, study, nodes)
-    largest = max(result.predictions, key=lambda p: p.volume_cc).lesion
-    display.set_up_views(scene, mr, cam, ras(centroid_mm(largest.structure).tolist()), FIELD_MM)
-    return nodes
+    cam.AddNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
+    return cam
 
 
 def save_scene(scene: Any, path: Path) -> None:
@@ -109,7 +139,30 @@ def save_scene(scene: Any, path: Path) -> None:
                 bundle.write(file, file.relative_to(place))
 
 
-def _add_dose(scene: Any, study: Study) -> tuple[Any | None, tuple[Any, ...]]:
+def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[float], progress: Progress) -> list[Any]:
+    """Isodose surfaces of a dose volume, shown as lines; the dose node refers to them."""
+    models = []
+    for number, (level, color) in enumerate(zip(levels_gy, ISODOSE_COLORS, strict=False)):
+        progress(number / len(levels_gy), f"isodose {level:g} Gy")
+        model = isodose_node(scene, image, level, f"Isodose {level:g} Gy", color)
+        if model is not None:
+            models.append(model)
+            dose.AddNodeReferenceID(f"{PREFIX}isodose", model.GetID())
+    return models
+
+
+def put_beside(scene: Any, node: Any, others: Sequence[Any]) -> None:
+    """Place nodes in the study of another node in the subject hierarchy."""
+    import slicer
+
+    tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
+    visit = tree.GetItemParent(tree.GetItemByDataNode(node))
+    for other in others:
+        item = tree.GetItemByDataNode(other) or tree.CreateItem(visit, other)
+        tree.SetItemParent(item, visit)
+
+
+def _add_dose(scene: Any, study: Study, progress: Progress) -> tuple[Any | None, tuple[Any, ...]]:
     if study.dose is None:
         return None, ()
     node = volume_node(scene, study.dose.image, "Dose (Gy)")
@@ -117,22 +170,22 @@ def _add_dose(scene: Any, study: Study) -> tuple[Any | None, tuple[Any, ...]]:
     node.SetAttribute("DicomRtImport.DoseUnitName", "GY")
     node.SetAttribute("DicomRtImport.DoseUnitValue", "1.0")
     display.show_dose(node, float(sitk.GetArrayViewFromImage(study.dose.image).max()))
-    models = []
-    for level, color in zip(isodose_levels(study), ISODOSE_COLORS, strict=False):
-        model = isodose_node(scene, study.dose.image, level, f"Isodose {level:g} Gy", color)
-        if model is not None:
-            models.append(model)
-    return node, tuple(models)
+    return node, tuple(add_isodoses(scene, node, study.dose.image, isodose_levels(study), progress))
 
 
-def _add_lesions(scene: Any, study: Study, mr: Any) -> Any:
+def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
     node = segmentation_node(scene, "Lesions (GTV)", mr)
+    prescription = study.plan.prescription if study.plan else None
     grid = Grid.of(study.mr)
-    for lesion in study.lesions:
+    for number, lesion in enumerate(study.lesions):
+        progress(number / len(study.lesions), f"lesion {lesion.id}")
         box = structure_box(lesion.structure, grid)
-        occupancy = box_occupancy(lesion.structure, box)
-        inside = occupancy >= min(0.5, float(occupancy.max()))
-        add_segment(node, inside, box, f"{lesion.id} {lesion.structure.name}", display.LESION_COLOR)
+        inside = filled_voxels(lesion.structure, box)
+        segment_id = add_segment(node, inside, box, f"{lesion.id} {lesion.structure.name}", display.LESION_COLOR)
+        segment = node.GetSegmentation().GetSegment(segment_id)
+        segment.SetTag(LESION_TAG, lesion.id)
+        if prescription is not None:
+            segment.SetTag(PRESCRIPTION_TAG, f"{prescription.dose_for(lesion.structure):g}")
     display.show_outlines(node)
     return node
 
@@ -145,17 +198,19 @@ def _add_subregions(scene: Any, result: Result, mr: Any) -> Any:
         if not len(where):
             continue
         low, high = where.min(axis=0), where.max(axis=0) + 1
-        part = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
+        inside = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
         box = grid.crop(
             (int(low[2]), int(low[1]), int(low[0])),
-            (int(part.shape[2]), int(part.shape[1]), int(part.shape[0])),
+            (int(inside.shape[2]), int(inside.shape[1]), int(inside.shape[0])),
         )
-        add_segment(node, part, box, f"{prediction.lesion.id} evidence > {result.cut:g}", display.SUBREGION_COLOR)
+        name = f"{prediction.lesion.id} evidence > {result.cut:g}"
+        segment_id = add_segment(node, inside, box, name, display.SUBREGION_COLOR)
+        node.GetSegmentation().GetSegment(segment_id).SetTag(SUBREGION_TAG, prediction.lesion.id)
     display.show_outlines(node)
     return node
 
 
-def _arrange(scene: Any, study: Study, nodes: SceneNodes) -> None:
+def _arrange(scene: Any, study: Study, nodes: StudyNodes) -> None:
     """Patient → study → nodes; SlicerRT finds the dose unit at the study."""
     import slicer
 
@@ -165,7 +220,7 @@ def _arrange(scene: Any, study: Study, nodes: SceneNodes) -> None:
     visit = tree.CreateStudyItem(patient, "Gamma Knife plan")
     tree.SetItemAttribute(visit, "DicomRtImport.DoseUnitName", "GY")
     tree.SetItemAttribute(visit, "DicomRtImport.DoseUnitValue", "1.0")
-    for node in (nodes.mr, nodes.cam, nodes.dose, nodes.lesions, nodes.subregions):
+    for node in (nodes.mr, nodes.dose, nodes.lesions):
         if node is not None:
             tree.SetItemParent(tree.CreateItem(visit, node), visit)
     folder = tree.CreateFolderItem(visit, "Isodoses")

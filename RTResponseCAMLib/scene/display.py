@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, evidence_palette
 
 EVIDENCE_COLORS = "RTResponseCAM evidence"
@@ -24,11 +27,17 @@ def evidence_color_node(scene: Any, form: str) -> Any:
     node.SetName(EVIDENCE_COLORS)
     node.SetTypeToUser()
     node.SetNumberOfColors(256)
-    low, high = EVIDENCE_RANGE[form]
-    for entry, (red, green, blue, alpha) in enumerate(evidence_palette(form)):
-        node.SetColor(entry, f"{low + (high - low) * entry / 255:.2f}", red, green, blue, alpha)
+    paint_color_node(node, evidence_palette(form), *EVIDENCE_RANGE[form])
     node.SetHideFromEditors(False)
     return scene.AddNode(node)
+
+
+def paint_color_node(node: Any, colors: npt.NDArray[np.float64], low: float, high: float) -> None:
+    """Set all colours of a table at once; entries are named by their value."""
+    modifying = node.StartModify()
+    for entry, (red, green, blue, alpha) in enumerate(colors.tolist()):
+        node.SetColor(entry, f"{low + (high - low) * entry / 255:.2f}", red, green, blue, alpha)
+    node.EndModify(modifying)
 
 
 def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:

@@ -1,4 +1,4 @@
-"""One MRML node per thing: volumes, segmentation, isodose models. LPS becomes RAS here and nowhere else."""
+"""One MRML node per thing: volumes, segmentation, isodose models. LPS becomes RAS, and back, here and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from scipy.ndimage import find_objects
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 
+SHEAR = 1e-3
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -41,6 +44,86 @@ def volume_node(scene: Any, image: sitk.Image, name: str) -> Any:
     return node
 
 
+def fill_volume(node: Any, image: sitk.Image) -> None:
+    """Put other voxels, on another grid, into an existing volume node."""
+    node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
+    node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(image)))
+
+
+def image_of(volume: Any) -> sitk.Image:
+    """Voxels of a scalar volume node as an LPS image, float32.
+
+    Raises
+    ------
+    GeometryError : no voxels, several components, or slices that are sheared.
+    """
+    grid = grid_of(volume)
+    return grid.image(voxels_of(volume).astype(np.float32))
+
+
+def voxels_of(volume: Any) -> npt.NDArray[Any]:
+    """View ``[z, y, x]`` of a scalar volume's voxels."""
+    return _oriented_voxels(volume.GetImageData())
+
+
+def grid_of(volume: Any) -> Grid:
+    """Grid (LPS) of a volume node, or of an oriented labelmap.
+
+    Raises
+    ------
+    GeometryError : no voxels, several components, or slices that are sheared.
+    """
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    if hasattr(volume, "GetIJKToRASMatrix"):
+        volume.GetIJKToRASMatrix(matrix)
+        image, name = volume.GetImageData(), f"volume '{volume.GetName()}'"
+    else:
+        volume.GetImageToWorldMatrix(matrix)
+        image, name = volume, "the segment"
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        raise GeometryError(name, "holds no voxels", "Load the image again")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise GeometryError(name, "has several values per voxel", "Choose a scalar volume")
+    array = np.asarray([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+    lps = LPS_TO_RAS @ array
+    low = image.GetExtent()[0:6:2]
+    origin = lps[:3, 3] + lps[:3, :3] @ np.asarray(low)
+    steps = np.linalg.norm(lps[:3, :3], axis=0)
+    if steps.min() < 1e-6:
+        raise GeometryError(name, "has voxels without extent", "Load the image again")
+    axes = lps[:3, :3] / steps
+    if np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR:
+        raise GeometryError(name, "has sheared slices (gantry tilt)", "Resample it to a rectangular grid first")
+    i, j, k = (int(n) for n in image.GetDimensions())
+    return Grid((i, j, k), tuple(steps.tolist()), tuple(origin.tolist()), tuple(axes.ravel().tolist()))
+
+
+def segment_mask(segmentation: Any, segment_id: str) -> tuple[npt.NDArray[np.bool_], Grid]:
+    """A segment's voxels ``[z, y, x]``, cropped to what it fills, and their grid.
+
+    Raises
+    ------
+    GeometryError : the segment is empty.
+    """
+    import slicer
+
+    labelmap = slicer.vtkOrientedImageData()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    found = logic.GetSegmentBinaryLabelmapRepresentation(segmentation, segment_id, labelmap, False)
+    name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
+    empty = GeometryError(f"segment '{name}'", "is empty", "Draw the lesion, or remove the segment")
+    if not found or labelmap.GetNumberOfPoints() == 0 or labelmap.GetPointData().GetScalars() is None:
+        raise empty
+    voxels = _oriented_voxels(labelmap) > 0
+    if not voxels.any():
+        raise empty
+    box = find_objects(voxels.astype(np.uint8))[0]
+    low, size = (tuple(int(getter(s)) for s in reversed(box)) for getter in (_start, _length))
+    return voxels[box], grid_of(labelmap).crop((low[0], low[1], low[2]), (size[0], size[1], size[2]))
+
+
 def segmentation_node(scene: Any, name: str, reference: Any) -> Any:
     """Empty segmentation in the geometry of a volume node."""
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
@@ -51,12 +134,19 @@ def segmentation_node(scene: Any, name: str, reference: Any) -> Any:
 
 def add_segment(segmentation: Any, mask: npt.NDArray[np.bool_], grid: Grid, name: str, color: Sequence[float]) -> str:
     """Add a binary labelmap ``[z, y, x]`` as a segment; returns its id."""
+    return str(
+        segmentation.AddSegmentFromBinaryLabelmapRepresentation(oriented_labelmap(mask, grid), name, list(color))
+    )
+
+
+def oriented_labelmap(mask: npt.NDArray[np.bool_], grid: Grid) -> Any:
+    """A mask ``[z, y, x]`` with its place in RAS, as segmentations hold it."""
     import slicer
 
     data = slicer.vtkOrientedImageData()
     data.DeepCopy(_vtk_image(mask.astype(np.uint8)))
     data.SetGeometryFromImageToWorldMatrix(_vtk_matrix(ijk_to_ras(grid)))
-    return str(segmentation.AddSegmentFromBinaryLabelmapRepresentation(data, name, list(color)))
+    return data
 
 
 def isodose_node(scene: Any, dose: sitk.Image, level_gy: float, name: str, color: Sequence[float]) -> Any | None:
@@ -90,6 +180,20 @@ def isodose_node(scene: Any, dose: sitk.Image, level_gy: float, name: str, color
     display.SetSliceIntersectionThickness(2)
     display.SetOpacity(0.35)
     return node
+
+
+def _start(part: slice) -> int:
+    return int(part.start)
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+def _oriented_voxels(image: Any) -> npt.NDArray[Any]:
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    return np.asarray(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(tuple(reversed(image.GetDimensions()))))
 
 
 def _compact(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -67,7 +67,7 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     stages.begin("dose metrics")
     progress(0.0, "sampling lesions")
     head = head_intensity(study.mr)
-    metrics = [_metrics(study, lesion) for lesion in study.lesions]
+    metrics = [lesion_dose(study, lesion) for lesion in study.lesions]
     stages.begin("sample lesions")
     patches = [_patch(study, lesion, head, bundle, m) for lesion, m in zip(study.lesions, metrics, strict=True)]
     stages.begin("evidence")
@@ -112,7 +112,8 @@ def model_cautions(bundle: Bundle) -> tuple[Caution, ...]:
     return tuple(Caution("model", str(text)) for text in bundle.card.get("cautions", ()))
 
 
-def _metrics(study: Study, lesion: Lesion) -> DoseMetrics | None:
+def lesion_dose(study: Study, lesion: Lesion) -> DoseMetrics | None:
+    """Dose metrics of one lesion; None without a dose, a prescription, or where the dose grid does not reach."""
     if study.dose is None or study.plan is None or study.plan.prescription is None:
         return None
     return dose_metrics(lesion.structure, study.dose, study.plan.prescription.dose_for(lesion.structure))

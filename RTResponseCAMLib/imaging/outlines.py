@@ -1,0 +1,100 @@
+"""Closed outlines in a plane of pixels: level lines, and the edges of a mask's pixels. The way from voxels to contours.
+
+Even-odd: an outline inside another is a hole. Points are continuous pixel indices (i, j), pixel centres are integers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array64 = npt.NDArray[np.float64]
+# Corners of a cell, counter-clockwise from (j, i); edge n joins corner n and n + 1.
+CORNERS = ((0, 0), (0, 1), (1, 1), (1, 0))
+# Per case (bit n set: corner n inside): pairs of cell edges, entered and left with the inside on the left.
+CASES: tuple[tuple[tuple[int, int], ...], ...] = (
+    (), ((0, 3),), ((1, 0),), ((1, 3),), ((2, 1),), ((0, 3), (2, 1)), ((2, 0),), ((2, 3),),
+    ((3, 2),), ((0, 2),), ((1, 0), (3, 2)), ((1, 2),), ((3, 1),), ((0, 1),), ((3, 0),), (),
+)  # fmt: skip
+
+
+def level_lines(plane: npt.NDArray[np.floating[Any]], level: float = 0.0) -> list[Array64]:
+    """Closed lines where a plane ``[j, i]`` crosses ``level``, linear between pixel centres (marching squares).
+
+    Lines that reach the border are closed along it. Returns arrays ``(n, 2)`` of (i, j).
+    """
+    values = np.pad(np.asarray(plane, dtype=np.float64) - level, 1, constant_values=-1e12)
+    inside = values > 0
+    case = sum(inside[dj : dj + inside.shape[0] - 1, di : di + inside.shape[1] - 1].astype(int) << n
+               for n, (dj, di) in enumerate(CORNERS))  # fmt: skip
+    starts, ends = [], []
+    for number, pairs in enumerate(CASES):
+        cells = np.argwhere(case == number)
+        for first, last in pairs if len(cells) else ():
+            starts.append(_edges(cells, first))
+            ends.append(_edges(cells, last))
+    if not starts:
+        return []
+    loops = _link(np.concatenate(starts), np.concatenate(ends))
+    return [_cross(values, loop) - 1 for loop in loops]
+
+
+def pixel_edges(mask: npt.NDArray[np.bool_]) -> list[Array64]:
+    """Outlines of a mask ``[j, i]`` along the edges of its pixels: they hold exactly the area of its pixels.
+
+    Only corners are kept. Returns arrays ``(n, 2)`` of (i, j), half-integers.
+    """
+    padded = np.pad(mask, 1).astype(np.int8)
+    across, along = np.diff(padded, axis=0), np.diff(padded, axis=1)  # edges between rows, between columns
+    starts, ends = [], []
+    for sign in (1, -1):
+        j, i = np.nonzero(across == sign)
+        left, right = np.column_stack([j, i - 1]), np.column_stack([j, i])
+        starts.append(left if sign > 0 else right)
+        ends.append(right if sign > 0 else left)
+        j, i = np.nonzero(along == sign)
+        low, high = np.column_stack([j - 1, i]), np.column_stack([j, i])
+        starts.append(high if sign > 0 else low)
+        ends.append(low if sign > 0 else high)
+    loops = _link(np.concatenate(starts), np.concatenate(ends))
+    return [_corners_only(np.asarray(loop, dtype=np.float64)[:, ::-1] - 0.5) for loop in loops]
+
+
+def _edges(cells: npt.NDArray[np.intp], edge: int) -> npt.NDArray[np.intp]:
+    """Key of a cell's edge, the same from both cells that share it: (2 j, 2 i) of its middle."""
+    (aj, ai), (bj, bi) = CORNERS[edge], CORNERS[(edge + 1) % 4]
+    return 2 * cells + np.asarray([aj + bj, ai + bi])
+
+
+def _cross(values: Array64, loop: list[tuple[int, int]]) -> Array64:
+    """Where the level is crossed on each edge of a loop, (i, j)."""
+    middle = np.asarray(loop)
+    low = middle // 2
+    high = low + middle % 2
+    a, b = values[low[:, 0], low[:, 1]], values[high[:, 0], high[:, 1]]
+    share = np.clip(a / (a - b), 0.0, 1.0)[:, None]
+    return np.asarray(low + share * (high - low), dtype=np.float64)[:, ::-1]
+
+
+def _link(starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> list[list[tuple[int, int]]]:
+    """Join directed pieces into closed loops of keys."""
+    after: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for start, end in zip(map(tuple, starts.tolist()), map(tuple, ends.tolist()), strict=True):
+        after[start].append(end)
+    loops = []
+    for first in list(after):
+        while after[first]:
+            loop, here = [first], after[first].pop()
+            while here != first:
+                loop.append(here)
+                here = after[here].pop()
+            loops.append(loop)
+    return loops
+
+
+def _corners_only(loop: Array64) -> Array64:
+    turns = np.any(np.roll(loop, -1, axis=0) - loop != loop - np.roll(loop, 1, axis=0), axis=1)
+    return loop[turns]

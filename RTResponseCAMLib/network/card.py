@@ -1,0 +1,39 @@
+"""The card of a bundle, ``model.json``: what a model is, what it was trained on and meant for. No torch here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from RTResponseCAMLib.errors import ModelError
+
+SCHEMA_VERSION = 1
+CARD, WEIGHTS = "model.json", "weights.safetensors"
+REQUIRED = ("schema_version", "name", "architecture", "preprocessing", "calibration", "threshold", "weights")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read ``model.json`` without touching the weights.
+
+    Raises
+    ------
+    ModelError : file missing, not JSON, a field missing, or a newer schema.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise ModelError(path, "there is no model card", "Give the folder of a model bundle")
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(path, f"is not JSON ({error})", "Restore the bundle") from error
+    missing = [name for name in REQUIRED if name not in card]
+    if missing:
+        raise ModelError(path, f"lacks {', '.join(missing)}", "Restore the bundle, or train it again")
+    if card["schema_version"] != SCHEMA_VERSION:
+        raise ModelError(
+            path,
+            f"has schema version {card['schema_version']}, this program reads {SCHEMA_VERSION}",
+            "Update one of them",
+        )
+    return dict(card)

@@ -1,0 +1,330 @@
+"""From nodes that are already in the scene to a `Study`, and what keeps them from being one.
+
+Contours stay the truth as long as nobody edits what was loaded: a `Gatherer` remembers the study a node came from
+and uses its contours while the segment's voxels are unchanged. Other segments get contours along voxel edges.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dicom.files import pseudonym
+from RTResponseCAMLib.errors import RTResponseError, StudyError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.outlines import pixel_edges
+from RTResponseCAMLib.scene.build import StudyNodes
+from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
+from RTResponseCAMLib.scene.nodes import grid_of, image_of, segment_mask, voxels_of
+from RTResponseCAMLib.study import Caution, Dose, FloatArray, Lesion, Plan, Prescription, Structure, Study
+
+DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
+OTHER_CONTRAST = re.compile(r"t2|flair|dwi|adc|ciss|fiesta|swi|perf|localizer|scout", re.IGNORECASE)
+TILT_DEG = 1.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user has chosen in the scene.
+
+    Attributes
+    ----------
+    mr, dose, segmentation : nodes, or None.
+    prescription_gy : for every lesion, Gy; 0 takes what the plan states per lesion.
+    isodose_percent : prescription isodose of the dose maximum, used when no dose in Gy is known; 0 is "not stated".
+    fractions : number of fractions.
+    """
+
+    mr: Any
+    dose: Any
+    segmentation: Any
+    prescription_gy: float = 0.0
+    isodose_percent: float = 0.0
+    fractions: int = 1
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A study made from nodes, and the segment of each lesion id."""
+
+    study: Study
+    segments: Mapping[str, str]
+
+
+class Gatherer:
+    """Reads nodes; remembers where they came from and what was read, by their modification times."""
+
+    def __init__(self) -> None:
+        self._studies: dict[str, tuple[str, Study]] = {}
+        self._structures: dict[tuple[str, str], tuple[str, Structure]] = {}
+        self._prints: dict[str, tuple[Any, Any]] = {}
+
+    def remember(self, nodes: StudyNodes, study: Study) -> None:
+        """Keep the study that nodes were made from."""
+        self._studies[nodes.mr.GetID()] = (self._volume_print(nodes.mr), study)
+        segments = lesion_segments(nodes.lesions)
+        for lesion in study.lesions:
+            key = (nodes.lesions.GetID(), segments[lesion.id])
+            self._structures[key] = (self._segment_print(nodes.lesions, key[1]), lesion.structure)
+
+    def forget(self) -> None:
+        """Forget everything: the scene is another one."""
+        self._studies.clear()
+        self._structures.clear()
+        self._prints.clear()
+
+    def problems(self, inputs: Inputs, needs_dose: bool = False) -> list[str]:
+        """Sentences that say what is missing or wrong, in the order of the panel; empty when nothing is."""
+        found = _volume_problems(inputs.mr, "planning MR (contrast-enhanced T1)")
+        found += _segmentation_problems(inputs.segmentation)
+        if inputs.dose is not None:
+            found += _volume_problems(inputs.dose, "dose")
+        if found:
+            return found
+        found = self._frame_problems(inputs)
+        if needs_dose and inputs.dose is None:
+            found.append("This model reads the dose: choose the dose volume.")
+        elif needs_dose and self._prescription(inputs) is None:
+            found.append("This model reads the dose relative to the prescription: state the prescription dose (Gy).")
+        return found
+
+    def notes(self, inputs: Inputs) -> list[str]:
+        """Sentences worth knowing that do not stop anything."""
+        notes = []
+        if inputs.mr is not None and inputs.mr.GetImageData() is not None:
+            tilt = _tilt_deg(grid_of(inputs.mr))
+            if tilt > TILT_DEG:
+                notes.append(f"The MR slices are tilted by {tilt:.0f}°; the map follows them.")
+        if inputs.dose is None:
+            notes.append("No dose is chosen: no dose metrics, no isodose lines.")
+        elif self._prescription(inputs) is None:
+            notes.append("No prescription dose is stated: no coverage and no dose metrics.")
+        return notes
+
+    def gather(self, inputs: Inputs) -> Gathered:
+        """Make a study of the chosen nodes.
+
+        Raises
+        ------
+        StudyError, GeometryError : the first of `problems`, or a segment that cannot be read.
+        """
+        problems = self.problems(inputs)
+        if problems:
+            raise StudyError("", problems[0].rstrip("."), "See the Study section")
+        known = self._known_study(inputs.mr)
+        cautions = list(known.cautions if known else _mr_cautions(inputs.mr))
+        mr = known.mr if known else image_of(inputs.mr)
+        lesions, segments = self._lesions(inputs, cautions)
+        dose, dose_cautions = _dose_of(inputs.dose, known)
+        prescription = self._prescription(inputs)
+        study = Study(
+            patient=known.patient if known else "P-scene",
+            mr=mr,
+            mr_description=known.mr_description if known else str(inputs.mr.GetName()),
+            structures=tuple(lesion.structure for lesion in lesions),
+            lesions=lesions,
+            dose=dose,
+            plan=Plan("", prescription) if prescription else None,
+            follow_ups=known.follow_ups if known else (),
+            cautions=tuple(cautions) + dose_cautions,
+            sources=known.sources if known else {"mr_series": pseudonym(self._volume_print(inputs.mr))},
+        )
+        return Gathered(study, segments)
+
+    def fingerprints(self, inputs: Inputs) -> dict[str, str]:
+        """What results depend on, by name; equal strings mean equal voxels, places and numbers."""
+        prints = {}
+        for name, node in (("MR", inputs.mr), ("dose", inputs.dose)):
+            if node is not None and node.GetImageData() is not None:
+                prints[name] = self._volume_print(node)
+        if inputs.segmentation is not None:
+            parts = [
+                f"{lesion}:{self._segment_print(inputs.segmentation, segment)}"
+                for lesion, segment in lesion_segments(inputs.segmentation).items()
+            ]
+            prints["lesions"] = " ".join(parts)
+        prints["prescription"] = f"{inputs.prescription_gy:g} {inputs.isodose_percent:g} {inputs.fractions}"
+        return prints
+
+    def _known_study(self, mr: Any) -> Study | None:
+        known = self._studies.get(mr.GetID())
+        return known[1] if known and known[0] == self._volume_print(mr) else None
+
+    def _lesions(self, inputs: Inputs, cautions: list[Caution]) -> tuple[tuple[Lesion, ...], dict[str, str]]:
+        lesions, segments = [], {}
+        for number, (name, segment_id) in enumerate(lesion_segments(inputs.segmentation).items(), start=1):
+            try:
+                structure = self._structure(inputs.segmentation, segment_id, number)
+            except RTResponseError as error:
+                cautions.append(Caution("empty-roi", f"{error.where} {error.what} and is left out"))
+                continue
+            lesions.append(Lesion(name, structure))
+            segments[name] = segment_id
+        return tuple(lesions), segments
+
+    def _structure(self, segmentation: Any, segment_id: str, number: int) -> Structure:
+        segment = segmentation.GetSegmentation().GetSegment(segment_id)
+        known = self._structures.get((segmentation.GetID(), segment_id))
+        name = lesion_name(segment)
+        if known and known[0] == self._segment_print(segmentation, segment_id):
+            return replace(known[1], number=number, name=name)
+        return Structure(number, name, "GTV", edge_contours(*segment_mask(segmentation, segment_id)))
+
+    def _prescription(self, inputs: Inputs) -> Prescription | None:
+        isodose = inputs.isodose_percent or None
+        if inputs.prescription_gy > 0:
+            return Prescription(inputs.prescription_gy, isodose, inputs.fractions, {}, source="user")
+        segments = inputs.segmentation.GetSegmentation()
+        stated = [
+            tagged_prescription_gy(segments.GetSegment(segment))
+            for segment in lesion_segments(inputs.segmentation).values()
+        ]
+        by_roi = {number: dose for number, dose in enumerate(stated, start=1) if dose is not None}
+        if by_roi:
+            return Prescription(max(by_roi.values()), isodose, inputs.fractions, by_roi, source="RTPLAN")
+        if isodose and inputs.dose is not None:
+            peak = float(voxels_of(inputs.dose).max())
+            return Prescription(peak * isodose / 100, isodose, inputs.fractions, {}, source="user")
+        return None
+
+    def _frame_problems(self, inputs: Inputs) -> list[str]:
+        middles = {}
+        for name, segment_id in lesion_segments(inputs.segmentation).items():
+            box = self._segment_state(inputs.segmentation, segment_id)[1]
+            if box is not None:
+                middles[name] = box.to_lps((np.asarray([box.size]) - 1) / 2)
+        if not middles:
+            return [f"All lesions of '{inputs.segmentation.GetName()}' are empty: draw them first."]
+        mr = grid_of(inputs.mr)
+        outside = [name for name, middle in middles.items() if not _holds(mr, middle)]
+        if outside:
+            return [f"{', '.join(outside)}: outside the MR. Choose the MR on which the lesions were drawn."]
+        if inputs.dose is None:
+            return []
+        frames = [_frame_of(node) for node in (inputs.mr, inputs.dose)]
+        dose = grid_of(inputs.dose)
+        if (all(frames) and frames[0] != frames[1]) or not any(_holds(dose, m) for m in middles.values()):
+            return ["MR and dose lie in different frames of reference: the dose does not belong to these lesions."]
+        return []
+
+    def _volume_print(self, node: Any) -> str:
+        grid, image = grid_of(node), node.GetImageData()
+        key = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime(), grid)
+        return str(self._cached(node.GetID(), key, lambda: _print(voxels_of(node), grid)))
+
+    def _segment_print(self, segmentation: Any, segment_id: str) -> str:
+        return self._segment_state(segmentation, segment_id)[0]
+
+    def _segment_state(self, segmentation: Any, segment_id: str) -> tuple[str, Grid | None]:
+        """Fingerprint and bounding box of a segment."""
+
+        def read() -> tuple[str, Grid | None]:
+            try:
+                mask, grid = segment_mask(segmentation, segment_id)
+            except RTResponseError:
+                return "empty", None
+            return _print(mask, grid), grid
+
+        segments = segmentation.GetSegmentation()
+        segment = segments.GetSegment(segment_id)
+        source = segment.GetRepresentation(segments.GetSourceRepresentationName())
+        key = (source.GetMTime() if source else 0, segment.GetLabelValue())
+        state: tuple[str, Grid | None] = self._cached(f"{segmentation.GetID()} {segment_id}", key, read)
+        return state
+
+    def _cached(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
+        if name not in self._prints or self._prints[name][0] != key:
+            self._prints[name] = (key, make())
+        return self._prints[name][1]
+
+
+def edge_contours(mask: np.ndarray[Any, np.dtype[np.bool_]], grid: Grid) -> tuple[FloatArray, ...]:
+    """Contours (LPS, mm) that hold exactly the voxels of a mask ``[z, y, x]``.
+
+    Each slice gives two planes a quarter of a slice off its middle, so that a structure of one slice, or with a slice
+    left out, keeps its thickness.
+    """
+    contours = []
+    for k, plane in enumerate(mask):
+        for outline in pixel_edges(plane):
+            for shift in (-0.25, 0.25):
+                contours.append(grid.to_lps(np.column_stack([outline, np.full(len(outline), k + shift)])))
+    return tuple(contours)
+
+
+def _print(values: Any, grid: Grid) -> str:
+    place = np.round([*grid.spacing_mm, *grid.origin_mm, *grid.direction], 2) + 0.0
+    return f"{zlib.crc32(np.ascontiguousarray(values)):08x}{zlib.crc32(place.tobytes()):08x}{grid.size}"
+
+
+def _tilt_deg(grid: Grid) -> float:
+    axes = np.abs(np.asarray(grid.direction).reshape(3, 3))
+    return float(np.degrees(np.arccos(np.clip(axes.max(axis=0).min(), -1, 1))))
+
+
+def _volume_problems(node: Any, role: str) -> list[str]:
+    if node is None:
+        return [f"Choose the {role}."]
+    if node.GetParentTransformNode() is not None:
+        return [_transformed(role, node)]
+    try:
+        grid = grid_of(node)
+    except RTResponseError as error:
+        return [f"The {role} cannot be used: {error}"]
+    return [f"The {role} has one slice only: choose a 3-D volume."] if min(grid.size) < 2 else []
+
+
+def _segmentation_problems(node: Any) -> list[str]:
+    if node is None:
+        return ["Choose the segmentation that holds the lesions."]
+    if node.GetParentTransformNode() is not None:
+        return [_transformed("segmentation", node)]
+    if node.GetSegmentation().GetNumberOfSegments() == 0:
+        return [f"The segmentation '{node.GetName()}' has no segments: draw the lesions, or choose another."]
+    if not lesion_segments(node):
+        return [f"No segment of '{node.GetName()}' looks like a lesion by its name: rename or draw one."]
+    return []
+
+
+def _transformed(role: str, node: Any) -> str:
+    name = node.GetParentTransformNode().GetName()
+    return f"The {role} '{node.GetName()}' lies under the transform '{name}': harden it, or take it away (Data module)."
+
+
+def _holds(grid: Grid, point_mm: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    index = grid.to_index(point_mm)[0]
+    return bool((index > -0.5).all() and (index < np.asarray(grid.size) - 0.5).all())
+
+
+def _frame_of(node: Any) -> str:
+    """Frame of Reference UID of a volume that the application loaded from its DICOM database, else ""."""
+    import slicer
+
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    return str(database.instanceValue(uids[0], "0020,0052")) if uids and database else ""
+
+
+def _mr_cautions(node: Any) -> list[Caution]:
+    name = node.GetName()
+    if OTHER_CONTRAST.search(name):
+        return [Caution("not-t1c", f"the volume '{name}' does not sound like a contrast-enhanced T1")]
+    return [Caution("series-by-hand", f"'{name}' was chosen by hand; that it is a contrast-enhanced T1 is not checked")]
+
+
+def _dose_of(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Caution, ...]]:
+    if node is None:
+        return None, (Caution("no-dose", "no dose is chosen; the prediction ignores dose"),)
+    image = image_of(node)
+    if float(sitk.GetArrayViewFromImage(image).min()) < 0:
+        raise StudyError(f"dose '{node.GetName()}'", "holds negative values", "Choose a dose volume in Gy")
+    if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
+        text = f"'{node.GetName()}' does not say that it is a dose; its values are taken for Gy"
+        return Dose(image, ()), (Caution("dose-units", text),)
+    return Dose(image, known.dose.sources if known and known.dose else ()), ()

@@ -1,0 +1,134 @@
+"""How the evidence is shown: colours, cut, class, scale, graded transparency, legend; and the dose beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from RTResponseCAMLib.appearance import EVIDENCE_RANGE, palette
+from RTResponseCAMLib.scene import display
+from RTResponseCAMLib.scene.lesions import PREFIX
+from RTResponseCAMLib.scene.nodes import voxels_of
+
+GRADED_ROLE = f"{PREFIX}graded"
+GRADED_NAME = "Evidence, graded (display only)"
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """What the user chose.
+
+    Attributes
+    ----------
+    opacity : of the layer, 0…1.
+    threshold : absolute local evidence below which nothing is shown.
+    shown : "both", "non-response" or "response".
+    colors : a name of `appearance.PALETTES`.
+    limit : largest value of the colour scale; 0 takes the fixed range of the model's form.
+    graded : opacity grows with the evidence (a display-only RGBA copy; slice views know no graded colour tables).
+    legend : whether the colour legend is shown.
+    """
+
+    opacity: float = display.FOREGROUND_OPACITY
+    threshold: float = 0.25
+    shown: str = "both"
+    colors: str = "evidence"
+    limit: float = 0.0
+    graded: bool = False
+    legend: bool = True
+
+
+def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
+    """Apply the choices to the evidence volume; returns the node that belongs into the views' foreground."""
+    import slicer
+
+    form = cam.GetAttribute(f"{PREFIX}form") or "signed"
+    low, high = _range(form, heatmap.limit)
+    colors = palette(heatmap.colors, form, low, high, heatmap.threshold, heatmap.shown)
+    shown = cam.GetDisplayNode()
+    display.paint_color_node(shown.GetColorNode(), colors, low, high)
+    shown.SetWindowLevelMinMax(low, high)
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
+    if legend is not None:
+        legend.SetVisibility(heatmap.legend)
+    graded = cam.GetNodeReference(GRADED_ROLE)
+    if not heatmap.graded:
+        if graded is not None:
+            scene.RemoveNode(graded)
+        return cam
+    if graded is None:
+        graded = _graded_node(scene, cam)
+    _paint_graded(graded, cam, colors, low, high, heatmap.threshold)
+    return graded
+
+
+def set_opacity(scene: Any, foreground: Any, opacity: float) -> None:
+    """Opacity of the evidence wherever it is in front."""
+    for composite in _composites(scene):
+        if composite.GetForegroundVolumeID() == foreground.GetID():
+            composite.SetForegroundOpacity(opacity)
+
+
+def remove_derived(scene: Any, cam: Any) -> None:
+    """Take away what exists only for an evidence volume: its graded copy, colours and legend."""
+    import slicer
+
+    graded = cam.GetNodeReference(GRADED_ROLE)
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
+    colors = cam.GetDisplayNode().GetColorNode() if cam.GetDisplayNode() else None
+    own = colors if colors is not None and colors.GetName().startswith(display.EVIDENCE_COLORS) else None
+    for node in (graded, legend, own):
+        if node is not None:
+            scene.RemoveNode(node)
+
+
+def _range(form: str, limit: float) -> tuple[float, float]:
+    low, high = EVIDENCE_RANGE[form]
+    if limit > 0:
+        low, high = (-limit if low < 0 else 0.0), limit
+    return low, high
+
+
+def _composites(scene: Any) -> list[Any]:
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+    return [scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode") for n in range(count)]
+
+
+def _graded_node(scene: Any, cam: Any) -> Any:
+    import vtk
+
+    node = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", GRADED_NAME)
+    node.SetSaveWithScene(False)
+    node.SetHideFromEditors(True)
+    matrix = vtk.vtkMatrix4x4()
+    cam.GetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(matrix)
+    image = vtk.vtkImageData()
+    image.SetDimensions(cam.GetImageData().GetDimensions())
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 4)
+    image.GetPointData().GetScalars().Fill(0)
+    node.SetAndObserveImageData(image)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetSaveWithScene(False)
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevelMinMax(0, 255)
+    cam.SetNodeReferenceID(GRADED_ROLE, node.GetID())
+    return node
+
+
+def _paint_graded(graded: Any, cam: Any, colors: Any, low: float, high: float, threshold: float) -> None:
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    values = voxels_of(cam).ravel()
+    some = np.flatnonzero(values)
+    part = values[some]
+    entry = np.clip(np.rint((part - low) / (high - low) * 255), 0, 255).astype(int)
+    strength = np.clip((np.abs(part) - threshold) / max(high - threshold, 1e-6), 0, 1) * 0.85 + 0.15
+    scalars = graded.GetImageData().GetPointData().GetScalars()
+    rgba = vtk_to_numpy(scalars)
+    rgba[some, :3] = np.rint(255 * colors[entry, :3])
+    rgba[some, 3] = np.rint(255 * colors[entry, 3] * strength)
+    scalars.Modified()
+    graded.GetImageData().Modified()

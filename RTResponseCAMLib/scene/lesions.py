@@ -1,0 +1,159 @@
+"""Lesions in the scene: which segments they are, and what is known of each, kept with the evidence volume.
+
+The evidence volume carries everything that a panel shows, so a saved scene needs no other file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from RTResponseCAMLib.dicom.rtstruct import NOT_A_TARGET
+from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
+
+PREFIX = "RTResponseCAM."
+LESION_TAG, PRESCRIPTION_TAG, SUBREGION_TAG = f"{PREFIX}Lesion", f"{PREFIX}PrescriptionGy", f"{PREFIX}SubregionOf"
+ROWS, INPUTS, NOTES = f"{PREFIX}lesions", f"{PREFIX}inputs", f"{PREFIX}cautions"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is shown of one lesion; None stands for "not known".
+
+    Attributes
+    ----------
+    segment_id : its segment in the lesions' segmentation.
+    volume_cc, mean_gy, d98_gy : cm³, Gy, Gy; ``coverage`` 0…1.
+    p_response, p_low, p_high, label : see `study.Prediction`; label "" before a prediction.
+    """
+
+    segment_id: str
+    id: str
+    name: str
+    volume_cc: float
+    prescription_gy: float | None = None
+    mean_gy: float | None = None
+    d98_gy: float | None = None
+    coverage: float | None = None
+    p_response: float | None = None
+    p_low: float | None = None
+    p_high: float | None = None
+    label: str = ""
+    cautions: tuple[str, ...] = ()
+
+
+def lesion_segments(segmentation: Any) -> dict[str, str]:
+    """Lesion id ("L1", …) → segment id, in the order of the segments.
+
+    Segments named like anatomy (skull, brain, …) and subregions made by this program are no lesions. A segment
+    keeps the id it was given when it was loaded; others take the next free number.
+    """
+    if segmentation is None:
+        return {}
+    segments = segmentation.GetSegmentation()
+    every = [segments.GetNthSegmentID(n) for n in range(segments.GetNumberOfSegments())]
+    chosen = [s for s in every if is_lesion(segments.GetSegment(s))]
+    kept: dict[str, str] = {}
+    for segment_id in chosen:
+        known = _tag(segments.GetSegment(segment_id), LESION_TAG)
+        if known and known not in kept:
+            kept[known] = segment_id
+    free = (f"L{n}" for n in range(1, len(every) + len(kept) + 1) if f"L{n}" not in kept)
+    ids = {s: name for name, s in kept.items()}
+    return {ids.get(s) or next(free): s for s in chosen}
+
+
+def is_lesion(segment: Any) -> bool:
+    """Whether a segment is taken for a treated target."""
+    return not _tag(segment, SUBREGION_TAG) and not NOT_A_TARGET.search(segment.GetName() or "")
+
+
+def lesion_name(segment: Any) -> str:
+    """ROI name of a lesion's segment, without the id that was put before it."""
+    name, known = str(segment.GetName() or ""), _tag(segment, LESION_TAG)
+    return name[len(known) + 1 :] if known and name.startswith(f"{known} ") else name
+
+
+def tagged_prescription_gy(segment: Any) -> float | None:
+    """Prescription that the plan states for a lesion, Gy."""
+    try:
+        return float(_tag(segment, PRESCRIPTION_TAG))
+    except ValueError:
+        return None
+
+
+def row_of(prediction: Prediction, segment_id: str) -> Row:
+    """Row of a predicted lesion."""
+    return Row(
+        segment_id=segment_id,
+        id=prediction.lesion.id,
+        name=prediction.lesion.structure.name,
+        volume_cc=prediction.volume_cc,
+        p_response=prediction.p_response,
+        p_low=prediction.p_response_low,
+        p_high=prediction.p_response_high,
+        label=prediction.label,
+        cautions=tuple(c.text for c in prediction.cautions),
+        **dose_columns(prediction.dose),
+    )
+
+
+def dose_columns(dose: DoseMetrics | None) -> dict[str, Any]:
+    """The columns of a `Row` that come from the dose."""
+    if dose is None:
+        return {}
+    return {
+        "prescription_gy": dose.prescription_gy,
+        "mean_gy": dose.mean_gy,
+        "d98_gy": dose.d98_gy,
+        "coverage": dose.coverage,
+    }
+
+
+def attach_result(
+    cam: Any,
+    result: Result,
+    segments: Mapping[str, str],
+    dose: Any,
+    segmentation: Any,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
+    """Keep rows, warnings, provenance and the inputs' fingerprints with the evidence volume."""
+    rows = [row_of(p, segments.get(p.lesion.id, "")) for p in result.predictions]
+    cam.SetAttribute(ROWS, json.dumps([asdict(row) for row in rows]))
+    cam.SetAttribute(NOTES, json.dumps([c.text for c in result.cautions]))
+    cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
+    cam.SetAttribute(f"{PREFIX}form", result.form)
+    cam.SetAttribute(f"{PREFIX}cut", repr(result.cut))
+    for key, value in result.provenance.items():
+        cam.SetAttribute(f"{PREFIX}{key}", value)
+    for role, node in (("dose", dose), ("segmentation", segmentation)):
+        cam.SetNodeReferenceID(f"{PREFIX}{role}", node.GetID() if node is not None else None)
+
+
+def rows_of(cam: Any) -> tuple[Row, ...]:
+    """Rows kept with an evidence volume; none when it holds no readable ones."""
+    try:
+        entries: Sequence[dict[str, Any]] = json.loads(cam.GetAttribute(ROWS) or "[]")
+        return tuple(Row(**{**entry, "cautions": tuple(entry["cautions"])}) for entry in entries)
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def notes_of(cam: Any) -> tuple[str, ...]:
+    """Warnings about the whole result, kept with an evidence volume."""
+    return tuple(json.loads(cam.GetAttribute(NOTES) or "[]"))
+
+
+def inputs_of(cam: Any) -> dict[str, str]:
+    """Fingerprints of the inputs a result was made from."""
+    return dict(json.loads(cam.GetAttribute(INPUTS) or "{}"))
+
+
+def _tag(segment: Any, name: str) -> str:
+    import vtk
+
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""

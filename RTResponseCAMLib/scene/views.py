@@ -1,0 +1,110 @@
+"""Which volume lies where in the slice views, the side-by-side layout, and the jump to a lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from RTResponseCAMLib.scene.lesions import PREFIX
+
+SIDE_BY_SIDE = 2506  # the layout's id; Slicer's own are below 1000
+DOSE_VIEW, EVIDENCE_VIEW, FOLLOW_UP_VIEW = "RTRDose", "RTREvidence", "RTRFollowUp"
+SIDE_VIEWS = (
+    (DOSE_VIEW, "Dose", "#4DB6AC"),
+    (EVIDENCE_VIEW, "Evidence", "#F6A04D"),
+    (FOLLOW_UP_VIEW, "Later", "#9FA8DA"),
+)
+WASH_OPACITY = 0.4
+
+
+def side_by_side_xml() -> str:
+    """Layout description: dose, evidence and follow-up as three axial views in a row."""
+    views = "".join(
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{tag}">'
+        '<property name="orientation" action="default">Axial</property>'
+        f'<property name="viewlabel" action="default">{label}</property>'
+        f'<property name="viewcolor" action="default">{color}</property></view></item>'
+        for tag, label, color in SIDE_VIEWS
+    )
+    return f'<layout type="horizontal" split="true">{views}</layout>'
+
+
+def show_side_by_side(scene: Any) -> int | None:
+    """Switch to the side-by-side layout; returns the layout that was there, None without a layout node."""
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout is None:
+        return None
+    if not layout.IsLayoutDescription(SIDE_BY_SIDE):
+        layout.AddLayoutDescription(SIDE_BY_SIDE, side_by_side_xml())
+    before = int(layout.GetViewArrangement())
+    layout.SetViewArrangement(SIDE_BY_SIDE)
+    return before
+
+
+def is_side_by_side(scene: Any) -> bool:
+    """Whether the side-by-side layout is on."""
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    return layout is not None and layout.GetViewArrangement() == SIDE_BY_SIDE
+
+
+def fill_views(scene: Any, mr: Any, front: Any, dose: Any, follow_up: Any, opacity: float, wash: bool) -> None:
+    """Put volumes into every slice view; ``front`` is the evidence, ``wash`` puts the dose in front instead."""
+    for composite in _nodes(scene, "vtkMRMLSliceCompositeNode"):
+        view = composite.GetLayoutName()
+        layers = {
+            DOSE_VIEW: (mr, dose if wash else None),
+            EVIDENCE_VIEW: (mr, front),
+            FOLLOW_UP_VIEW: (follow_up, None),
+        }
+        background, foreground = layers.get(view, (mr, dose if wash and dose is not None else front))
+        modifying = composite.StartModify()
+        composite.SetBackgroundVolumeID(background.GetID() if background is not None else None)
+        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+        composite.SetForegroundOpacity(WASH_OPACITY if foreground is dose else opacity)
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(view in layers)
+        composite.EndModify(modifying)
+
+
+def show_isodoses(scene: Any, dose: Any, visible: bool) -> None:
+    """Show or hide the isodose lines of a dose; beside the evidence they belong into the dose's view alone."""
+    if dose is None:
+        return
+    hidden = {EVIDENCE_VIEW, FOLLOW_UP_VIEW} if is_side_by_side(scene) else set()
+    views = [*_nodes(scene, "vtkMRMLSliceNode"), *_nodes(scene, "vtkMRMLViewNode")]
+    for model in isodoses_of(dose):
+        shown = model.GetDisplayNode()
+        modifying = shown.StartModify()
+        shown.SetVisibility(visible)
+        shown.RemoveAllViewNodeIDs()
+        for view in views if hidden else ():
+            if view.GetLayoutName() not in hidden:
+                shown.AddViewNodeID(view.GetID())
+        shown.EndModify(modifying)
+
+
+def isodoses_of(dose: Any) -> list[Any]:
+    """Isodose models that belong to a dose volume."""
+    role = f"{PREFIX}isodose"
+    found = [dose.GetNthNodeReference(role, n) for n in range(dose.GetNumberOfNodeReferences(role))]
+    return [model for model in found if model is not None]
+
+
+def center_views(scene: Any, ras: Sequence[float], field_mm: float) -> None:
+    """Centre all slice views on a point (RAS, mm), with at least ``field_mm`` in view, and turn 3-D cameras to it."""
+    for view in _nodes(scene, "vtkMRMLSliceNode"):
+        width, height, _ = view.GetDimensions()
+        shorter = max(min(width, height), 1)
+        depth = view.GetFieldOfView()[2]
+        # The field keeps the shape of the window, else circles would become ellipses.
+        view.SetFieldOfView(field_mm * max(width, 1) / shorter, field_mm * max(height, 1) / shorter, depth)
+        view.JumpSliceByCentering(*ras)
+    for camera in _nodes(scene, "vtkMRMLCameraNode"):
+        focus, position = camera.GetFocalPoint(), camera.GetPosition()
+        camera.SetPosition([p + r - f for p, r, f in zip(position, ras, focus, strict=True)])
+        camera.SetFocalPoint(list(ras))
+
+
+def _nodes(scene: Any, name: str) -> Iterator[Any]:
+    for index in range(scene.GetNumberOfNodesByClass(name)):
+        yield scene.GetNthNodeByClass(index, name)

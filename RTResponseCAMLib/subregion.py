@@ -1,0 +1,101 @@
+"""One lesion's evidence on the map's voxels: where it exceeds a cut, how large that is, and what dose it received.
+
+A subregion is the voxels of the lesion above the cut. Volumes count voxels, as Slicer's own statistics do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
+from RTResponseCAMLib.imaging.resample import resample, resample_nearest
+from RTResponseCAMLib.study import Dose, Structure
+
+Mask = npt.NDArray[np.bool_]
+FloatVoxels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LesionVoxels:
+    """Voxels of one lesion.
+
+    Attributes
+    ----------
+    grid : box around the lesion on the lattice of the map.
+    inside : voxels of the lesion, ``[z, y, x]``, by the rule by which the map was made (half filled, or the fullest).
+    evidence : local evidence, zero outside.
+    dose : Gy, or None without a dose or where its grid does not reach the whole lesion.
+    """
+
+    grid: Grid
+    inside: Mask
+    evidence: FloatVoxels
+    dose: FloatVoxels | None
+
+    @property
+    def peak(self) -> float:
+        """Largest absolute evidence."""
+        return float(np.abs(self.evidence).max())
+
+    def above(self, cut: float) -> Mask:
+        """Voxels of the lesion whose evidence exceeds ``cut``."""
+        return self.inside & (self.evidence > cut)
+
+    def volume_cc(self, mask: Mask) -> float:
+        """Volume of a mask's voxels, cm³."""
+        return int(np.count_nonzero(mask)) * self.grid.voxel_cc
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a lesion: cm³, and Gy where there is a dose (D98 and D2 by voxel count)."""
+
+    volume_cc: float
+    mean_gy: float | None = None
+    d98_gy: float | None = None
+    d2_gy: float | None = None
+
+
+def lesion_voxels(cam: sitk.Image, structure: Structure, dose: Dose | None) -> LesionVoxels:
+    """Cut one lesion out of a map.
+
+    Raises
+    ------
+    GeometryError : the lesion does not lie on the map.
+    """
+    box = structure_box(structure, Grid.of(cam))
+    inside = filled_voxels(structure, box)
+    evidence = sitk.GetArrayFromImage(resample_nearest(cam, box))
+    return LesionVoxels(box, inside, np.where(inside, evidence, 0).astype(np.float32), _dose_on(box, inside, dose))
+
+
+def compare(voxels: LesionVoxels, cut: float) -> tuple[Part, Part]:
+    """The part above ``cut`` and the rest of the lesion."""
+    above = voxels.above(cut)
+    return _part(voxels, above), _part(voxels, voxels.inside & ~above)
+
+
+def _part(voxels: LesionVoxels, mask: Mask) -> Part:
+    volume = voxels.volume_cc(mask)
+    if voxels.dose is None or not mask.any():
+        return Part(volume)
+    values = voxels.dose[mask].astype(np.float64)
+    d98, d2 = np.percentile(values, [2, 98])
+    return Part(volume, float(values.mean()), float(d98), float(d2))
+
+
+def _dose_on(box: Grid, inside: Mask, dose: Dose | None) -> FloatVoxels | None:
+    if dose is None:
+        return None
+    try:
+        values: npt.NDArray[Any] = sitk.GetArrayFromImage(resample(dose.image, box, outside=-1.0))
+    except GeometryError:
+        return None
+    return None if (values[inside] < 0).any() else values.astype(np.float32)
