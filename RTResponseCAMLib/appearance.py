@@ -6,6 +6,8 @@ It differs from the dose's colours on purpose, and its range is the same for eve
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import numpy.typing as npt
 
@@ -68,8 +70,12 @@ def evidence_palette(form: str) -> npt.NDArray[np.float64]:
 
 
 def isodose_levels(study: Study) -> tuple[float, ...]:
-    """Levels worth a line, Gy: each prescription, half the lowest, and 12 Gy; highest first."""
-    if study.plan is None or study.plan.prescription is None:
-        return (12.0,)
-    prescribed = {study.plan.prescription.dose_for(lesion.structure) for lesion in study.lesions}
-    return tuple(sorted(prescribed | {min(prescribed) / 2, 12.0}, reverse=True))
+    """Levels worth a line for a study, Gy; highest first."""
+    prescription = study.plan.prescription if study.plan else None
+    return prescribed_levels({prescription.dose_for(x.structure) for x in study.lesions} if prescription else ())
+
+
+def prescribed_levels(prescribed_gy: Collection[float]) -> tuple[float, ...]:
+    """Each prescription, half the lowest, and 12 Gy; highest first, Gy."""
+    half = {min(prescribed_gy) / 2} if prescribed_gy else set()
+    return tuple(sorted({*prescribed_gy, *half, 12.0}, reverse=True))

@@ -28,6 +28,9 @@ class Job(Generic[Answer]):
         self._work = work
         self._cancelled = threading.Event()
         self._finished = threading.Event()
+        self._asked, self._served = threading.Event(), threading.Event()
+        self._request: Callable[[], None] = _nothing
+        self._reply: BaseException | None = None
         self._answer: Answer | None = None
         self._error: BaseException | None = None
         threading.Thread(target=self._run, name="RTResponseCAM", daemon=True).start()
@@ -53,6 +56,33 @@ class Job(Generic[Answer]):
             raise self._error
         return self._answer  # type: ignore[return-value]
 
+    def on_main_thread(self, call: Callable[[], None]) -> None:
+        """From within the work: let the owner make a call (in `serve`), and wait for its end.
+
+        Raises what the call raises.
+        """
+        self._request, self._reply = call, None
+        self._asked.set()
+        while not self._served.wait(0.1):
+            if self._cancelled.is_set():
+                raise Cancelled
+        self._served.clear()
+        if self._reply is not None:
+            raise self._reply
+
+    def serve(self) -> None:
+        """Make the call that the work has asked for, if any; the owner's side of `on_main_thread`."""
+        if not self._asked.is_set():
+            return
+        self._asked.clear()
+        try:
+            if self._cancelled.is_set():
+                raise Cancelled
+            self._request()
+        except BaseException as error:  # it is raised again in the work
+            self._reply = error
+        self._served.set()
+
     def _run(self) -> None:
         try:
             self._answer = self._work(self._report)
@@ -65,3 +95,7 @@ class Job(Generic[Answer]):
         if self._cancelled.is_set():
             raise Cancelled
         self.fraction, self.text = fraction, text or self.text
+
+
+def _nothing() -> None:
+    pass

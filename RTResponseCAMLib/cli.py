@@ -90,9 +90,10 @@ class _Bar:
 
 def _predict(options: argparse.Namespace, progress: Progress) -> None:
     from RTResponseCAMLib.dicom.load import load_study
+    from RTResponseCAMLib.network.card import default_bundle
     from RTResponseCAMLib.workflow.output import check_free
-    from RTResponseCAMLib.workflow.predict import Stages, default_bundle, predict_study
-    from RTResponseCAMLib.workflow.write import result_json, write_result
+    from RTResponseCAMLib.workflow.predict import Stages, predict_study
+    from RTResponseCAMLib.workflow.write import result_json, write_result, write_scene
 
     check_free(options.out, options.overwrite)
     stages = Stages()
@@ -114,7 +115,7 @@ def _predict(options: argparse.Namespace, progress: Progress) -> None:
         result,
         options.out,
         options.overwrite,
-        scene=not options.no_scene,
+        scene=None if options.no_scene else write_scene,
         pictures=options.pictures,
         progress=part(progress, 0.5, 1.0),
         stages=stages,

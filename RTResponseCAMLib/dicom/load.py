@@ -7,15 +7,15 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.chain import Chain, choose_chain, find_follow_ups, frames_of
-from RTResponseCAMLib.dicom.files import pseudonym
-from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.files import pseudonym, read_header
+from RTResponseCAMLib.dicom.index import TAGS, Entry, index_folder
 from RTResponseCAMLib.dicom.mr import read_series
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan
 from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, Dose, Plan, Prescription, Study
+from RTResponseCAMLib.study import Caution, Dose, FollowUp, Plan, Prescription, Study
 
 
 def load_study(
@@ -73,6 +73,17 @@ def load_study(
             "rtdose": " ".join(dose.sources) if dose else "",
         },
     )
+
+
+def read_follow_up(follow_up: FollowUp, progress: Progress = silent) -> sitk.Image:
+    """Read a later MR series; it lies in its own frame of reference, nothing is registered.
+
+    Raises
+    ------
+    StudyError, GeometryError : see `dicom.mr.read_series`.
+    """
+    entries = tuple(Entry(Path(file), read_header(Path(file), TAGS)) for file in follow_up.files)
+    return read_series(entries, progress)
 
 
 def _read_dose(chain: Chain) -> tuple[Dose | None, tuple[Caution, ...]]:

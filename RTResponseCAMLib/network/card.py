@@ -12,6 +12,19 @@ SCHEMA_VERSION = 1
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 REQUIRED = ("schema_version", "name", "architecture", "preprocessing", "calibration", "threshold", "weights")
 
+MODEL_FOLDERS = (
+    Path(__file__).parents[1] / "Models",  # installed as a wheel
+    Path(__file__).parents[2] / "Resources" / "Models",  # beside the library, as in the repository and in Slicer
+)
+
+
+def default_bundle() -> Path:
+    """Folder of the bundle that ships with the product (trained on phantoms only)."""
+    for folder in MODEL_FOLDERS:
+        if (folder / "phantom").is_dir():
+            return folder / "phantom"
+    return MODEL_FOLDERS[-1] / "phantom"
+
 
 def read_card(folder: Path) -> dict[str, Any]:
     """Read ``model.json`` without touching the weights.

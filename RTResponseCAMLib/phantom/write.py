@@ -50,8 +50,8 @@ def names_of(patient: Patient) -> Names:
     return Names(f"PHANTOM-{patient.spec.seed}-{patient.spec.patient:04d}", repr(patient.spec))
 
 
-def write_patient(patient: Patient, folder: Path, progress: Progress = silent) -> None:
-    """Write ``folder/dicom/…`` and ``folder/truth/…``."""
+def write_patient(patient: Patient, folder: Path, progress: Progress = silent, truth: bool = True) -> None:
+    """Write ``folder/dicom/…`` and, unless ``truth`` is False, ``folder/truth/…``."""
     names, spec = names_of(patient), patient.spec
     grid = planning_grid(patient)
     progress(0.0, "planning MR")
@@ -72,9 +72,11 @@ def write_patient(patient: Patient, folder: Path, progress: Progress = silent) -
         progress(0.6, "follow-up MR")
         day = np.datetime64("2020-01-10") + np.timedelta64(patient.days, "D")
         later = render_mr(patient, grid, follow_up=True)
-        write_mr(folder / "dicom/follow_up", later, names, "FU", str(day).replace("-", ""))
-    progress(0.9, "truth")
-    write_truth(patient, grid, folder / "truth")
+        date = str(day).replace("-", "")
+        write_mr(folder / "dicom/follow_up", later, names, "FU", date, progress=part(progress, 0.7, 0.9))
+    if truth:
+        progress(0.9, "truth")
+        write_truth(patient, grid, folder / "truth")
     progress(1.0)
 
 

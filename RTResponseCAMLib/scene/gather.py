@@ -21,9 +21,10 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import pixel_edges
 from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
-from RTResponseCAMLib.scene.nodes import grid_of, image_of, segment_mask, voxels_of
+from RTResponseCAMLib.scene.nodes import grid_of, image_of, ras, segment_mask, voxels_of
 from RTResponseCAMLib.study import Caution, Dose, FloatArray, Lesion, Plan, Prescription, Structure, Study
 
+LESION_PRINT = "lesion "
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
 OTHER_CONTRAST = re.compile(r"t2|flair|dwi|adc|ciss|fiesta|swi|perf|localizer|scout", re.IGNORECASE)
 TILT_DEG = 1.0
@@ -71,7 +72,7 @@ class Gatherer:
         segments = lesion_segments(nodes.lesions)
         for lesion in study.lesions:
             key = (nodes.lesions.GetID(), segments[lesion.id])
-            self._structures[key] = (self._segment_print(nodes.lesions, key[1]), lesion.structure)
+            self._structures[key] = (self.segment_print(nodes.lesions, key[1]), lesion.structure)
 
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
@@ -103,7 +104,7 @@ class Gatherer:
                 notes.append(f"The MR slices are tilted by {tilt:.0f}°; the map follows them.")
         if inputs.dose is None:
             notes.append("No dose is chosen: no dose metrics, no isodose lines.")
-        elif self._prescription(inputs) is None:
+        elif inputs.segmentation is not None and self._prescription(inputs) is None:
             notes.append("No prescription dose is stated: no coverage and no dose metrics.")
         return notes
 
@@ -144,13 +145,43 @@ class Gatherer:
             if node is not None and node.GetImageData() is not None:
                 prints[name] = self._volume_print(node)
         if inputs.segmentation is not None:
-            parts = [
-                f"{lesion}:{self._segment_print(inputs.segmentation, segment)}"
-                for lesion, segment in lesion_segments(inputs.segmentation).items()
-            ]
-            prints["lesions"] = " ".join(parts)
+            for lesion, segment in lesion_segments(inputs.segmentation).items():
+                prints[f"{LESION_PRINT}{lesion}"] = self.segment_print(inputs.segmentation, segment)
         prints["prescription"] = f"{inputs.prescription_gy:g} {inputs.isodose_percent:g} {inputs.fractions}"
         return prints
+
+    def volume_cc(self, segmentation: Any, segment_id: str) -> float:
+        """Volume of a segment's voxels, cm³."""
+        return self._segment_state(segmentation, segment_id)[2]
+
+    def box_ras(self, segmentation: Any, segment_id: str) -> tuple[tuple[float, float, float], float] | None:
+        """Middle of a segment (RAS, mm) and its largest extent (mm); None when it is empty."""
+        box = self._segment_state(segmentation, segment_id)[1]
+        if box is None:
+            return None
+        middle = box.to_lps((np.asarray([box.size]) - 1) / 2)[0].tolist()
+        return ras(middle), float((np.asarray(box.size) * np.asarray(box.spacing_mm)).max())
+
+    def key(self, segmentation: Any, segment_id: str, dose: Any) -> tuple[str, str]:
+        """Fingerprints of a segment and of a dose (empty without one)."""
+        return self.segment_print(segmentation, segment_id), "" if dose is None else self._volume_print(dose)
+
+    def prescriptions(self, inputs: Inputs) -> list[tuple[str, float | None]]:
+        """Prescription of each lesion, Gy; None where nothing states one."""
+        segments = lesion_segments(inputs.segmentation)
+        prescription = self._prescription(inputs) if segments else None
+        if prescription is None:
+            return [(name, None) for name in segments]
+        return [
+            (name, prescription.by_roi.get(number, prescription.dose_gy))
+            for number, name in enumerate(segments, start=1)
+        ]
+
+    def dose_of(self, node: Any) -> Dose | None:
+        """Dose of a volume node, read once; None without a node."""
+        if node is None:
+            return None
+        return Dose(self._cached(f"{node.GetID()} image", self._volume_print(node), lambda: image_of(node)), ())
 
     def _known_study(self, mr: Any) -> Study | None:
         known = self._studies.get(mr.GetID())
@@ -160,7 +191,7 @@ class Gatherer:
         lesions, segments = [], {}
         for number, (name, segment_id) in enumerate(lesion_segments(inputs.segmentation).items(), start=1):
             try:
-                structure = self._structure(inputs.segmentation, segment_id, number)
+                structure = self.structure(inputs.segmentation, segment_id, number)
             except RTResponseError as error:
                 cautions.append(Caution("empty-roi", f"{error.where} {error.what} and is left out"))
                 continue
@@ -168,11 +199,17 @@ class Gatherer:
             segments[name] = segment_id
         return tuple(lesions), segments
 
-    def _structure(self, segmentation: Any, segment_id: str, number: int) -> Structure:
+    def structure(self, segmentation: Any, segment_id: str, number: int = 0) -> Structure:
+        """Contours of a segment: those it was loaded with, or along the edges of its voxels once it was edited.
+
+        Raises
+        ------
+        GeometryError : the segment is empty.
+        """
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         known = self._structures.get((segmentation.GetID(), segment_id))
         name = lesion_name(segment)
-        if known and known[0] == self._segment_print(segmentation, segment_id):
+        if known and known[0] == self.segment_print(segmentation, segment_id):
             return replace(known[1], number=number, name=name)
         return Structure(number, name, "GTV", edge_contours(*segment_mask(segmentation, segment_id)))
 
@@ -218,24 +255,25 @@ class Gatherer:
         key = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime(), grid)
         return str(self._cached(node.GetID(), key, lambda: _print(voxels_of(node), grid)))
 
-    def _segment_print(self, segmentation: Any, segment_id: str) -> str:
+    def segment_print(self, segmentation: Any, segment_id: str) -> str:
+        """Fingerprint of a segment's voxels."""
         return self._segment_state(segmentation, segment_id)[0]
 
-    def _segment_state(self, segmentation: Any, segment_id: str) -> tuple[str, Grid | None]:
-        """Fingerprint and bounding box of a segment."""
+    def _segment_state(self, segmentation: Any, segment_id: str) -> tuple[str, Grid | None, float]:
+        """Fingerprint, bounding box and volume (cm³) of a segment."""
 
-        def read() -> tuple[str, Grid | None]:
+        def read() -> tuple[str, Grid | None, float]:
             try:
                 mask, grid = segment_mask(segmentation, segment_id)
             except RTResponseError:
-                return "empty", None
-            return _print(mask, grid), grid
+                return "empty", None, 0.0
+            return _print(mask, grid), grid, int(mask.sum()) * grid.voxel_cc
 
         segments = segmentation.GetSegmentation()
         segment = segments.GetSegment(segment_id)
         source = segment.GetRepresentation(segments.GetSourceRepresentationName())
         key = (source.GetMTime() if source else 0, segment.GetLabelValue())
-        state: tuple[str, Grid | None] = self._cached(f"{segmentation.GetID()} {segment_id}", key, read)
+        state: tuple[str, Grid | None, float] = self._cached(f"{segmentation.GetID()} {segment_id}", key, read)
         return state
 
     def _cached(self, name: str, key: Any, make: Callable[[], Any]) -> Any:
@@ -260,7 +298,7 @@ def edge_contours(mask: np.ndarray[Any, np.dtype[np.bool_]], grid: Grid) -> tupl
 
 def _print(values: Any, grid: Grid) -> str:
     place = np.round([*grid.spacing_mm, *grid.origin_mm, *grid.direction], 2) + 0.0
-    return f"{zlib.crc32(np.ascontiguousarray(values)):08x}{zlib.crc32(place.tobytes()):08x}{grid.size}"
+    return f"{zlib.crc32(np.ascontiguousarray(values).data):08x}{zlib.crc32(place.tobytes()):08x}{grid.size}"
 
 
 def _tilt_deg(grid: Grid) -> float:

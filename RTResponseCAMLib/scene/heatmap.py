@@ -53,13 +53,10 @@ def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
     if legend is not None:
         legend.SetVisibility(heatmap.legend)
-    graded = cam.GetNodeReference(GRADED_ROLE)
     if not heatmap.graded:
-        if graded is not None:
-            scene.RemoveNode(graded)
+        drop_graded(scene, cam)
         return cam
-    if graded is None:
-        graded = _graded_node(scene, cam)
+    graded = cam.GetNodeReference(GRADED_ROLE) or _graded_node(scene, cam)
     _paint_graded(graded, cam, colors, low, high, heatmap.threshold)
     return graded
 
@@ -71,17 +68,13 @@ def set_opacity(scene: Any, foreground: Any, opacity: float) -> None:
             composite.SetForegroundOpacity(opacity)
 
 
-def remove_derived(scene: Any, cam: Any) -> None:
-    """Take away what exists only for an evidence volume: its graded copy, colours and legend."""
-    import slicer
-
+def drop_graded(scene: Any, cam: Any) -> None:
+    """Take the graded copy away: the evidence lies on another grid now."""
     graded = cam.GetNodeReference(GRADED_ROLE)
-    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
-    colors = cam.GetDisplayNode().GetColorNode() if cam.GetDisplayNode() else None
-    own = colors if colors is not None and colors.GetName().startswith(display.EVIDENCE_COLORS) else None
-    for node in (graded, legend, own):
-        if node is not None:
-            scene.RemoveNode(node)
+    if graded is not None:
+        shown = graded.GetDisplayNode()
+        scene.RemoveNode(graded)
+        scene.RemoveNode(shown)
 
 
 def _range(form: str, limit: float) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
@@ -23,10 +22,6 @@ from RTResponseCAMLib.study import Caution, DoseMetrics, Lesion, Prediction, Res
 if TYPE_CHECKING:
     from RTResponseCAMLib.network.bundle import Bundle
 
-MODEL_FOLDERS = (
-    Path(__file__).parents[1] / "Models",  # installed as a wheel
-    Path(__file__).parents[2] / "Resources" / "Models",  # beside the library, as in the repository and in Slicer
-)
 SMALL_CC, LARGE_CC = 0.05, 15.0
 UNFAMILIAR = {"not-t1c", "volume-range", "patch-limit"}  # cautions under which no class is given
 
@@ -44,14 +39,6 @@ class Stages:
         if self._name:
             self.seconds[self._name] = self.seconds.get(self._name, 0.0) + now - self._since
         self._name, self._since = name, now
-
-
-def default_bundle() -> Path:
-    """Folder of the bundle that ships with the product (trained on phantoms only)."""
-    for folder in MODEL_FOLDERS:
-        if (folder / "phantom").is_dir():
-            return folder / "phantom"
-    return MODEL_FOLDERS[-1] / "phantom"
 
 
 def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, stages: Stages | None = None) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import SimpleITK as sitk
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.report.html import write_report
 from RTResponseCAMLib.study import Caution, Prediction, Result
 from RTResponseCAMLib.workflow.output import new_folder
 from RTResponseCAMLib.workflow.predict import Stages
@@ -29,17 +29,19 @@ def write_result(
     result: Result,
     out: Path,
     overwrite: bool = False,
-    scene: bool = True,
+    scene: Callable[[Result, Path], None] | None = None,
     pictures: bool = False,
     progress: Progress = silent,
     stages: Stages | None = None,
+    report: bool = True,
 ) -> None:
     """Write everything into ``out``, which appears only when all of it is there.
 
     Parameters
     ----------
-    scene : write ``scene.mrb`` (needs slicer-core).
+    scene : writes ``scene.mrb``, as `write_scene` does; None leaves it out.
     pictures : draw Slicer's slice views per lesion (needs trame-slicer).
+    report : write ``report.html`` (needs matplotlib and jinja2).
 
     Raises
     ------
@@ -57,13 +59,16 @@ def write_result(
         (folder / "evidence").mkdir()
         for prediction in result.predictions:
             _write_image(prediction.evidence, folder / "evidence" / f"{prediction.lesion.id}.nrrd")
-        stages.begin("report")
-        progress(0.3, "writing the report")
-        write_report(result, folder / "report.html", RESEARCH_ONLY)
-        if scene:
+        if report:
+            stages.begin("report")
+            progress(0.3, "writing the report")
+            from RTResponseCAMLib.report.html import write_report
+
+            write_report(result, folder / "report.html", RESEARCH_ONLY)
+        if scene is not None:
             stages.begin("scene")
             progress(0.6, "writing the scene")
-            _write_scene(result, folder / "scene.mrb")
+            scene(result, folder / "scene.mrb")
         if pictures:
             stages.begin("slice views")
             progress(0.9, "drawing slice views")
@@ -169,7 +174,8 @@ def _write_segments(result: Result, path: Path) -> None:
     _write_image(image, path)
 
 
-def _write_scene(result: Result, path: Path) -> None:
+def write_scene(result: Result, path: Path) -> None:
+    """Write the scene outside the application, on slicer-core."""
     from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
     from RTResponseCAMLib.scene.chatter import quiet_vtk
 

@@ -27,8 +27,8 @@ from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.network.bundle import Bundle, load_bundle
+from RTResponseCAMLib.network.card import default_bundle
 from RTResponseCAMLib.network.classifier import AutoencoderClassifier
-from RTResponseCAMLib.workflow.predict import default_bundle
 
 RESAMPLES = 1000
 

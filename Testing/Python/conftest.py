@@ -38,7 +38,7 @@ def own_study(study_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle_folder() -> Path:
-    from RTResponseCAMLib.workflow.predict import default_bundle
+    from RTResponseCAMLib.network.card import default_bundle
 
     return default_bundle()
 

@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-m", "RTResponseCAMLib.cli", "--quiet"]
 @pytest.fixture(scope="session")
 def written(result, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("out") / "result"
-    write_result(result, folder, scene=False)
+    write_result(result, folder, scene=None)
     return folder
 
 
@@ -143,7 +143,7 @@ def test_overwrite_replaces_the_old_result(result, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "old.txt").write_text("old")
-    write_result(result, out, overwrite=True, scene=False)
+    write_result(result, out, overwrite=True, scene=None)
     assert (out / "result.json").is_file()
     assert not (out / "old.txt").exists()
     assert leftovers(tmp_path) == ["out"]
@@ -206,7 +206,7 @@ def test_cancelling_through_progress_leaves_nothing(result, tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        write_result(result, tmp_path / "out", scene=False, progress=stop)
+        write_result(result, tmp_path / "out", scene=None, progress=stop)
     assert leftovers(tmp_path) == []
 
 

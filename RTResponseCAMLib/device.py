@@ -1,0 +1,70 @@
+"""What the classifier would run on, told without importing torch: name and free memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+
+GIB = 2**30
+REQUIRED = {"torch": "torch>=2.6"}
+FOR_REPORTS = {"matplotlib": "matplotlib>=3.8", "jinja2": "jinja2>=3.1"}
+
+
+def missing_packages(packages: dict[str, str]) -> tuple[str, ...]:
+    """Requirements of those packages that are not installed."""
+    return tuple(requirement for name, requirement in packages.items() if find_spec(name) is None)
+
+
+def describe_device(name: str) -> str:
+    """One line on the device that "auto", "cpu" or "cuda" would choose."""
+    gpu = _gpu()
+    if name == "cuda":
+        return gpu or "No CUDA device is available: choose Automatic or CPU."
+    return gpu if name == "auto" and gpu else _cpu()
+
+
+def _cpu() -> str:
+    text = f"CPU, {os.cpu_count()} cores"
+    free = _free_bytes()
+    return f"{text}, {free / GIB:.1f} GB free" if free else text
+
+
+def _free_bytes() -> int:
+    if find_spec("psutil") is not None:
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    if platform.system() == "Linux":
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _gpu() -> str:
+    """Name and free memory of the first CUDA device that torch can use; "" when there is none."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        if not torch.cuda.is_available():
+            return ""
+        free, whole = torch.cuda.mem_get_info()
+        return f"{torch.cuda.get_device_name()}, {free / GIB:.1f} of {whole / GIB:.1f} GB free"
+    if not _torch_may_use_cuda() or shutil.which("nvidia-smi") is None:
+        return ""
+    query = ["nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True)
+        gpu, free, whole = (part.strip() for part in done.stdout.splitlines()[0].split(","))
+        return f"{gpu}, {float(free) / 1024:.1f} of {float(whole) / 1024:.1f} GB free"
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return ""
+
+
+def _torch_may_use_cuda() -> bool:
+    try:
+        return not metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        return False

@@ -1,0 +1,1 @@
+"""Parts of the Slicer module's panel. The only room that imports qt."""

@@ -1,0 +1,70 @@
+"""Heatmap: how the evidence and the dose are shown, and the side-by-side layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from RTResponseCAMLib.gui.section import Section
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.state import State
+
+
+class DisplaySection(Section):
+    """Applies the settings to the views when one of them changes."""
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__(panel)
+        self._shown: tuple[Any, ...] = ()
+        self._layout_before: int | None = None
+        self._ui.resetHeatmapButton.connect("clicked(bool)", self._on_reset)
+        self._ui.sideBySideButton.connect("toggled(bool)", self._on_side_by_side)
+
+    def connect_parameters(self) -> None:
+        """Take the present settings for shown: entering the module must not touch the views."""
+        self.remember()
+
+    def remember(self) -> None:
+        """Take the present settings for shown."""
+        self._shown = self._settings()
+
+    def apply(self, force: bool = False) -> None:
+        """Bring the views up to date with the settings, doing no more than needed."""
+        before, now = self._shown, self._settings()
+        if now == before and not force:
+            return
+        self._shown = now
+        if not force and before and now[1:] == before[1:]:
+            self._logic.session.apply_opacity(self._parameters)
+        elif self._parameters.mrVolume is not None:
+            self._logic.session.apply_display(self._parameters)
+
+    def refresh(self, state: State) -> None:
+        """Follow a layout that was changed elsewhere."""
+        if not self._logic.started:
+            return
+        button = self._ui.sideBySideButton
+        blocked = button.blockSignals(True)
+        button.checked = self._logic.isSideBySide()
+        button.blockSignals(blocked)
+
+    def _settings(self) -> tuple[Any, ...]:
+        p = self._parameters
+        if p is None:
+            return ()
+        nodes = (p.mrVolume, p.doseVolume, p.camVolume, p.followUpVolume)
+        lesion = p.selectedLesion if p.scale.value == "lesion" else ""
+        ids = tuple(node.GetID() if node is not None else "" for node in nodes)
+        return (p.opacity, p.threshold, p.shown, p.colors, p.scale, lesion, p.doseDisplay, p.graded, p.legend, *ids)
+
+    def _on_reset(self, _checked: bool = False) -> None:
+        if self._parameters is not None:
+            self._logic.resetHeatmap(self._parameters)
+
+    def _on_side_by_side(self, checked: bool) -> None:
+        if self._parameters is None:
+            return
+        if checked:
+            self._layout_before = self._logic.showSideBySide(self._parameters)
+        else:
+            self._logic.showLayout(self._layout_before, self._parameters)

@@ -1,0 +1,91 @@
+"""Export: the result folder with numbers, maps, scene and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
+from RTResponseCAMLib.gui.runner import Runner
+from RTResponseCAMLib.gui.section import Section
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.state import State
+
+FOLDER = "RTResponseCAM result"
+
+
+class ExportSection(Section):
+    """Writes the result; the scene part on the main thread, the rest beside it."""
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__(panel)
+        import ctk
+
+        self._message, self._written = "", ""
+        self._runner = Runner(self._ui.exportProgressBar, self._on_runner_changed)
+        self._ui.exportPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        self._ui.exportPathLineEdit.connect("currentPathChanged(QString)", lambda _path: panel.refreshSoon())
+        self._ui.exportButton.connect("clicked(bool)", self._on_export)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a result is being written."""
+        return self._runner.busy
+
+    def stop(self) -> None:
+        """Forget a result that is being written; nothing half-written stays."""
+        self._runner.stop()
+        self._message = ""
+        self._on_runner_changed()
+
+    def start(self, folder: Path) -> None:
+        """Write the result into a new folder below ``folder``."""
+        out, number = folder / FOLDER, 2
+        while out.exists():
+            out, number = folder / f"{FOLDER} {number}", number + 1
+        self._message, self._written = "", str(out)
+        work = self._logic.exporter(out, self._runner.on_main_thread)
+        self._runner.start(work, self._on_written, self._on_failed)
+
+    def refresh(self, state: State) -> None:
+        """Enable the button, or say what is missing."""
+        problem = ""
+        result = self._logic.result
+        if result is None:
+            problem = _(
+                "Predict first. A result from a loaded scene keeps its map but must be predicted anew to export."
+            )
+        elif state.stale:
+            problem = _("Results are out of date: predict again.")
+        elif not self._ui.exportPathLineEdit.currentPath:
+            problem = _("Choose a folder.")
+        elif not Path(self._ui.exportPathLineEdit.currentPath).is_dir():
+            problem = _("There is no such folder.")
+        busy = self._runner.busy
+        self._ui.exportButton.text = _("Cancel") if busy else _("Export result")
+        self._ui.exportButton.enabled = busy or not problem
+        self._ui.exportButton.toolTip = problem or _("Numbers, maps, subregions, scene and report.")
+        lines = [self._message] if self._message else []
+        if missing_packages(FOR_REPORTS):
+            lines.append(_("Without a report: matplotlib or jinja2 is missing (Model section)."))
+        self._ui.exportLabel.text = "\n".join(lines)
+
+    def _on_export(self, _checked: bool = False) -> None:
+        if self._runner.busy:
+            self._runner.cancel()
+        else:
+            self.start(Path(self._ui.exportPathLineEdit.currentPath))
+
+    def _on_written(self, _nothing: Any) -> None:
+        self._message = _("Written: {folder}").format(folder=self._written)
+        self._panel.refresh()
+
+    def _on_failed(self, sentence: str) -> None:
+        self._message = sentence or _("Export was cancelled; nothing was written.")
+        self._panel.refresh()
+
+    def _on_runner_changed(self) -> None:
+        self._panel.refreshSoon()

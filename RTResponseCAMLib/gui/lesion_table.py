@@ -1,0 +1,110 @@
+"""The table of lesions: numbers, class, warnings; selecting a row selects the lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from RTResponseCAMLib.scene.lesions import Row
+
+
+class LesionTable:
+    """Shows rows in a QTableWidget.
+
+    Parameters
+    ----------
+    table : the QTableWidget.
+    selected : called with the lesion's id when the user moves to another row.
+    """
+
+    def __init__(self, table: Any, selected: Callable[[str], None]) -> None:
+        self._table, self._selected = table, selected
+        self._rows: tuple[Row, ...] = ()
+        self._stale: frozenset[str] = frozenset()
+        self._items: list[Any] = []  # Qt's table does not keep Python's items alive
+        titles = [_("Lesion"), _("cm³"), _("Mean Gy"), _("D98 Gy"), _("Cover."), _("p(response)"), _("Class"), "⚠"]
+        table.setColumnCount(len(titles))
+        table.setHorizontalHeaderLabels(titles)
+        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+        table.verticalHeader().setVisible(False)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.connect("currentCellChanged(int,int,int,int)", self._on_current_cell_changed)
+
+    @property
+    def ids(self) -> list[str]:
+        """Lesion ids in the order of the rows."""
+        return [row.id for row in self._rows]
+
+    def show(self, rows: Sequence[Row], stale: frozenset[str], selected: str) -> None:
+        """Fill the table; lesions in ``stale`` have results that no longer hold."""
+        if (tuple(rows), stale) != (self._rows, self._stale):
+            self._rows, self._stale = tuple(rows), stale
+            blocked = self._table.blockSignals(True)
+            self._items = []
+            self._table.setRowCount(len(rows))
+            for number, row in enumerate(rows):
+                self._fill(number, row, row.id in stale)
+            self._table.blockSignals(blocked)
+        self.select(selected)
+
+    def select(self, lesion: str) -> None:
+        """Move to a lesion's row without announcing it."""
+        if lesion in self.ids and self._table.currentRow() != self.ids.index(lesion):
+            blocked = self._table.blockSignals(True)
+            self._table.setCurrentCell(self.ids.index(lesion), 0)
+            self._table.blockSignals(blocked)
+
+    def neighbor(self, lesion: str, step: int) -> str:
+        """Id of the next or previous lesion, round the ends; "" without lesions."""
+        ids = self.ids
+        if not ids:
+            return ""
+        return ids[(ids.index(lesion) + step) % len(ids)] if lesion in ids else ids[0]
+
+    def _fill(self, number: int, row: Row, stale: bool) -> None:
+        hint = _("An input has changed since this was predicted.") if stale else "\n".join(row.cautions)
+        for column, text in enumerate(_cells(row)):
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(hint)
+            if 0 < column < 6:
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            if stale and column in (5, 6):
+                font = item.font()
+                font.setStrikeOut(True)
+                item.setFont(font)
+            self._items.append(item)
+            self._table.setItem(number, column, item)
+
+    def _on_current_cell_changed(self, row: int, _column: int, _old_row: int, _old_column: int) -> None:
+        if 0 <= row < len(self._rows):
+            self._selected(self._rows[row].id)
+
+
+def _cells(row: Row) -> list[str]:
+    response = ""
+    if row.p_response is not None:
+        response = f"{row.p_response:.2f} ({row.p_low:.2f}–{row.p_high:.2f})"
+    return [
+        f"{row.id} {row.name}",
+        f"{row.volume_cc:.2f}" if row.volume_cc >= 0.1 else f"{row.volume_cc:.3f}",
+        _number(row.mean_gy),
+        _number(row.d98_gy),
+        "–" if row.coverage is None else f"{100 * row.coverage:.0f} %",
+        response or "–",
+        _label(row.label),
+        str(len(row.cautions)) if row.cautions else "",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _label(label: str) -> str:
+    names = {"response": _("response"), "non-response": _("non-response"), "indeterminate": _("indeterminate")}
+    return names.get(label, "–")

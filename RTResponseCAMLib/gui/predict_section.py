@@ -1,0 +1,109 @@
+"""Predict: one lesion or all, with progress and Cancel; says when results are out of date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from RTResponseCAMLib.device import REQUIRED, missing_packages
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.gui.runner import Runner
+from RTResponseCAMLib.gui.section import Section
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.state import State
+    from RTResponseCAMLib.workflow.session import Task
+
+
+class PredictSection(Section):
+    """Runs the classifier beside the event loop."""
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__(panel)
+        self._message, self._problem = "", ""
+        self._runner = Runner(self._ui.predictProgressBar, self._on_runner_changed)
+        self._ui.predictButton.connect("clicked(bool)", self._on_predict)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a prediction runs."""
+        return self._runner.busy
+
+    def stop(self) -> None:
+        """Forget a running prediction."""
+        self._runner.stop()
+        self._message = ""
+        self._on_runner_changed()
+
+    def cancel(self) -> None:
+        """Stop a running prediction; earlier results stay."""
+        self._runner.cancel()
+
+    def start(self) -> None:
+        """Predict what the scope says."""
+        from RTResponseCAMLib.workflow.session import compute
+
+        self._message = ""
+        lesions = [self._parameters.selectedLesion] if self._parameters.scope.value == "selected" else []
+        try:
+            task = self._logic.session.prepare(self._parameters, lesions)
+        except RTResponseError as error:
+            self._message = str(error)
+            self._panel.refresh()
+            return
+        self._runner.start(
+            lambda progress: compute(task, progress), lambda result: self._on_predicted(task, result), self._on_failed
+        )
+
+    def refresh(self, state: State) -> None:
+        """Enable the button, or say in its tooltip what is missing."""
+        missing = missing_packages(REQUIRED)
+        problems = list(state.problems)
+        if missing:
+            problems.append(_("PyTorch is missing: install it in the Model section."))
+        if self._panel.study.busy:
+            problems.insert(0, _("A study is being read."))
+        self._problem = problems[0] if problems else ""
+        lines = [self._message] if self._message else []
+        if state.stale:
+            changed = ", ".join(sorted({reason for reasons in state.stale.values() for reason in reasons}))
+            text = _("Results of {lesions} are out of date ({changed} changed): predict again.")
+            lines.append(text.format(lesions=", ".join(sorted(state.stale)), changed=changed))
+        if not self._runner.busy and self._problem:
+            lines.append(self._problem)
+        self._ui.staleLabel.text = "\n".join(lines)
+        self._ui.staleLabel.setStyleSheet("color: #c05000;" if lines else "")
+        self._ui.staleLabel.setVisible(bool(lines))
+        self._show_button()
+
+    def _on_predict(self, _checked: bool = False) -> None:
+        if self._runner.busy:
+            self.cancel()
+        elif self._parameters is not None:
+            self.start()
+
+    def _on_predicted(self, task: Task, result: Any) -> None:
+        if self._parameters is None or self._parameters.mrVolume is None:
+            return
+        self._logic.session.show(task, result, self._parameters)
+        self._logic.centerOnLesion(self._parameters)
+        self._panel.display.remember()
+        self._panel.refresh()
+
+    def _on_failed(self, sentence: str) -> None:
+        self._message = sentence or _("The prediction was cancelled; earlier results are unchanged.")
+        self._panel.refresh()
+
+    def _on_runner_changed(self) -> None:
+        self._show_button()
+        self._panel.refreshSoon()
+
+    def _show_button(self) -> None:
+        busy = self._runner.busy
+        button = self._ui.predictButton
+        button.text = _("Cancel") if busy else _("Predict")
+        button.enabled = busy or not self._problem
+        ready = _("Probability of response and map of the evidence.")
+        button.toolTip = _("Stop; earlier results stay.") if busy else (self._problem or ready)
+        self._ui.scopeComboBox.enabled = not busy

@@ -1,0 +1,116 @@
+"""Runs one long job beside the event loop: its progress, its answer, its cancelling."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from RTResponseCAMLib.background import Job
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.progress import Cancelled, Progress
+
+TICK_MS = 20
+TURN_S = 0.012  # of each tick the worker has the interpreter; the rest is the panel's
+
+
+class Runner:
+    """At most one job at a time; everything but the job itself happens on the main thread.
+
+    Parameters
+    ----------
+    bar : QProgressBar, shown while a job runs.
+    changed : called when a job starts or ends.
+    """
+
+    def __init__(self, bar: Any, changed: Callable[[], None]) -> None:
+        self._bar, self._changed = bar, changed
+        self._job: Job[Any] | None = None
+        self._done: Callable[[Any], None] = _nothing
+        self._failed: Callable[[str], None] = _nothing
+        self._timer = qt.QTimer()
+        self._timer.setInterval(TICK_MS)
+        self._timer.connect("timeout()", self._tick)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return self._job is not None
+
+    def start(
+        self, work: Callable[[Progress], Any], done: Callable[[Any], None], failed: Callable[[str], None] | None = None
+    ) -> None:
+        """Start ``work(progress)``; later ``done(answer)`` is called, or ``failed(sentence)``."""
+        self._done, self._failed = done, failed or _nothing
+        self._job = Job(work)
+        self._show(0.0, "")
+        self._timer.start()
+        self._changed()
+
+    def on_main_thread(self, call: Callable[[], None]) -> None:
+        """From within the work: make a call on the main thread, where MRML and Qt live."""
+        if self._job is None:
+            raise Cancelled
+        self._job.on_main_thread(call)
+
+    def report_here(self, fraction: float, text: str = "") -> None:
+        """Progress of what must happen on the main thread; the application draws itself in between."""
+        self._show(fraction, text or _("showing the result"))
+        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
+
+    def cancel(self) -> None:
+        """Ask the job to stop; its end is announced as a failure with an empty sentence."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def stop(self) -> None:
+        """Forget a running job: nothing of it is handed over any more."""
+        self.cancel()
+        self._job = None
+        self._timer.stop()
+        self._hide()
+
+    def _tick(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        job.serve()
+        if not job.wait(TURN_S):
+            self._show(job.fraction, _("stopping…") if job.cancelled else job.text)
+            return
+        self._timer.stop()
+        try:
+            answer = job.answer()
+            self._show(1.0, _("showing the result"))
+            self._done(answer)
+        except Cancelled:
+            self._failed("")
+        except RTResponseError as error:
+            self._failed(str(error))
+        except Exception as error:  # the user gets a sentence, the log the rest
+            logging.exception("RTResponseCAM: unexpected error")
+            self._failed(_("Unexpected error ({error}). The application log has the details.").format(error=error))
+        finally:
+            if self._job is job:
+                self._job = None
+                self._hide()
+                self._changed()
+
+    def _show(self, fraction: float, text: str) -> None:
+        if self._bar is not None:
+            self._bar.setVisible(True)
+            self._bar.setRange(0, 100)
+            self._bar.setValue(round(100 * fraction))
+            self._bar.setFormat(f"{text} (%p%)" if text else "%p%")
+
+    def _hide(self) -> None:
+        if self._bar is not None:
+            self._bar.setVisible(False)
+
+
+def _nothing(_answer: Any) -> None:
+    pass

@@ -1,0 +1,106 @@
+"""Study: load a folder or the sample, choose what is in the scene, see what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+from slicer.i18n import tr as _
+
+from RTResponseCAMLib.gui.runner import Runner
+from RTResponseCAMLib.gui.section import Section
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.state import State
+
+
+class StudySection(Section):
+    """Loads studies and says what is wrong with the inputs."""
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__(panel)
+        self._failure = ""
+        self._runner = Runner(self._ui.loadProgressBar, self._on_runner_changed)
+        self._ui.loadFolderButton.connect("clicked(bool)", self._on_load_folder)
+        self._ui.loadSampleButton.connect("clicked(bool)", self._on_load_sample)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a study is being read."""
+        return self._runner.busy
+
+    def load_folder(self, folder: Path) -> None:
+        """Read a DICOM folder in the background and show it."""
+        from RTResponseCAMLib.workflow.sample import open_study
+
+        self._load(lambda progress: open_study(folder, progress))
+
+    def load_sample(self) -> None:
+        """Make the synthetic study in the background and show it."""
+        from RTResponseCAMLib.workflow.sample import open_sample
+
+        self._load(open_sample)
+
+    def cancel(self) -> None:
+        """Stop reading."""
+        self._runner.cancel()
+
+    def stop(self) -> None:
+        """Forget a study that is being read."""
+        self._runner.stop()
+        self._failure = ""
+        self._on_runner_changed()
+
+    def connect_parameters(self) -> None:
+        """Forget the last failure: other inputs are shown."""
+        self._failure = ""
+
+    def refresh(self, state: State) -> None:
+        """Show prescriptions, what is missing, and what is worth knowing."""
+        stated = ", ".join(f"{name} {gy:g} Gy" for name, gy in state.prescriptions if gy is not None)
+        self._ui.prescriptionLabel.text = stated
+        self._ui.prescriptionLabel.setVisible(bool(stated))
+        notices = [self._failure, self._logic.resetNotice, *state.problems[:1]]
+        lines = [f"<b>{_escape(text)}</b>" for text in notices if text] + [_escape(text) for text in state.notes]
+        self._ui.studyMessageLabel.text = "<br>".join(lines)
+        self._ui.studyMessageLabel.setVisible(bool(lines))
+
+    def _load(self, work: Any) -> None:
+        if self._runner.busy:
+            return
+        self._failure = ""
+        self._runner.start(work, self._on_opened, self._on_failed)
+
+    def _on_opened(self, opened: Any) -> None:
+        self._logic.showStudy(opened, self._parameters, self._runner.report_here)
+        self._panel.refresh()
+
+    def _on_failed(self, sentence: str) -> None:
+        self._failure = sentence or _("Loading was cancelled; nothing was changed.")
+        self._panel.refresh()
+
+    def _on_load_folder(self, _checked: bool = False) -> None:
+        if self._runner.busy:
+            return
+        title = _("Folder with the DICOM export of a Gamma Knife plan")
+        folder = qt.QFileDialog.getExistingDirectory(self._panel.parent, title)
+        if folder:
+            self.load_folder(Path(folder))
+
+    def _on_load_sample(self, _checked: bool = False) -> None:
+        if self._runner.busy:
+            self.cancel()
+        else:
+            self.load_sample()
+
+    def _on_runner_changed(self) -> None:
+        busy = self._runner.busy
+        self._ui.loadFolderButton.enabled = not busy
+        self._ui.loadSampleButton.text = _("Cancel") if busy else _("Load sample")
+        self._panel.refreshSoon()
+
+
+def _escape(text: str) -> str:
+    """Names of nodes, folders and ROIs come from outside: they must not be taken for markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

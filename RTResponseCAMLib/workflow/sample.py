@@ -1,0 +1,70 @@
+"""The sample study: one fixed synthetic patient, made on this computer, read back as any other study."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dicom.load import load_study, read_follow_up
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.phantom.write import write_patient
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import Caution, DoseMetrics, Study
+from RTResponseCAMLib.workflow.predict import lesion_dose
+
+SAMPLE = PhantomSpec(seed=11, lesions=3, variant=Variant.TEXTURE, columns=176, rows=208, slices=136)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study that was read.
+
+    Attributes
+    ----------
+    follow_up : the first later MR; None when there is none, or it cannot be read.
+    measures : lesion id → volume (cm³) and dose metrics.
+    """
+
+    study: Study
+    follow_up: sitk.Image | None
+    follow_up_name: str
+    cautions: tuple[Caution, ...]
+    measures: Mapping[str, tuple[float, DoseMetrics | None]]
+
+
+def open_study(folder: Path, progress: Progress = silent) -> Opened:
+    """Read a study and its first follow-up.
+
+    Raises
+    ------
+    StudyError, GeometryError : see `load_study`; a follow-up that cannot be read is a caution.
+    """
+    study = load_study(folder, progress=part(progress, 0.0, 0.6))
+    progress(0.6, "measuring lesions")
+    measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x)) for x in study.lesions}
+    if not study.follow_ups:
+        return Opened(study, None, "", study.cautions, measures)
+    first = study.follow_ups[0]
+    days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
+    try:
+        image = read_follow_up(first, part(progress, 0.7, 1.0))
+    except RTResponseError as error:
+        text = f"the follow-up '{first.description}' is left out: {error.what}"
+        return Opened(study, None, "", (*study.cautions, Caution("follow-up", text)), measures)
+    return Opened(study, image, f"Follow-up {first.description}{days} (not registered)", study.cautions, measures)
+
+
+def open_sample(progress: Progress = silent) -> Opened:
+    """Make the sample study in a temporary folder, read it, and remove the folder."""
+    with tempfile.TemporaryDirectory(prefix="RTResponseCAM-sample-") as place:
+        progress(0.02, "drawing a synthetic patient")
+        patient = draw_patient(SAMPLE)
+        write_patient(patient, Path(place), part(progress, 0.15, 0.8), truth=False)
+        return open_study(Path(place) / "dicom", part(progress, 0.8, 1.0))

@@ -1,0 +1,401 @@
+"""One user's work in one scene: load, predict, show, contour, export. What a panel or a script drives.
+
+Everything here runs on the main thread, except `compute`, `open_study` and `open_sample`, which touch neither scene
+nor widgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from RTResponseCAMLib.appearance import prescribed_levels
+from RTResponseCAMLib.errors import ModelError, RTResponseError, StudyError
+from RTResponseCAMLib.network.card import default_bundle, read_card
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.scene import heatmap, views
+from RTResponseCAMLib.scene.build import add_evidence, add_isodoses, add_study, put_beside
+from RTResponseCAMLib.scene.display import refresh_legend
+from RTResponseCAMLib.scene.gather import DOSE_ATTRIBUTE, LESION_PRINT, Gatherer, Inputs
+from RTResponseCAMLib.scene.lesions import (
+    PREFIX,
+    Row,
+    attach_result,
+    dose_columns,
+    inputs_of,
+    lesion_name,
+    lesion_segments,
+    notes_of,
+    rows_of,
+)
+from RTResponseCAMLib.scene.nodes import fill_volume, image_of, volume_node
+from RTResponseCAMLib.scene.subregion import create_segment
+from RTResponseCAMLib.state import State
+from RTResponseCAMLib.study import Prescription, Result, Study
+from RTResponseCAMLib.subregion import LesionVoxels, lesion_voxels
+from RTResponseCAMLib.workflow.merge import merge_results
+from RTResponseCAMLib.workflow.sample import Opened
+
+FIELD_MM, FIELD_FACTOR = 60.0, 2.5
+
+
+class Parameters(Protocol):
+    """What the user chose: the module's parameter node (choices have a ``value``)."""
+
+    mrVolume: Any
+    doseVolume: Any
+    segmentation: Any
+    followUpVolume: Any
+    camVolume: Any
+    prescriptionGy: float
+    isodosePercent: float
+    fractions: int
+    bundleFolder: str
+    device: Any
+    selectedLesion: str
+    opacity: float
+    threshold: float
+    shown: Any
+    colors: Any
+    scale: Any
+    doseDisplay: Any
+    graded: bool
+    legend: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prediction, taken from the scene and ready to be computed elsewhere."""
+
+    study: Study
+    segments: Mapping[str, str]
+    prints: Mapping[str, str]
+    bundle: Path
+    device: str
+    keep: tuple[str, ...]
+    earlier: Result | None
+
+
+def compute(task: Task, progress: Progress = silent) -> Result:
+    """Predict; safe to run in another thread.
+
+    Raises
+    ------
+    ModelError, GeometryError : see `load_bundle` and `predict_study`; PyTorch is missing.
+    """
+    progress(0.0, "loading PyTorch and the model")
+    try:
+        from RTResponseCAMLib.network.bundle import load_bundle
+    except ImportError as error:
+        raise ModelError("PyTorch", "is not installed", "Install it in the Model section") from error
+    from RTResponseCAMLib.workflow.predict import predict_study
+
+    bundle = load_bundle(task.bundle, task.device)
+    result = predict_study(task.study, bundle, part(progress, 0.4, 1.0))
+    return merge_results(task.earlier, result, task.keep) if task.earlier is not None and task.keep else result
+
+
+class Session:
+    """Holds what the scene cannot: the contours that were loaded, and the result with its shares."""
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._gatherer = Gatherer()
+        self._measured: dict[str, tuple[str, Row]] = {}
+        self._voxels: tuple[Any, LesionVoxels] | None = None
+        self._seen: set[str] = set()
+        self.result: Result | None = None
+
+    def forget(self) -> None:
+        """Forget everything: the scene is another one."""
+        self._gatherer.forget()
+        self._measured.clear()
+        self._seen.clear()
+        self._voxels, self.result = None, None
+
+    def add(self, opened: Opened, parameters: Parameters, progress: Progress = silent) -> Any:
+        """Add a study to the scene and choose it; returns its nodes."""
+        study = opened.study
+        nodes = add_study(self._scene, study, part(progress, 0.0, 0.8))
+        follow_up = None
+        if opened.follow_up is not None:
+            follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
+            window = nodes.mr.GetDisplayNode()
+            follow_up.GetDisplayNode().SetWindowLevelMinMax(window.GetWindowLevelMin(), window.GetWindowLevelMax())
+            put_beside(self._scene, nodes.mr, (follow_up,))
+        self._gatherer.remember(nodes, study)
+        prescription = study.plan.prescription if study.plan else None
+        parameters.mrVolume, parameters.doseVolume = nodes.mr, nodes.dose
+        parameters.segmentation, parameters.followUpVolume, parameters.camVolume = nodes.lesions, follow_up, None
+        parameters.prescriptionGy = _common_dose(study, prescription)
+        parameters.isodosePercent = (prescription.isodose_percent or 0.0) if prescription else 0.0
+        parameters.fractions = (prescription.fractions or 1) if prescription else 1
+        self._measured, self.result = self._measure(opened, nodes.lesions), None
+        parameters.selectedLesion = max(opened.measures, key=lambda name: opened.measures[name][0])
+        progress(1.0)
+        return nodes
+
+    def inputs(self, parameters: Parameters) -> Inputs:
+        """The chosen inputs."""
+        return Inputs(
+            parameters.mrVolume,
+            parameters.doseVolume,
+            parameters.segmentation,
+            parameters.prescriptionGy,
+            parameters.isodosePercent,
+            parameters.fractions,
+        )
+
+    def state(self, parameters: Parameters) -> State:
+        """Judge inputs and results."""
+        inputs, card, problems = self.inputs(parameters), None, []
+        try:
+            card = read_card(self.bundle_folder(parameters))
+        except RTResponseError as error:
+            problems.append(f"The model cannot be used: {error}")
+        needs_dose = bool(card and card["architecture"].get("dose"))
+        problems = self._gatherer.problems(inputs, needs_dose) + problems
+        return State(
+            problems=tuple(problems),
+            notes=tuple(self._notes(inputs, parameters)),
+            rows=self._rows(inputs, parameters),
+            stale=self._stale(inputs, parameters, card),
+            warnings=tuple(str(text) for text in (card or {}).get("cautions", ())),
+            card=card,
+            prescriptions=tuple(self._gatherer.prescriptions(inputs)),
+        )
+
+    def bundle_folder(self, parameters: Parameters) -> Path:
+        """Folder of the chosen model, or of the one that ships."""
+        return Path(parameters.bundleFolder) if parameters.bundleFolder else default_bundle()
+
+    def prepare(self, parameters: Parameters, lesions: Sequence[str] = ()) -> Task:
+        """Take a prediction of some lesions (all without ``lesions``) from the scene.
+
+        Raises
+        ------
+        StudyError, GeometryError, ModelError : the first thing that is wrong.
+        """
+        card = read_card(self.bundle_folder(parameters))
+        inputs = self.inputs(parameters)
+        problems = self._gatherer.problems(inputs, bool(card["architecture"].get("dose")))
+        if problems:
+            raise StudyError("", problems[0].rstrip("."), "See the Study section")
+        gathered = self._gatherer.gather(inputs)
+        keep: tuple[str, ...] = ()
+        study = gathered.study
+        wanted = [x for x in study.lesions if x.id in lesions]
+        if wanted and self.result is not None and parameters.camVolume is not None:
+            stale = self._stale(inputs, parameters, card)
+            keep = tuple(p.lesion.id for p in self.result.predictions if p.lesion.id not in stale)
+            study = replace(study, lesions=tuple(wanted))
+        prints = {**self._gatherer.fingerprints(inputs), "model": str(card["weights"][0]["sha256"])}
+        return Task(
+            study,
+            gathered.segments,
+            prints,
+            self.bundle_folder(parameters),
+            str(parameters.device.value),
+            keep,
+            self.result,
+        )
+
+    def show(self, task: Task, result: Result, parameters: Parameters) -> None:
+        """Put a computed prediction into the scene and in front of the views."""
+        mr, cam = parameters.mrVolume, parameters.camVolume
+        if cam is None:
+            cam = add_evidence(self._scene, result, mr)
+            put_beside(self._scene, mr, (cam,))
+        else:
+            heatmap.drop_graded(self._scene, cam)
+            fill_volume(cam, result.cam)
+        attach_result(cam, result, task.segments, parameters.doseVolume, parameters.segmentation, task.prints)
+        self.result, self._voxels = result, None
+        self._seen.add(cam.GetID())
+        parameters.camVolume = cam
+        ids = [p.lesion.id for p in result.predictions]
+        if parameters.selectedLesion not in ids:
+            parameters.selectedLesion = max(result.predictions, key=lambda p: p.volume_cc).lesion.id
+        self.apply_display(parameters)
+
+    def apply_display(self, parameters: Parameters) -> None:
+        """Show MR, evidence and dose in the slice views as the user chose."""
+        mr, cam, dose = parameters.mrVolume, parameters.camVolume, parameters.doseVolume
+        front = None
+        if cam is not None:
+            front = heatmap.show_heatmap(self._scene, cam, self._heatmap(parameters))
+        lines, wash = parameters.doseDisplay.value == "lines", parameters.doseDisplay.value == "wash"
+        if dose is not None and lines and not views.isodoses_of(dose):
+            levels = prescribed_levels([gy for _, gy in self._gatherer.prescriptions(self.inputs(parameters)) if gy])
+            models = add_isodoses(self._scene, dose, image_of(dose), levels, silent)
+            if models and mr is not None:
+                put_beside(self._scene, mr, models)
+        if mr is not None:
+            views.fill_views(self._scene, mr, front, dose, parameters.followUpVolume, parameters.opacity, wash)
+        views.show_isodoses(self._scene, dose, lines)
+        if cam is not None:
+            refresh_legend(cam)
+
+    def apply_opacity(self, parameters: Parameters) -> None:
+        """Change the opacity of the evidence alone."""
+        cam = parameters.camVolume
+        if cam is not None:
+            front = cam.GetNodeReference(heatmap.GRADED_ROLE) or cam
+            heatmap.set_opacity(self._scene, front, parameters.opacity)
+
+    def center(self, parameters: Parameters) -> None:
+        """Turn all views to the selected lesion."""
+        segment_id = lesion_segments(parameters.segmentation).get(parameters.selectedLesion)
+        box = self._gatherer.box_ras(parameters.segmentation, segment_id) if segment_id else None
+        if box is not None:
+            middle, extent_mm = box
+            views.center_views(self._scene, middle, max(FIELD_MM, FIELD_FACTOR * extent_mm))
+
+    def voxels(self, parameters: Parameters) -> LesionVoxels | None:
+        """Evidence and dose of the selected lesion; None without a result for it.
+
+        Raises
+        ------
+        GeometryError : the lesion's segment cannot be read any more.
+        """
+        cam, segmentation = parameters.camVolume, parameters.segmentation
+        segment_id = lesion_segments(segmentation).get(parameters.selectedLesion)
+        if cam is None or segment_id is None or parameters.selectedLesion not in {r.id for r in rows_of(cam)}:
+            return None
+        key = (
+            cam.GetID(),
+            cam.GetImageData().GetMTime(),
+            self._gatherer.key(segmentation, segment_id, parameters.doseVolume),
+        )
+        if self._voxels is None or self._voxels[0] != key:
+            structure = self._gatherer.structure(segmentation, segment_id)
+            dose = self._gatherer.dose_of(parameters.doseVolume)
+            self._voxels = key, lesion_voxels(image_of(cam), structure, dose)
+        return self._voxels[1]
+
+    def create_subregion(self, parameters: Parameters, cut: float) -> str:
+        """Keep the selected lesion's voxels above a cut as a segment; returns its id.
+
+        Raises
+        ------
+        StudyError : there is no result for the lesion, or nothing exceeds the cut.
+        """
+        voxels = self.voxels(parameters)
+        if voxels is None:
+            raise StudyError("", "the selected lesion has no result", "Predict it first")
+        if not voxels.above(cut).any():
+            raise StudyError("", f"no voxel of the lesion exceeds {cut:.2f}", "Lower the threshold")
+        lesion = parameters.selectedLesion
+        segment_id = lesion_segments(parameters.segmentation)[lesion]
+        return create_segment(parameters.segmentation, lesion, segment_id, voxels, cut)
+
+    def restore(self, parameters: Parameters) -> bool:
+        """Take up a result that a loaded scene brought; tell whether there was one that was not shown yet."""
+        cam = parameters.camVolume
+        if cam is None:
+            cams = [n for n in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if rows_of(n)]
+            cam = parameters.camVolume = cams[-1] if cams else None
+        if cam is None or cam.GetID() in self._seen:
+            return False
+        self._seen.add(cam.GetID())
+        parameters.mrVolume = parameters.mrVolume or cam.GetNodeReference(f"{PREFIX}sourceMR")
+        parameters.doseVolume = parameters.doseVolume or cam.GetNodeReference(f"{PREFIX}dose")
+        parameters.segmentation = parameters.segmentation or cam.GetNodeReference(f"{PREFIX}segmentation")
+        rows = rows_of(cam)
+        if parameters.selectedLesion not in {row.id for row in rows}:
+            parameters.selectedLesion = max(rows, key=lambda row: row.volume_cc).id if rows else ""
+        return True
+
+    def choose_inputs(self, parameters: Parameters) -> None:
+        """Choose inputs where none are chosen: the dose by its attribute, the first other volume as MR."""
+        volumes = [n for n in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if n.IsA("vtkMRMLScalarVolumeNode")]
+        plain = [n for n in volumes if not n.IsA("vtkMRMLLabelMapVolumeNode") and not rows_of(n)]
+        doses = [n for n in plain if n.GetAttribute(DOSE_ATTRIBUTE) == "1"]
+        images = [n for n in plain if n not in doses and n is not parameters.followUpVolume]
+        segmentations = [n for n in _nodes(self._scene, "vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
+        if parameters.mrVolume is None and images:
+            parameters.mrVolume = images[0]
+        if parameters.doseVolume is None and doses:
+            parameters.doseVolume = doses[0]
+        if parameters.segmentation is None and segmentations:
+            parameters.segmentation = segmentations[0]
+        ids = list(lesion_segments(parameters.segmentation))
+        if ids and parameters.selectedLesion not in ids:
+            parameters.selectedLesion = ids[0]
+
+    def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:
+        limit = 0.0
+        if parameters.scale.value == "lesion":
+            voxels = self.voxels(parameters)
+            limit = voxels.peak if voxels is not None else 0.0
+        return heatmap.Heatmap(
+            parameters.opacity,
+            parameters.threshold,
+            parameters.shown.value,
+            parameters.colors.value,
+            limit,
+            parameters.graded,
+            parameters.legend,
+        )
+
+    def _notes(self, inputs: Inputs, parameters: Parameters) -> list[str]:
+        notes = self._gatherer.notes(inputs)
+        if parameters.camVolume is not None:
+            notes += [text for text in notes_of(parameters.camVolume) if text not in notes]
+        return notes
+
+    def _rows(self, inputs: Inputs, parameters: Parameters) -> tuple[Row, ...]:
+        """A row for each lesion of the segmentation: its result, else what was measured, else its volume."""
+        known = {row.id: row for row in rows_of(parameters.camVolume)} if parameters.camVolume else {}
+        rows = []
+        for name, segment_id in lesion_segments(inputs.segmentation).items():
+            state = self._gatherer.segment_print(inputs.segmentation, segment_id)
+            measured = self._measured.get(name)
+            if name in known and known[name].segment_id in ("", segment_id):
+                rows.append(known[name])
+            elif measured and measured[0] == state and measured[1].segment_id == segment_id:
+                rows.append(measured[1])
+            else:
+                segment = inputs.segmentation.GetSegmentation().GetSegment(segment_id)
+                volume = self._gatherer.volume_cc(inputs.segmentation, segment_id)
+                rows.append(Row(segment_id, name, lesion_name(segment), volume))
+        return tuple(rows)
+
+    def _stale(
+        self, inputs: Inputs, parameters: Parameters, card: Mapping[str, Any] | None
+    ) -> dict[str, tuple[str, ...]]:
+        cam = parameters.camVolume
+        then = inputs_of(cam) if cam is not None else {}
+        if not then:
+            return {}
+        now = self._gatherer.fingerprints(inputs)
+        if card is not None:
+            now["model"] = str(card["weights"][0]["sha256"])
+        common = {k for k in {*then, *now} if not k.startswith(LESION_PRINT) and then.get(k) != now.get(k)}
+        stale = {}
+        for row in rows_of(cam):
+            own = f"{LESION_PRINT}{row.id}"
+            reasons = sorted(common) + (["contour"] if then.get(own) != now.get(own) else [])
+            if reasons:
+                stale[row.id] = tuple(reasons)
+        return stale
+
+    def _measure(self, opened: Opened, segmentation: Any) -> dict[str, tuple[str, Row]]:
+        segments, measured = lesion_segments(segmentation), {}
+        for lesion in opened.study.lesions:
+            volume, dose = opened.measures[lesion.id]
+            row = Row(segments[lesion.id], lesion.id, lesion.structure.name, volume, **dose_columns(dose))
+            measured[lesion.id] = (self._gatherer.segment_print(segmentation, segments[lesion.id]), row)
+        return measured
+
+
+def _common_dose(study: Study, prescription: Prescription | None) -> float:
+    """The prescription of all lesions when it is the same, else 0 (as planned)."""
+    doses = {prescription.dose_for(x.structure) for x in study.lesions} if prescription else set()
+    return doses.pop() if len(doses) == 1 else 0.0
+
+
+def _nodes(scene: Any, name: str) -> list[Any]:
+    return [scene.GetNthNodeByClass(n, name) for n in range(scene.GetNumberOfNodesByClass(name))]
