@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -111,7 +112,7 @@ class RTResponseCAMParameterNode:
     doseDisplay: DoseDisplay = DoseDisplay.LINES
     graded: bool = False
     legend: bool = True
-    subregionCut: Annotated[float, WithinRange(-4, 4)] = 0.0
+    subregionCut: Annotated[float, WithinRange(-8, 8)] = 0.0
 
 
 HEATMAP_PARAMETERS = ("opacity", "threshold", "shown", "colors", "scale", "doseDisplay", "graded", "legend")
@@ -283,6 +284,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """For tests and scripts: let the application work until nothing runs any more."""
         while self.busy:
             slicer.app.processEvents()
+            time.sleep(0.005)
         self.refresh()
 
     def _observeInputs(self):
@@ -527,8 +529,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         scene, tag = slicer.mrmlScene, "SegmentEditor"
         node = scene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
         if node is None:
-            node = scene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-            node.UnRegister(None)
+            node = slicer.vtkMRMLSegmentEditorNode()
             node.SetSingletonTag(tag)
             node = scene.AddNode(node)
         node.SetAndObserveSegmentationNode(parameters.segmentation)
@@ -547,9 +548,9 @@ def _emptyState(parameters):
     """The state of an empty scene, without the numerical libraries."""
     from RTResponseCAMLib.errors import RTResponseError
     from RTResponseCAMLib.network.card import default_bundle, read_card
-    from RTResponseCAMLib.state import State
+    from RTResponseCAMLib.state import NOTHING_CHOSEN, State
 
-    problems, card = [_("Load a study, or choose an MR volume and the segmentation of the lesions.")], None
+    problems, card = [NOTHING_CHOSEN], None
     try:
         card = read_card(Path(parameters.bundleFolder) if parameters.bundleFolder else default_bundle())
     except RTResponseError as error:
@@ -566,7 +567,7 @@ class RTResponseCAMTest(ScriptedLoadableModuleTest):
 
     def setUp(self):
         """Begin with an empty scene."""
-        slicer.mrmlScene.Clear()
+        slicer.mrmlScene.Clear(False)
 
     def runTest(self):
         """Run everything."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 
 GIB = 2**30
 REQUIRED = {"torch": "torch>=2.6"}
@@ -26,6 +27,22 @@ def describe_device(name: str) -> str:
     if name == "cuda":
         return gpu or "No CUDA device is available: choose Automatic or CPU."
     return gpu if name == "auto" and gpu else _cpu()
+
+
+def preload_torch() -> None:
+    """Load torch's shared libraries without holding Python's lock, so that importing it later freezes no window.
+
+    A plain import holds the lock while a gigabyte of code is linked, about a second. Does nothing where it cannot.
+    """
+    spec = find_spec("torch")
+    if spec is None or not spec.submodule_search_locations or "torch" in sys.modules or os.name != "posix":
+        return
+    folder = Path(spec.submodule_search_locations[0]) / "lib"
+    loader = ctypes.CDLL(None).dlopen  # a foreign call gives the lock away; ctypes.CDLL(path) does not
+    loader.restype, loader.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
+    for name in ("libtorch_global_deps", "libtorch_cpu", "libtorch", "libtorch_python"):
+        for path in folder.glob(f"{name}.*"):
+            loader(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL)
 
 
 def _cpu() -> str:
@@ -64,6 +81,8 @@ def _gpu() -> str:
 
 
 def _torch_may_use_cuda() -> bool:
+    from importlib import metadata  # 40 ms that opening the panel need not wait for
+
     try:
         return not metadata.version("torch").endswith("+cpu")
     except metadata.PackageNotFoundError:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.scene.lesions import Row
 
 
+NOTHING_CHOSEN = "Load a study, or choose an MR volume and the segmentation of the lesions."
+
+
 @dataclass(frozen=True)
 class State:
     """What can be done now, and what is known.

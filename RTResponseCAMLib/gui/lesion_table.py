@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 from slicer.i18n import tr as _
 
-from RTResponseCAMLib.scene.lesions import Row
+if TYPE_CHECKING:
+    from RTResponseCAMLib.scene.lesions import Row
 
 
 class LesionTable:

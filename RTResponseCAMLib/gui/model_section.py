@@ -68,6 +68,7 @@ class ModelSection(Section):
 
     def _on_described(self, text: str) -> None:
         self._ui.deviceLabel.text = text
+        self._ui.runsOnLabel.text = _("Runs on: {device}").format(device=text)
 
     def _on_bundle_changed(self, path: str) -> None:
         if self._parameters is not None:

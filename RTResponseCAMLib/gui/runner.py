@@ -15,7 +15,7 @@ from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.progress import Cancelled, Progress
 
 TICK_MS = 20
-TURN_S = 0.012  # of each tick the worker has the interpreter; the rest is the panel's
+TURN_S = 0.017  # of each tick the worker has the interpreter; the rest is the panel's
 
 
 class Runner:

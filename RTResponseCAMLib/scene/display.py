@@ -56,7 +56,8 @@ def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
     cam.SetVoxelValueQuantity(_coded(QUANTITY))
     cam.SetVoxelValueUnits(_coded(UNITS))
     cam.SetAttribute("RTResponseCAM.Scale", scale)
-    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+    if not scene.IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):  # the application has done so
+        scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(cam)
     if legend is not None:
         legend.SetTitleText("Evidence (logit):\n+ non-response\n- response" if form == "signed" else "-ln p(response)")

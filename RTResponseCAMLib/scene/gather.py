@@ -22,6 +22,7 @@ from RTResponseCAMLib.imaging.outlines import pixel_edges
 from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
 from RTResponseCAMLib.scene.nodes import grid_of, image_of, ras, segment_mask, voxels_of
+from RTResponseCAMLib.state import NOTHING_CHOSEN
 from RTResponseCAMLib.study import Caution, Dose, FloatArray, Lesion, Plan, Prescription, Structure, Study
 
 LESION_PRINT = "lesion "
@@ -82,6 +83,8 @@ class Gatherer:
 
     def problems(self, inputs: Inputs, needs_dose: bool = False) -> list[str]:
         """Sentences that say what is missing or wrong, in the order of the panel; empty when nothing is."""
+        if inputs.mr is None and inputs.segmentation is None:
+            return [NOTHING_CHOSEN]
         found = _volume_problems(inputs.mr, "planning MR (contrast-enhanced T1)")
         found += _segmentation_problems(inputs.segmentation)
         if inputs.dose is not None:
@@ -102,9 +105,9 @@ class Gatherer:
             tilt = _tilt_deg(grid_of(inputs.mr))
             if tilt > TILT_DEG:
                 notes.append(f"The MR slices are tilted by {tilt:.0f}°; the map follows them.")
-        if inputs.dose is None:
+        if inputs.dose is None and inputs.mr is not None:
             notes.append("No dose is chosen: no dose metrics, no isodose lines.")
-        elif inputs.segmentation is not None and self._prescription(inputs) is None:
+        elif inputs.dose is not None and inputs.segmentation is not None and self._prescription(inputs) is None:
             notes.append("No prescription dose is stated: no coverage and no dose metrics.")
         return notes
 

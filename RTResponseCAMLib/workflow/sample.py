@@ -19,7 +19,8 @@ from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, DoseMetrics, Study
 from RTResponseCAMLib.workflow.predict import lesion_dose
 
-SAMPLE = PhantomSpec(seed=11, lesions=3, variant=Variant.TEXTURE, columns=176, rows=208, slices=136)
+# Chosen because its lesions show all three answers of the shipped model; it says nothing about how often it is right.
+SAMPLE = PhantomSpec(seed=15, lesions=3, variant=Variant.DARKER, columns=176, rows=208, slices=136)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from RTResponseCAMLib.appearance import prescribed_levels
+from RTResponseCAMLib.device import preload_torch
 from RTResponseCAMLib.errors import ModelError, RTResponseError, StudyError
 from RTResponseCAMLib.network.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
@@ -86,6 +87,7 @@ def compute(task: Task, progress: Progress = silent) -> Result:
     ModelError, GeometryError : see `load_bundle` and `predict_study`; PyTorch is missing.
     """
     progress(0.0, "loading PyTorch and the model")
+    preload_torch()
     try:
         from RTResponseCAMLib.network.bundle import load_bundle
     except ImportError as error:
@@ -157,12 +159,13 @@ class Session:
             problems.append(f"The model cannot be used: {error}")
         needs_dose = bool(card and card["architecture"].get("dose"))
         problems = self._gatherer.problems(inputs, needs_dose) + problems
+        warnings = tuple(str(text) for text in (card or {}).get("cautions", ()))
         return State(
             problems=tuple(problems),
-            notes=tuple(self._notes(inputs, parameters)),
+            notes=tuple(note for note in self._notes(inputs, parameters) if note not in warnings),
             rows=self._rows(inputs, parameters),
             stale=self._stale(inputs, parameters, card),
-            warnings=tuple(str(text) for text in (card or {}).get("cautions", ())),
+            warnings=warnings,
             card=card,
             prescriptions=tuple(self._gatherer.prescriptions(inputs)),
         )

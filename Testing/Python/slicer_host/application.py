@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -88,6 +89,13 @@ class LayoutManager:
                 self.views[name] = self._make(name, orientation)
         self.visible = [name for name, _ in wanted]
 
+    def reset(self) -> None:
+        """Four views again, as after a start."""
+        if self.node.GetScene() is None:
+            self.node = self.scene.AddNode(self.node)
+        self.node.SetViewArrangement(self.node.SlicerLayoutFourUpView)
+        self.update()
+
     def sliceViewNames(self) -> list[str]:
         return list(self.visible)
 
@@ -133,10 +141,14 @@ class Host:
             trame.view_manager.register_factory(DirectViewFactory(do_render_offscreen=True))
             self.scene = trame.scene
         else:
-            from RTResponseCAMLib.scene.build import new_scene
-
-            self.scene = new_scene()
+            self.scene = slicer.vtkMRMLScene()
+            colors = slicer.vtkMRMLColorLogic()
+            colors.SetMRMLScene(self.scene)
+            colors.AddDefaultColorNodes()
+            slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
         self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as the application does
+        self.segmentations = slicer.vtkSlicerSegmentationsModuleLogic()  # registers the segments' representations
+        self.segmentations.SetMRMLScene(self.scene)
         slicer.mrmlScene = self.scene
         slicer.app = Application(self)
         self.layouts = LayoutManager(self.scene, trame)
@@ -145,9 +157,15 @@ class Host:
         self.parent: Any = None
         self.widget: Any = None
         self.warnings = _Warnings()
+        window = vtk.vtkOutputWindow()
+        window.SetDisplayModeToNever()
+        window.AddObserver("ErrorEvent", self.warnings.on_vtk)
+        window.AddObserver("WarningEvent", self.warnings.on_vtk)
+        vtk.vtkOutputWindow.SetInstance(window)
         logging.getLogger().addHandler(self.warnings)
         slicer.util.mainWindow = lambda *_: None
         slicer.util.selectModule = self.selected_modules.append
+        slicer.util.getModuleWidget = lambda _name: self.widget
 
     def load_module(self, path: Path) -> Any:
         """Import a scripted module as Slicer does, from its file, with only its own folder on the path."""
@@ -190,6 +208,31 @@ class Host:
         self.widget.enter()
         return self.widget
 
+    def wait(self) -> float:
+        """Let the panel work until nothing runs; returns the longest time (s) the event loop was kept waiting."""
+        clock, gaps = time.perf_counter, [0.0]
+        last = [clock()]
+
+        def tick() -> None:
+            gaps.append(clock() - last[0])
+            last[0] = clock()
+
+        timer = QtCore.QTimer()
+        timer.timeout.connect(tick)
+        timer.start(2)
+        while self.widget.busy:
+            QtWidgets.QApplication.processEvents()
+            time.sleep(0.002)
+        timer.stop()
+        return max(gaps)
+
+    def settle(self) -> None:
+        """Let the panel's delayed refresh happen."""
+        until = time.perf_counter() + 0.25
+        while time.perf_counter() < until:
+            QtWidgets.QApplication.processEvents()
+            time.sleep(0.005)
+
     def close_panel(self) -> None:
         """Leave the module and end it, as when the application quits."""
         if self.widget is not None:
@@ -197,6 +240,10 @@ class Host:
             self.widget.cleanup()
             self.parent._qt.deleteLater()
             self.widget = None
+
+    def close(self) -> None:
+        """End the application."""
+        self.close_panel()
         logging.getLogger().removeHandler(self.warnings)
 
     def screenshot(self, path: Path, width: int = 460) -> None:
@@ -225,14 +272,18 @@ class Host:
 
 
 class _Warnings(logging.Handler):
-    """Keeps what the application's log would show as a warning or an error."""
+    """Keeps what the application's log would show as a warning or an error, Python's and VTK's."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.records: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record.getMessage())
+        self.records.append(record.getMessage() + (f": {record.exc_info[1]!r}" if record.exc_info else ""))
+
+    @vtk.calldata_type(vtk.VTK_STRING)
+    def on_vtk(self, _caller: Any, _event: str, text: str) -> None:
+        self.records.append(text)
 
 
 def start(render: bool = False) -> Host:
@@ -276,5 +327,3 @@ def _use_slicers_own(folder: Path, ctk: Any) -> None:
     for name in ("slicer.parameterNodeWrapper", "slicer.ScriptedLoadableModule"):
         importlib.import_module(name)
 
-
-assert QtCore

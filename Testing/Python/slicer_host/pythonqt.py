@@ -8,8 +8,9 @@ attribute cannot be set, and a property cannot be called.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import shiboken6
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
@@ -91,7 +92,7 @@ class Proxy(metaclass=_ProxyType):
 class Signal:
     """A signal with ``connect`` and ``disconnect``; slots may take fewer arguments."""
 
-    _slots: dict[tuple[int, str, Any], Callable[..., Any]] = {}
+    _slots: ClassVar[dict[tuple[int, str, Any], Callable[..., Any]]] = {}
 
     def __init__(self, signal: Any) -> None:
         self._signal = signal
@@ -190,6 +191,10 @@ def _trimmed(slot: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*arguments: Any) -> Any:
         taken = arguments if every else arguments[: len(positional)]
-        return slot(*(_wrapped(a) for a in taken))
+        try:
+            return slot(*(_wrapped(a) for a in taken))
+        except Exception:  # Slicer prints it to its log and goes on
+            logging.exception("a slot failed")
+            return None
 
     return call

@@ -1,0 +1,400 @@
+"""The panel as a hand would drive it: load, predict, look, contour, export. Real Qt, MRML, files and torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from RTResponseCAMLib.network.bundle import load_bundle
+from RTResponseCAMLib.workflow.predict import predict_study
+
+ROOT = Path(__file__).parents[3]
+
+
+def cells(table) -> list[list[str]]:
+    return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
+
+
+def voxels(node) -> np.ndarray:
+    from RTResponseCAMLib.scene.nodes import voxels_of
+
+    return np.array(voxels_of(node))
+
+
+def composite(host, view="Red"):
+    return host.scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+
+
+def test_the_panel_opens_without_torch_and_without_the_numerical_libraries():
+    code = (
+        "import sys; sys.path[:0] = ['Testing/Python']; import slicer_host; from pathlib import Path\n"
+        "host = slicer_host.start(); host.load_module(Path('RTResponseCAM/RTResponseCAM.py').resolve())\n"
+        "host.open_panel()\n"
+        "print([n for n in ('torch', 'SimpleITK', 'scipy', 'pydicom', 'matplotlib') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_empty_scene_says_what_is_needed(panel):
+    assert not panel.ui.predictButton.enabled
+    assert "Load a study" in panel.ui.studyMessageLabel.text
+    assert panel.ui.predictButton.toolTip.startswith("Load a study")
+    assert "Research use only" in panel.ui.researchLabel.text
+    assert "never seen a patient" in panel.ui.researchLabel.text
+
+
+def test_a_folder_loads_beside_the_event_loop(host, panel, study_folder):
+    panel.study.load_folder(study_folder / "dicom")
+    assert panel.busy
+    assert panel.ui.loadSampleButton.text == "Cancel"
+    host.wait()
+    panel.refresh()
+    assert panel.ui.loadSampleButton.text == "Load sample"
+    assert panel.parameters.mrVolume.GetName() == "MR T1 MPRAGE +C"
+    assert panel.parameters.followUpVolume.GetName().endswith("(not registered)")
+    assert panel.ui.mrSelector.currentNode() is panel.parameters.mrVolume
+    assert panel.ui.lesionTable.rowCount == 3
+    assert panel.ui.predictButton.enabled
+
+
+def test_the_table_shows_volume_and_dose_before_and_probability_after_the_prediction(loaded, study, opened):
+    from RTResponseCAMLib.imaging.planes import contour_volume_cc
+    from RTResponseCAMLib.workflow.predict import lesion_dose
+
+    for row, lesion in zip(cells(loaded.ui.lesionTable), study.lesions, strict=True):
+        dose = lesion_dose(study, lesion)
+        assert row[0] == f"{lesion.id} {lesion.structure.name}"
+        assert float(row[1]) == pytest.approx(contour_volume_cc(lesion.structure), abs=0.006)
+        assert row[2:5] == [f"{dose.mean_gy:.1f}", f"{dose.d98_gy:.1f}", f"{100 * dose.coverage:.0f} %"]
+        assert row[5] == row[6] == "–"
+    result = loaded.logic.predict()
+    loaded.refresh()
+    for row, prediction in zip(cells(loaded.ui.lesionTable), result.predictions, strict=True):
+        assert row[5].startswith(f"{prediction.p_response:.2f} (")
+        assert row[6] == prediction.label
+
+
+def test_the_panel_predicts_what_the_library_predicts(host, loaded, study, bundle_folder):
+    loaded.ui.predictButton.click()
+    assert loaded.ui.predictButton.text == "Cancel"
+    host.wait()
+    loaded.refresh()
+    expected = predict_study(study, load_bundle(bundle_folder, "cpu"))
+    found = loaded.logic.result
+    assert [p.p_response for p in found.predictions] == pytest.approx([p.p_response for p in expected.predictions])
+    from SimpleITK import GetArrayFromImage
+
+    np.testing.assert_allclose(voxels(loaded.parameters.camVolume), GetArrayFromImage(expected.cam), atol=1e-5)
+    assert composite(host).GetForegroundVolumeID() == loaded.parameters.camVolume.GetID()
+    assert loaded.ui.staleLabel.text == ""
+
+
+def test_cancelling_a_prediction_leaves_earlier_results_alone(host, predicted):
+    before, nodes = voxels(predicted.parameters.camVolume), host.scene.GetNumberOfNodes()
+    predicted.ui.predictButton.click()
+    predicted.ui.predictButton.click()
+    host.wait()
+    predicted.refresh()
+    assert predicted.ui.predictButton.text == "Predict"
+    assert "cancelled" in predicted.ui.staleLabel.text
+    np.testing.assert_array_equal(voxels(predicted.parameters.camVolume), before)
+    assert host.scene.GetNumberOfNodes() == nodes
+
+
+def test_cancelling_the_sample_leaves_the_scene_alone(host, panel):
+    nodes = host.scene.GetNumberOfNodes()
+    panel.ui.loadSampleButton.click()
+    panel.ui.loadSampleButton.click()
+    host.wait()
+    panel.refresh()
+    assert "cancelled" in panel.ui.studyMessageLabel.text
+    assert host.scene.GetNumberOfNodes() == nodes
+
+
+def test_a_folder_without_a_plan_is_a_sentence_in_the_panel(host, panel, tmp_path):
+    panel.study.load_folder(tmp_path)
+    host.wait()
+    panel.refresh()
+    assert "holds no DICOM object" in panel.ui.studyMessageLabel.text
+    assert not panel.ui.predictButton.enabled
+
+
+def test_one_lesion_can_be_predicted_again_and_the_others_stay(predicted):
+    from RTResponseCAMLib.gui.choices import Scope
+
+    before = predicted.logic.result
+    segments = predicted.parameters.segmentation.GetSegmentation()
+    paint_over(predicted.parameters.segmentation, segments.GetNthSegmentID(1))
+    predicted.refresh()
+    assert "L2" in predicted.ui.staleLabel.text
+    predicted.parameters.scope, predicted.parameters.selectedLesion = Scope.SELECTED, "L2"
+    result = predicted.logic.predict(["L2"])
+    predicted.refresh()
+    assert predicted.ui.staleLabel.text == ""
+    assert [p.lesion.id for p in result.predictions] == ["L1", "L2", "L3"]
+    assert result.predictions[0] is before.predictions[0]
+    assert result.predictions[1].volume_cc > before.predictions[1].volume_cc
+    old, new = (voxels_of_lesion(predicted, r, "L1") for r in (before, result))
+    np.testing.assert_array_equal(old, new)
+
+
+def voxels_of_lesion(panel, result, lesion) -> np.ndarray:
+    from RTResponseCAMLib.subregion import lesion_voxels
+
+    structure = next(p.lesion.structure for p in result.predictions if p.lesion.id == lesion)
+    return lesion_voxels(result.cam, structure, None).evidence
+
+
+def paint_over(segmentation, segment_id) -> None:
+    """Grow a segment by one voxel all round, as a hand with a brush would."""
+    import slicer
+    from scipy.ndimage import binary_dilation
+
+    from RTResponseCAMLib.scene.nodes import oriented_labelmap, segment_mask
+
+    mask, grid = segment_mask(segmentation, segment_id)
+    grown = binary_dilation(np.pad(mask, 1))
+    larger = grid.crop((-1, -1, -1), tuple(n + 2 for n in grid.size))
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
+        oriented_labelmap(grown, larger), segmentation, segment_id
+    )
+
+
+def test_results_turn_stale_when_an_input_changes_and_fresh_when_it_changes_back(host, predicted):
+    predicted.parameters.prescriptionGy = 17.5
+    host.settle()
+    assert "out of date (prescription changed)" in predicted.ui.staleLabel.text
+    assert predicted.ui.lesionTable.item(0, 5).font().strikeOut()
+    predicted.parameters.prescriptionGy = predicted.logic.result.study.plan.prescription.dose_gy
+    host.settle()
+    assert predicted.ui.staleLabel.text == ""
+    paint_over(predicted.parameters.segmentation, predicted.parameters.segmentation.GetSegmentation().GetNthSegmentID(0))
+    host.settle()
+    assert "L1" in predicted.ui.staleLabel.text
+    assert "contour changed" in predicted.ui.staleLabel.text
+    assert not predicted.ui.exportButton.enabled
+
+
+def test_selecting_a_lesion_centres_all_views_on_it(host, loaded):
+    import slicer
+
+    from RTResponseCAMLib.imaging.planes import centroid_mm
+
+    for row, lesion in enumerate(loaded.logic.session.prepare(loaded.parameters).study.lesions):
+        loaded.ui.lesionTable.setCurrentCell(row, 0)
+        x, y, z = centroid_mm(lesion.structure)
+        for view in ("Red", "Green", "Yellow"):
+            matrix = host.scene.GetSingletonNode(view, "vtkMRMLSliceNode").GetSliceToRAS()
+            middle = [matrix.GetElement(i, 3) for i in range(3)]
+            np.testing.assert_allclose(middle, (-x, -y, z), atol=2.1)
+    assert slicer.mrmlScene is host.scene
+
+
+def test_the_next_lesion_comes_by_keyboard_and_goes_round(loaded):
+    seen = [loaded.parameters.selectedLesion]
+    for _ in range(3):
+        loaded._shortcuts[0]._qt.activated.emit()
+        seen.append(loaded.parameters.selectedLesion)
+    assert seen[0] == seen[3]
+    assert len(set(seen)) == 3
+    loaded._shortcuts[1]._qt.activated.emit()
+    assert loaded.parameters.selectedLesion == seen[2]
+
+
+def alpha(panel) -> np.ndarray:
+    node, color, found = panel.parameters.camVolume.GetDisplayNode().GetColorNode(), [0.0] * 4, []
+    for entry in range(256):
+        node.GetColor(entry, color)
+        found.append(color[3])
+    return np.array(found)
+
+
+def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
+    from RTResponseCAMLib.gui.choices import Scale, Shown
+
+    predicted.ui.opacitySlider.value = 0.3
+    assert composite(host, "Green").GetForegroundOpacity() == pytest.approx(0.3)
+    predicted.ui.thresholdSlider.value = 2.0
+    values = np.linspace(-4, 4, 256)
+    np.testing.assert_array_equal(alpha(predicted) > 0, np.abs(values) > 2)
+    predicted.ui.shownComboBox.currentIndex = list(Shown).index(Shown.NON_RESPONSE)
+    np.testing.assert_array_equal(alpha(predicted) > 0, values > 2)
+    predicted.ui.shownComboBox.currentIndex = list(Shown).index(Shown.RESPONSE)
+    np.testing.assert_array_equal(alpha(predicted) > 0, values < -2)
+    predicted.ui.scaleComboBox.currentIndex = list(Scale).index(Scale.LESION)
+    peak = predicted.logic.session.voxels(predicted.parameters).peak
+    assert predicted.parameters.camVolume.GetDisplayNode().GetWindowLevelMax() == pytest.approx(peak)
+    before = voxels(predicted.parameters.camVolume)
+    predicted.ui.resetHeatmapButton.click()
+    assert composite(host).GetForegroundOpacity() == pytest.approx(0.65)
+    assert predicted.ui.thresholdSlider.value == pytest.approx(0.25)
+    assert predicted.parameters.camVolume.GetDisplayNode().GetWindowLevelMax() == 4
+    np.testing.assert_array_equal(voxels(predicted.parameters.camVolume), before)  # display never touches the map
+
+
+def test_graded_transparency_grows_with_the_evidence_and_leaves_nothing_behind(host, predicted):
+    nodes = host.scene.GetNumberOfNodes()
+    predicted.ui.gradedCheckBox.checked = True
+    front = host.scene.GetNodeByID(composite(host).GetForegroundVolumeID())
+    assert front.IsA("vtkMRMLVectorVolumeNode")
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    rgba = vtk_to_numpy(front.GetImageData().GetPointData().GetScalars())
+    evidence = np.abs(voxels(predicted.parameters.camVolume).ravel())
+    assert rgba[evidence == 0, 3].max() == 0
+    shown = np.flatnonzero(rgba[:, 3])
+    ordered = rgba[shown[np.argsort(evidence[shown])], 3].astype(int)
+    assert (np.diff(ordered) >= 0).all()
+    assert ordered[0] < 60 < 230 < ordered[-1]
+    predicted.ui.gradedCheckBox.checked = False
+    assert composite(host).GetForegroundVolumeID() == predicted.parameters.camVolume.GetID()
+    assert host.scene.GetNumberOfNodes() == nodes
+
+
+def test_the_dose_is_shown_as_lines_as_wash_or_not_at_all(host, predicted):
+    from RTResponseCAMLib.gui.choices import DoseDisplay
+    from RTResponseCAMLib.scene.views import isodoses_of
+
+    lines = isodoses_of(predicted.parameters.doseVolume)
+    assert lines
+    assert all(model.GetDisplayNode().GetVisibility() for model in lines)
+    predicted.ui.doseComboBox.currentIndex = list(DoseDisplay).index(DoseDisplay.WASH)
+    assert composite(host).GetForegroundVolumeID() == predicted.parameters.doseVolume.GetID()
+    assert not any(model.GetDisplayNode().GetVisibility() for model in lines)
+    predicted.ui.doseComboBox.currentIndex = list(DoseDisplay).index(DoseDisplay.NOTHING)
+    assert composite(host).GetForegroundVolumeID() == predicted.parameters.camVolume.GetID()
+
+
+def test_side_by_side_shows_dose_evidence_and_follow_up(host, predicted):
+    from RTResponseCAMLib.scene.views import isodoses_of
+
+    predicted.ui.sideBySideButton.checked = True
+    assert host.layouts.sliceViewNames() == ["RTRDose", "RTREvidence", "RTRFollowUp"]
+    p = predicted.parameters
+    assert composite(host, "RTRDose").GetBackgroundVolumeID() == p.mrVolume.GetID()
+    assert composite(host, "RTRDose").GetForegroundVolumeID() is None
+    assert composite(host, "RTREvidence").GetForegroundVolumeID() == p.camVolume.GetID()
+    assert composite(host, "RTRFollowUp").GetBackgroundVolumeID() == p.followUpVolume.GetID()
+    assert all(composite(host, v).GetLinkedControl() for v in host.layouts.sliceViewNames())
+    shown = isodoses_of(p.doseVolume)[0].GetDisplayNode()
+    assert shown.IsDisplayableInView(host.scene.GetSingletonNode("RTRDose", "vtkMRMLSliceNode").GetID())
+    assert not shown.IsDisplayableInView(host.scene.GetSingletonNode("RTREvidence", "vtkMRMLSliceNode").GetID())
+    predicted.ui.sideBySideButton.checked = False
+    assert host.layouts.sliceViewNames() == ["Red", "Green", "Yellow"]
+    assert shown.IsDisplayableInView(host.scene.GetSingletonNode("Red", "vtkMRMLSliceNode").GetID())
+
+
+def previews(host) -> list:
+    nodes = host.scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    return [n for n in (nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())) if n.GetHideFromEditors()]
+
+
+def a_cut(panel, share: float) -> float:
+    found = panel.logic.session.voxels(panel.parameters)
+    return float(np.round(np.quantile(found.evidence[found.inside], share), 2))
+
+
+def test_the_subregion_follows_the_slider_and_becomes_a_segment_inside_its_lesion(host, predicted):
+    from RTResponseCAMLib.scene.nodes import segment_mask
+
+    assert previews(host) == []
+    for share in (0.7, 0.4):
+        predicted.ui.subregionSlider.value = a_cut(predicted, share)
+        found = predicted.logic.session.voxels(predicted.parameters)
+        mask = found.above(predicted.ui.subregionSlider.value)
+        drawn, grid = segment_mask(previews(host)[0], previews(host)[0].GetSegmentation().GetNthSegmentID(0))
+        assert drawn.sum() == mask.sum()
+        volume = mask.sum() * grid.voxel_cc
+        assert predicted.ui.subregionVolumeLabel.text.startswith(f"{volume:.3f} cm³ of")
+        assert float(predicted.ui.subregionTable.item(0, 1).text()) == pytest.approx(volume, abs=6e-4)
+        rest = float(predicted.ui.subregionTable.item(1, 1).text())
+        assert volume + rest == pytest.approx(found.volume_cc(found.inside), abs=1.1e-3)
+    predicted.ui.createSegmentButton.click()
+    segmentation = predicted.parameters.segmentation.GetSegmentation()
+    assert previews(host) == []
+    assert segmentation.GetNumberOfSegments() == 4
+    created = segmentation.GetNthSegment(3)
+    cut = predicted.ui.subregionSlider.value
+    lesion = predicted.parameters.selectedLesion
+    assert created.GetName().startswith(f"{lesion} GTV")
+    assert created.GetName().endswith(f"evidence > {cut:.2f}")
+    kept, grid = segment_mask(predicted.parameters.segmentation, segmentation.GetNthSegmentID(3))
+    assert kept.sum() == mask.sum()
+    assert predicted.ui.staleLabel.text == ""  # a subregion is no lesion
+    assert predicted.ui.lesionTable.rowCount == 3
+    predicted.ui.createSegmentButton.click()
+    assert segmentation.GetNumberOfSegments() == 4  # the same again replaces
+
+
+def test_edit_chooses_the_subregion_in_the_segment_editor(host, predicted):
+    assert not predicted.ui.editSegmentButton.enabled
+    predicted.ui.subregionSlider.value = a_cut(predicted, 0.5)
+    predicted.ui.createSegmentButton.click()
+    assert predicted.ui.editSegmentButton.enabled
+    predicted.ui.editSegmentButton.click()
+    editor = host.scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    assert editor.GetSegmentationNode() is predicted.parameters.segmentation
+    segments = predicted.parameters.segmentation.GetSegmentation()
+    assert editor.GetSelectedSegmentID() == segments.GetNthSegmentID(3)
+    assert editor.GetSourceVolumeNode() is predicted.parameters.mrVolume
+
+
+def test_a_threshold_that_nothing_exceeds_disables_the_button(predicted):
+    assert predicted.logic.session.voxels(predicted.parameters).peak < 8
+    predicted.ui.subregionSlider.value = 8.0
+    assert not predicted.ui.createSegmentButton.enabled
+    assert "No voxel" in predicted.ui.createSegmentButton.toolTip
+
+
+def test_the_result_is_exported_whole(host, predicted, tmp_path):
+    assert not predicted.ui.exportButton.enabled
+    predicted.ui.exportPathLineEdit.currentPath = str(tmp_path)
+    host.settle()
+    predicted.ui.exportButton.click()
+    host.wait()
+    folder = tmp_path / "RTResponseCAM result"
+    names = {path.name for path in folder.iterdir()}
+    assert {"result.json", "lesions.csv", "cam.nrrd", "subregions.seg.nrrd", "scene.mrb", "report.html"} <= names
+    written = json.loads((folder / "result.json").read_text())
+    assert [x["p_response"] for x in written["lesions"]] == [p.p_response for p in predicted.logic.result.predictions]
+    assert str(folder) in predicted.ui.exportLabel.text
+    predicted.ui.exportButton.click()
+    host.wait()
+    assert (tmp_path / "RTResponseCAM result 2" / "scene.mrb").is_file()
+
+
+def test_cancelling_an_export_leaves_nothing(host, predicted, tmp_path):
+    predicted.ui.exportPathLineEdit.currentPath = str(tmp_path)
+    host.settle()
+    predicted.ui.exportButton.click()
+    predicted.ui.exportButton.click()
+    host.wait()
+    predicted.refresh()
+    assert list(tmp_path.iterdir()) == []
+    assert "cancelled" in predicted.ui.exportLabel.text
+
+
+def test_the_self_test_runs_here_as_in_the_application(host):
+    test = host.module.RTResponseCAMTest()
+    test.messageDelay = 0
+    test.runTest()
+
+
+def test_the_sample_is_registered_and_made_without_a_download(host, monkeypatch):
+    import types
+
+    offered = []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: offered.append(source))
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    host.module.registerSampleData()
+    assert "uris" not in offered[0]
+    assert Path(offered[0]["thumbnailFileName"]).is_file()
+    nodes = offered[0]["customDownloader"](None)
+    assert [n.GetClassName() for n in nodes][:2] == ["vtkMRMLScalarVolumeNode"] * 2
