@@ -101,7 +101,7 @@ class Gatherer:
     def notes(self, inputs: Inputs) -> list[str]:
         """Sentences worth knowing that do not stop anything."""
         notes = []
-        if inputs.mr is not None and inputs.mr.GetImageData() is not None:
+        if inputs.mr is not None and not _volume_problems(inputs.mr, ""):
             tilt = _tilt_deg(grid_of(inputs.mr))
             if tilt > TILT_DEG:
                 notes.append(f"The MR slices are tilted by {tilt:.0f}°; the map follows them.")
@@ -145,7 +145,7 @@ class Gatherer:
         """What results depend on, by name; equal strings mean equal voxels, places and numbers."""
         prints = {}
         for name, node in (("MR", inputs.mr), ("dose", inputs.dose)):
-            if node is not None and node.GetImageData() is not None:
+            if node is not None:
                 prints[name] = self._volume_print(node)
         if inputs.segmentation is not None:
             for lesion, segment in lesion_segments(inputs.segmentation).items():
@@ -228,7 +228,7 @@ class Gatherer:
         by_roi = {number: dose for number, dose in enumerate(stated, start=1) if dose is not None}
         if by_roi:
             return Prescription(max(by_roi.values()), isodose, inputs.fractions, by_roi, source="RTPLAN")
-        if isodose and inputs.dose is not None:
+        if isodose and inputs.dose is not None and not _volume_problems(inputs.dose, ""):
             peak = float(voxels_of(inputs.dose).max())
             return Prescription(peak * isodose / 100, isodose, inputs.fractions, {}, source="user")
         return None
@@ -254,7 +254,10 @@ class Gatherer:
         return []
 
     def _volume_print(self, node: Any) -> str:
-        grid, image = grid_of(node), node.GetImageData()
+        try:
+            grid, image = grid_of(node), node.GetImageData()
+        except RTResponseError:
+            return "unreadable"
         key = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime(), grid)
         return str(self._cached(node.GetID(), key, lambda: _print(voxels_of(node), grid)))
 

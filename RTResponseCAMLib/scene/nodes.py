@@ -14,6 +14,7 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 
 SHEAR = 1e-3
+LABELMAP = "Binary labelmap"  # the representation's name in every segmentation
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -109,14 +110,17 @@ def segment_mask(segmentation: Any, segment_id: str) -> tuple[npt.NDArray[np.boo
     """
     import slicer
 
-    labelmap = slicer.vtkOrientedImageData()
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    found = logic.GetSegmentBinaryLabelmapRepresentation(segmentation, segment_id, labelmap, False)
-    name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
-    empty = GeometryError(f"segment '{name}'", "is empty", "Draw the lesion, or remove the segment")
-    if not found or labelmap.GetNumberOfPoints() == 0 or labelmap.GetPointData().GetScalars() is None:
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    empty = GeometryError(f"segment '{segment.GetName()}'", "is empty", "Draw the lesion, or remove the segment")
+    labelmap, value = segment.GetRepresentation(LABELMAP), segment.GetLabelValue()
+    if labelmap is None:  # a surface: converted on the side, the segmentation stays as it is
+        labelmap, value = slicer.vtkOrientedImageData(), 1
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        if not logic.GetSegmentBinaryLabelmapRepresentation(segmentation, segment_id, labelmap, False):
+            raise empty
+    if labelmap.GetNumberOfPoints() == 0 or labelmap.GetPointData().GetScalars() is None:
         raise empty
-    voxels = _oriented_voxels(labelmap) > 0
+    voxels = _oriented_voxels(labelmap) == value  # segments may share one labelmap
     if not voxels.any():
         raise empty
     box = find_objects(voxels.astype(np.uint8))[0]

@@ -68,7 +68,9 @@ class LayoutManager:
 
     def __init__(self, scene: Any, trame: Any | None) -> None:
         self.scene, self._trame, self.views = scene, trame, {}
-        self.node = scene.GetFirstNodeByClass("vtkMRMLLayoutNode") or scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+        self.node = slicer.vtkMRMLLayoutNode()
+        self.node.SetSingletonTag("vtkMRMLLayoutNode")
+        self.node = scene.AddNode(self.node)
         views = "".join(f'<item><view class="vtkMRMLSliceNode" singletontag="{name}"/></item>' for name, _ in FOUR_UP)
         self.node.AddLayoutDescription(
             self.node.SlicerLayoutFourUpView, f'<layout type="horizontal" split="false">{views}</layout>'
@@ -80,8 +82,9 @@ class LayoutManager:
     def update(self) -> None:
         arrangement = self.node.GetViewArrangement()
         wanted = list(FOUR_UP)
-        if arrangement != self.node.SlicerLayoutFourUpView and self.node.IsLayoutDescription(arrangement):
-            found = ElementTree.fromstring(self.node.GetLayoutDescription(arrangement)).iter("view")
+        description = self.node.GetLayoutDescription(arrangement)
+        if arrangement != self.node.SlicerLayoutFourUpView and description:
+            found = ElementTree.fromstring(description).iter("view")
             slices = [v for v in found if v.get("class") == "vtkMRMLSliceNode"]
             wanted = [(v.get("singletontag"), v.findtext("property[@name='orientation']")) for v in slices]
         for name, orientation in wanted:

@@ -1,0 +1,199 @@
+"""Whatever is wrong with the inputs is one sentence in the panel, and the button says it in its tooltip."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+
+from RTResponseCAMLib.scene.nodes import voxels_of
+
+
+def refused(panel, *words: str) -> None:
+    panel.refresh()
+    assert not panel.ui.predictButton.enabled
+    for word in words:
+        assert word in panel.ui.predictButton.toolTip
+        assert word in panel.ui.staleLabel.text
+    assert "Traceback" not in panel.ui.staleLabel.text
+
+
+def test_no_segmentation_is_chosen(loaded):
+    loaded.parameters.segmentation = None
+    refused(loaded, "Choose the segmentation")
+
+
+def test_no_mr_is_chosen(loaded):
+    loaded.parameters.mrVolume = None
+    refused(loaded, "Choose the planning MR")
+
+
+def test_the_segmentation_has_no_segments(host, loaded):
+    loaded.parameters.segmentation = host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty one")
+    refused(loaded, "'Empty one' has no segments")
+
+
+def test_no_segment_sounds_like_a_lesion(loaded):
+    segments = loaded.parameters.segmentation.GetSegmentation()
+    for number in range(segments.GetNumberOfSegments()):
+        segments.GetNthSegment(number).SetName("Brainstem")
+    refused(loaded, "looks like a lesion")
+
+
+def test_all_lesions_are_empty(loaded):
+    segments = loaded.parameters.segmentation.GetSegmentation()
+    for number in range(segments.GetNumberOfSegments()):
+        labelmap = segments.GetNthSegment(number).GetRepresentation("Binary labelmap")
+        labelmap.GetPointData().GetScalars().Fill(0)
+        labelmap.Modified()
+    refused(loaded, "are empty")
+
+
+def move(node, x: float) -> None:
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    matrix.SetElement(0, 3, matrix.GetElement(0, 3) + x)
+    node.SetIJKToRASMatrix(matrix)
+
+
+def test_mr_and_dose_lie_in_different_frames(loaded):
+    move(loaded.parameters.doseVolume, 900.0)
+    refused(loaded, "different frames of reference")
+
+
+def test_the_lesions_lie_outside_the_mr(loaded):
+    move(loaded.parameters.mrVolume, 900.0)
+    refused(loaded, "outside the MR")
+
+
+def linear(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Pose")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 5.0)
+    node.SetMatrixTransformToParent(matrix)
+    return node
+
+
+def warped(scene):
+    return scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "Pose")
+
+
+@pytest.mark.parametrize("role", ["mrVolume", "doseVolume", "segmentation"])
+@pytest.mark.parametrize("transform", [linear, warped])
+def test_a_node_lies_under_a_transform(host, loaded, role, transform):
+    node = getattr(loaded.parameters, role)
+    node.SetAndObserveTransformNodeID(transform(host.scene).GetID())
+    refused(loaded, "under the transform 'Pose'", "harden")
+    node.SetAndObserveTransformNodeID(None)
+    host.settle()
+    assert loaded.ui.predictButton.enabled
+
+
+def test_the_mr_is_sheared(loaded):
+    matrix = vtk.vtkMatrix4x4()
+    loaded.parameters.mrVolume.GetIJKToRASMatrix(matrix)
+    matrix.SetElement(1, 2, 0.4)
+    loaded.parameters.mrVolume.SetIJKToRASMatrix(matrix)
+    refused(loaded, "sheared")
+
+
+def test_the_mr_holds_no_voxels(host, loaded):
+    loaded.parameters.mrVolume = host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
+    refused(loaded, "holds no voxels")
+
+
+def test_an_oblique_mr_is_used_and_said_to_be_oblique(host, panel, tmp_path):
+    from RTResponseCAMLib.phantom.patient import draw_patient
+    from RTResponseCAMLib.phantom.spec import PhantomSpec
+    from RTResponseCAMLib.phantom.write import write_patient
+
+    spec = PhantomSpec(
+        seed=6, lesions=1, columns=100, rows=120, slices=80, spacing_mm=(1.9, 1.8, 2.0), tilt_deg=15, follow_up=False
+    )
+    write_patient(draw_patient(spec), tmp_path, truth=False)
+    panel.logic.loadStudy(tmp_path / "dicom")
+    panel.refresh()
+    assert "tilted by 15°" in panel.ui.studyMessageLabel.text
+    assert panel.ui.predictButton.enabled
+    result = panel.logic.predict()
+    assert np.isfinite(result.predictions[0].p_response)
+
+
+def own_bundle(bundle_folder, tmp_path, **architecture):
+    folder = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    card = json.loads((folder / "model.json").read_text())
+    card["architecture"].update(architecture)
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
+def test_the_bundle_vanishes_after_it_was_chosen(host, loaded, bundle_folder, tmp_path):
+    folder = own_bundle(bundle_folder, tmp_path)
+    loaded.ui.bundlePathLineEdit.currentPath = str(folder)
+    loaded.refresh()
+    assert loaded.ui.predictButton.enabled
+    shutil.rmtree(folder)
+    loaded.ui.predictButton.click()
+    host.wait()
+    refused(loaded, "there is no model card")
+    loaded.ui.bundlePathLineEdit.currentPath = ""
+    loaded.refresh()
+    assert loaded.ui.predictButton.enabled
+
+
+def test_the_model_reads_dose_and_there_is_none(loaded, bundle_folder, tmp_path):
+    loaded.ui.bundlePathLineEdit.currentPath = str(own_bundle(bundle_folder, tmp_path, dose=True))
+    loaded.parameters.doseVolume = None
+    refused(loaded, "reads the dose")
+
+
+def test_a_model_whose_weights_were_altered_is_a_sentence(host, loaded, bundle_folder, tmp_path):
+    folder = own_bundle(bundle_folder, tmp_path)
+    with (folder / "weights.safetensors").open("ab") as handle:
+        handle.write(b"x")
+    loaded.ui.bundlePathLineEdit.currentPath = str(folder)
+    loaded.refresh()
+    loaded.ui.predictButton.click()
+    host.wait()
+    loaded.refresh()
+    assert "SHA-256" in loaded.ui.staleLabel.text
+    assert loaded.parameters.camVolume is None
+
+
+def test_a_dose_that_does_not_say_so_is_taken_for_gray_and_said(loaded):
+    loaded.parameters.doseVolume.SetAttribute("DicomRtImport.DoseVolume", None)
+    result = loaded.logic.predict()
+    assert any("taken for Gy" in caution.text for caution in result.cautions)
+
+
+def test_names_from_outside_are_not_taken_for_markup(host, loaded):
+    loaded.parameters.segmentation = host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "<img src=x>")
+    loaded.refresh()
+    assert "&lt;img" in loaded.ui.studyMessageLabel.text
+
+
+def test_nodes_loaded_by_hand_give_the_same_answer_as_the_folder(host, panel, opened):
+    """As after Slicer's DICOM module and SlicerRT: nodes without anything of ours but the dose's attribute."""
+    panel.logic.showStudy(opened, panel.parameters)
+    expected = panel.logic.predict()
+    for number in range(3):
+        segments = panel.parameters.segmentation.GetSegmentation()
+        segment = segments.GetNthSegment(number)
+        for tag in ("Lesion", "PrescriptionGy"):
+            segment.RemoveTag(f"RTResponseCAM.{tag}")
+        segment.SetName(f"GTV {number + 1}")
+    host.scene.RemoveNode(panel.parameters.camVolume)
+    panel.logic.forget()
+    panel.parameters.prescriptionGy = expected.study.plan.prescription.dose_gy
+    found = panel.logic.predict()
+    for one, other in zip(found.predictions, expected.predictions, strict=True):
+        assert one.p_response == pytest.approx(other.p_response, abs=0.06)
+        assert one.volume_cc == pytest.approx(other.volume_cc, rel=0.12)
+        assert one.dose.mean_gy == pytest.approx(other.dose.mean_gy, rel=0.03)
+    assert "chosen by hand" in " ".join(c.text for c in found.cautions)
+    assert voxels_of(panel.parameters.mrVolume).size > 0
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 4
