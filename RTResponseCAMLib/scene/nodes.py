@@ -41,6 +41,7 @@ def volume_node(scene: Any, image: sitk.Image, name: str) -> Any:
     node.SetAndObserveImageData(_vtk_image(_compact(sitk.GetArrayViewFromImage(image))))
     display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
     display.AutoWindowLevelOff()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colours a slice view never ends drawing
     node.SetAndObserveDisplayNodeID(display.GetID())
     return node
 

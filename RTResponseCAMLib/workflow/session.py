@@ -18,7 +18,7 @@ from RTResponseCAMLib.network.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import heatmap, views
 from RTResponseCAMLib.scene.build import add_evidence, add_isodoses, add_study, put_beside
-from RTResponseCAMLib.scene.display import refresh_legend
+from RTResponseCAMLib.scene.display import refresh_legend, show_mr
 from RTResponseCAMLib.scene.gather import DOSE_ATTRIBUTE, LESION_PRINT, Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import (
     PREFIX,
@@ -125,7 +125,7 @@ class Session:
         if opened.follow_up is not None:
             follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
             window = nodes.mr.GetDisplayNode()
-            follow_up.GetDisplayNode().SetWindowLevelMinMax(window.GetWindowLevelMin(), window.GetWindowLevelMax())
+            show_mr(follow_up, window.GetWindowLevelMin(), window.GetWindowLevelMax())
             put_beside(self._scene, nodes.mr, (follow_up,))
         self._gatherer.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None

@@ -24,6 +24,7 @@ from . import parameter_node, pythonqt, scripted_module, widgets
 SOURCES = "RTRESPONSECAM_SLICER_SOURCES"
 FOUR_UP = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
 VIEW_SIZE = (420, 420)
+LIMIT_S = 120.0
 
 
 class Application:
@@ -223,7 +224,10 @@ class Host:
         timer = QtCore.QTimer()
         timer.timeout.connect(tick)
         timer.start(2)
+        until = clock() + LIMIT_S
         while self.widget.busy:
+            if clock() > until:
+                raise TimeoutError("the panel's job does not end")
             QtWidgets.QApplication.processEvents()
             time.sleep(0.002)
         timer.stop()
