@@ -30,6 +30,7 @@ except ModuleNotFoundError:  # used from the source tree: the library lies besid
 from RTResponseCAMLib.gui.choices import Colors, Device, DoseDisplay, Scale, Scope, Shown
 
 SAMPLE_NAME = "RTResponseCAMSample"
+PARAMETER_VERSION = 1
 
 
 class RTResponseCAM(ScriptedLoadableModule):
@@ -90,6 +91,7 @@ class RTResponseCAMParameterNode:
     selectedLesion - Id of the lesion in the views.
     opacity ... legend - How the evidence is shown (threshold in units of local evidence).
     subregionCut - Local evidence above which a voxel belongs to the subregion.
+    version - Of these parameters; others are put back to their defaults.
     """
 
     mrVolume: vtkMRMLScalarVolumeNode
@@ -113,6 +115,7 @@ class RTResponseCAMParameterNode:
     graded: bool = False
     legend: bool = True
     subregionCut: Annotated[float, WithinRange(-8, 8)] = 0.0
+    version: int = PARAMETER_VERSION
 
 
 HEATMAP_PARAMETERS = ("opacity", "threshold", "shown", "colors", "scale", "doseDisplay", "graded", "legend")
@@ -351,12 +354,17 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         """Return the module's parameters; settings that cannot be read (an older version's) are put back."""
         node = super().getParameterNode()
+        if node.GetParameterNamesAsCommaSeparatedList() and node.GetParameter("version") != str(PARAMETER_VERSION):
+            self._reset(node)
         try:
             return RTResponseCAMParameterNode(node)
         except Exception:  # the wrapper raises whatever the stored text makes it raise
-            node.UnsetAllParameters()
-            self.resetNotice = _("Settings of another version could not be read; they were put back to their defaults.")
+            self._reset(node)
             return RTResponseCAMParameterNode(node)
+
+    def _reset(self, node):
+        node.UnsetAllParameters()
+        self.resetNotice = _("Settings of another version could not be read; they were put back to their defaults.")
 
     def chooseInputs(self, parameters):
         """Choose what is in the scene where nothing is chosen; tell whether a result was found.
@@ -513,6 +521,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         from RTResponseCAMLib.scene.views import show_side_by_side
 
         before = show_side_by_side(slicer.mrmlScene)
+        self.session.renew_legend(parameters)
         self.session.apply_display(parameters)
         self.session.center(parameters)
         return before

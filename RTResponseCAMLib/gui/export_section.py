@@ -88,4 +88,4 @@ class ExportSection(Section):
         self._panel.refresh()
 
     def _on_runner_changed(self) -> None:
-        self._panel.refreshSoon()
+        self._panel.refresh()

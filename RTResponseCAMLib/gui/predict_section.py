@@ -97,7 +97,7 @@ class PredictSection(Section):
 
     def _on_runner_changed(self) -> None:
         self._show_button()
-        self._panel.refreshSoon()
+        self._panel.refresh()
 
     def _show_button(self) -> None:
         busy = self._runner.busy

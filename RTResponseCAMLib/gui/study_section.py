@@ -98,7 +98,7 @@ class StudySection(Section):
         busy = self._runner.busy
         self._ui.loadFolderButton.enabled = not busy
         self._ui.loadSampleButton.text = _("Cancel") if busy else _("Load sample")
-        self._panel.refreshSoon()
+        self._panel.refresh()
 
 
 def _escape(text: str) -> str:

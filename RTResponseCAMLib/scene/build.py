@@ -20,7 +20,6 @@ from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.planes import centroid_mm
-from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import display
 from RTResponseCAMLib.scene.lesions import (
@@ -93,8 +92,7 @@ def add_study(scene: Any, study: Study, progress: Progress = silent) -> StudyNod
     """Add MR, dose, isodose lines and lesions of a study; ``progress`` is called between the nodes."""
     progress(0.0, "MR")
     mr = volume_node(scene, study.mr, f"MR {study.mr_description}".strip())
-    head = head_intensity(study.mr)
-    display.show_mr(mr, max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread)
+    display.show_head(mr, study.mr)
     progress(0.4, "dose")
     dose, isodoses = _add_dose(scene, study, part(progress, 0.4, 0.7))
     lesions = _add_lesions(scene, study, mr, part(progress, 0.7, 1.0))

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK as sitk
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, evidence_palette
+from RTResponseCAMLib.imaging.resample import head_intensity
 
 EVIDENCE_COLORS = "RTResponseCAM evidence"
 FOREGROUND_OPACITY = 0.65
@@ -42,8 +44,6 @@ def paint_color_node(node: Any, colors: npt.NDArray[np.float64], low: float, hig
 
 def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
     """Colours, fixed window (comparable between lesions and patients), legend, quantity and units."""
-    import slicer
-
     low, high = EVIDENCE_RANGE[form]
     display = cam.GetDisplayNode()
     display.SetAndObserveColorNodeID(evidence_color_node(scene, form).GetID())
@@ -56,8 +56,19 @@ def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
     cam.SetVoxelValueQuantity(_coded(QUANTITY))
     cam.SetVoxelValueUnits(_coded(UNITS))
     cam.SetAttribute("RTResponseCAM.Scale", scale)
+    add_legend(cam, form)
+
+
+def add_legend(cam: Any, form: str) -> Any:
+    """Colour legend of the evidence; an older one is replaced, because views know only legends made after them."""
+    import slicer
+
+    scene = cam.GetScene()
     if not scene.IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):  # the application has done so
         scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+    old = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
+    if old is not None:
+        scene.RemoveNode(old)
     legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(cam)
     if legend is not None:
         legend.SetTitleText("Evidence (logit):\n+ non-response\n- response" if form == "signed" else "-ln p(response)")
@@ -65,6 +76,7 @@ def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
         legend.SetNumberOfLabels(5)
         legend.SetSize(0.10, 0.45)
         legend.SetPosition(0.97, 0.5)
+    return legend
 
 
 def refresh_legend(cam: Any) -> None:
@@ -76,12 +88,13 @@ def refresh_legend(cam: Any) -> None:
         legend.Modified()
 
 
-def show_mr(mr: Any, low: float, high: float) -> None:
-    """Grey MR with a window that keeps brain and enhancement apart."""
-    display = mr.GetDisplayNode()
+def show_head(node: Any, mr: sitk.Image) -> None:
+    """Grey MR with a window that keeps brain and enhancement apart, in the units of its own scanner."""
+    head = head_intensity(mr)
+    display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     display.SetAutoWindowLevel(False)
-    display.SetWindowLevelMinMax(low, high)
+    display.SetWindowLevelMinMax(max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread)
 
 
 def show_dose(dose: Any, maximum_gy: float) -> None:

@@ -47,8 +47,15 @@ def is_side_by_side(scene: Any) -> bool:
     return layout is not None and layout.GetViewArrangement() == SIDE_BY_SIDE
 
 
-def fill_views(scene: Any, mr: Any, front: Any, dose: Any, follow_up: Any, opacity: float, wash: bool) -> None:
-    """Put volumes into every slice view; ``front`` is the evidence, ``wash`` puts the dose in front instead."""
+def fill_views(
+    scene: Any, mr: Any, cam: Any, front: Any, dose: Any, follow_up: Any, opacity: float, wash: bool
+) -> None:
+    """Put volumes into every slice view; ``wash`` puts the dose in front.
+
+    ``front`` is what shows the evidence: ``cam`` or its graded copy. With a copy, ``cam`` lies unseen in the label
+    layer, so that its legend stays and the data probe tells its values.
+    """
+    graded = front is not None and front is not cam
     for composite in _nodes(scene, "vtkMRMLSliceCompositeNode"):
         view = composite.GetLayoutName()
         layers = {
@@ -61,26 +68,40 @@ def fill_views(scene: Any, mr: Any, front: Any, dose: Any, follow_up: Any, opaci
         composite.SetBackgroundVolumeID(background.GetID() if background is not None else None)
         composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
         composite.SetForegroundOpacity(WASH_OPACITY if foreground is dose else opacity)
+        if graded and foreground is front:
+            composite.SetLabelVolumeID(cam.GetID())
+            composite.SetLabelOpacity(0.0)
+        elif cam is not None and composite.GetLabelVolumeID() == cam.GetID():
+            composite.SetLabelVolumeID(None)
+            composite.SetLabelOpacity(1.0)
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(view in layers)
         composite.EndModify(modifying)
 
 
-def show_isodoses(scene: Any, dose: Any, visible: bool) -> None:
-    """Show or hide the isodose lines of a dose; beside the evidence they belong into the dose's view alone."""
-    if dose is None:
-        return
-    hidden = {EVIDENCE_VIEW, FOLLOW_UP_VIEW} if is_side_by_side(scene) else set()
-    views = [*_nodes(scene, "vtkMRMLSliceNode"), *_nodes(scene, "vtkMRMLViewNode")]
-    for model in isodoses_of(dose):
-        shown = model.GetDisplayNode()
-        modifying = shown.StartModify()
-        shown.SetVisibility(visible)
-        shown.RemoveAllViewNodeIDs()
-        for view in views if hidden else ():
+def show_overlays(scene: Any, dose: Any, segmentation: Any, lines: bool) -> None:
+    """Show isodose lines or not; keep overlays out of the views where they do not belong.
+
+    Beside the evidence, isodoses belong into the dose's view alone. Contours of the plan have no place on a follow-up
+    that is not registered.
+    """
+    row = is_side_by_side(scene)
+    for model in isodoses_of(dose) if dose is not None else ():
+        model.GetDisplayNode().SetVisibility(lines)
+        _keep_out(scene, model.GetDisplayNode(), {EVIDENCE_VIEW, FOLLOW_UP_VIEW} if row else set())
+    if segmentation is not None and segmentation.GetDisplayNode() is not None:
+        _keep_out(scene, segmentation.GetDisplayNode(), {FOLLOW_UP_VIEW} if row else set())
+
+
+def _keep_out(scene: Any, shown: Any, hidden: set[str]) -> None:
+    """Show a node in all views but some."""
+    modifying = shown.StartModify()
+    shown.RemoveAllViewNodeIDs()
+    for name in ("vtkMRMLSliceNode", "vtkMRMLViewNode") if hidden else ():
+        for view in _nodes(scene, name):
             if view.GetLayoutName() not in hidden:
                 shown.AddViewNodeID(view.GetID())
-        shown.EndModify(modifying)
+    shown.EndModify(modifying)
 
 
 def isodoses_of(dose: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from RTResponseCAMLib.network.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import heatmap, views
 from RTResponseCAMLib.scene.build import add_evidence, add_isodoses, add_study, put_beside
-from RTResponseCAMLib.scene.display import refresh_legend, show_mr
+from RTResponseCAMLib.scene.display import add_legend, refresh_legend, show_head
 from RTResponseCAMLib.scene.gather import DOSE_ATTRIBUTE, LESION_PRINT, Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import (
     PREFIX,
@@ -124,8 +124,7 @@ class Session:
         follow_up = None
         if opened.follow_up is not None:
             follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
-            window = nodes.mr.GetDisplayNode()
-            show_mr(follow_up, window.GetWindowLevelMin(), window.GetWindowLevelMax())
+            show_head(follow_up, opened.follow_up)
             put_beside(self._scene, nodes.mr, (follow_up,))
         self._gatherer.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None
@@ -236,10 +235,18 @@ class Session:
             if models and mr is not None:
                 put_beside(self._scene, mr, models)
         if mr is not None:
-            views.fill_views(self._scene, mr, front, dose, parameters.followUpVolume, parameters.opacity, wash)
-        views.show_isodoses(self._scene, dose, lines)
+            later = parameters.followUpVolume
+            views.fill_views(self._scene, mr, cam, front, dose, later, parameters.opacity, wash)
+        views.show_overlays(self._scene, dose, parameters.segmentation, lines)
         if cam is not None:
             refresh_legend(cam)
+
+    def renew_legend(self, parameters: Parameters) -> None:
+        """Make the legend known to views that were opened after it."""
+        cam = parameters.camVolume
+        if cam is not None:
+            legend = add_legend(cam, cam.GetAttribute(f"{PREFIX}form") or "signed")
+            legend.SetVisibility(parameters.legend)
 
     def apply_opacity(self, parameters: Parameters) -> None:
         """Change the opacity of the evidence alone."""

@@ -1,4 +1,4 @@
-"""One stand-in application per test file; each test begins with an empty scene and ends without complaints in the log."""
+"""One stand-in application per test file; each test begins with an empty scene and must leave the log clean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed: no MRML here
 pytest.importorskip("PySide6", reason="PySide6 is not installed: no panel here")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import slicer_host  # noqa: E402
+import slicer_host
 
 MODULE = Path(__file__).parents[3] / "RTResponseCAM" / "RTResponseCAM.py"
 

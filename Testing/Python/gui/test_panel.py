@@ -175,7 +175,9 @@ def test_results_turn_stale_when_an_input_changes_and_fresh_when_it_changes_back
     predicted.parameters.prescriptionGy = predicted.logic.result.study.plan.prescription.dose_gy
     host.settle()
     assert predicted.ui.staleLabel.text == ""
-    paint_over(predicted.parameters.segmentation, predicted.parameters.segmentation.GetSegmentation().GetNthSegmentID(0))
+    paint_over(
+        predicted.parameters.segmentation, predicted.parameters.segmentation.GetSegmentation().GetNthSegmentID(0)
+    )
     host.settle()
     assert "L1" in predicted.ui.staleLabel.text
     assert "contour changed" in predicted.ui.staleLabel.text

@@ -1,4 +1,4 @@
-"""A saved scene, opened again: results and every setting are back, also what Slicer itself does not save. Real views."""
+"""A saved scene, opened again: results and all settings are back, also what Slicer does not save. Real views."""
 
 from __future__ import annotations
 

@@ -169,6 +169,7 @@ def test_parameters_of_an_older_version_are_put_back_with_a_sentence(host):
     host.close_panel()
     host.scene.Clear(False)
     node = host.module.RTResponseCAMLogic().getParameterNode().parameterNode
+    node.SetParameter("version", "0")
     node.SetParameter("colors", "A_COLOR_THAT_WAS_DROPPED")
     node.SetParameter("opacity", "17")
     node.SetParameter("somethingElse", "1")

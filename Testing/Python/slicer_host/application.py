@@ -115,6 +115,7 @@ class LayoutManager:
         )
         view.set_background_color([0, 0, 0])
         view.update_size(*VIEW_SIZE)
+        view.get_view_node().SetDimensions(*VIEW_SIZE, 1)
         view.set_render_blocked(True)
         return view
 
@@ -262,20 +263,20 @@ class Host:
 
     def draw_views(self) -> dict[str, Any]:
         """Pictures (vtkImageData) of the slice views of the present layout."""
-        pictures = {}
-        for name in self.layouts.visible:
-            view = self.layouts.views[name]
-            view.set_render_blocked(False)
-            window = view.render_window()
-            window.Render()
-            grab = vtk.vtkWindowToImageFilter()
-            grab.SetInput(window)
-            grab.ReadFrontBufferOff()
-            grab.Update()
-            pictures[name] = vtk.vtkImageData()
-            pictures[name].DeepCopy(grab.GetOutput())
-            view.set_render_blocked(True)
-        return pictures
+        return {name: _draw(self.layouts.views[name]) for name in self.layouts.visible}
+
+def _draw(view: Any) -> Any:
+    view.set_render_blocked(False)
+    window = view.render_window()
+    window.Render()
+    grab = vtk.vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    picture = vtk.vtkImageData()
+    picture.DeepCopy(grab.GetOutput())
+    view.set_render_blocked(True)
+    return picture
 
 
 class _Warnings(logging.Handler):
@@ -333,4 +334,3 @@ def _use_slicers_own(folder: Path, ctk: Any) -> None:
     slicer.util.settingsValue = lambda _key, default, converter=None: default
     for name in ("slicer.parameterNodeWrapper", "slicer.ScriptedLoadableModule"):
         importlib.import_module(name)
-
