@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from RTResponseCAMLib.scene.lesions import Row
-
+from typing import Any
 
 NOTHING_CHOSEN = "Load a study, or choose an MR volume and the segmentation of the lesions."
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is shown of one lesion; None stands for "not known".
+
+    Attributes
+    ----------
+    segment_id : its segment in the lesions' segmentation.
+    volume_cc, mean_gy, d98_gy : cm³, Gy, Gy; ``coverage`` 0…1.
+    p_response, p_low, p_high, label : see `study.Prediction`; label "" before a prediction.
+    """
+
+    segment_id: str
+    id: str
+    name: str
+    volume_cc: float
+    prescription_gy: float | None = None
+    mean_gy: float | None = None
+    d98_gy: float | None = None
+    coverage: float | None = None
+    p_response: float | None = None
+    p_low: float | None = None
+    p_high: float | None = None
+    label: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

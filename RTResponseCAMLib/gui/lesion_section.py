@@ -10,8 +10,7 @@ from RTResponseCAMLib.gui.lesion_table import LesionTable
 from RTResponseCAMLib.gui.section import Section
 
 if TYPE_CHECKING:
-    from RTResponseCAMLib.scene.lesions import Row
-    from RTResponseCAMLib.state import State
+    from RTResponseCAMLib.state import Row, State
 
 
 class LesionSection(Section):

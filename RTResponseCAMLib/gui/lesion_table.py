@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 if TYPE_CHECKING:
-    from RTResponseCAMLib.scene.lesions import Row
+    from RTResponseCAMLib.state import Row
 
 
 class LesionTable:

@@ -7,41 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from RTResponseCAMLib.dicom.rtstruct import NOT_A_TARGET
+from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
 
 PREFIX = "RTResponseCAM."
 LESION_TAG, PRESCRIPTION_TAG, SUBREGION_TAG = f"{PREFIX}Lesion", f"{PREFIX}PrescriptionGy", f"{PREFIX}SubregionOf"
 ROWS, INPUTS, NOTES = f"{PREFIX}lesions", f"{PREFIX}inputs", f"{PREFIX}cautions"
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is shown of one lesion; None stands for "not known".
-
-    Attributes
-    ----------
-    segment_id : its segment in the lesions' segmentation.
-    volume_cc, mean_gy, d98_gy : cm³, Gy, Gy; ``coverage`` 0…1.
-    p_response, p_low, p_high, label : see `study.Prediction`; label "" before a prediction.
-    """
-
-    segment_id: str
-    id: str
-    name: str
-    volume_cc: float
-    prescription_gy: float | None = None
-    mean_gy: float | None = None
-    d98_gy: float | None = None
-    coverage: float | None = None
-    p_response: float | None = None
-    p_low: float | None = None
-    p_high: float | None = None
-    label: str = ""
-    cautions: tuple[str, ...] = ()
 
 
 def lesion_segments(segmentation: Any) -> dict[str, str]:

@@ -22,7 +22,6 @@ from RTResponseCAMLib.scene.display import add_legend, refresh_legend, show_head
 from RTResponseCAMLib.scene.gather import DOSE_ATTRIBUTE, LESION_PRINT, Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import (
     PREFIX,
-    Row,
     attach_result,
     dose_columns,
     inputs_of,
@@ -33,7 +32,7 @@ from RTResponseCAMLib.scene.lesions import (
 )
 from RTResponseCAMLib.scene.nodes import fill_volume, image_of, volume_node
 from RTResponseCAMLib.scene.subregion import create_segment
-from RTResponseCAMLib.state import State
+from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import Prescription, Result, Study
 from RTResponseCAMLib.subregion import LesionVoxels, lesion_voxels
 from RTResponseCAMLib.workflow.merge import merge_results

@@ -265,6 +265,7 @@ class Host:
         """Pictures (vtkImageData) of the slice views of the present layout."""
         return {name: _draw(self.layouts.views[name]) for name in self.layouts.visible}
 
+
 def _draw(view: Any) -> Any:
     view.set_render_blocked(False)
     window = view.render_window()

@@ -1,0 +1,68 @@
+"""Outlines hold exactly the area they should: level lines as an independent library draws them, pixel edges exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contourpy import contour_generator
+from scipy.ndimage import gaussian_filter
+
+from RTResponseCAMLib.imaging.coverage import even_odd_area
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.outlines import level_lines, pixel_edges
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.scene.gather import edge_contours
+from RTResponseCAMLib.study import Structure
+
+
+@pytest.fixture
+def hills() -> np.ndarray:
+    return np.pad(gaussian_filter(np.random.default_rng(3).standard_normal((60, 70)), 2.5), 2, constant_values=-0.1)
+
+
+def test_level_lines_are_those_of_an_independent_library(hills):
+    ours, theirs = level_lines(hills), contour_generator(z=hills).lines(0.0)
+    assert len(ours) == len(theirs) > 5
+    assert even_odd_area(tuple(ours)) == pytest.approx(even_odd_area(tuple(x[:-1] for x in theirs)), rel=1e-9)
+    points = np.concatenate([np.round(x[:-1], 9) for x in theirs])
+    assert {tuple(p) for p in np.round(np.concatenate(ours), 9)} == {tuple(p) for p in points}
+
+
+def test_level_lines_are_closed_along_the_border():
+    lines = level_lines(np.ones((4, 5)))
+    assert even_odd_area(tuple(lines)) == pytest.approx(3 * 4, abs=1e-6)
+
+
+def test_nothing_above_the_level_has_no_line():
+    assert level_lines(np.full((5, 5), -1.0)) == []
+    assert pixel_edges(np.zeros((5, 5), dtype=bool)) == []
+
+
+def test_pixel_edges_hold_exactly_the_pixels(hills):
+    mask = hills > 0
+    assert even_odd_area(tuple(pixel_edges(mask))) == pytest.approx(mask.sum(), abs=1e-9)
+
+
+def test_holes_and_touching_corners_keep_their_area():
+    mask = np.zeros((7, 7), dtype=bool)
+    mask[1:6, 1:6] = True
+    mask[3, 3] = False
+    mask[0, 0] = True
+    outlines = pixel_edges(mask)
+    assert len(outlines) == 3
+    assert even_odd_area(tuple(outlines)) == 25
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5])
+def test_contours_of_voxels_give_the_voxels_back(slices):
+    """A mask becomes contours becomes voxels: the same mask, whatever its slice step; also when it is one slice."""
+    turned = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
+    grid = Grid((12, 10, slices), (0.8, 1.1, 2.7), (3.0, -4.0, 11.0), turned)
+    mask = gaussian_filter(np.random.default_rng(1).standard_normal(grid.shape), (0, 1.5, 1.5)) > 0.05
+    structure = Structure(1, "x", "", edge_contours(mask, grid))
+    assert contour_volume_cc(structure) == pytest.approx(mask.sum() * grid.voxel_cc, rel=1e-6)
+    box = structure_box(structure, grid)
+    found = box_occupancy(structure, box)
+    assert found.sum() == pytest.approx(mask.sum(), rel=1e-5)
+    assert set(np.round(np.unique(found), 4)) <= {0.0, 1.0}

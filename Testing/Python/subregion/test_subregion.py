@@ -1,0 +1,55 @@
+"""Subregions against an analytic lesion: volumes by voxels, doses of the two parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.scene.gather import edge_contours
+from RTResponseCAMLib.study import Dose, Structure
+from RTResponseCAMLib.subregion import compare, lesion_voxels
+
+GRID = Grid((30, 28, 26), (1.0, 1.2, 1.5), (-10.0, 5.0, 2.0))
+
+
+@pytest.fixture
+def ball() -> tuple[np.ndarray, Structure]:
+    middle = GRID.to_lps(np.asarray([[14.5, 13.5, 12.5]]))[0]
+    mask = np.linalg.norm(GRID.points() - middle, axis=-1) < 9
+    return mask, Structure(1, "GTV", "GTV", edge_contours(mask, GRID))
+
+
+def test_the_parts_are_those_of_the_map_and_the_dose(ball):
+    mask, structure = ball
+    x = GRID.points()[..., 0]
+    evidence = np.where(mask, x - x[mask].mean(), 0).astype(np.float32)
+    dose = Dose(GRID.image((20 + 0.5 * (x - x.min())).astype(np.float32)), ())
+    found = lesion_voxels(GRID.image(evidence), structure, dose)
+    inside, rest = compare(found, 2.0)
+    above = mask & (evidence > 2.0)
+    below = mask & ~above
+    for part, where in ((inside, above), (rest, below)):
+        values = 20 + 0.5 * (x[where] - x.min())
+        assert part.volume_cc == pytest.approx(where.sum() * GRID.voxel_cc)
+        assert part.mean_gy == pytest.approx(values.mean(), rel=1e-5)
+        assert part.d98_gy == pytest.approx(np.percentile(values, 2), rel=1e-5)
+        assert part.d2_gy == pytest.approx(np.percentile(values, 98), rel=1e-5)
+    assert found.peak == pytest.approx(np.abs(evidence).max())
+
+
+def test_a_part_without_voxels_has_no_dose(ball):
+    mask, structure = ball
+    found = lesion_voxels(GRID.image(mask.astype(np.float32)), structure, Dose(GRID.image(mask * np.float32(20)), ()))
+    inside, rest = compare(found, 5.0)
+    assert (inside.volume_cc, inside.mean_gy) == (0.0, None)
+    assert rest.volume_cc == pytest.approx(mask.sum() * GRID.voxel_cc)
+
+
+def test_a_dose_grid_that_ends_within_the_lesion_gives_no_figures(ball):
+    mask, structure = ball
+    half = GRID.crop((0, 0, 0), (15, 28, 26))
+    dose = Dose(half.image(np.full(half.shape, 20, dtype=np.float32)), ())
+    found = lesion_voxels(GRID.image(mask.astype(np.float32)), structure, dose)
+    assert found.dose is None
+    assert compare(found, 0.5)[0].mean_gy is None
