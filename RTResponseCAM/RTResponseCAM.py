@@ -63,6 +63,9 @@ def registerSampleData():
         category="RTResponseCAM",
         sampleName=SAMPLE_NAME,
         thumbnailFileName=os.path.join(icons, f"{SAMPLE_NAME}.png"),
+        uris="",  # must be a text, though there is nothing to download
+        fileNames=SAMPLE_NAME,
+        nodeNames=SAMPLE_NAME,
         customDownloader=loadSampleData,
     )
 
@@ -72,7 +75,8 @@ def loadSampleData(_source=None):
 
     :param _source: the sample data source that Slicer passes, not needed.
     """
-    logic = RTResponseCAMLogic()
+    widget = getattr(slicer.modules, "RTResponseCAMWidget", None)
+    logic = widget.logic if widget is not None and widget.logic is not None else RTResponseCAMLogic()
     nodes = logic.loadSample()
     return [node for node in (nodes.mr, nodes.dose, nodes.lesions) if node is not None]
 
@@ -453,7 +457,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         :param lesions: ids such as "L1".
         :raises RTResponseError: a sentence that says what is missing or wrong.
         """
-        from RTResponseCAMLib.workflow.session import compute
+        from RTResponseCAMLib.workflow.task import compute
 
         parameters = self.getParameterNode()
         task = self.session.prepare(parameters, lesions)

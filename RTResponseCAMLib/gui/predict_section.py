@@ -13,7 +13,7 @@ from RTResponseCAMLib.gui.section import Section
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
-    from RTResponseCAMLib.workflow.session import Task
+    from RTResponseCAMLib.workflow.task import Task
 
 
 class PredictSection(Section):
@@ -42,7 +42,7 @@ class PredictSection(Section):
 
     def start(self) -> None:
         """Predict what the scope says."""
-        from RTResponseCAMLib.workflow.session import compute
+        from RTResponseCAMLib.workflow.task import compute
 
         self._message = ""
         lesions = [self._parameters.selectedLesion] if self._parameters.scope.value == "selected" else []

@@ -1,19 +1,18 @@
 """One user's work in one scene: load, predict, show, contour, export. What a panel or a script drives.
 
-Everything here runs on the main thread, except `compute`, `open_study` and `open_sample`, which touch neither scene
-nor widgets.
+Everything here runs on the main thread. `task.compute` and `sample.open_study` touch neither scene nor widgets, and
+may run elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from RTResponseCAMLib.appearance import prescribed_levels
-from RTResponseCAMLib.device import preload_torch
-from RTResponseCAMLib.errors import ModelError, RTResponseError, StudyError
+from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.network.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import heatmap, views
@@ -35,67 +34,10 @@ from RTResponseCAMLib.scene.subregion import create_segment
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import Prescription, Result, Study
 from RTResponseCAMLib.subregion import LesionVoxels, lesion_voxels
-from RTResponseCAMLib.workflow.merge import merge_results
 from RTResponseCAMLib.workflow.sample import Opened
+from RTResponseCAMLib.workflow.task import Parameters, Task
 
 FIELD_MM, FIELD_FACTOR = 60.0, 2.5
-
-
-class Parameters(Protocol):
-    """What the user chose: the module's parameter node (choices have a ``value``)."""
-
-    mrVolume: Any
-    doseVolume: Any
-    segmentation: Any
-    followUpVolume: Any
-    camVolume: Any
-    prescriptionGy: float
-    isodosePercent: float
-    fractions: int
-    bundleFolder: str
-    device: Any
-    selectedLesion: str
-    opacity: float
-    threshold: float
-    shown: Any
-    colors: Any
-    scale: Any
-    doseDisplay: Any
-    graded: bool
-    legend: bool
-
-
-@dataclass(frozen=True)
-class Task:
-    """A prediction, taken from the scene and ready to be computed elsewhere."""
-
-    study: Study
-    segments: Mapping[str, str]
-    prints: Mapping[str, str]
-    bundle: Path
-    device: str
-    keep: tuple[str, ...]
-    earlier: Result | None
-
-
-def compute(task: Task, progress: Progress = silent) -> Result:
-    """Predict; safe to run in another thread.
-
-    Raises
-    ------
-    ModelError, GeometryError : see `load_bundle` and `predict_study`; PyTorch is missing.
-    """
-    progress(0.0, "loading PyTorch and the model")
-    preload_torch()
-    try:
-        from RTResponseCAMLib.network.bundle import load_bundle
-    except ImportError as error:
-        raise ModelError("PyTorch", "is not installed", "Install it in the Model section") from error
-    from RTResponseCAMLib.workflow.predict import predict_study
-
-    bundle = load_bundle(task.bundle, task.device)
-    result = predict_study(task.study, bundle, part(progress, 0.4, 1.0))
-    return merge_results(task.earlier, result, task.keep) if task.earlier is not None and task.keep else result
 
 
 class Session:

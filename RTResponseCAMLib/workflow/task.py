@@ -1,0 +1,71 @@
+"""A prediction on its way: taken from the scene, computed elsewhere, put back. `compute` touches no scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from RTResponseCAMLib.device import preload_torch
+from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import Result, Study
+from RTResponseCAMLib.workflow.merge import merge_results
+
+
+class Parameters(Protocol):
+    """What the user chose: the module's parameter node (choices have a ``value``)."""
+
+    mrVolume: Any
+    doseVolume: Any
+    segmentation: Any
+    followUpVolume: Any
+    camVolume: Any
+    prescriptionGy: float
+    isodosePercent: float
+    fractions: int
+    bundleFolder: str
+    device: Any
+    selectedLesion: str
+    opacity: float
+    threshold: float
+    shown: Any
+    colors: Any
+    scale: Any
+    doseDisplay: Any
+    graded: bool
+    legend: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prediction, taken from the scene and ready to be computed elsewhere."""
+
+    study: Study
+    segments: Mapping[str, str]
+    prints: Mapping[str, str]
+    bundle: Path
+    device: str
+    keep: tuple[str, ...]
+    earlier: Result | None
+
+
+def compute(task: Task, progress: Progress = silent) -> Result:
+    """Predict; safe to run in another thread.
+
+    Raises
+    ------
+    ModelError, GeometryError : see `load_bundle` and `predict_study`; PyTorch is missing.
+    """
+    progress(0.0, "loading PyTorch and the model")
+    preload_torch()
+    try:
+        from RTResponseCAMLib.network.bundle import load_bundle
+    except ImportError as error:
+        raise ModelError("PyTorch", "is not installed", "Install it in the Model section") from error
+    from RTResponseCAMLib.workflow.predict import predict_study
+
+    bundle = load_bundle(task.bundle, task.device)
+    result = predict_study(task.study, bundle, part(progress, 0.4, 1.0))
+    return merge_results(task.earlier, result, task.keep) if task.earlier is not None and task.keep else result
