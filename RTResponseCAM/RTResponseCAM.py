@@ -264,7 +264,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersModified(self, _caller=None, _event=None):
         """Show at once what is cheap to show; judge the inputs a moment later."""
-        if not self._parameterNode:
+        if not self._parameterNode or slicer.mrmlScene.IsImporting():  # what is referred to may not be there yet
             return
         self._observeInputs()
         self.display.apply()

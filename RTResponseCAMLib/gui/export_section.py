@@ -39,7 +39,6 @@ class ExportSection(Section):
         """Forget a result that is being written; nothing half-written stays."""
         self._runner.stop()
         self._message = ""
-        self._on_runner_changed()
 
     def start(self, folder: Path) -> None:
         """Write the result into a new folder below ``folder``."""

@@ -34,7 +34,7 @@ class PredictSection(Section):
         """Forget a running prediction."""
         self._runner.stop()
         self._message = ""
-        self._on_runner_changed()
+        self._show_button()
 
     def cancel(self) -> None:
         """Stop a running prediction; earlier results stay."""

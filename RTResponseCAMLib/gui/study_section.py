@@ -50,7 +50,7 @@ class StudySection(Section):
         """Forget a study that is being read."""
         self._runner.stop()
         self._failure = ""
-        self._on_runner_changed()
+        self._show_buttons()
 
     def connect_parameters(self) -> None:
         """Forget the last failure: other inputs are shown."""
@@ -95,10 +95,13 @@ class StudySection(Section):
             self.load_sample()
 
     def _on_runner_changed(self) -> None:
+        self._show_buttons()
+        self._panel.refresh()
+
+    def _show_buttons(self) -> None:
         busy = self._runner.busy
         self._ui.loadFolderButton.enabled = not busy
         self._ui.loadSampleButton.text = _("Cancel") if busy else _("Load sample")
-        self._panel.refresh()
 
 
 def _escape(text: str) -> str:

@@ -48,6 +48,8 @@ def write_result(
     OutputError : ``out`` exists, cannot be written, or a part needs a package that is missing.
     """
     stages = stages or Stages()
+    if report:  # matplotlib and jinja2 may be missing: known before anything is written
+        from RTResponseCAMLib.report.html import write_report
     with new_folder(out, overwrite) as folder:
         stages.begin("write result")
         progress(0.0, "writing the result")
@@ -62,8 +64,6 @@ def write_result(
         if report:
             stages.begin("report")
             progress(0.3, "writing the report")
-            from RTResponseCAMLib.report.html import write_report
-
             write_report(result, folder / "report.html", RESEARCH_ONLY)
         if scene is not None:
             stages.begin("scene")
