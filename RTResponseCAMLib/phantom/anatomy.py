@@ -66,19 +66,23 @@ def in_ventricles(x: Array32, y: Array32, z: Array32) -> Array32:
 def render_head(anatomy: Anatomy, grid: Grid, to_head: sitk.Transform, t2: bool = False) -> Array32:
     """Noise-free intensities on an image grid, ``[z, y, x]``; drawn in slabs, on as many threads as there are cores."""
     image = np.empty(grid.shape, dtype=np.float32)
+    reference = grid.blank()
+    folds, mottle = anatomy.folds.on(reference, to_head), anatomy.mottle.on(reference, to_head)
+    place = _affine(reference, to_head)
 
-    def draw(k: int) -> None:
-        slab = grid.crop((0, 0, k), (grid.size[0], grid.size[1], min(SLAB, grid.size[2] - k)))
-        image[k : k + SLAB] = _render_slab(anatomy, slab.blank(), to_head, t2)
+    def draw(k: int) -> None:  # NumPy only: SimpleITK's first calls must not meet in two threads
+        part = slice(k, min(k + SLAB, grid.size[2]))
+        x, y, z = _coordinates(place, grid.shape, part)
+        image[part] = _render_slab(anatomy, x, y, z, folds[part], mottle[part], t2)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(draw, range(0, grid.size[2], SLAB)))
     return image
 
 
-def _render_slab(anatomy: Anatomy, reference: sitk.Image, to_head: sitk.Transform, t2: bool) -> Array32:
-    x, y, z = head_coordinates(reference, to_head)
-    folds, mottle = anatomy.folds.on(reference, to_head), anatomy.mottle.on(reference, to_head)
+def _render_slab(
+    anatomy: Anatomy, x: Array32, y: Array32, z: Array32, folds: Array32, mottle: Array32, t2: bool
+) -> Array32:
     depth = depth_mm(anatomy, x, y, z)
     image = _outside_the_brain(x, y, z, depth, mottle)
     brain = depth > 0
@@ -124,14 +128,26 @@ def _outside_the_brain(x: Array32, y: Array32, z: Array32, depth: Array32, mottl
 
 def head_coordinates(reference: sitk.Image, to_head: sitk.Transform) -> tuple[Array32, Array32, Array32]:
     """x, y, z of every voxel centre in the head frame, three arrays ``[z, y, x]``, mm (affine transforms)."""
+    nx, ny, nz = reference.GetSize()
+    return _coordinates(_affine(reference, to_head), (nz, ny, nx), slice(0, nz))
+
+
+def _affine(reference: sitk.Image, to_head: sitk.Transform) -> Array64:
+    """Head frame's point of voxel (0, 0, 0), and its steps along i, j, k: four rows, mm."""
     zero = np.asarray(to_head.TransformPoint(reference.TransformIndexToPhysicalPoint((0, 0, 0))))
-    steps = []
+    rows = [zero]
     for axis in range(3):
         unit = [0, 0, 0]
         unit[axis] = 1
-        steps.append(np.asarray(to_head.TransformPoint(reference.TransformIndexToPhysicalPoint(unit))) - zero)
-    nx, ny, nz = reference.GetSize()
-    i, j, k = (np.arange(n, dtype=np.float32) for n in (nx, ny, nz))
+        rows.append(np.asarray(to_head.TransformPoint(reference.TransformIndexToPhysicalPoint(unit))) - zero)
+    return np.stack(rows)
+
+
+def _coordinates(place: Array64, shape: tuple[int, int, int], part: slice) -> tuple[Array32, Array32, Array32]:
+    """x, y, z of the voxels of slices ``part``, ``[z, y, x]``."""
+    zero, *steps = place
+    k = np.arange(part.start, part.stop, dtype=np.float32)
+    j, i = (np.arange(n, dtype=np.float32) for n in shape[1:])
     out = [
         (zero[c] + steps[2][c] * k[:, None, None] + steps[1][c] * j[None, :, None] + steps[0][c] * i[None, None, :])
         for c in range(3)
