@@ -35,6 +35,19 @@ def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float
     return sitk.Resample(part, grid.blank(), sitk.Transform(), interpolator, outside, sitk.sitkFloat32)
 
 
+def as_stored(image: sitk.Image) -> sitk.Image:
+    """As int16 when that loses nothing and the image is no mask or small count, as scanners store it; else itself."""
+    values = sitk.GetArrayViewFromImage(image)
+    if values.dtype.kind != "f":
+        return image
+    low, high = float(values.min()), float(values.max())
+    whole = low >= -32768 and high <= 32767 and high - low > 255
+    if not whole or not np.array_equal(values[::4], np.rint(values[::4])):
+        return image
+    stored = sitk.Cast(image, sitk.sitkInt16)
+    return stored if np.array_equal(sitk.GetArrayViewFromImage(stored), values) else image
+
+
 def resample_nearest(image: sitk.Image, grid: Grid) -> sitk.Image:
     """Values of an image on a grid of the same lattice, zero beyond it; the type stays."""
     return sitk.Resample(image, grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)

@@ -88,10 +88,16 @@ def build_scene(scene: Any, result: Result) -> SceneNodes:
     return SceneNodes(nodes.mr, nodes.dose, nodes.isodoses, nodes.lesions, cam, subregions)
 
 
-def add_study(scene: Any, study: Study, progress: Progress = silent) -> StudyNodes:
-    """Add MR, dose, isodose lines and lesions of a study; ``progress`` is called between the nodes."""
+def add_study(scene: Any, study: Study, progress: Progress = silent, stored_mr: sitk.Image | None = None) -> StudyNodes:
+    """Add MR, dose, isodose lines and lesions of a study; ``progress`` is called between the nodes.
+
+    Parameters
+    ----------
+    stored_mr : the MR as `as_stored` gives it, when that is there already.
+    """
     progress(0.0, "MR")
-    mr = volume_node(scene, study.mr, f"MR {study.mr_description}".strip())
+    mr = volume_node(scene, study.mr if stored_mr is None else stored_mr, f"MR {study.mr_description}".strip())
+    progress(0.2, "MR window")
     display.show_head(mr, study.mr)
     progress(0.4, "dose")
     dose, isodoses = _add_dose(scene, study, part(progress, 0.4, 0.7))

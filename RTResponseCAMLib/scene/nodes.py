@@ -12,6 +12,7 @@ from scipy.ndimage import find_objects
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.resample import as_stored
 
 SHEAR = 1e-3
 LABELMAP = "Binary labelmap"  # the representation's name in every segmentation
@@ -38,7 +39,7 @@ def volume_node(scene: Any, image: sitk.Image, name: str) -> Any:
 
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
-    node.SetAndObserveImageData(_vtk_image(_compact(sitk.GetArrayViewFromImage(image))))
+    node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(as_stored(image))))
     display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
     display.AutoWindowLevelOff()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colours a slice view never ends drawing
@@ -199,17 +200,6 @@ def _oriented_voxels(image: Any) -> npt.NDArray[Any]:
     from vtk.util.numpy_support import vtk_to_numpy
 
     return np.asarray(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(tuple(reversed(image.GetDimensions()))))
-
-
-def _compact(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if values.dtype.kind != "f":
-        return values
-    low, high = float(values.min()), float(values.max())
-    if low >= -32768 and high <= 32767 and high - low > 255 and np.array_equal(values[::4], np.rint(values[::4])):
-        whole = values.astype(np.int16)
-        if np.array_equal(whole, values):
-            return whole
-    return values
 
 
 def _vtk_image(values: npt.NDArray[Any]) -> Any:

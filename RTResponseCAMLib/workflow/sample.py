@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.imaging.resample import as_stored
 from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
@@ -29,11 +30,13 @@ class Opened:
 
     Attributes
     ----------
-    follow_up : the first later MR; None when there is none, or it cannot be read.
+    mr : the planning MR as the scene will store it; done here, because it takes a while for a large one.
+    follow_up : the first later MR, stored likewise; None when there is none, or it cannot be read.
     measures : lesion id → volume (cm³) and dose metrics.
     """
 
     study: Study
+    mr: sitk.Image
     follow_up: sitk.Image | None
     follow_up_name: str
     cautions: tuple[Caution, ...]
@@ -50,16 +53,17 @@ def open_study(folder: Path, progress: Progress = silent) -> Opened:
     study = load_study(folder, progress=part(progress, 0.0, 0.6))
     progress(0.6, "measuring lesions")
     measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x)) for x in study.lesions}
+    mr = as_stored(study.mr)
     if not study.follow_ups:
-        return Opened(study, None, "", study.cautions, measures)
+        return Opened(study, mr, None, "", study.cautions, measures)
     first = study.follow_ups[0]
     days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
     try:
-        image = read_follow_up(first, part(progress, 0.7, 1.0))
+        image = as_stored(read_follow_up(first, part(progress, 0.7, 1.0)))
     except RTResponseError as error:
         text = f"the follow-up '{first.description}' is left out: {error.what}"
-        return Opened(study, None, "", (*study.cautions, Caution("follow-up", text)), measures)
-    return Opened(study, image, f"Follow-up {first.description}{days} (not registered)", study.cautions, measures)
+        return Opened(study, mr, None, "", (*study.cautions, Caution("follow-up", text)), measures)
+    return Opened(study, mr, image, f"Follow-up {first.description}{days} (not registered)", study.cautions, measures)
 
 
 def open_sample(progress: Progress = silent) -> Opened:

@@ -61,12 +61,14 @@ class Session:
     def add(self, opened: Opened, parameters: Parameters, progress: Progress = silent) -> Any:
         """Add a study to the scene and choose it; returns its nodes."""
         study = opened.study
-        nodes = add_study(self._scene, study, part(progress, 0.0, 0.8))
+        nodes = add_study(self._scene, study, part(progress, 0.0, 0.7), opened.mr)
+        progress(0.75, "follow-up")
         follow_up = None
         if opened.follow_up is not None:
             follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
             show_head(follow_up, opened.follow_up)
             put_beside(self._scene, nodes.mr, (follow_up,))
+        progress(0.9, "remembering the contours")
         self._gatherer.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None
         parameters.mrVolume, parameters.doseVolume = nodes.mr, nodes.dose
