@@ -62,24 +62,29 @@ def _open_views(app: Any) -> list[Any]:
     return views
 
 
-def _draw(view: Any, center_ras: tuple[float, float, float], field_mm: float) -> Any:
+def grab(view: Any) -> Any:
+    """Draw a view once and return its picture (vtkImageData)."""
     import vtk
 
+    view.set_render_blocked(False)
+    window = view.render_window()
+    window.Render()
+    filter_ = vtk.vtkWindowToImageFilter()
+    filter_.SetInput(window)
+    filter_.ReadFrontBufferOff()
+    filter_.Update()
+    image = vtk.vtkImageData()
+    image.DeepCopy(filter_.GetOutput())
+    view.set_render_blocked(True)
+    return image
+
+
+def _draw(view: Any, center_ras: tuple[float, float, float], field_mm: float) -> Any:
     view.fit_view_to_content()
     node = view.get_view_node()
     node.SetFieldOfView(field_mm, field_mm, node.GetFieldOfView()[2])
     node.JumpSliceByCentering(*center_ras)
-    view.set_render_blocked(False)
-    window = view.render_window()
-    window.Render()
-    grab = vtk.vtkWindowToImageFilter()
-    grab.SetInput(window)
-    grab.ReadFrontBufferOff()
-    grab.Update()
-    image = vtk.vtkImageData()
-    image.DeepCopy(grab.GetOutput())
-    view.set_render_blocked(True)
-    return image
+    return grab(view)
 
 
 def _write_row(images: list[Any], path: Path) -> None:

@@ -263,21 +263,9 @@ class Host:
 
     def draw_views(self) -> dict[str, Any]:
         """Pictures (vtkImageData) of the slice views of the present layout."""
-        return {name: _draw(self.layouts.views[name]) for name in self.layouts.visible}
+        from RTResponseCAMLib.viewer import grab
 
-
-def _draw(view: Any) -> Any:
-    view.set_render_blocked(False)
-    window = view.render_window()
-    window.Render()
-    grab = vtk.vtkWindowToImageFilter()
-    grab.SetInput(window)
-    grab.ReadFrontBufferOff()
-    grab.Update()
-    picture = vtk.vtkImageData()
-    picture.DeepCopy(grab.GetOutput())
-    view.set_render_blocked(True)
-    return picture
+        return {name: grab(self.layouts.views[name]) for name in self.layouts.visible}
 
 
 class _Warnings(logging.Handler):
