@@ -55,7 +55,8 @@ class DisplaySection(Section):
         nodes = (p.mrVolume, p.doseVolume, p.camVolume, p.followUpVolume)
         lesion = p.selectedLesion if p.scale.value == "lesion" else ""
         ids = tuple(node.GetID() if node is not None else "" for node in nodes)
-        return (p.opacity, p.threshold, p.shown, p.colors, p.scale, lesion, p.doseDisplay, p.graded, p.legend, *ids)
+        choices = (p.threshold, p.shown, p.colors, p.scale, lesion, p.doseDisplay, p.graded, p.legend)
+        return (p.opacity, *choices, p.prescriptionGy, p.isodosePercent, *ids)
 
     def _on_reset(self, _checked: bool = False) -> None:
         if self._parameters is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from RTResponseCAMLib.scene import display
@@ -25,12 +24,12 @@ def belongings_of(node: Any) -> list[str]:
     return [one.GetID() for one in found if one is not None]
 
 
-def remove_nodes(scene: Any, ids: Iterable[str]) -> None:
-    """Remove those of the nodes that are still there."""
-    for one in ids:
-        node = scene.GetNodeByID(one)
-        if node is not None:
-            scene.RemoveNode(node)
+def remove_with_display(scene: Any, node: Any) -> None:
+    """Remove a node and the node that says how it looks."""
+    shown = node.GetDisplayNode()
+    scene.RemoveNode(node)
+    if shown is not None:
+        scene.RemoveNode(shown)
 
 
 def _of_evidence(cam: Any) -> list[Any]:

@@ -23,6 +23,8 @@ from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import display
 from RTResponseCAMLib.scene.lesions import (
+    ISODOSE_LEVELS,
+    ISODOSE_ROLE,
     LESION_TAG,
     PREFIX,
     PRESCRIPTION_TAG,
@@ -151,7 +153,8 @@ def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[f
         model = isodose_node(scene, image, level, f"Isodose {level:g} Gy", color)
         if model is not None:
             models.append(model)
-            dose.AddNodeReferenceID(f"{PREFIX}isodose", model.GetID())
+            dose.AddNodeReferenceID(ISODOSE_ROLE, model.GetID())
+    dose.SetAttribute(ISODOSE_LEVELS, " ".join(f"{level:g}" for level in levels_gy))
     return models
 
 

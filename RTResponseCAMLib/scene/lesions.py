@@ -16,6 +16,7 @@ from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
 
 PREFIX = "RTResponseCAM."
 LESION_TAG, PRESCRIPTION_TAG, SUBREGION_TAG = f"{PREFIX}Lesion", f"{PREFIX}PrescriptionGy", f"{PREFIX}SubregionOf"
+ISODOSE_ROLE, ISODOSE_LEVELS = f"{PREFIX}isodose", f"{PREFIX}isodoseLevels"
 ROWS, INPUTS, NOTES = f"{PREFIX}lesions", f"{PREFIX}inputs", f"{PREFIX}cautions"
 
 

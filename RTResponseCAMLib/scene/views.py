@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from RTResponseCAMLib.scene.lesions import PREFIX
+from RTResponseCAMLib.scene.lesions import ISODOSE_ROLE
 
 SIDE_BY_SIDE = 2506  # the layout's id; Slicer's own are below 1000
 DOSE_VIEW, EVIDENCE_VIEW, FOLLOW_UP_VIEW = "RTRDose", "RTREvidence", "RTRFollowUp"
@@ -106,8 +106,8 @@ def _keep_out(scene: Any, shown: Any, hidden: set[str]) -> None:
 
 def isodoses_of(dose: Any) -> list[Any]:
     """Isodose models that belong to a dose volume."""
-    role = f"{PREFIX}isodose"
-    found = [dose.GetNthNodeReference(role, n) for n in range(dose.GetNumberOfNodeReferences(role))]
+    count = dose.GetNumberOfNodeReferences(ISODOSE_ROLE)
+    found = [dose.GetNthNodeReference(ISODOSE_ROLE, n) for n in range(count)]
     return [model for model in found if model is not None]
 
 

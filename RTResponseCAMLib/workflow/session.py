@@ -16,10 +16,13 @@ from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.network.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import heatmap, views
+from RTResponseCAMLib.scene.belongings import remove_with_display
 from RTResponseCAMLib.scene.build import add_evidence, add_isodoses, add_study, put_beside
 from RTResponseCAMLib.scene.display import add_legend, refresh_legend, show_head
 from RTResponseCAMLib.scene.gather import DOSE_ATTRIBUTE, LESION_PRINT, Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import (
+    ISODOSE_LEVELS,
+    ISODOSE_ROLE,
     PREFIX,
     attach_result,
     dose_columns,
@@ -172,11 +175,8 @@ class Session:
         if cam is not None:
             front = heatmap.show_heatmap(self._scene, cam, self._heatmap(parameters))
         lines, wash = parameters.doseDisplay.value == "lines", parameters.doseDisplay.value == "wash"
-        if dose is not None and lines and not views.isodoses_of(dose):
-            levels = prescribed_levels([gy for _, gy in self._gatherer.prescriptions(self.inputs(parameters)) if gy])
-            models = add_isodoses(self._scene, dose, image_of(dose), levels, silent)
-            if models and mr is not None:
-                put_beside(self._scene, mr, models)
+        if dose is not None and lines:
+            self._update_isodoses(parameters)
         if mr is not None:
             later = parameters.followUpVolume
             views.fill_views(self._scene, mr, cam, front, dose, later, parameters.opacity, wash)
@@ -277,6 +277,20 @@ class Session:
         ids = list(lesion_segments(parameters.segmentation))
         if ids and parameters.selectedLesion not in ids:
             parameters.selectedLesion = ids[0]
+
+    def _update_isodoses(self, parameters: Parameters) -> None:
+        """Isodose lines at the levels of the present prescription; made once per set of levels."""
+        dose, mr = parameters.doseVolume, parameters.mrVolume
+        levels = prescribed_levels([gy for _, gy in self._gatherer.prescriptions(self.inputs(parameters)) if gy])
+        wanted = " ".join(f"{level:g}" for level in levels)
+        if dose.GetAttribute(ISODOSE_LEVELS) == wanted or dose.GetImageData() is None:
+            return
+        for model in views.isodoses_of(dose):
+            remove_with_display(self._scene, model)
+        dose.RemoveNodeReferenceIDs(ISODOSE_ROLE)
+        models = add_isodoses(self._scene, dose, image_of(dose), levels, silent)
+        if models and mr is not None:
+            put_beside(self._scene, mr, models)
 
     def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:
         limit = 0.0

@@ -274,6 +274,21 @@ def test_the_dose_is_shown_as_lines_as_wash_or_not_at_all(host, predicted):
     assert composite(host).GetForegroundVolumeID() == predicted.parameters.camVolume.GetID()
 
 
+def test_isodose_lines_follow_the_prescription(host, loaded):
+    from RTResponseCAMLib.scene.views import isodoses_of
+
+    def names() -> list[str]:
+        return [model.GetName() for model in isodoses_of(loaded.parameters.doseVolume)]
+
+    assert "Isodose 24 Gy" in names()
+    nodes = host.scene.GetNumberOfNodes()
+    loaded.ui.prescriptionSpinBox.value = 20.0
+    assert names() == ["Isodose 20 Gy", "Isodose 12 Gy", "Isodose 10 Gy"]
+    assert host.scene.GetNumberOfNodes() <= nodes + 2
+    loaded.ui.prescriptionSpinBox.value = 199.0
+    assert "Isodose 199 Gy" not in names()  # the dose never gets there
+
+
 def test_side_by_side_shows_dose_evidence_and_follow_up(host, predicted):
     from RTResponseCAMLib.scene.views import isodoses_of
 

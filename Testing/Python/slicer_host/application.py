@@ -155,6 +155,7 @@ class Host:
         self.segmentations = slicer.vtkSlicerSegmentationsModuleLogic()  # registers the segments' representations
         self.segmentations.SetMRMLScene(self.scene)
         slicer.mrmlScene = self.scene
+        self.scene.AddObserver(self.scene.NodeAboutToBeRemovedEvent, self._forget_item)
         slicer.app = Application(self)
         self.layouts = LayoutManager(self.scene, trame)
         self.trame = trame
@@ -171,6 +172,14 @@ class Host:
         slicer.util.mainWindow = lambda *_: None
         slicer.util.selectModule = self.selected_modules.append
         slicer.util.getModuleWidget = lambda _name: self.widget
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _forget_item(self, scene: Any, _event: str, node: Any) -> None:
+        """As qSlicerSubjectHierarchyPluginLogic: the item of a node that goes, goes too."""
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        item = tree.GetItemByDataNode(node) if tree is not None and not scene.IsClosing() else 0
+        if item:
+            tree.RemoveItem(item, False, False)
 
     def load_module(self, path: Path) -> Any:
         """Import a scripted module as Slicer does, from its file, with only its own folder on the path."""
