@@ -176,8 +176,10 @@ class Host:
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _forget_item(self, scene: Any, _event: str, node: Any) -> None:
         """As qSlicerSubjectHierarchyPluginLogic: the item of a node that goes, goes too."""
+        if scene.IsBatchProcessing():  # the items of a scene that is closed or read take care of themselves
+            return
         tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        item = tree.GetItemByDataNode(node) if tree is not None and not scene.IsClosing() else 0
+        item = tree.GetItemByDataNode(node) if tree is not None else 0
         if item:
             tree.RemoveItem(item, False, False)
 
