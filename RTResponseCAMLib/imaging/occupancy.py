@@ -1,26 +1,23 @@
 """From contours to voxels: the fraction of each voxel that lies inside a structure.
 
-Three cases, one answer. Planes parallel to the grid's slices: exact in-plane coverage, times the overlap of
-slab and slice, so contours on, between, closer or wider than the slices all keep their volume. Tilted planes:
-signed distances in the planes' own frame, interpolated between them and sub-sampled on the grid.
+Planes on the grid's slices, or closer than they: exact in-plane coverage, times the overlap of slab and slice.
+Planes between the slices, wider than they or tilted: the body between the planes (`imaging.shape`).
+Either way the fractions add up to the volume of the contours.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import map_coordinates
-from scipy.optimize import brentq
-from scipy.spatial import cKDTree
 
-from RTResponseCAMLib.imaging.coverage import crossings, pixel_centres_inside, pixel_coverage
+from RTResponseCAMLib.imaging.coverage import pixel_centres_inside, pixel_coverage
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes, stack_volume_mm3
+from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes
+from RTResponseCAMLib.imaging.shape import shape_mask, shape_occupancy
 from RTResponseCAMLib.study import Structure
 
 ON_SLICE = 0.1
-SUBSAMPLES = 3
-EDGE_STEP_MM = 0.04
+DENSE = 0.75
 Occupancy = npt.NDArray[np.float32]
 
 
@@ -40,19 +37,21 @@ def occupancy(structure: Structure, grid: Grid) -> Occupancy:
 def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
     """Voxels whose centre lies inside the structure, ``[z, y, x]``: the rule of other RT software.
 
-    Contours within a tenth of a slice of an image plane belong to that slice alone. Elsewhere, and for tilted
-    planes, a voxel is inside when at least half of it is.
+    Contours within a tenth of a slice of an image plane belong to that slice alone; elsewhere, and for tilted
+    planes, the body between the planes decides.
     """
     box, start = _bounding_box(structure, grid)
     stack = stack_planes(structure)
     whole = np.zeros(grid.shape, dtype=bool)
     slices = _slices_of(stack, box)
-    if slices is None:
-        _paste(whole, box_occupancy(structure, box) >= 0.5, start)
-        return whole
-    inside = np.zeros(box.shape, dtype=bool)
-    for number, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
-        inside[number] ^= pixel_centres_inside(polygons, box.size[0], box.size[1])
+    if slices is not None:
+        inside = np.zeros(box.shape, dtype=bool)
+        for number, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
+            inside[number] ^= pixel_centres_inside(polygons, box.size[0], box.size[1])
+    elif _in_slabs(stack, box):
+        inside = _slab_occupancy(stack, box) >= 0.5
+    else:
+        inside = shape_mask(stack, box, _holds(box, stack))
     _paste(whole, inside, start)
     return whole
 
@@ -65,9 +64,9 @@ def structure_box(structure: Structure, grid: Grid) -> Grid:
 def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
     """As `occupancy`, for a grid that is already small; parts of the structure beyond it are cut off."""
     stack = stack_planes(structure)
-    if _is_parallel(stack, box):
-        return _parallel_occupancy(stack, box)
-    return _tilted_occupancy(stack, box)
+    if _in_slabs(stack, box):
+        return _slab_occupancy(stack, box)
+    return shape_occupancy(stack, box, _holds(box, stack))
 
 
 def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
@@ -118,6 +117,15 @@ def _slices_of(stack: PlaneStack, grid: Grid) -> npt.NDArray[np.intp] | None:
     return nearest.astype(np.intp) if on_slices and adjacent else None
 
 
+def _in_slabs(stack: PlaneStack, grid: Grid) -> bool:
+    """Planes parallel to the slices that need no shape between them: on the slices, dense, or fewer than three."""
+    if not _is_parallel(stack, grid):
+        return False
+    if len(stack.offsets_mm) < 3 or _slices_of(stack, grid) is not None:
+        return True
+    return float(np.median(np.diff(stack.offsets_mm))) <= DENSE * grid.spacing_mm[2]
+
+
 def _plane_positions(stack: PlaneStack, grid: Grid, offsets_mm: Array64) -> Array64:
     """Slice coordinate (continuous k) of offsets along the planes' normal."""
     middle = np.concatenate([p for polygons in stack.polygons for p in polygons]).mean(axis=0)
@@ -133,7 +141,7 @@ def _polygons_in_index(stack: PlaneStack, grid: Grid) -> list[list[Array64]]:
     ]
 
 
-def _parallel_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
+def _slab_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
     slices = _slices_of(stack, grid)
     if slices is None:
         edges = np.sort(
@@ -149,50 +157,13 @@ def _parallel_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
             share = min(high, k + 0.5) - max(low, k - 0.5)
             if share > 0:
                 result[k] += share * coverage
-    return np.clip(result, 0.0, 1.0).astype(np.float32)
-
-
-def _tilted_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
-    """Shape from signed distances between the planes, volume from the contours."""
-    step = min(0.5, min(grid.spacing_mm) / 2)
-    points = np.concatenate([p for polygons in stack.polygons for p in polygons])
-    low = points.min(axis=0) - 4 * step
-    count = np.ceil((points.max(axis=0) - low) / step).astype(int) + 5
-    u, v = (low[axis] + step * np.arange(count[axis]) for axis in (0, 1))
-    distances = np.stack([_signed_distance(polygons, u, v) for polygons in stack.polygons])
-
-    def distance_at(index: Array64) -> Array64:
-        local = grid.to_lps(index) @ stack.axes.T
-        return _interpolate(stack, distances, (local[:, :2] - low) / step, local[:, 2])
-
-    k, j, i = np.indices(grid.shape, dtype=np.float64)
-    centres = np.column_stack([i.ravel(), j.ravel(), k.ravel()])
-    coarse = distance_at(centres)
-    result = (coarse > 0).astype(np.float64)
-    edge = np.flatnonzero(np.abs(coarse) < np.linalg.norm(grid.spacing_mm))
-    sub = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
-    shifts = np.stack(np.meshgrid(sub, sub, sub, indexing="ij"), axis=-1).reshape(1, -1, 3)
-    fine = distance_at((centres[edge, None] + shifts).reshape(-1, 3)).reshape(len(edge), -1)
-    soft_mm = max(grid.spacing_mm) / SUBSAMPLES
-
-    # Interpolating distances shaves convex bodies by a few percent; a common offset of the surface restores
-    # the volume that the contours themselves enclose.
-    target = stack_volume_mm3(stack) / (1000 * grid.voxel_cc) - (result.sum() - result[edge].sum())
-    shift_mm = _surface_shift(fine, soft_mm, target) if _holds(grid, stack) else 0.0
-    result[edge] = np.clip(0.5 + (fine + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1)
-    return result.reshape(grid.shape).astype(np.float32)
-
-
-def _surface_shift(fine: Array64, soft_mm: float, target: float) -> float:
-    """Offset of the surface (mm, outwards) at which the voxels of the edge add up to ``target`` voxels."""
-
-    def surplus(shift: float) -> float:
-        return float(np.clip(0.5 + (fine + shift) / soft_mm, 0.0, 1.0).mean(axis=1).sum() - target)
-
-    reach = float(np.abs(fine).max()) + soft_mm if fine.size else 0.0
-    if not surplus(-reach) < 0 < surplus(reach):
-        return 0.0
-    return float(brentq(surplus, -reach, reach, xtol=1e-4))
+    result = np.clip(result, 0.0, 1.0)
+    edge = (result > 0) & (result < 1)
+    share = float(result[edge].sum())
+    if share > 0 and _holds(grid, stack):  # what the contours' volume has over area × slab goes to the edge
+        wanted = stack.volume_mm3 / (1000 * grid.voxel_cc)
+        result[edge] = np.minimum(result[edge] * max(1 + (wanted - float(result.sum())) / share, 0.0), 1.0)
+    return result.astype(np.float32)
 
 
 def _holds(grid: Grid, stack: PlaneStack) -> bool:
@@ -202,43 +173,12 @@ def _holds(grid: Grid, stack: PlaneStack) -> bool:
 
 
 def _corners(stack: PlaneStack) -> Array64:
-    """All contour points at both faces of their slabs, LPS mm."""
+    """All contour points, the outermost also a whole step further out, where a rounded end may reach; LPS mm."""
+    faces = stack.slabs_mm.copy()
+    faces[0, 0] -= stack.offsets_mm[0] - faces[0, 0]
+    faces[-1, 1] += faces[-1, 1] - stack.offsets_mm[-1]
     corners = []
-    for polygons, slab in zip(stack.polygons, stack.slabs_mm, strict=True):
+    for polygons, slab in zip(stack.polygons, faces, strict=True):
         points = np.concatenate(polygons)
         corners += [np.column_stack([points, np.full(len(points), w)]) @ stack.axes for w in slab]
     return np.concatenate(corners)
-
-
-def _interpolate(stack: PlaneStack, distances: Array64, uv: Array64, w: Array64) -> Array64:
-    """Signed distance between planes (linear along the normal), cut flat where no slab stands."""
-    plane = np.interp(w, stack.offsets_mm, np.arange(len(stack.offsets_mm), dtype=np.float64))
-    distance = map_coordinates(distances, [plane, uv[:, 1], uv[:, 0]], order=1, mode="nearest")
-    within = np.minimum(
-        w - stack.slabs_mm[np.clip(np.floor(plane).astype(int), 0, None), 0],
-        stack.slabs_mm[np.ceil(plane).astype(int), 1] - w,
-    )
-    for below, above in zip(stack.slabs_mm[:-1, 1], stack.slabs_mm[1:, 0], strict=True):
-        if above - below > 1e-6:
-            within = np.minimum(within, np.maximum(below - w, w - above))
-    return np.minimum(distance, within)
-
-
-def _signed_distance(polygons: tuple[Array64, ...], u: Array64, v: Array64) -> Array64:
-    """Distance to the nearest edge, positive inside (even-odd), on the lattice ``(v, u)``, mm (± 0.02)."""
-    lattice = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
-    distance, _ = cKDTree(np.concatenate([_points_along(polygon) for polygon in polygons])).query(lattice)
-    line, x = crossings(polygons, v)
-    inside = np.zeros((len(v), len(u) + 1), dtype=np.int64)
-    np.add.at(inside, (line, np.searchsorted(u, x)), 1)
-    sign = np.where(np.cumsum(inside, axis=1)[:, : len(u)] % 2 == 1, 1.0, -1.0)
-    return np.asarray(sign * distance.reshape(len(v), len(u)))
-
-
-def _points_along(polygon: Array64) -> Array64:
-    """Points at most `EDGE_STEP_MM` apart along a closed polygon."""
-    edges = np.roll(polygon, -1, axis=0) - polygon
-    counts = np.maximum(np.ceil(np.linalg.norm(edges, axis=1) / EDGE_STEP_MM).astype(int), 1)
-    start = np.repeat(polygon, counts, axis=0)
-    place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.asarray(start + np.repeat(edges / counts[:, None], counts, axis=0) * place[:, None])

@@ -30,6 +30,21 @@ def sphere(volume_cc, step=1.0, phase=0.0, tilt_deg=0.0, centre=(0.31, -0.22, 0.
     return radius, Structure(1, "sphere", "GTV", tuple(rings))
 
 
+def ellipsoid(volume_cc, tilt_deg, step, centre=(0.31, -0.22, 0.4)):
+    radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+    axes = radius * np.array([1.0, 1.3, 0.8]) / np.prod([1.0, 1.3, 0.8]) ** (1 / 3)
+    turn = np.radians(tilt_deg)
+    matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    heights = (np.arange(-60, 61) + 0.3) * step
+    rings = [
+        (circle(np.sqrt(1 - (z / axes[2]) ** 2), 0.0) * [axes[0], axes[1], 1] + [0, 0, z]) @ matrix.T + centre
+        for z in heights
+        if abs(z) < axes[2]
+    ]
+    structure = Structure(1, "ellipsoid", "GTV", tuple(rings))
+    return structure, lambda points: np.linalg.norm((points - centre) @ matrix / axes, axis=-1) <= 1
+
+
 def cylinder(radius, planes, extra=()):
     return Structure(1, "cylinder", "GTV", tuple(circle(radius, z) for z in planes) + tuple(extra))
 
@@ -45,10 +60,33 @@ def test_volume_equals_that_of_the_contours(volume_cc, phase):
     assert volume(structure) == pytest.approx(contour_volume_cc(structure), rel=0.002)
 
 
-@pytest.mark.parametrize("tilt_deg", [0.0, 12.0])
-def test_a_tenth_of_a_cubic_centimetre_is_exact_to_one_percent(tilt_deg):
-    _, structure = sphere(0.1, step=0.25, tilt_deg=tilt_deg)
-    assert volume(structure) == pytest.approx(0.1, rel=0.01)
+@pytest.mark.parametrize("volume_cc", [0.1, 0.3, 2.0, 20.0])
+@pytest.mark.parametrize("phase", np.arange(0, 1, 0.125))
+def test_contours_every_mm_give_the_bodys_volume_to_one_percent(volume_cc, phase):
+    _, structure = sphere(volume_cc, phase=phase)
+    assert volume(structure) == pytest.approx(volume_cc, rel=0.01)
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("volume_cc", [0.02, 0.1, 1.0, 20.0])
+def test_volume_stays_within_half_a_percent_of_area_times_distance(volume_cc, spacing):
+    radius, structure = sphere(volume_cc, phase=0.4)
+    heights = (np.arange(-60, 61) + 0.4)[:, None]
+    plain = np.sum(np.pi * np.maximum(radius**2 - heights**2, 0)) * 180 / (2 * np.pi) * np.sin(2 * np.pi / 180)
+    count = int(44 / spacing)
+    grid = Grid((count,) * 3, (spacing,) * 3, (-21.7, -21.9, -22.0))
+    assert volume(structure, grid) == pytest.approx(plain / 1000, rel=0.005)
+
+
+@pytest.mark.parametrize("step", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("tilt_deg", [0.0, 7.0, 30.0, 90.0])
+@pytest.mark.parametrize("volume_cc", [0.2, 1.0, 10.0])
+def test_tilted_and_sparse_planes_give_the_bodys_voxels(volume_cc, tilt_deg, step):
+    """Ellipsoids 1 : 1.3 : 0.8, contours off the slices; dice of voxel centres against the body itself."""
+    structure, inside = ellipsoid(volume_cc, tilt_deg, step)
+    found = mask(structure, GRID)
+    truth = inside(GRID.points())
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) >= 0.99
 
 
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0])
@@ -68,7 +106,7 @@ def test_tilted_planes_keep_volume_and_place(tilt_deg):
     truth = np.mean([np.linalg.norm(points + shift, axis=-1) <= radius for shift in shifts], axis=0)
     assert volume(structure) == pytest.approx(contour_volume_cc(structure), rel=0.002)
     soft_dice = 2 * np.minimum(found, truth).sum() / (found.sum() + truth.sum())
-    assert soft_dice > 0.985
+    assert soft_dice > 0.99
 
 
 def test_the_slab_of_contours_every_second_slice_fills_the_slices_between():
