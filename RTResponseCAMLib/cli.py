@@ -109,6 +109,8 @@ def _predict(options: argparse.Namespace, progress: Progress) -> None:
         options.series,
         tuple(options.roi),
         part(progress, 0.0, 0.3),
+        options.course,
+        options.dose_fractions,
     )
     result = predict_study(study, bundle, part(progress, 0.3, 0.5), stages)
     write_result(
@@ -147,7 +149,7 @@ def _table(predictions: Sequence[Any]) -> str:
 def _inspect(options: argparse.Namespace, progress: Progress) -> None:
     from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 
-    found = inspect_folder(options.study, options.series, progress)
+    found = inspect_folder(options.study, options.series, progress, options.course)
     _close(progress)
     print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else as_text(found))
 
@@ -328,6 +330,7 @@ def _add_inspect(commands: Any) -> None:
     inspect = _command(commands, "inspect", _inspect, "list what a folder holds and what of it would be used")
     inspect.add_argument("study", type=Path, help="folder with DICOM files, in any order and nesting")
     inspect.add_argument("--series", help="part of the Series Description of the planning MR")
+    inspect.add_argument("--course", help="name (C2) or label of the course")
     inspect.add_argument("--json", action="store_true")
 
 
@@ -357,6 +360,10 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("--prescription", type=float, metavar="GY", help="when the plan states none")
     predict.add_argument("--isodose", type=float, metavar="PERCENT", help="prescription isodose of the dose maximum")
     predict.add_argument("--series", help="part of the Series Description of the planning MR")
+    predict.add_argument("--course", help="name (C2) or label of the course, where the folder holds several")
+    predict.add_argument(
+        "--dose-fractions", type=int, metavar="N", help="fractions that a FRACTION or BEAM dose stands for (1: all)"
+    )
     predict.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
     predict.add_argument("--no-scene", action="store_true", help="without scene.mrb")
     predict.add_argument("--pictures", action="store_true", help="also Slicer's slice views as PNG")

@@ -81,19 +81,32 @@ class Prescription:
 
 @dataclass(frozen=True)
 class Plan:
-    """The treatment plan as far as it is needed here."""
+    """The treatment plan as far as it is needed here; ``fractions`` also when it prescribes nothing."""
 
     label: str
     prescription: Prescription | None
+    fractions: int | None = None
 
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A later MR series found beside the plan: its files and its distance in days (None: dates absent)."""
+    """A later MR series found beside the plan.
+
+    Attributes
+    ----------
+    days_after_plan : distance in days, None when a date is absent.
+    files : the series.
+    structures : RTSTRUCT and SEG files that were drawn on it.
+    same_frame : it shares the Frame of Reference of the planning MR.
+    to_plan : rigid map (4 × 4, LPS mm) of its points onto the planning MR that a DICOM registration states.
+    """
 
     description: str
     days_after_plan: int | None
     files: tuple[str, ...]
+    structures: tuple[str, ...] = ()
+    same_frame: bool = False
+    to_plan: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)

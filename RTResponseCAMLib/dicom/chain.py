@@ -1,4 +1,4 @@
-"""Which objects belong together: RTDOSE → RTPLAN → RTSTRUCT → MR, and of several chains the T1c's.
+"""Which objects belong together: RTDOSE → RTPLAN → RTSTRUCT or SEG → MR; of several courses and chains, which is used.
 
 GammaPlan exports one plan once per MR series; only the chain that ends at the contrast-enhanced T1 is what
 the classifier has learned to read.
@@ -8,46 +8,107 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.index import Entry, Index, date_of
+from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.registration import Links, map_between
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.study import Caution, FollowUp
+from RTResponseCAMLib.imaging.rigid import Matrix
+from RTResponseCAMLib.study import Caution
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The objects of one treatment that are used together."""
+    """The objects of one treatment that are used together.
+
+    Attributes
+    ----------
+    images : files of the planning series.
+    structures : RTSTRUCT or SEG.
+    to_images : rigid map of the structures' points into the images' frame, None when both lie in the same.
+    """
 
     images: tuple[Entry, ...]
     structures: Entry
     plan: Entry | None
     doses: tuple[Entry, ...]
     t1c_score: int
+    to_images: Matrix | None = None
     cautions: tuple[Caution, ...] = field(default=())
 
 
-def choose_chain(index: Index, series: str | None = None) -> Chain:
-    """Follow the references and choose the chain that ends at the T1c series.
+@dataclass(frozen=True)
+class Course:
+    """One treatment of one patient: the same plan, exported once per MR series.
+
+    Attributes
+    ----------
+    name : "C1", "C2", … by date.
+    label : label of the plan or structure set.
+    patient : pseudonym.
+    date : date of the plan, None when unknown.
+    chains : best first.
+    """
+
+    name: str
+    label: str
+    patient: str
+    date: np.datetime64 | None
+    chains: tuple[Chain, ...]
+
+
+def find_courses(index: Index, links: Links) -> tuple[Course, ...]:
+    """Follow the references of every structure set, and sort what they lead to into courses, earliest first."""
+    groups: dict[tuple[str, str, str], list[Chain]] = {}
+    chains = [chain for structures in index.structures for chain in _chains_of(index, structures, links)]
+    treated = [c for c in chains if c.plan is not None or c.doses]
+    for chain in chains:
+        # Contours without plan or dose on a planning series are a second set of its course, no course of their own.
+        host = chain
+        if chain not in treated:
+            host = next((c for c in treated if c.images is chain.images), chain)
+        named = host.plan or host.structures
+        label = named.text("RTPlanLabel") or host.structures.text("StructureSetLabel") or "unnamed"
+        groups.setdefault((str(_plan_date(host)), label, host.structures.text("PatientID")), []).append(chain)
+    courses = []
+    for number, key in enumerate(sorted(groups), start=1):
+        members = tuple(sorted(groups[key], key=_rank, reverse=True))
+        courses.append(Course(f"C{number}", key[1], pseudonym(key[2], "P-"), _plan_date(members[0]), members))
+    return tuple(courses)
+
+
+def choose_chain(
+    index: Index, links: Links, series: str | None = None, course: str | None = None
+) -> tuple[Chain, tuple[Course, ...]]:
+    """Choose the course, and of its chains the one that ends at the T1c series.
 
     Parameters
     ----------
     series : text that the Series Description must contain, or a Series Instance UID, to overrule the choice.
+    course : name ("C2") or label of the course; without it the latest with a dose is taken, with a caution.
 
     Raises
     ------
-    StudyError : no image series, no RTSTRUCT, only CT, or no RTSTRUCT that lies in the frame of reference of
-        an image series.
+    StudyError : no image series, no RTSTRUCT or SEG, only CT, nothing in the frame of reference of an image
+        series, several patients, or a series or course that does not exist.
     """
     if not index.series:
         raise StudyError(index.folder, "holds no MR series", "Export the planning MR (contrast-enhanced T1) as well")
     if not index.structures:
         raise StudyError(index.folder, "holds no RTSTRUCT", "Export the structure set with the targets as well")
-    chains = [chain for structures in index.structures for chain in _chains_of(index, structures)]
+    courses = find_courses(index, links)
+    if not courses:
+        raise _no_chain(index, None)
+    chosen = _choose_course(index, courses, course)
+    chains = list(chosen.chains)
     if series is not None:
-        chains = [c for c in chains if series in (c.images[0].text("SeriesInstanceUID"),) or _described(c, series)]
+        chains = [c for c in chains if series == c.images[0].text("SeriesInstanceUID") or _described(c, series)]
     if not chains:
         raise _no_chain(index, series)
-    chains.sort(key=lambda c: (c.t1c_score, len(c.doses) > 0, len(c.images)), reverse=True)
     best = chains[0]
     cautions = list(best.cautions)
     if best.images[0].modality != "MR":
@@ -64,28 +125,13 @@ def choose_chain(index: Index, series: str | None = None) -> Chain:
     if len(rivals) > 1:
         text = f"{len(rivals)} series could be the planning T1c; taken: '{best.images[0].text('SeriesDescription')}'"
         cautions.append(Caution("several-t1c", text + " (choose another with --series)"))
-    others = [c for c in chains if c.images is best.images and c.structures is not best.structures]
-    plans = _plans_of(index, best.structures)
-    if others or len(plans) > 1:
-        text = f"{len(others) + 1} structure set(s) and {len(plans)} plan(s) belong to the planning series; used: "
-        names = [e.path.name for e in (best.structures, best.plan) if e is not None]
-        cautions.append(Caution("several-plans", text + ", ".join(names) + " (keep one plan per folder)"))
-    return Chain(best.images, best.structures, best.plan, best.doses, best.t1c_score, tuple(cautions))
-
-
-def find_follow_ups(index: Index, chain: Chain) -> tuple[FollowUp, ...]:
-    """T1c series of later days, earliest first; series of unknown date at the end."""
-    planned = date_of(chain.images[0])
-    found: list[FollowUp] = []
-    for files in index.series.values():
-        if files is chain.images or files[0].modality != "MR" or t1c_score(files[0]) < 3:
-            continue
-        date = date_of(files[0])
-        days = None if date is None or planned is None else int((date - planned).astype(int))
-        if days is None or days > 0:
-            names = tuple(str(entry.path) for entry in files)
-            found.append(FollowUp(files[0].text("SeriesDescription"), days, names))
-    return tuple(sorted(found, key=lambda f: (f.days_after_plan is None, f.days_after_plan or 0)))
+    cautions += _rival_plans(index, chains, best)
+    if course is None and len(courses) > 1:
+        others = ", ".join(f"{c.name} '{c.label}'" for c in courses if c is not chosen)
+        text = f"the folder holds {len(courses)} courses; {chosen.name} '{chosen.label}' is used, not {others}"
+        cautions.append(Caution("several-courses", text + " (choose with --course)"))
+    chain = Chain(best.images, best.structures, best.plan, best.doses, best.t1c_score, best.to_images, tuple(cautions))
+    return chain, courses
 
 
 def t1c_score(entry: Entry) -> int:
@@ -100,38 +146,112 @@ def t1c_score(entry: Entry) -> int:
 
 def referenced(entry: Entry, keyword: str) -> tuple[str, ...]:
     """SOP Instance UIDs that a sequence of references names."""
-    items = entry.header.get(keyword) or ()
-    return tuple(str(item.get("ReferencedSOPInstanceUID", "")) for item in items)
+    return tuple(str(item.get("ReferencedSOPInstanceUID", "")) for item in _items(entry.header, keyword))
 
 
 def referenced_series(structures: Entry) -> tuple[str, ...]:
-    """Series Instance UIDs on which a structure set was drawn."""
-    return tuple(
+    """Series Instance UIDs on which a structure set or segmentation was drawn."""
+    named = tuple(
         str(series.get("SeriesInstanceUID", ""))
-        for frame in structures.header.get("ReferencedFrameOfReferenceSequence") or ()
-        for study in frame.get("RTReferencedStudySequence") or ()
-        for series in study.get("RTReferencedSeriesSequence") or ()
+        for frame in _items(structures.header, "ReferencedFrameOfReferenceSequence")
+        for study in _items(frame, "RTReferencedStudySequence")
+        for series in _items(study, "RTReferencedSeriesSequence")
+    )
+    direct = _items(structures.header, "ReferencedSeriesSequence")
+    return named + tuple(str(series.get("SeriesInstanceUID", "")) for series in direct)
+
+
+def referenced_images(structures: Entry) -> frozenset[str]:
+    """SOP Instance UIDs of the images on which a structure set was drawn, as far as it lists them."""
+    return frozenset(
+        str(image.get("ReferencedSOPInstanceUID", ""))
+        for frame in _items(structures.header, "ReferencedFrameOfReferenceSequence")
+        for study in _items(frame, "RTReferencedStudySequence")
+        for series in _items(study, "RTReferencedSeriesSequence")
+        for image in _items(series, "ContourImageSequence")
     )
 
 
 def frames_of(entry: Entry) -> set[str]:
     """Frames of reference that an object lies in."""
-    frames = {
-        str(item.get("FrameOfReferenceUID", ""))
-        for item in entry.header.get("ReferencedFrameOfReferenceSequence") or ()
-    }
+    items = _items(entry.header, "ReferencedFrameOfReferenceSequence")
+    frames = {str(item.get("FrameOfReferenceUID", "")) for item in items}
     return (frames | {entry.text("FrameOfReferenceUID")}) - {""}
 
 
-def _chains_of(index: Index, structures: Entry) -> list[Chain]:
-    named = [uid for uid in referenced_series(structures) if uid in index.series]
+def map_into(links: Links, entry: Entry, images: Entry) -> Matrix | None:
+    """Rigid map of an object's points into the frame of an image series by registration objects, if there is one."""
+    for start in sorted(frames_of(entry)):
+        for stop in sorted(frames_of(images)):
+            found = map_between(links, start, stop)
+            if found is not None:
+                return found
+    return None
+
+
+def _items(data: Any, keyword: str) -> tuple[Any, ...]:
+    """Items of a sequence; a damaged one has none."""
+    try:
+        value = data.get(keyword)
+        return tuple(item for item in value if isinstance(item, Dataset)) if value is not None else ()
+    except Exception:  # pydicom parses sequences when they are first touched, and may then raise anything
+        return ()
+
+
+def _rank(chain: Chain) -> tuple[int, bool, bool, int]:
+    return chain.t1c_score, chain.structures.modality == "RTSTRUCT", len(chain.doses) > 0, len(chain.images)
+
+
+def _plan_date(chain: Chain) -> np.datetime64 | None:
+    for entry, keyword in ((chain.plan, "RTPlanDate"), (chain.structures, "StructureSetDate")):
+        day = date_of(entry, (keyword,)) if entry is not None else None
+        if day is not None:
+            return day
+    return date_of(chain.images[0])
+
+
+def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None) -> Course:
+    listed = ", ".join(f"{c.name} '{c.label}' of {c.patient}" for c in courses)
+    if wanted is not None:
+        found = [c for c in courses if wanted.lower() in (c.name.lower(), c.label.lower())]
+        if len(found) != 1:
+            raise StudyError(index.folder, f"has no single course '{wanted}'; there are {listed}", "Correct --course")
+        return found[0]
+    if len({course.patient for course in courses}) > 1:
+        what = f"holds plans of several patients: {listed}"
+        raise StudyError(index.folder, what, "Give the folder of one patient, or choose with --course")
+    with_dose = [course for course in courses if course.chains[0].doses] or list(courses)
+    planning = [course for course in with_dose if course.chains[0].images[0].modality == "MR"] or with_dose
+    return planning[-1]
+
+
+def _rival_plans(index: Index, chains: list[Chain], best: Chain) -> list[Caution]:
+    others = [
+        c
+        for c in chains
+        if c.images is best.images and c.structures is not best.structures and c.structures.modality == "RTSTRUCT"
+    ]
+    plans = _plans_of(index, best.structures)
+    if not others and len(plans) <= 1:
+        return []
+    text = f"{len(others) + 1} structure set(s) and {len(plans)} plan(s) belong to the planning series; used: "
+    names = [e.path.name for e in (best.structures, best.plan) if e is not None]
+    return [Caution("several-plans", text + ", ".join(names) + " (keep one plan per folder)")]
+
+
+def _chains_of(index: Index, structures: Entry, links: Links) -> list[Chain]:
+    own = {uid: files for uid, files in index.series.items() if _same_patient(files[0], structures)}
+    named = [uid for uid in dict.fromkeys(referenced_series(structures)) if uid in own]
     cautions: list[Caution] = []
     frames = frames_of(structures)
     if not named:
-        named = [uid for uid, files in index.series.items() if frames & frames_of(files[0])]
+        named = [uid for uid, files in own.items() if frames & frames_of(files[0])]
         text = (
             "the series on which the structures were drawn is absent; a series of the same frame of reference is used"
         )
+        if not named:
+            named = [uid for uid, files in own.items() if map_into(links, structures, files[0]) is not None]
+            text = "the structures were drawn in another frame of reference"
         cautions.append(Caution("series-by-frame", text))
     plan = _plan_of(index, structures)
     doses = _doses_of(index, structures, plan)
@@ -142,12 +262,22 @@ def _chains_of(index: Index, structures: Entry) -> list[Chain]:
             cautions.append(Caution("dose-by-frame", text))
     chains = []
     for uid in named:
-        files = index.series[uid]
-        own = frames_of(files[0])
-        if frames and own and not frames & own:
-            continue
-        chains.append(Chain(files, structures, plan, doses, t1c_score(files[0]), tuple(cautions)))
+        files = own[uid]
+        said, matrix = list(cautions), None
+        theirs = frames_of(files[0])
+        if frames and theirs and not frames & theirs:
+            matrix = map_into(links, structures, files[0])
+            if matrix is None:
+                continue
+            said.append(Caution("moved-structures", "the structures are moved by a DICOM registration (REG)"))
+        chains.append(Chain(files, structures, plan, doses, t1c_score(files[0]), matrix, tuple(said)))
     return chains
+
+
+def _same_patient(one: Entry, other: Entry) -> bool:
+    """Different record numbers are different patients; an absent number says nothing."""
+    a, b = one.text("PatientID"), other.text("PatientID")
+    return not a or not b or a == b
 
 
 def _plan_of(index: Index, structures: Entry) -> Entry | None:
@@ -184,5 +314,5 @@ def _no_chain(index: Index, series: str | None) -> StudyError:
     return StudyError(
         path,
         "lies in another frame of reference (0020,0052) than every image series of the folder",
-        "Export structure set and MR from the same plan, or the registration between them",
+        "Export structure set and MR from the same plan, or the registration (REG) between them",
     )

@@ -5,7 +5,6 @@ A header is only parsed after its transfer syntax is known: a deflated file of 1
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from RTResponseCAMLib.errors import StudyError
 UNDEFINED_LENGTH = 0xFFFFFFFF
 MAX_FILE_BYTES = 512 * 1024 * 1024
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
-UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 
 
 class NotDicom(Exception):  # noqa: N818 - a finding about a file, not a failure
@@ -53,12 +51,13 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
                 "Export it as Explicit VR Little Endian",
             )
         data = pydicom.dcmread(path, stop_before_pixels=True, force=not part10, specific_tags=tags)
+        present = "SOPClassUID" in data and bool(str(data.SOPClassUID))
     except StudyError:
         raise
     except Exception as error:  # a parser on damaged bytes may raise anything; each is the same finding
         reason = f"cannot be parsed as DICOM ({type(error).__name__})"
         raise StudyError(path, reason, "Copy or export the file again") from error
-    if "SOPClassUID" not in data:
+    if not present:
         raise NotDicom(path)
     _check_whole(path, data)
     return data
@@ -78,36 +77,10 @@ def _check_whole(path: Path, data: Dataset) -> None:
                 )
 
 
-def expected_pixel_bytes(data: Dataset) -> int:
-    """Bytes of uncompressed pixel data that the header promises."""
-    frames = int(data.get("NumberOfFrames", 1) or 1)
-    samples = int(data.get("SamplesPerPixel", 1) or 1)
-    return int(data.Rows) * int(data.Columns) * frames * samples * int(data.BitsAllocated) // 8
-
-
-def check_pixels_present(path: Path, data: Dataset) -> None:
-    """Refuse a file that is shorter than its header promises, or promises more than 1 GB.
-
-    Raises
-    ------
-    StudyError : truncated or implausibly large.
-    """
-    try:
-        wanted = expected_pixel_bytes(data)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise StudyError(path, f"has no usable image description ({error})", "Export the file again") from error
-    if wanted > 2**30:
-        raise StudyError(
-            path, f"promises {wanted / 2**30:.1f} GB of pixels (Rows, Columns, NumberOfFrames)", "Remove it"
-        )
-    meta = getattr(data, "file_meta", None)
-    syntax = str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
-    if syntax in UNCOMPRESSED and path.stat().st_size < wanted:
-        raise StudyError(
-            path,
-            f"is cut short: {path.stat().st_size} bytes, but its pixels alone need {wanted}",
-            "Copy or export the file again",
-        )
+def transfer_syntax(header: Dataset) -> str:
+    """Transfer Syntax UID (0002,0010), "" for a file without meta information (then implicit little endian)."""
+    meta = getattr(header, "file_meta", None)
+    return str(meta.get("TransferSyntaxUID", "") or "") if meta is not None else ""
 
 
 def new_file(sop_class: str, uid: str) -> FileDataset:
@@ -135,8 +108,3 @@ def save(data: Dataset, path: Path) -> None:
 def decimal(value: float) -> str:
     """Decimal string of at most 16 characters that keeps its exponent."""
     return str(format_number_as_ds(float(value)))
-
-
-def pseudonym(text: str, prefix: str = "") -> str:
-    """Short one-way name for an identifier: no UID, name or number of a patient leaves the loader."""
-    return prefix + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]

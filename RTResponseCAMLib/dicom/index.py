@@ -16,14 +16,18 @@ from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Caution
 
 IMAGE_MODALITIES = ("MR", "CT", "PT")
+MAX_FILES = 100_000
 TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "Modality", "StudyInstanceUID", "SeriesInstanceUID",
     "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "SeriesDescription", "ContrastBolusAgent",
-    "EchoTime", "RepetitionTime", "InstanceNumber", "AcquisitionNumber", "Rows", "Columns", "NumberOfFrames",
-    "SamplesPerPixel", "BitsAllocated", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
+    "PatientName", "PatientID", "OtherPatientIDs", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber",
+    "EchoTime", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "ImageType",
+    "SeriesTime", "AcquisitionTime", "Rows", "Columns", "NumberOfFrames",
+    "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation",
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
-    "RescaleSlope", "RescaleIntercept",
-    "StructureSetLabel", "RTPlanLabel", "DoseUnits", "DoseType", "DoseSummationType",
+    "ReferencedSeriesSequence", "StructureSetLabel", "StructureSetDate", "RTPlanLabel", "RTPlanDate",
+    "DoseUnits", "DoseType", "DoseSummationType",
 ]  # fmt: skip
 
 
@@ -36,8 +40,11 @@ class Entry:
 
     def text(self, keyword: str) -> str:
         """Value of an attribute as text, "" when absent."""
-        value = self.header.get(keyword)
-        return "" if value is None else str(value).strip()
+        try:
+            value = self.header.get(keyword)
+            return "" if value is None else str(value).strip()
+        except Exception:  # pydicom converts on first touch; bytes that are no value count as absent
+            return ""
 
     @property
     def modality(self) -> str:
@@ -57,7 +64,8 @@ class Index:
     Attributes
     ----------
     series : Series Instance UID → its image files (MR, CT, PT), a frozen mapping by use.
-    structures, plans, doses : RT objects.
+    structures : RTSTRUCT and SEG objects.
+    plans, doses, registrations : RTPLAN, RTDOSE and REG objects.
     others : modalities that are not used here, with their number of files.
     cautions : files that were passed over, and why.
     """
@@ -67,6 +75,7 @@ class Index:
     structures: tuple[Entry, ...]
     plans: tuple[Entry, ...]
     doses: tuple[Entry, ...]
+    registrations: tuple[Entry, ...]
     others: dict[str, int]
     cautions: tuple[Caution, ...]
 
@@ -81,6 +90,8 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
     if not folder.is_dir():
         raise StudyError(folder, "there is no such folder", "Give the folder that holds the DICOM export")
     paths = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    if len(paths) > MAX_FILES:
+        raise StudyError(folder, f"holds {len(paths)} files, more than {MAX_FILES}", "Give the folder of one patient")
     entries: dict[str, Entry] = {}
     cautions: list[Caution] = []
     repeated = 0
@@ -94,6 +105,9 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
         except StudyError as error:
             cautions.append(Caution("unreadable-file", f"{path.name} {error.what}; it is left out"))
             continue
+        except OSError as error:
+            cautions.append(Caution("unreadable-file", f"{path.name} cannot be opened ({error.strerror})"))
+            continue
         repeated += entry.uid in entries
         entries.setdefault(entry.uid, entry)
     if repeated:
@@ -106,7 +120,7 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
 
 def _sorted_by_kind(folder: Path, entries: Iterable[Entry], cautions: tuple[Caution, ...]) -> Index:
     series: dict[str, list[Entry]] = {}
-    kinds: dict[str, list[Entry]] = {"RTSTRUCT": [], "RTPLAN": [], "RTDOSE": []}
+    kinds: dict[str, list[Entry]] = {"RTSTRUCT": [], "SEG": [], "RTPLAN": [], "RTDOSE": [], "REG": []}
     others: dict[str, int] = {}
     for entry in entries:
         if entry.modality in kinds:
@@ -119,17 +133,20 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], cautions: tuple[Caut
     return Index(
         folder,
         {uid: tuple(files) for uid, files in series.items()},
-        tuple(kinds["RTSTRUCT"]),
+        tuple(kinds["RTSTRUCT"] + kinds["SEG"]),
         tuple(kinds["RTPLAN"]),
         tuple(kinds["RTDOSE"]),
+        tuple(kinds["REG"]),
         others,
         cautions,
     )
 
 
-def date_of(entry: Entry) -> np.datetime64 | None:
-    """Acquisition, series or study date, whichever is there."""
-    for keyword in ("AcquisitionDate", "SeriesDate", "StudyDate"):
+def date_of(
+    entry: Entry, keywords: tuple[str, ...] = ("AcquisitionDate", "SeriesDate", "StudyDate")
+) -> np.datetime64 | None:
+    """The first of these dates that is there: acquisition, series or study."""
+    for keyword in keywords:
         text = entry.text(keyword)
         if len(text) == 8 and text.isdigit():
             try:

@@ -1,103 +1,121 @@
-"""An MR series as one image: pixels by GDCM, geometry from the tags, never from file order or SliceThickness."""
+"""An image series as one volume: geometry from the tags, never from file order, Patient Position or SliceThickness."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
+from scipy.ndimage import shift as shift_plane
 
-from RTResponseCAMLib.dicom.files import check_pixels_present
+from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, stored_frames
+from RTResponseCAMLib.dicom.stacks import DRIFT_MM, Stack, choose_stack
+from RTResponseCAMLib.dicom.values import EXPORT_AGAIN
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.study import Caution
 
-SPACING_TOLERANCE = 0.01
-ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+MAX_VOXELS = 2**28
 
 
-def read_series(entries: tuple[Entry, ...], progress: Progress = silent) -> sitk.Image:
-    """Read a series into float32, LPS mm, slices along the normal of rows and columns.
+@dataclass(frozen=True)
+class Series:
+    """A series that was read.
+
+    Attributes
+    ----------
+    image : float32, LPS mm, slices along the normal of rows and columns.
+    gaps_mm : intervals along ``normal`` (position · normal, mm) in which slices are missing and interpolated.
+    normal : LPS unit vector across the slices.
+    cautions : what was unusual.
+    """
+
+    image: sitk.Image
+    gaps_mm: tuple[tuple[float, float], ...]
+    normal: npt.NDArray[np.float64]
+    cautions: tuple[Caution, ...]
+
+
+def read_series(
+    entries: tuple[Entry, ...], wanted: frozenset[str] = frozenset(), progress: Progress = silent
+) -> Series:
+    """Read a series, classic or enhanced multi-frame.
+
+    Missing slices and uneven or sheared stacks are resampled linearly onto a regular grid, with a caution.
+
+    Parameters
+    ----------
+    wanted : SOP Instance UIDs of the slices that structures were drawn on, to choose among several stacks.
 
     Raises
     ------
     StudyError : a file is truncated, undecodable, lacks geometry tags, or holds values that are not finite.
-    GeometryError : slices of unlike size or orientation, at one position, or unevenly spaced (a lost slice).
+    GeometryError : no stack can be made of the slices (see `stacks.choose_stack`).
     """
-    first = entries[0]
-    if first.text("SOPClassUID") == ENHANCED_MR:
-        raise StudyError(first.path, "is an enhanced multi-frame MR, which is not read yet", "Export it as classic MR")
-    for number, entry in enumerate(entries):
-        if number % 64 == 0:
-            progress(0.3 * number / len(entries), "checking slices")
-        check_pixels_present(entry.path, entry.header)
-        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-            if entry.header.get(keyword) is None:
-                raise StudyError(entry.path, f"lacks {keyword}", "Export the series with its geometry")
-        for keyword in ("RescaleSlope", "RescaleIntercept"):
-            if not np.isfinite(float(entry.header.get(keyword, 1) or 0)):
-                raise StudyError(entry.path, f"{keyword} is not a finite number (NaN)", "Export the series again")
-    order, axes, spacing = _geometry(entries)
-    sorted_entries = [entries[i] for i in order]
-    progress(0.3, "reading pixels")
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(entry.path) for entry in sorted_entries])
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise StudyError(
-            first.path.parent, f"a slice cannot be decoded ({_last_line(error)})", "Export again"
-        ) from error
-    progress(0.9, "checking values")
-    image.SetOrigin([float(c) for c in sorted_entries[0].header.ImagePositionPatient])
-    image.SetDirection(axes.T.ravel().tolist())
-    row_step, column_step = (float(c) for c in first.header.PixelSpacing)
-    image.SetSpacing((column_step, row_step, spacing))
-    if not np.isfinite(sitk.GetArrayViewFromImage(image).sum(dtype=np.float64)):
-        raise StudyError(first.path.parent, "the MR holds values that are not finite (NaN)", "Export the series again")
+    progress(0.0, "reading slices")
+    stack = choose_stack([one for entry in entries for one in slices_of(entry)], wanted)
+    first = stack.slices[0]
+    if len(stack.slices) * first.shape[0] * first.shape[1] > MAX_VOXELS:
+        raise StudyError(first.path, "belongs to a series of more than 268 million voxels", "Export one series")
+    values = _values(stack, {entry.path: entry for entry in entries}, progress)
+    origin, step = first.position, stack.step_mm
+    if not stack.regular:
+        values, count = _regular(values, stack)
+        step = float(stack.along_mm[-1] - stack.along_mm[0]) / (count - 1)
+    progress(0.95, "making the volume")
+    x, y, z = origin.tolist()
+    rows, columns = first.shape
+    size, spacing = (columns, rows, len(values)), (first.steps[1], first.steps[0], step)
+    image = Grid(size, spacing, (x, y, z), tuple(first.axes.T.ravel().tolist())).image(values)
     progress(1.0)
-    return image
+    return Series(image, stack.gaps_mm, first.axes[2], stack.cautions)
 
 
-def _geometry(
-    entries: tuple[Entry, ...],
-) -> tuple[list[int], np.ndarray[tuple[int, ...], np.dtype[np.float64]], float]:
-    """Slice order, LPS axes as rows (columns' direction, rows' direction, normal) and slice step, mm."""
-    first = entries[0]
-    orientation = np.asarray(first.header.ImageOrientationPatient, dtype=np.float64)
-    for entry in entries[1:]:
-        header = entry.header
-        if np.abs(np.asarray(header.ImageOrientationPatient, dtype=np.float64) - orientation).max() > 1e-3:
-            raise GeometryError(
-                entry.path, "is turned against the other slices (0020,0037)", "Keep one stack per folder"
-            )
-        if (header.Rows, header.Columns) != (first.header.Rows, first.header.Columns):
-            raise GeometryError(entry.path, "has other Rows or Columns than its series", "Keep one stack per folder")
-        if not np.allclose(np.asarray(header.PixelSpacing, float), np.asarray(first.header.PixelSpacing, float), 1e-3):
-            raise GeometryError(entry.path, "has another PixelSpacing than its series", "Keep one stack per folder")
-    x = orientation[:3] / np.linalg.norm(orientation[:3])
-    y = orientation[3:] - (orientation[3:] @ x) * x
-    axes = np.stack([x, y / np.linalg.norm(y), np.cross(x, y / np.linalg.norm(y))])
-    positions = np.asarray([entry.header.ImagePositionPatient for entry in entries], dtype=np.float64)
-    along = positions @ axes[2]
-    order = [int(i) for i in np.argsort(along, kind="stable")]
-    if len(entries) < 2:
-        raise GeometryError(first.path, "is the only slice of its series", "Export the whole series")
-    steps = np.diff(along[order])
-    step = float(np.median(steps))
-    if steps.min() < 1e-3:
-        twin = entries[order[int(np.argmin(steps)) + 1]].path
-        raise GeometryError(twin, "lies at the same position as another slice of its series", "Export one acquisition")
-    worst = float(np.abs(steps / step - 1).max())
-    if worst > SPACING_TOLERANCE:
-        place = int(np.argmax(np.abs(steps / step - 1)))
-        raise GeometryError(
-            entries[order[place]].path,
-            f"the step to the next slice is {steps[place]:.3f} mm, usual is {step:.3f} mm",
-            "A slice is missing or the spacing is uneven; export the whole series",
-        )
-    return order, axes, float((along[order[-1]] - along[order[0]]) / (len(entries) - 1))
+def _values(stack: Stack, by_path: dict[object, Entry], progress: Progress) -> npt.NDArray[np.float32]:
+    """Rescaled values ``[slice, row, column]``; each file is decoded once, frames of no interest are dropped."""
+    rows, columns = stack.slices[0].shape
+    values = np.empty((len(stack.slices), rows, columns), dtype=np.float32)
+    places: defaultdict[object, list[tuple[int, Slice]]] = defaultdict(list)
+    for number, one in enumerate(stack.slices):
+        places[one.path].append((number, one))
+    total = 0
+    for done, (path, members) in enumerate(places.items()):
+        if done % 16 == 0:
+            progress(0.1 + 0.8 * done / len(places), "reading pixels")
+        entry = by_path[path]
+        frames = stored_frames(entry.path, entry.header)
+        total += frames.nbytes
+        if total > MAX_PIXEL_BYTES:
+            raise StudyError(entry.path, "belongs to a series of more than 1 GB", "Export one series")
+        for number, one in members:
+            if frames.shape[1:] != (rows, columns):
+                raise StudyError(entry.path, "holds pixels of another size than its header says", EXPORT_AGAIN)
+            values[number] = frames[one.frame]
+            if (one.slope, one.intercept) != (1.0, 0.0):
+                values[number] *= np.float32(one.slope)
+                values[number] += np.float32(one.intercept)
+    return values
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown reason"
+def _regular(values: npt.NDArray[np.float32], stack: Stack) -> tuple[npt.NDArray[np.float32], int]:
+    """Resample to even steps along the normal, and shift sheared slices back; linear, edges repeated."""
+    row_step, column_step = stack.slices[0].steps
+    if np.abs(stack.drift_mm).max() > DRIFT_MM:
+        for number, (along_x, along_y) in enumerate(stack.drift_mm):
+            offset = (along_y / row_step, along_x / column_step)
+            if max(abs(c) for c in offset) > 1e-4:
+                values[number] = shift_plane(values[number], offset, order=1, mode="nearest")
+    count = round((stack.along_mm[-1] - stack.along_mm[0]) / stack.step_mm) + 1
+    wanted = np.linspace(stack.along_mm[0], stack.along_mm[-1], count)
+    upper = np.clip(np.searchsorted(stack.along_mm, wanted), 1, len(values) - 1)
+    share = (wanted - stack.along_mm[upper - 1]) / (stack.along_mm[upper] - stack.along_mm[upper - 1])
+    share = np.where(np.abs(share - np.rint(share)) < 1e-4, np.rint(share), share)  # slices in place stay as they are
+    result = np.empty((count, *values.shape[1:]), dtype=np.float32)
+    for number, (high, weight) in enumerate(zip(upper, share, strict=True)):
+        result[number] = (1 - weight) * values[high - 1] + weight * values[high]
+    return result, count

@@ -1,60 +1,89 @@
-"""RTDOSE in Gy: scaling applied once, frames in order, several files summed on one grid."""
+"""RTDOSE in Gy: scaling applied once, frames in order, the files of a plan summed on one grid."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
+import numpy.typing as npt
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from RTResponseCAMLib.dicom.files import UNCOMPRESSED, check_pixels_present, pseudonym, read_header
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.pixels import pixel_format, stored_frames
+from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.values import damaged, numbers, orientation, pixel_spacing, position
 from RTResponseCAMLib.errors import GeometryError, StudyError
-from RTResponseCAMLib.imaging.grid import Grid, same_grid
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.sums import repeated, total_on_one_grid
 from RTResponseCAMLib.study import Caution, Dose
 
 SPACING_TOLERANCE = 0.01
+WHOLE_PLAN = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
+PARTS = ("FRACTION", "FRACTION_SESSION", "BEAM", "BEAM_SESSION", "BRACHY", "BRACHY_SESSION", "CONTROL_POINT")
+Array32 = npt.NDArray[np.float32]
 
 
-def read_plan_dose(paths: tuple[Path, ...]) -> tuple[Dose, tuple[Caution, ...]]:
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    header: Dataset
+    kind: str
+    scaling: float
+
+
+def read_plan_dose(
+    paths: tuple[Path, ...], planned_fractions: int | None = None, dose_fractions: int | None = None
+) -> tuple[Dose, tuple[Caution, ...]]:
     """Read the dose of a whole plan.
 
-    PLAN doses are summed; BEAM doses only when there is no PLAN dose; one FRACTION dose is not multiplied,
-    because nothing here says by how much.
+    PLAN doses are summed; without one, FRACTION doses, else BEAM doses. Two files that hold the same dose are used
+    once. One file per plane is stacked.
+
+    Parameters
+    ----------
+    planned_fractions : number of fractions that the plan states, None when unknown.
+    dose_fractions : what FRACTION and BEAM doses are multiplied by; 1 says that they hold the whole course. It must
+        be given when the plan has, or may have, more than one fraction.
 
     Raises
     ------
     StudyError : units or type that are not physical Gy, scaling missing or not positive, frames that do not
-        match their offsets, a FRACTION dose, truncated or undecodable pixels.
+        match their offsets, FRACTION or BEAM doses of an unknown number of fractions, undecodable pixels.
+    GeometryError : frames that form no grid.
     """
-    cautions: list[Caution] = []
-    headers = {path: read_header(path) for path in paths}
-    for path, header in headers.items():
+    files = [_open(path) for path in paths]
+    used, cautions = _choose_kind(files)
+    factor = _factor(used[0], planned_fractions, dose_fractions)
+    if factor != 1:
+        text = f"the {used[0].kind} dose is multiplied by {factor} fractions, as asked for"
+        cautions.append(Caution("dose-multiplied", text))
+    volumes = [_volume(group, factor) for group in _planes_together(used)]
+    images = [image for image, _ in volumes]
+    if not all(even for _, even in volumes):
+        text = "the dose frames are unevenly spaced; they are resampled at the smallest step"
+        cautions.append(Caution("dose-uneven", text))
+    kept = [image for n, image in enumerate(images) if not any(repeated(image, images[m]) for m in range(n))]
+    if len(kept) < len(images):
+        text = f"{len(images) - len(kept)} RTDOSE repeat(s) the dose of another file; each dose counts once"
+        cautions.append(Caution("dose-repeated", text))
+    if len(kept) > 1:
+        cautions.append(Caution("dose-summed", f"the dose is the sum of {len(kept)} RTDOSE files"))
+    sources = tuple(pseudonym(str(file.header.SOPInstanceUID)) for file in used)
+    return Dose(total_on_one_grid(kept), sources), tuple(cautions)
+
+
+def _open(path: Path) -> _File:
+    with damaged(path, "a dose"):
+        header = read_header(path)
         _check_units(path, header)
-    by_type: dict[str, list[Path]] = {}
-    for path, header in headers.items():
-        by_type.setdefault(str(header.get("DoseSummationType", "") or "PLAN").upper(), []).append(path)
-    if "PLAN" in by_type:
-        used = by_type.pop("PLAN")
-    elif "BEAM" in by_type:
-        used = by_type.pop("BEAM")
-    else:
-        kind, files = next(iter(by_type.items()))
-        raise StudyError(
-            files[0],
-            f"DoseSummationType (3004,000A) is {kind}, expected PLAN: the dose of the whole course",
-            "Export the plan's total dose",
-        )
-    for kind, left in by_type.items():
-        text = f"{len(left)} RTDOSE of type {kind} are not used beside the {headers[used[0]].DoseSummationType} dose"
-        cautions.append(Caution("dose-left-out", text))
-    images = [_read_one(path, headers[path]) for path in used]
-    if len(images) > 1:
-        cautions.append(Caution("dose-summed", f"the dose is the sum of {len(images)} RTDOSE files"))
-    sources = tuple(pseudonym(str(headers[path].SOPInstanceUID)) for path in used)
-    return Dose(_sum(images), sources), tuple(cautions)
+        kind = str(header.get("DoseSummationType", "") or "PLAN").upper()
+        scaling = float(numbers(path, header, "DoseGridScaling", 1)[0])
+        if not 0 < scaling <= 1e3:
+            raise _unscaled(path, scaling)
+    return _File(path, header, kind, scaling)
 
 
 def _check_units(path: Path, header: Dataset) -> None:
@@ -68,97 +97,135 @@ def _check_units(path: Path, header: Dataset) -> None:
     kind = str(header.get("DoseType", "") or "PHYSICAL").upper()
     if kind != "PHYSICAL":
         raise StudyError(path, f"DoseType (3004,0004) is {kind}, expected PHYSICAL", "Export the physical dose")
-    try:
-        scaling = float(header.DoseGridScaling)
-    except (AttributeError, TypeError, ValueError):
-        scaling = float("nan")
-    if not (np.isfinite(scaling) and scaling > 0):
-        found = header.get("DoseGridScaling")
+    if header.get("DoseGridScaling") in (None, ""):
+        raise _unscaled(path, "absent")
+
+
+def _unscaled(path: Path, found: object) -> StudyError:
+    return StudyError(
+        path,
+        f"DoseGridScaling (3004,000E) is '{found}', expected a positive number",
+        "Export the dose again; without it the stored integers are not Gy",
+    )
+
+
+def _choose_kind(files: list[_File]) -> tuple[list[_File], list[Caution]]:
+    by_kind: dict[str, list[_File]] = {}
+    for file in files:
+        by_kind.setdefault(file.kind, []).append(file)
+    for kind in (*WHOLE_PLAN, *PARTS):
+        if kind in by_kind:
+            used = by_kind.pop(kind)
+            break
+    else:
+        found = files[0]
+        what = f"DoseSummationType (3004,000A) is {found.kind}, expected PLAN: the dose of the whole course"
+        raise StudyError(found.path, what, "Export the plan's total dose")
+    cautions = [
+        Caution("dose-left-out", f"{len(left)} RTDOSE of type {kind} are not used beside the {used[0].kind} dose")
+        for kind, left in by_kind.items()
+    ]
+    if used[0].kind == "MULTI_PLAN":
+        cautions.append(Caution("dose-of-plans", "the dose is that of several plans together (MULTI_PLAN)"))
+    return used, cautions
+
+
+def _factor(file: _File, planned: int | None, given: int | None) -> int:
+    if file.kind in WHOLE_PLAN or (planned == 1 and given is None):
+        return 1
+    if given is None:
+        stated = "an unknown number of" if planned is None else str(planned)
         raise StudyError(
-            path,
-            f"DoseGridScaling (3004,000E) is '{'absent' if found is None else found}', expected a positive number",
-            "Export the dose again; without it the stored integers are not Gy",
+            file.path,
+            f"DoseSummationType (3004,000A) is {file.kind} and the plan has {stated} fractions, so the dose of the "
+            "whole course is unknown",
+            "Give --dose-fractions N (1 when the file already holds the whole course), or export the PLAN dose",
         )
+    if not 1 <= given <= 100:
+        raise StudyError("--dose-fractions", f"is {given}, expected 1 to 100", "Correct the value")
+    return given
 
 
-def _read_one(path: Path, header: Dataset) -> sitk.Image:
-    check_pixels_present(path, header)
-    for keyword in (
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "PixelSpacing",
-        "GridFrameOffsetVector",
-    ):
-        if header.get(keyword) is None:
-            raise StudyError(path, f"lacks {keyword}", "Export the dose with its geometry")
-    offsets = np.atleast_1d(np.asarray(header.GridFrameOffsetVector, dtype=np.float64))
-    frames = int(header.get("NumberOfFrames", 1) or 1)
-    if frames != len(offsets):
+def _planes_together(files: list[_File]) -> list[list[_File]]:
+    """Files of one plane each that belong to one series are one volume."""
+    groups: defaultdict[tuple[str, ...], list[_File]] = defaultdict(list)
+    for number, file in enumerate(files):
+        header = file.header
+        single = pixel_format(file.path, header).frames == 1
+        beams = str(header.get("ReferencedRTPlanSequence", "")) if single else ""
+        key = (str(header.get("SeriesInstanceUID", "")), beams) if single else (str(number),)
+        groups[key].append(file)
+    return list(groups.values())
+
+
+def _volume(files: list[_File], factor: int) -> tuple[sitk.Image, bool]:
+    """One dose box, Gy, and whether its frames were evenly spaced."""
+    first = files[0]
+    with damaged(first.path, "a dose"):
+        if len(files) == 1:
+            offsets, values = _frames(first)
+        else:
+            axes = orientation(first.path, first.header)
+            places = np.asarray([position(f.path, f.header) @ axes[2] for f in files])
+            offsets = places - places[0]
+            pieces = [_frames(file)[1] for file in files]
+            if len({piece.shape for piece in pieces}) > 1:
+                raise GeometryError(first.path, "belongs to planes of unlike size", "Export the dose as one file")
+            values = np.concatenate(pieces)
+        order = np.argsort(offsets)  # descending frames are turned round, so that grids stay right-handed
+        return _image(first, offsets[order], values[order] * np.float32(factor))
+
+
+def _frames(file: _File) -> tuple[npt.NDArray[np.float64], Array32]:
+    """Offsets along the normal from the image position, mm, and dose, Gy ``(frames, rows, columns)``."""
+    layout = pixel_format(file.path, file.header)
+    if layout.frames == 1 and file.header.get("GridFrameOffsetVector") is None:
+        offsets = np.zeros(1)
+    else:
+        offsets = numbers(file.path, file.header, "GridFrameOffsetVector")
+    if layout.frames != len(offsets):
         raise StudyError(
-            path,
-            f"has {frames} frames but {len(offsets)} values in GridFrameOffsetVector (3004,000C)",
+            file.path,
+            f"has {layout.frames} frames but {len(offsets)} values in GridFrameOffsetVector (3004,000C)",
             "Export the dose again",
         )
-    values = _stored_values(path).reshape(frames, int(header.Rows), int(header.Columns)).astype(np.float32)
-    order = np.argsort(offsets)  # descending frames are turned round, so that grids stay right-handed
-    values = values[order] * np.float32(header.DoseGridScaling)
-    if not np.isfinite(values).all():
-        raise StudyError(path, "the dose holds values that are not finite (NaN)", "Export the dose again")
+    values = stored_frames(file.path, file.header).astype(np.float32)
+    values *= np.float32(file.scaling)
     # The first value belongs to the image position, whether offsets are relative (0, …) or absolute (z, …).
-    relative = (offsets - offsets[0])[order]
-    return _grid(path, header, relative).image(values)
+    return offsets - offsets[0], values
 
 
-def _stored_values(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.integer[Any]]]:
-    """Integers as stored. pydicom reads 32-bit big-endian words right, which GDCM swaps by halves."""
-    data = pydicom.dcmread(path, force=True)
-    try:
-        return np.asarray(data.pixel_array)
-    except (NotImplementedError, RuntimeError, ValueError, AttributeError) as reason:
-        if str(data.file_meta.get("TransferSyntaxUID", "")) in UNCOMPRESSED:
-            raise StudyError(path, "its pixels cannot be decoded", "Export the dose again") from reason
-    try:
-        return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))  # compressed: GDCM has the codecs
-    except RuntimeError as reason:
-        raise StudyError(path, "its pixels cannot be decoded", "Export the dose again") from reason
+def _image(file: _File, offsets_mm: npt.NDArray[np.float64], values: Array32) -> tuple[sitk.Image, bool]:
+    axes = orientation(file.path, file.header)
+    row_step, column_step = pixel_spacing(file.path, file.header)
+    steps, even = np.diff(offsets_mm), True
+    if not len(steps):
+        step = float(numbers(file.path, file.header, "SliceThickness", 1)[0])
+        if not 0.01 <= step <= 50:
+            raise GeometryError(file.path, "is a single plane without a thickness", "Export the whole dose grid")
+    else:
+        step = float(np.median(steps))
+        if steps.min() <= 1e-3 or steps.max() > 50:
+            what = "has dose frames at one place, or farther apart than 50 mm (3004,000C)"
+            raise GeometryError(file.path, what, "Export the dose on a regular grid")
+        if np.abs(steps / step - 1).max() > SPACING_TOLERANCE:
+            step, even = float(steps.min()), False
+            values, offsets_mm = _evenly(values, offsets_mm, step)
+    start = position(file.path, file.header) + axes[2] * offsets_mm[0]
+    x, y, z = start.tolist()
+    size = (values.shape[2], values.shape[1], values.shape[0])
+    grid = Grid(size, (column_step, row_step, step), (x, y, z), tuple(axes.T.ravel().tolist()))
+    return grid.image(values), even
 
 
-def _grid(path: Path, header: Dataset, offsets_mm: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Grid:
-    orientation = np.asarray(header.ImageOrientationPatient, dtype=np.float64)
-    x, y = orientation[:3], orientation[3:]
-    normal = np.cross(x, y)
-    steps = np.diff(offsets_mm)
-    step = float(np.median(steps)) if len(steps) else 1.0
-    if len(steps) and (steps.min() <= 0 or np.abs(steps / step - 1).max() > SPACING_TOLERANCE):
-        raise GeometryError(path, "has unevenly spaced dose frames (3004,000C)", "Export the dose on a regular grid")
-    row_step, column_step = (float(c) for c in header.PixelSpacing)
-    a, b, c = (np.asarray(header.ImagePositionPatient, dtype=np.float64) + normal * offsets_mm[0]).tolist()
-    size = (int(header.Columns), int(header.Rows), len(offsets_mm))
-    direction = np.stack([x, y, normal], axis=1).ravel().tolist()
-    return Grid(size, (column_step, row_step, step), (a, b, c), tuple(direction))
-
-
-def _sum(images: list[sitk.Image]) -> sitk.Image:
-    """Sum in Gy on the first image's axes, at the finest step, over the box that holds all of them."""
-    grids = [Grid.of(image) for image in images]
-    if all(same_grid(grids[0], grid) for grid in grids[1:]):
-        total = np.sum([sitk.GetArrayViewFromImage(image) for image in images], axis=0)
-        return grids[0].image(total.astype(np.float32))
-    frame = grids[0]
-    spacing = tuple(float(s) for s in np.min([grid.spacing_mm for grid in grids], axis=0))
-    unit = Grid((1, 1, 1), (spacing[0], spacing[1], spacing[2]), frame.origin_mm, frame.direction)
-    corners = np.concatenate(
-        [
-            unit.to_index(grid.to_lps(np.asarray([(i, j, k) for i in (0, grid.size[0] - 1)
-                                                  for j in (0, grid.size[1] - 1) for k in (0, grid.size[2] - 1)])))
-            for grid in grids
-        ]
-    )  # fmt: skip
-    low = np.floor(corners.min(axis=0) + 1e-6).astype(int)
-    size = np.ceil(corners.max(axis=0) - 1e-6).astype(int) - low + 1
-    whole = unit.crop((int(low[0]), int(low[1]), int(low[2])), (int(size[0]), int(size[1]), int(size[2])))
-    total = np.zeros(whole.shape, dtype=np.float32)
-    for image in images:
-        moved = sitk.Resample(image, whole.blank(), sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-        total += sitk.GetArrayViewFromImage(moved)
-    return whole.image(total)
+def _evenly(
+    values: Array32, offsets_mm: npt.NDArray[np.float64], step_mm: float
+) -> tuple[Array32, npt.NDArray[np.float64]]:
+    """Frames at even steps, linear between the given ones; the last step may end short of the last frame."""
+    wanted = np.arange(offsets_mm[0], offsets_mm[-1] + 1e-6, step_mm)
+    if len(wanted) > 4 * len(values) + 16:
+        raise GeometryError("GridFrameOffsetVector", "is far from even steps", "Export the dose on a regular grid")
+    upper = np.clip(np.searchsorted(offsets_mm, wanted), 1, len(values) - 1)
+    share = ((wanted - offsets_mm[upper - 1]) / (offsets_mm[upper] - offsets_mm[upper - 1])).astype(np.float32)
+    even = (1 - share)[:, None, None] * values[upper - 1] + share[:, None, None] * values[upper]
+    return even, wanted

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.values import damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.study import Plan, Prescription
 
@@ -19,33 +20,37 @@ def read_plan(path: Path) -> Plan:
     ------
     StudyError : the file cannot be parsed, or a stated dose is not a positive number.
     """
-    data = read_header(path)
+    with damaged(path, "a plan"):
+        return _read(path, read_header(path))
+
+
+def _read(path: Path, data: Dataset) -> Plan:
     doses: dict[int | None, float] = {}
     isodoses = set()
     for item in data.get("DoseReferenceSequence") or ():
         if str(item.get("DoseReferenceType", "TARGET")) != "TARGET" or item.get("TargetPrescriptionDose") is None:
             continue
-        dose = float(item.TargetPrescriptionDose)
-        if not dose > 0:
-            raise StudyError(path, f"TargetPrescriptionDose (300A,0026) is {dose}, expected a positive dose in Gy",
-                             "Correct the plan, or give --prescription")  # fmt: skip
+        dose = float(numbers(path, item, "TargetPrescriptionDose", 1)[0])
+        if not 0 < dose <= 200:
+            what = f"TargetPrescriptionDose (300A,0026) is {dose}, expected a positive dose in Gy, at most 200"
+            raise StudyError(path, what, "Correct the plan, or give --prescription")
         number = item.get("ReferencedROINumber")
         doses[None if number is None else int(number)] = dose
         stated = re.search(r"(\d+(?:\.\d+)?)\s*%", str(item.get("DoseReferenceDescription", "")))
         isodoses.add(float(stated.group(1)) if stated else None)
-    prescription = None
+    prescription, fractions = None, _fractions(path, data)
     if doses:
         prescription = Prescription(
             dose_gy=doses.get(None, max(doses.values())),
             isodose_percent=isodoses.pop() if len(isodoses) == 1 else None,
-            fractions=_fractions(data),
+            fractions=fractions,
             by_roi={number: dose for number, dose in doses.items() if number is not None},
         )
-    return Plan(str(data.get("RTPlanLabel", "") or ""), prescription)
+    return Plan(str(data.get("RTPlanLabel", "") or ""), prescription, fractions)
 
 
-def _fractions(data: Dataset) -> int | None:
+def _fractions(path: Path, data: Dataset) -> int | None:
     for group in data.get("FractionGroupSequence") or ():
-        if group.get("NumberOfFractionsPlanned") is not None:
-            return int(group.NumberOfFractionsPlanned)
+        if group.get("NumberOfFractionsPlanned") not in (None, ""):
+            return whole_number(path, group, "NumberOfFractionsPlanned", 1, 100)
     return None

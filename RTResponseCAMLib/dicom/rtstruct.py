@@ -10,6 +10,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.values import damaged, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.study import Caution, FloatArray, Lesion, Structure
 
@@ -28,21 +29,34 @@ def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Caution, .
 
     Raises
     ------
-    StudyError : no ROI, contour data that is not a list of x, y, z, or values that are not finite.
+    StudyError : no ROI, contour data that is not a list of x, y, z, values that are not finite, or a damaged file.
     """
-    data = read_header(path)
-    names = {int(item.ROINumber): str(item.get("ROIName", "")) for item in data.get("StructureSetROISequence") or ()}
-    if not names:
+    with damaged(path, "a structure set"):
+        return _read(path, read_header(path))
+
+
+def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+    listed = data.get("StructureSetROISequence") or ()
+    if not listed:
         raise StudyError(path, "lists no ROI (3006,0020)", "Export the structure set with its targets")
+    if len(listed) > MAX_ROIS:
+        raise StudyError(path, f"lists {len(listed)} ROIs, more than {MAX_ROIS}", "Export the targets only")
+    cautions: list[Caution] = []
+    names: dict[int, str] = {}
+    for item in listed:
+        number = whole_number(path, item, "ROINumber", 0, 2**31 - 1)
+        if number in names:
+            text = f"ROI Number {number} is given twice; '{roi_name(data, item)}' is left out"
+            cautions.append(Caution("repeated-roi-number", text))
+            continue
+        names[number] = roi_name(data, item) or f"ROI {number}"
     kinds = {
-        int(item.get("ReferencedROINumber", -1)): str(item.get("RTROIInterpretedType", "") or "")
+        _reference(item): str(item.get("RTROIInterpretedType", "") or "").upper()
         for item in data.get("RTROIObservationsSequence") or ()
     }
-    items = {int(item.get("ReferencedROINumber", -1)): item for item in data.get("ROIContourSequence") or ()}
-    if len(names) > MAX_ROIS:
-        raise StudyError(path, f"lists {len(names)} ROIs, more than {MAX_ROIS}", "Export the targets only")
-    cautions: list[Caution] = []
+    items = {_reference(item): item for item in data.get("ROIContourSequence") or ()}
     structures, taken = [], dict.fromkeys(names.values(), 0)
+    total = 0
     for number, name in names.items():
         taken[name] += 1
         unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
@@ -52,9 +66,39 @@ def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Caution, .
             )
         item = items.get(number)
         contours = _contours(path, unique, item, cautions) if item is not None else ()
-        color = tuple(int(c) for c in (item.get("ROIDisplayColor") if item is not None else None) or (255, 200, 0))
-        structures.append(Structure(number, unique, kinds.get(number, ""), contours, (color[0], color[1], color[2])))
+        total += sum(len(c) for c in contours)
+        if total > MAX_POINTS:
+            raise StudyError(path, f"has over {MAX_POINTS} contour points", "Export the targets only")
+        structures.append(Structure(number, unique, kinds.get(number, ""), contours, _color(item)))
     return tuple(structures), tuple(cautions)
+
+
+def roi_name(data: Dataset, item: Dataset) -> str:
+    """ROI Name; UTF-8 also where the file forgot to name its character set."""
+    element = item.get_item("ROIName")
+    if (
+        isinstance(element, RawDataElement)
+        and isinstance(element.value, bytes)
+        and not data.get("SpecificCharacterSet")
+    ):
+        try:
+            return element.value.decode("utf-8").rstrip(" \0")
+        except UnicodeDecodeError:
+            return element.value.decode("latin-1").rstrip(" \0")
+    return str(item.get("ROIName", "") or "").strip()
+
+
+def _reference(item: Dataset) -> int:
+    value = item.get("ReferencedROINumber")
+    return -1 if value is None else int(value)
+
+
+def _color(item: Dataset | None) -> tuple[int, int, int]:
+    value = item.get("ROIDisplayColor") if item is not None else None
+    if value is None or len(value) != 3:
+        return 255, 200, 0
+    red, green, blue = (min(max(int(c), 0), 255) for c in value)
+    return red, green, blue
 
 
 def choose_lesions(
@@ -101,13 +145,14 @@ def _is_target(structure: Structure) -> bool:
 
 def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> tuple[FloatArray, ...]:
     contours: list[FloatArray] = []
-    short = points = 0
+    short = points = open_ = 0
     sequence = item.get("ContourSequence") or ()
     if len(sequence) > MAX_CONTOURS:
         raise StudyError(path, f"ROI '{name}' has {len(sequence)} contours, more than {MAX_CONTOURS}", "Export fewer")
     for contour in sequence:
         kind = str(contour.get("ContourGeometricType", "CLOSED_PLANAR"))
         if kind not in CLOSED:
+            open_ += 1
             continue
         values = _numbers(path, name, contour)
         points += len(values)
@@ -119,6 +164,9 @@ def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> 
             short += 1
             continue
         contours.append(values)
+    if open_ and not contours:
+        text = f"ROI '{name}' consists of points or open lines only: it has no volume"
+        cautions.append(Caution("points-only", text))
     if short:
         text = f"ROI '{name}': {short} contour(s) of fewer than three points enclose nothing and are left out"
         cautions.append(Caution("short-contour", text))
@@ -137,10 +185,10 @@ def _numbers(path: Path, name: str, contour: Dataset) -> FloatArray:
             values = np.asarray([float(v) for v in contour.ContourData], dtype=np.float64)
     except ValueError as error:
         raise StudyError(path, f"ROI '{name}' has contour data that are not numbers", "Export it again") from error
-    if values.size % 3 or not np.isfinite(values).all():
+    if values.size % 3 or not np.isfinite(values).all() or np.abs(values).max(initial=0) > 1e4:
         raise StudyError(
             path,
-            f"ROI '{name}' has a contour of {values.size} values, expected finite x, y, z triples",
+            f"ROI '{name}' has a contour of {values.size} values, expected x, y, z triples within 10 m",
             "Export it again",
         )
     return np.asarray(values.reshape(-1, 3))

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.study import FloatArray
+
 Array64 = npt.NDArray[np.float64]
 # Corners of a cell, counter-clockwise from (j, i); edge n joins corner n and n + 1.
 CORNERS = ((0, 0), (0, 1), (1, 1), (1, 0))
@@ -61,6 +64,20 @@ def pixel_edges(mask: npt.NDArray[np.bool_]) -> list[Array64]:
         ends.append(low if sign > 0 else high)
     loops = _link(np.concatenate(starts), np.concatenate(ends))
     return [_corners_only(np.asarray(loop, dtype=np.float64)[:, ::-1] - 0.5) for loop in loops]
+
+
+def edge_contours(mask: npt.NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, ...]:
+    """Contours (LPS, mm) that hold exactly the voxels of a mask ``[z, y, x]``.
+
+    Each slice gives two planes a quarter of a slice off its middle, so that a structure of one slice, or with a slice
+    left out, keeps its thickness.
+    """
+    contours = []
+    for k, plane in enumerate(mask):
+        for outline in pixel_edges(plane):
+            for shift in (-0.25, 0.25):
+                contours.append(grid.to_lps(np.column_stack([outline, np.full(len(outline), k + shift)])))
+    return tuple(contours)
 
 
 def _edges(cells: npt.NDArray[np.intp], edge: int) -> npt.NDArray[np.intp]:

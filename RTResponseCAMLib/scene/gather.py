@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from RTResponseCAMLib.dicom.files import pseudonym
+from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.outlines import pixel_edges
+from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
 from RTResponseCAMLib.scene.nodes import grid_of, image_of, ras, segment_mask, voxels_of
 from RTResponseCAMLib.state import NOTHING_CHOSEN
-from RTResponseCAMLib.study import Caution, Dose, FloatArray, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.study import Caution, Dose, Lesion, Plan, Prescription, Structure, Study
 
 LESION_PRINT = "lesion "
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
@@ -286,20 +286,6 @@ class Gatherer:
         if name not in self._prints or self._prints[name][0] != key:
             self._prints[name] = (key, make())
         return self._prints[name][1]
-
-
-def edge_contours(mask: np.ndarray[Any, np.dtype[np.bool_]], grid: Grid) -> tuple[FloatArray, ...]:
-    """Contours (LPS, mm) that hold exactly the voxels of a mask ``[z, y, x]``.
-
-    Each slice gives two planes a quarter of a slice off its middle, so that a structure of one slice, or with a slice
-    left out, keeps its thickness.
-    """
-    contours = []
-    for k, plane in enumerate(mask):
-        for outline in pixel_edges(plane):
-            for shift in (-0.25, 0.25):
-                contours.append(grid.to_lps(np.column_stack([outline, np.full(len(outline), k + shift)])))
-    return tuple(contours)
 
 
 def _print(values: Any, grid: Grid) -> str:

@@ -59,7 +59,7 @@ def open_study(folder: Path, progress: Progress = silent) -> Opened:
     first = study.follow_ups[0]
     days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
     try:
-        image = as_stored(read_follow_up(first, part(progress, 0.7, 1.0)))
+        image = as_stored(read_follow_up(first, part(progress, 0.7, 1.0)).image)
     except RTResponseError as error:
         text = f"the follow-up '{first.description}' is left out: {error.what}"
         return Opened(study, mr, None, "", (*study.cautions, Caution("follow-up", text)), measures)

@@ -19,6 +19,10 @@ def dose_file(own_study: Path) -> Path:
     return own_study / "plan_t1c" / "RD.dcm"
 
 
+def values_of(dose):
+    return sitk.GetArrayFromImage(dose.image)
+
+
 def rewritten(path: Path, **changes) -> Path:
     data = pydicom.dcmread(path)
     for keyword, value in changes.items():
@@ -113,11 +117,118 @@ def test_unusable_doses_are_named(dose_file, changes, message):
         read_plan_dose((rewritten(dose_file, **changes),))
 
 
-def test_uneven_frames_are_refused(dose_file):
+def test_uneven_frames_are_resampled_where_they_lie(dose_file):
+    data = pydicom.dcmread(dose_file)
+    offsets = [float(o) for o in data.GridFrameOffsetVector]
+    keep = [n for n in range(len(offsets)) if n < 10 or n % 2 == 0]  # wide frames beside narrow ones
+    before, _ = read_plan_dose((dose_file,))
+    pixels = data.pixel_array[keep]
+    data.NumberOfFrames, data.PixelData = len(keep), pixels.tobytes()
+    data.GridFrameOffsetVector = [decimal(offsets[n]) for n in keep]
+    save(data, dose_file)
+    after, cautions = read_plan_dose((dose_file,))
+    assert "dose-uneven" in {c.code for c in cautions}
+    x, y, z = before.image.GetOrigin()
+    size = before.image.GetSize()
+    for k in (4, 20, 24):
+        point = (x + size[0] / 2, y + size[1] / 2, z + k * before.image.GetSpacing()[2])
+        assert value_at(after.image, point) == pytest.approx(value_at(before.image, point), rel=0.02)
+
+
+def test_frames_at_one_place_are_refused(dose_file):
     offsets = [float(o) for o in pydicom.dcmread(dose_file).GridFrameOffsetVector]
-    offsets[3] += 0.4
-    with pytest.raises(GeometryError, match="unevenly spaced"):
+    offsets[3] = offsets[4]
+    with pytest.raises(GeometryError, match="frames at one place"):
         read_plan_dose((rewritten(dose_file, GridFrameOffsetVector=[decimal(o) for o in offsets]),))
+
+
+def test_a_fraction_dose_asks_for_the_number_of_fractions(dose_file):
+    one, _ = read_plan_dose((dose_file,))
+    fraction = rewritten(dose_file, DoseSummationType="FRACTION")
+    with pytest.raises(StudyError, match=r"the plan has 5 fractions.*--dose-fractions N"):
+        read_plan_dose((fraction,), planned_fractions=5)
+    whole, cautions = read_plan_dose((fraction,), planned_fractions=5, dose_fractions=5)
+    assert "dose-multiplied" in {c.code for c in cautions}
+    np.testing.assert_allclose(values_of(whole), 5 * values_of(one), rtol=1e-6)
+    single, cautions = read_plan_dose((fraction,), planned_fractions=1)
+    np.testing.assert_array_equal(values_of(single), values_of(one))
+    assert cautions == ()
+
+
+def test_beam_doses_are_summed_where_there_is_no_plan_dose(dose_file):
+    one, _ = read_plan_dose((dose_file,))
+    paths = []
+    for number, offset in enumerate((0, 40)):
+        data = pydicom.dcmread(dose_file)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        data.DoseSummationType = "BEAM"
+        data.PixelData = np.roll(data.pixel_array, offset, axis=1).tobytes()
+        paths.append(dose_file.with_name(f"beam{number}.dcm"))
+        save(data, paths[-1])
+    both, cautions = read_plan_dose(tuple(paths), planned_fractions=1)
+    expected = values_of(one) + np.roll(values_of(one), 40, axis=1)
+    np.testing.assert_allclose(values_of(both), expected, rtol=1e-5)
+    assert [c.code for c in cautions] == ["dose-summed"]
+
+
+def test_the_same_dose_on_another_grid_counts_once(dose_file):
+    data = pydicom.dcmread(dose_file)
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.9"
+    data.PixelData = data.pixel_array[::2, ::2, ::2].tobytes()
+    frames, rows, columns = (-(-int(n) // 2) for n in (data.NumberOfFrames, data.Rows, data.Columns))
+    data.NumberOfFrames, data.Rows, data.Columns = frames, rows, columns
+    data.PixelSpacing = [decimal(2 * float(s)) for s in data.PixelSpacing]
+    data.GridFrameOffsetVector = list(data.GridFrameOffsetVector)[::2]
+    coarse = dose_file.with_name("coarse.dcm")
+    save(data, coarse)
+    one, _ = read_plan_dose((dose_file,))
+    both, cautions = read_plan_dose((dose_file, coarse))
+    assert [c.code for c in cautions] == ["dose-repeated"]
+    np.testing.assert_array_equal(values_of(both), values_of(one))
+
+
+def test_one_file_per_plane_is_stacked(dose_file):
+    whole, _ = read_plan_dose((dose_file,))
+    data = pydicom.dcmread(dose_file)
+    frames, offsets, origin = data.pixel_array, list(data.GridFrameOffsetVector), list(data.ImagePositionPatient)
+    paths = []
+    for number in reversed(range(len(offsets))):
+        plane = pydicom.dcmread(dose_file)
+        plane.SOPInstanceUID = plane.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        plane.NumberOfFrames, plane.PixelData = 1, frames[number].tobytes()
+        plane.ImagePositionPatient = [origin[0], origin[1], decimal(float(origin[2]) + float(offsets[number]))]
+        del plane.GridFrameOffsetVector
+        paths.append(dose_file.with_name(f"plane{number}.dcm"))
+        save(plane, paths[-1])
+    stacked, _ = read_plan_dose(tuple(paths))
+    np.testing.assert_array_equal(values_of(stacked), values_of(whole))
+    np.testing.assert_allclose(stacked.image.GetOrigin(), whole.image.GetOrigin(), atol=1e-6)
+
+
+IMPLICIT, BIG_ENDIAN, RLE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
+
+
+@pytest.mark.parametrize(
+    ("syntax", "bits"), [(IMPLICIT, 16), (IMPLICIT, 32), (BIG_ENDIAN, 16), (BIG_ENDIAN, 32), (RLE, 16)]
+)
+def test_transfer_syntax_and_word_size_do_not_change_the_dose(dose_file, syntax, bits):
+    one, _ = read_plan_dose((dose_file,))
+    source = pydicom.dcmread(dose_file)
+    pixels = source.pixel_array
+    data = pydicom.Dataset({e.tag: e for e in source if e.keyword != "PixelData"})  # a fresh one may be encoded anew
+    data.file_meta = source.file_meta
+    data.BitsAllocated = data.BitsStored = bits
+    data.HighBit = bits - 1
+    order = ">" if syntax == BIG_ENDIAN else "<"
+    data.add_new("PixelData", "OW", pixels.astype(f"{order}u{bits // 8}").tobytes())
+    path = dose_file.with_name("other.dcm")
+    if syntax == RLE:
+        data.compress(syntax)
+    else:
+        data.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(path, data, enforce_file_format=True)
+    other, _ = read_plan_dose((path,))
+    np.testing.assert_array_equal(values_of(other), values_of(one))
 
 
 def test_pixel_spacing_is_row_step_then_column_step(dose_file):

@@ -10,9 +10,8 @@ from scipy.ndimage import gaussian_filter
 from RTResponseCAMLib.imaging.coverage import even_odd_area
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
-from RTResponseCAMLib.imaging.outlines import level_lines, pixel_edges
+from RTResponseCAMLib.imaging.outlines import edge_contours, level_lines, pixel_edges
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.scene.gather import edge_contours
 from RTResponseCAMLib.study import Structure
 
 

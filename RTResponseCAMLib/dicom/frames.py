@@ -1,0 +1,135 @@
+"""Slices of classic and enhanced multi-frame images under one description: where each lies and how it is scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.index import Entry
+from RTResponseCAMLib.dicom.values import (
+    EXPORT_AGAIN,
+    damaged,
+    numbers,
+    orientation,
+    pixel_spacing,
+    position,
+    whole_number,
+)
+from RTResponseCAMLib.errors import StudyError
+
+MAX_FRAMES = 20_000
+# What tells acquisitions apart that share a series, in the order in which it is tried.
+KINDS = ("EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber", "ImageType", "SeriesTime", "AcquisitionTime")
+ENHANCED_KINDS = (
+    ("MREchoSequence", "EffectiveEchoTime"),
+    ("FrameContentSequence", "TemporalPositionIndex"),
+    ("FrameContentSequence", "FrameAcquisitionNumber"),
+    ("MRImageFrameTypeSequence", "FrameType"),
+)
+Array64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One plane of pixels.
+
+    Attributes
+    ----------
+    path, frame : file and number of the frame in it, from 0.
+    uid : SOP Instance UID of the file.
+    axes : rows x, y, normal; LPS, right-handed.
+    position : centre of the first pixel, LPS mm.
+    steps : row step (y) and column step (x), mm.
+    shape : rows, columns.
+    slope, intercept : stored value × slope + intercept is the image's value.
+    stack : name of the stack that the file itself states ("" when it states none).
+    kinds : values that tell apart acquisitions at the same place, see `KINDS`.
+    """
+
+    path: Path
+    frame: int
+    uid: str
+    axes: Array64
+    position: Array64
+    steps: tuple[float, float]
+    shape: tuple[int, int]
+    slope: float
+    intercept: float
+    stack: str
+    kinds: tuple[str, ...]
+
+
+def slices_of(entry: Entry) -> list[Slice]:
+    """Describe every frame of a file.
+
+    Raises
+    ------
+    StudyError : geometry or scaling that is absent or no number.
+    """
+    with damaged(entry.path, "an image"):
+        if entry.header.get("ImagePositionPatient") is None and entry.header.get("NumberOfFrames") is not None:
+            return _enhanced(entry)
+        header = entry.header
+        slope, intercept = _rescaling(entry.path, header)
+        kinds = tuple(str(header.get(keyword, "")) for keyword in KINDS)
+        return [_slice(entry, 0, header, header, header, slope, intercept, "", kinds)]
+
+
+def _enhanced(entry: Entry) -> list[Slice]:
+    header = read_header(entry.path)
+    frames = whole_number(entry.path, header, "NumberOfFrames", 1, MAX_FRAMES)
+    shared = _first(header.get("SharedFunctionalGroupsSequence"))
+    own = header.get("PerFrameFunctionalGroupsSequence") or ()
+    if len(own) != frames:
+        what = f"describes {len(own)} frames (5200,9230) but holds {frames}"
+        raise StudyError(entry.path, what, EXPORT_AGAIN)
+    found = []
+    for number, groups in enumerate(own):
+
+        def group(name: str, groups: Dataset = groups) -> Dataset:
+            return _first(groups.get(name)) if groups.get(name) else _first(shared.get(name))
+
+        slope, intercept = _rescaling(entry.path, group("PixelValueTransformationSequence"))
+        content = group("FrameContentSequence")
+        kinds = tuple(str(group(sequence).get(keyword, "")) for sequence, keyword in ENHANCED_KINDS)
+        place = group("PlanePositionSequence"), group("PlaneOrientationSequence"), group("PixelMeasuresSequence")
+        stack = str(content.get("StackID", "") or "")
+        found.append(_slice(entry, number, *place, slope, intercept, stack, kinds))
+    return found
+
+
+def _first(sequence: Any) -> Dataset:
+    return sequence[0] if sequence else Dataset()
+
+
+def _slice(
+    entry: Entry,
+    frame: int,
+    place: Dataset,
+    turn: Dataset,
+    measures: Dataset,
+    slope: float,
+    intercept: float,
+    stack: str,
+    kinds: tuple[str, ...],
+) -> Slice:
+    path, header = entry.path, entry.header
+    shape = whole_number(path, header, "Rows", 1, 65535), whole_number(path, header, "Columns", 1, 65535)
+    where, axes, steps = position(path, place), orientation(path, turn), pixel_spacing(path, measures)
+    return Slice(path, frame, entry.uid, axes, where, steps, shape, slope, intercept, stack, kinds)
+
+
+def _rescaling(path: Path, data: Dataset) -> tuple[float, float]:
+    values = [1.0, 0.0]
+    for number, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
+        if data.get(keyword) not in (None, ""):
+            values[number] = float(numbers(path, data, keyword, 1)[0])
+    if values[0] == 0 or max(abs(v) for v in values) > 1e9:
+        raise StudyError(path, f"RescaleSlope (0028,1053) is {values[0]:g}", EXPORT_AGAIN)
+    return values[0], values[1]

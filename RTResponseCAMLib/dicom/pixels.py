@@ -1,0 +1,125 @@
+"""Stored pixel values. Uncompressed and RLE data are decoded here and by pydicom, the rest by GDCM.
+
+GDCM misreads 32-bit big-endian words, and a decoder in C is the last thing that a damaged file should meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.dicom.files import transfer_syntax
+from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, whole_number
+from RTResponseCAMLib.errors import StudyError
+
+MAX_PIXEL_BYTES = 2**30
+RLE = "1.2.840.10008.1.2.5"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN}
+# Codecs of GDCM that store pixels without loss or as scanners do; video and JPIP references are none.
+BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How pixels are stored: frames × rows × columns, bits allocated and stored, signed or not."""
+
+    frames: int
+    rows: int
+    columns: int
+    allocated: int
+    stored: int
+    signed: bool
+
+    @property
+    def bytes(self) -> int:
+        """Size of the uncompressed pixels."""
+        return self.frames * self.rows * self.columns * self.allocated // 8
+
+
+def pixel_format(path: Path, header: Dataset) -> PixelFormat:
+    """Read the description of the pixels and check that the file can hold them.
+
+    Raises
+    ------
+    StudyError : an attribute absent or out of range, colour pixels, more than 1 GB, or a file that is cut short.
+    """
+    if whole_number(path, header, "SamplesPerPixel", 1, 4, default=1) != 1:
+        raise StudyError(path, "is a colour image, expected one sample per pixel", "Export the original series")
+    allocated = whole_number(path, header, "BitsAllocated", 1, 32)
+    found = PixelFormat(
+        frames=whole_number(path, header, "NumberOfFrames", 1, 100_000, default=1),
+        rows=whole_number(path, header, "Rows", 1, 65535),
+        columns=whole_number(path, header, "Columns", 1, 65535),
+        allocated=allocated,
+        stored=whole_number(path, header, "BitsStored", 1, allocated, default=allocated),
+        signed=whole_number(path, header, "PixelRepresentation", 0, 1, default=0) == 1,
+    )
+    if allocated not in (1, 8, 16, 32):
+        raise StudyError(path, f"BitsAllocated (0028,0100) is {allocated}, expected 8, 16 or 32", EXPORT_AGAIN)
+    if found.bytes > MAX_PIXEL_BYTES:
+        size = f"promises {found.bytes / 2**30:.1f} GB of pixels (Rows, Columns, NumberOfFrames)"
+        raise StudyError(path, size, "Remove it")
+    if transfer_syntax(header) in UNCOMPRESSED and path.stat().st_size < found.bytes:
+        raise StudyError(
+            path,
+            f"is cut short: {path.stat().st_size} bytes, but its pixels alone need {found.bytes}",
+            "Copy or export the file again",
+        )
+    return found
+
+
+def stored_frames(path: Path, header: Dataset) -> npt.NDArray[np.integer[Any]]:
+    """Integers as stored, ``(frames, rows, columns)``; no rescaling is applied.
+
+    Raises
+    ------
+    StudyError : see `pixel_format`; also pixels that are absent or cannot be decoded.
+    """
+    layout = pixel_format(path, header)
+    shape = (layout.frames, layout.rows, layout.columns)
+    syntax = transfer_syntax(header)
+    try:
+        if syntax in UNCOMPRESSED or syntax == "":
+            return _plain(path, layout, big_endian=syntax == BIG_ENDIAN).reshape(shape)
+        if syntax == RLE:
+            return np.asarray(pydicom.dcmread(path, force=True).pixel_array).reshape(shape)
+        if syntax in BY_GDCM:
+            return _by_gdcm(path, header).reshape(shape)
+    except StudyError:
+        raise
+    except Exception as reason:  # decoders raise anything on damaged bytes
+        raise StudyError(path, f"its pixels cannot be decoded ({type(reason).__name__})", EXPORT_AGAIN) from reason
+    raise StudyError(path, f"has the transfer syntax {syntax} (0002,0010), which is not read", "Export it uncompressed")
+
+
+def _plain(path: Path, layout: PixelFormat, big_endian: bool) -> npt.NDArray[np.integer[Any]]:
+    content = pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).get("PixelData")
+    if content is None or len(content) < layout.bytes:
+        found = 0 if content is None else len(content)
+        raise StudyError(path, f"has {found} bytes of pixels, expected {layout.bytes}", "Copy or export the file again")
+    count = layout.frames * layout.rows * layout.columns
+    if layout.allocated == 1:
+        bits = np.frombuffer(content, dtype=np.uint8, count=(count + 7) // 8)
+        return np.unpackbits(bits, count=count, bitorder="little")
+    kind = f"{'>' if big_endian else '<'}{'i' if layout.signed else 'u'}{layout.allocated // 8}"
+    values = np.frombuffer(content, dtype=kind, count=count)
+    spare = layout.allocated - layout.stored
+    if spare:  # bits above those stored may hold overlays; shifting there and back also extends the sign
+        values = (values << spare) >> spare
+    return values
+
+
+def _by_gdcm(path: Path, header: Dataset) -> npt.NDArray[np.integer[Any]]:
+    image = sitk.ReadImage(str(path))
+    values = sitk.GetArrayFromImage(image).astype(np.float64)
+    # GDCM applies the rescaling of the header; stored integers are wanted, once for all readers.
+    slope, intercept = (float(header.get(k, d) or d) for k, d in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    return np.rint((values - intercept) / slope).astype(np.int32)

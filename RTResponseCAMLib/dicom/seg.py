@@ -1,0 +1,100 @@
+"""DICOM segmentations (binary, fractional, label map) as structures: contours along the edges of their voxels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.frames import Slice, slices_of
+from RTResponseCAMLib.dicom.index import Entry
+from RTResponseCAMLib.dicom.pixels import stored_frames
+from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, damaged, numbers, whole_number
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.outlines import pixel_edges
+from RTResponseCAMLib.study import Caution, FloatArray, Structure
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+MAX_SEGMENTS = 1000
+
+
+def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+    """Read every segment as a structure; fractional segments are cut at one half, with a caution.
+
+    Raises
+    ------
+    StudyError : no segment, frames that name no segment or lie nowhere, or pixels that cannot be decoded.
+    """
+    with damaged(entry.path, "a segmentation"):
+        header = read_header(entry.path)
+        items = header.get("SegmentSequence") or ()
+        if not items or len(items) > MAX_SEGMENTS:
+            raise StudyError(entry.path, f"lists {len(items)} segments (0062,0002)", EXPORT_AGAIN)
+        kind = str(header.get("SegmentationType", "BINARY")).upper()
+        cautions: list[Caution] = []
+        cut = 1
+        if kind == "FRACTIONAL":
+            top = whole_number(entry.path, header, "MaximumFractionalValue", 1, 65535, default=255)
+            cut = (top + 1) // 2
+            cautions.append(
+                Caution("fractional-segments", "the segmentation is fractional; voxels from 50 % are taken")
+            )
+        places = slices_of(Entry(entry.path, header))
+        frames = stored_frames(entry.path, header)
+        step_mm = _slice_step_mm(entry.path, header, places)
+        contours: defaultdict[int, list[FloatArray]] = defaultdict(list)
+        if kind == "LABELMAP" or entry.text("SOPClassUID") == LABELMAP:
+            for place, frame in zip(places, frames, strict=True):
+                for number in np.unique(frame[frame > 0]).tolist():
+                    contours[number] += _edges(place, step_mm, frame == number)
+        else:
+            for place, number, frame in zip(places, _segment_of_frames(entry.path, header), frames, strict=True):
+                contours[number] += _edges(place, step_mm, frame >= cut)
+        structures: list[Structure] = []
+        taken: defaultdict[str, int] = defaultdict(int)
+        for item in items:
+            number = whole_number(entry.path, item, "SegmentNumber", 1, 65535)
+            name = str(item.get("SegmentLabel", "") or f"segment {number}")
+            taken[name] += 1
+            name = name if taken[name] == 1 else f"{name}#{taken[name]}"
+            structures.append(Structure(number, name, "", tuple(contours[number])))
+    return tuple(structures), tuple(cautions)
+
+
+def _segment_of_frames(path: Path, header: Dataset) -> list[int]:
+    shared = header.get("SharedFunctionalGroupsSequence") or ()
+    numbers = []
+    for groups in header.get("PerFrameFunctionalGroupsSequence") or ():
+        named = groups.get("SegmentIdentificationSequence") or (
+            shared[0].get("SegmentIdentificationSequence") if shared else None
+        )
+        if not named:
+            raise StudyError(path, "has a frame that names no segment (0062,000A)", EXPORT_AGAIN)
+        numbers.append(whole_number(path, named[0], "ReferencedSegmentNumber", 1, 65535))
+    return numbers
+
+
+def _slice_step_mm(path: Path, header: Dataset, places: list[Slice]) -> float:
+    along = np.unique(np.round([place.position @ places[0].axes[2] for place in places], 3))
+    if len(along) > 1:
+        return float(np.diff(along).min())
+    shared = header.get("SharedFunctionalGroupsSequence")
+    measures = shared[0].get("PixelMeasuresSequence") if shared else None
+    return float(numbers(path, measures[0] if measures else header, "SliceThickness", 1)[0])
+
+
+def _edges(place: Slice, step_mm: float, mask: npt.NDArray[np.bool_]) -> list[FloatArray]:
+    """Outlines of one frame as LPS contours, mm, in two planes of half its thickness each (`edge_contours`)."""
+    if not mask.any():
+        return []
+    (row_step, column_step), (x, y, normal) = place.steps, place.axes
+    return [
+        place.position + edge[:, :1] * column_step * x + edge[:, 1:] * row_step * y + shift * step_mm * normal
+        for edge in pixel_edges(mask)
+        for shift in (-0.25, 0.25)
+    ]
