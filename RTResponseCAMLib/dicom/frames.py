@@ -41,8 +41,7 @@ class Slice:
 
     Attributes
     ----------
-    path, frame : file and number of the frame in it, from 0.
-    uid : SOP Instance UID of the file.
+    entry, frame : file and number of the frame in it, from 0.
     axes : rows x, y, normal; LPS, right-handed.
     position : centre of the first pixel, LPS mm.
     steps : row step (y) and column step (x), mm.
@@ -52,9 +51,8 @@ class Slice:
     kinds : values that tell apart acquisitions at the same place, see `KINDS`.
     """
 
-    path: Path
+    entry: Entry
     frame: int
-    uid: str
     axes: Array64
     position: Array64
     steps: tuple[float, float]
@@ -63,6 +61,11 @@ class Slice:
     intercept: float
     stack: str
     kinds: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.entry.path
 
 
 def slices_of(entry: Entry) -> list[Slice]:
@@ -122,7 +125,7 @@ def _slice(
     path, header = entry.path, entry.header
     shape = whole_number(path, header, "Rows", 1, 65535), whole_number(path, header, "Columns", 1, 65535)
     where, axes, steps = position(path, place), orientation(path, turn), pixel_spacing(path, measures)
-    return Slice(path, frame, entry.uid, axes, where, steps, shape, slope, intercept, stack, kinds)
+    return Slice(entry, frame, axes, where, steps, shape, slope, intercept, stack, kinds)
 
 
 def _rescaling(path: Path, data: Dataset) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ def read_series(
     first = stack.slices[0]
     if len(stack.slices) * first.shape[0] * first.shape[1] > MAX_VOXELS:
         raise StudyError(first.path, "belongs to a series of more than 268 million voxels", "Export one series")
-    values = _values(stack, {entry.path: entry for entry in entries}, progress)
+    values = _values(stack, progress)
     origin, step = first.position, stack.step_mm
     if not stack.regular:
         values, count = _regular(values, stack)
@@ -76,18 +77,18 @@ def read_series(
     return Series(image, stack.gaps_mm, first.axes[2], stack.cautions)
 
 
-def _values(stack: Stack, by_path: dict[object, Entry], progress: Progress) -> npt.NDArray[np.float32]:
+def _values(stack: Stack, progress: Progress) -> npt.NDArray[np.float32]:
     """Rescaled values ``[slice, row, column]``; each file is decoded once, frames of no interest are dropped."""
     rows, columns = stack.slices[0].shape
     values = np.empty((len(stack.slices), rows, columns), dtype=np.float32)
-    places: defaultdict[object, list[tuple[int, Slice]]] = defaultdict(list)
+    places: defaultdict[Path, list[tuple[int, Slice]]] = defaultdict(list)
     for number, one in enumerate(stack.slices):
         places[one.path].append((number, one))
     total = 0
-    for done, (path, members) in enumerate(places.items()):
+    for done, members in enumerate(places.values()):
         if done % 16 == 0:
             progress(0.1 + 0.8 * done / len(places), "reading pixels")
-        entry = by_path[path]
+        entry = members[0][1].entry
         frames = stored_frames(entry.path, entry.header)
         total += frames.nbytes
         if total > MAX_PIXEL_BYTES:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from RTResponseCAMLib.dicom.frames import Slice
+from RTResponseCAMLib.dicom.pixels import stored_frames
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.study import Caution
 
@@ -59,7 +60,7 @@ def choose_stack(slices: list[Slice], wanted: frozenset[str] = frozenset()) -> S
     for one in slices:
         key = (one.stack, one.shape, *np.round(one.axes[:2].ravel(), 2), *np.round(one.steps, 3))
         groups[key].append(one)
-    ranked = sorted(groups.values(), key=lambda g: (sum(s.uid in wanted for s in g), len(g)))
+    ranked = sorted(groups.values(), key=lambda g: (sum(s.entry.uid in wanted for s in g), len(g)))
     best, cautions = ranked[-1], []
     if len(ranked) > 1:
         sizes = ", ".join(str(len(g)) for g in reversed(ranked))
@@ -78,20 +79,32 @@ def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Sl
             parts[one.kinds[kind]].append(one)
         if len(parts) < 2 or any(_shared_places(part) for part in parts.values()):
             continue
-        last = max(parts, key=lambda value: (sum(s.uid in wanted for s in parts[value]), len(parts[value]), value))
+        last = max(
+            parts, key=lambda value: (sum(s.entry.uid in wanted for s in parts[value]), len(parts[value]), value)
+        )
         text = f"the series holds {len(parts)} acquisitions of the same slices; "
         text += "the one that the structures were drawn on is used" if wanted else "the last is used"
         return parts[last], (Caution("several-acquisitions", text),)
-    twin = _shared_places(slices)[0]
-    raise GeometryError(
-        twin.path, "lies at the same position as another slice of its series", "Export one acquisition per series"
-    )
+    twins = _shared_places(slices)
+    for one, other in twins:
+        if not _same_pixels(one, other):
+            what = "lies at the same position as another slice of its series"
+            raise GeometryError(other.path, what, "Export one acquisition per series")
+    dropped = {id(other) for _, other in twins}
+    text = f"{len(twins)} slice(s) of the MR are there twice with the same pixels; each is used once"
+    return [one for one in slices if id(one) not in dropped], (Caution("repeated-slices", text),)
 
 
-def _shared_places(slices: list[Slice]) -> list[Slice]:
+def _shared_places(slices: list[Slice]) -> list[tuple[Slice, Slice]]:
     along = np.asarray([one.position @ slices[0].axes[2] for one in slices])
     order = np.argsort(along, kind="stable")
-    return [slices[order[n + 1]] for n in np.flatnonzero(np.diff(along[order]) < SAME_PLACE_MM)]
+    close = np.flatnonzero(np.diff(along[order]) < SAME_PLACE_MM)
+    return [(slices[order[n]], slices[order[n + 1]]) for n in close]
+
+
+def _same_pixels(one: Slice, other: Slice) -> bool:
+    pixels = [stored_frames(s.path, s.entry.header)[s.frame] for s in (one, other)]
+    return one.slope == other.slope and one.intercept == other.intercept and np.array_equal(*pixels)
 
 
 def _ordered(slices: list[Slice], cautions: tuple[Caution, ...]) -> Stack:

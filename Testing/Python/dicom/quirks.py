@@ -1,0 +1,154 @@
+"""Ways in which real exports differ from tidy ones, applied to the DICOM files of a phantom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from RTResponseCAMLib.dicom.files import decimal, new_file, save
+
+ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+
+
+def edit(path: Path, change) -> None:
+    data = pydicom.dcmread(path)
+    change(data)
+    save(data, path)
+
+
+def item(**values) -> Dataset:
+    data = Dataset()
+    for keyword, value in values.items():
+        setattr(data, keyword, value)
+    return data
+
+
+def make_enhanced(folder: Path, slope: float = 1.0, shuffled: bool = True, second_echo: bool = False) -> Path:
+    """Replace the classic files of a series by one enhanced multi-frame file."""
+    files = [pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+    if shuffled:
+        files = [files[n] for n in np.random.default_rng(3).permutation(len(files))]
+    first = files[0]
+    data = new_file(ENHANCED_MR, generate_uid(entropy_srcs=["enhanced", str(folder.name)]))
+    skipped = {"SOPClassUID", "SOPInstanceUID", "PixelData", "ImagePositionPatient", "ImageOrientationPatient",
+               "PixelSpacing", "InstanceNumber", "SliceThickness", "RescaleSlope", "RescaleIntercept"}  # fmt: skip
+    for element in first:
+        if element.keyword not in skipped:
+            data[element.tag] = element
+    echoes = (3.0, 9.0) if second_echo else (3.0,)
+    measures = item(PixelSpacing=first.PixelSpacing, SliceThickness="2.0")
+    shared = item(PixelMeasuresSequence=[measures])
+    if slope != 1.0:
+        values = item(RescaleSlope=decimal(slope), RescaleIntercept="5.0", RescaleType="US")
+        shared.PixelValueTransformationSequence = [values]
+    shared.PlaneOrientationSequence = [item(ImageOrientationPatient=first.ImageOrientationPatient)]
+    data.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    pixels = []
+    for echo in echoes:
+        for file in files:
+            groups = item(
+                PlanePositionSequence=[item(ImagePositionPatient=file.ImagePositionPatient)],
+                FrameContentSequence=[item(StackID="1")],
+                MREchoSequence=[item(EffectiveEchoTime=echo)],
+            )
+            frames.append(groups)
+            pixels.append(file.pixel_array if echo == echoes[-1] else file.pixel_array // 2)
+    data.PerFrameFunctionalGroupsSequence = frames
+    data.NumberOfFrames = len(frames)
+    data.PixelData = np.stack(pixels).astype("<u2").tobytes()
+    data["PixelData"].VR = "OW"
+    for path in folder.glob("*.dcm"):
+        path.unlink()
+    save(data, folder / "enhanced.dcm")
+    return folder / "enhanced.dcm"
+
+
+def turn(folder: Path, matrix: np.ndarray) -> None:
+    """Give every object of a study another place in patient space: positions, axes and contours are moved."""
+    move, rotate = matrix[:3, 3], matrix[:3, :3]
+    for path in folder.rglob("*.dcm"):
+
+        def change(data):
+            if "ImagePositionPatient" in data:
+                data.ImagePositionPatient = [
+                    decimal(c) for c in rotate @ np.asarray(data.ImagePositionPatient, float) + move
+                ]
+                axes = np.asarray(data.ImageOrientationPatient, float).reshape(2, 3) @ rotate.T
+                data.ImageOrientationPatient = [decimal(c) for c in axes.ravel()]
+            for roi in data.get("ROIContourSequence", ()):
+                for contour in roi.ContourSequence:
+                    points = np.asarray(contour.ContourData, float).reshape(-1, 3) @ rotate.T + move
+                    contour.ContourData = [decimal(c) for c in points.ravel()]
+
+        edit(path, change)
+
+
+def write_registration(path: Path, source: str, target: str, matrix: np.ndarray, kind: str = "RIGID") -> None:
+    """A spatial registration object that maps points of ``source`` into ``target``."""
+    data = new_file("1.2.840.10008.5.1.4.1.1.66.1", generate_uid(entropy_srcs=[source, target, repr(matrix)]))
+    data.Modality, data.PatientID, data.SeriesInstanceUID = "REG", "PHANTOM-4-0001", generate_uid()
+    data.FrameOfReferenceUID = target
+    steps = [
+        item(
+            FrameOfReferenceTransformationMatrixType=kind,
+            FrameOfReferenceTransformationMatrix=[decimal(c) for c in np.asarray(matrix, float).ravel()],
+        )
+    ]
+    data.RegistrationSequence = [
+        item(FrameOfReferenceUID=target, MatrixRegistrationSequence=[item(MatrixSequence=[item(
+            FrameOfReferenceTransformationMatrixType="RIGID",
+            FrameOfReferenceTransformationMatrix=[decimal(c) for c in np.eye(4).ravel()])])]),
+        item(FrameOfReferenceUID=source, MatrixRegistrationSequence=[item(MatrixSequence=steps)]),
+    ]  # fmt: skip
+    save(data, path)
+
+
+def write_segmentation(path: Path, series: list[Path], masks: dict[str, np.ndarray], fractional: bool = False) -> None:
+    """A DICOM SEG of masks ``[z, y, x]`` (slices in the order of ``series``), only frames that hold something."""
+    heads = [pydicom.dcmread(p, stop_before_pixels=True) for p in series]
+    first = heads[0]
+    data = new_file("1.2.840.10008.5.1.4.1.1.66.4", generate_uid(entropy_srcs=["seg", str(path)]))
+    data.Modality, data.PatientID, data.SeriesInstanceUID = "SEG", first.PatientID, generate_uid()
+    data.PatientName = first.PatientName
+    data.FrameOfReferenceUID = first.FrameOfReferenceUID
+    data.ReferencedSeriesSequence = [item(SeriesInstanceUID=first.SeriesInstanceUID)]
+    data.SegmentationType = "FRACTIONAL" if fractional else "BINARY"
+    if fractional:
+        data.MaximumFractionalValue = 200
+    data.SegmentSequence = [item(SegmentNumber=n, SegmentLabel=name) for n, name in enumerate(masks, start=1)]
+    data.SharedFunctionalGroupsSequence = [
+        item(
+            PlaneOrientationSequence=[item(ImageOrientationPatient=first.ImageOrientationPatient)],
+            PixelMeasuresSequence=[item(PixelSpacing=first.PixelSpacing, SliceThickness="2.0")],
+        )
+    ]
+    frames, planes = [], []
+    for number, mask in enumerate(masks.values(), start=1):
+        for k in np.flatnonzero(mask.any(axis=(1, 2))):
+            frames.append(
+                item(
+                    SegmentIdentificationSequence=[item(ReferencedSegmentNumber=number)],
+                    PlanePositionSequence=[item(ImagePositionPatient=heads[k].ImagePositionPatient)],
+                )
+            )
+            planes.append(mask[k])
+    data.PerFrameFunctionalGroupsSequence = frames
+    data.NumberOfFrames, data.Rows, data.Columns = len(frames), *planes[0].shape
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    stack = np.stack(planes)
+    if fractional:
+        data.BitsAllocated = data.BitsStored = 8
+        data.HighBit = 7
+        data.PixelData = (stack * 200).astype(np.uint8).tobytes()
+    else:
+        data.BitsAllocated = data.BitsStored = 1
+        data.HighBit = 0
+        packed = np.packbits(stack.ravel().astype(np.uint8), bitorder="little").tobytes()
+        data.PixelData = packed + b"\0" * (len(packed) % 2)
+    data["PixelData"].VR = "OB"
+    save(data, path)
