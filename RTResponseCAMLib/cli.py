@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -16,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from RTResponseCAMLib import __version__
+from RTResponseCAMLib import __version__, commands
 from RTResponseCAMLib.errors import OutputError, RTResponseError
-from RTResponseCAMLib.progress import Cancelled, Progress, part
+from RTResponseCAMLib.progress import Cancelled, Progress
 
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 VARIANTS = ("darker", "texture", "volume", "none")
@@ -88,143 +86,6 @@ class _Bar:
         self._bar.close()
 
 
-def _predict(options: argparse.Namespace, progress: Progress) -> None:
-    from RTResponseCAMLib.dicom.load import load_study
-    from RTResponseCAMLib.network.card import default_bundle
-    from RTResponseCAMLib.workflow.output import check_free
-    from RTResponseCAMLib.workflow.predict import Stages, predict_study
-    from RTResponseCAMLib.workflow.write import result_json, write_result, write_scene
-
-    check_free(options.out, options.overwrite)
-    stages = Stages()
-    stages.begin("load model")
-    from RTResponseCAMLib.network.bundle import load_bundle
-
-    bundle = load_bundle(options.model or default_bundle(), options.device)
-    stages.begin("read study")
-    study = load_study(
-        options.study,
-        options.prescription,
-        options.isodose,
-        options.series,
-        tuple(options.roi),
-        part(progress, 0.0, 0.3),
-        options.course,
-        options.dose_fractions,
-    )
-    result = predict_study(study, bundle, part(progress, 0.3, 0.5), stages)
-    write_result(
-        result,
-        options.out,
-        options.overwrite,
-        scene=None if options.no_scene else write_scene,
-        pictures=options.pictures,
-        progress=part(progress, 0.5, 1.0),
-        stages=stages,
-    )
-    _close(progress)
-    if options.json:
-        content = result_json(result)
-        if options.profile:
-            content["seconds"] = stages.seconds
-        print(json.dumps(content, indent=2))
-        return
-    print(_table(result.predictions))
-    for caution in result.cautions:
-        print(f"! {caution.text}")
-    print(f"written: {options.out}")
-    if options.profile:
-        print("\n".join(f"{name:<18} {seconds:7.2f} s" for name, seconds in stages.seconds.items()))
-
-
-def _table(predictions: Sequence[Any]) -> str:
-    lines = [f"{'':4}{'ROI':<20}{'cm³':>8}  {'p(response)':<20}{'label':<15}"]
-    for p in predictions:
-        interval = f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})"
-        lines.append(f"{p.lesion.id:<4}{p.lesion.structure.name:<20.19}{p.volume_cc:8.3f}  {interval:<20}{p.label:<15}")
-        lines += [f"      ! {c.text}" for c in p.cautions]
-    return "\n".join(lines)
-
-
-def _inspect(options: argparse.Namespace, progress: Progress) -> None:
-    from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
-
-    found = inspect_folder(options.study, options.series, progress, options.course)
-    _close(progress)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else as_text(found))
-
-
-def _phantom_study(options: argparse.Namespace, progress: Progress) -> None:
-    from RTResponseCAMLib.phantom.patient import draw_patient
-    from RTResponseCAMLib.phantom.write import write_patient
-    from RTResponseCAMLib.workflow.output import new_folder
-
-    spec = _spec(options, options.variant)
-    with new_folder(options.out, options.overwrite) as folder:
-        write_patient(draw_patient(spec), folder, progress)
-    _close(progress)
-    print(f"written: {options.out} (dicom/ and truth/)")
-
-
-def _phantom_cohort(options: argparse.Namespace, progress: Progress) -> None:
-    from RTResponseCAMLib.phantom.cohort import write_cohort
-    from RTResponseCAMLib.phantom.spec import Variant
-    from RTResponseCAMLib.workflow.output import new_folder
-
-    variants = tuple(Variant(name) for name in options.variants.split(","))
-    with new_folder(options.out, options.overwrite) as folder:
-        write_cohort(_spec(options, variants[0].value), options.patients, folder, variants, options.workers, progress)
-    _close(progress)
-    print(f"written: {options.out}")
-
-
-def _spec(options: argparse.Namespace, variant: str) -> Any:
-    from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
-
-    return PhantomSpec(
-        seed=options.seed,
-        patient=getattr(options, "patient", 1),
-        variant=Variant(variant),
-        lesions=options.lesions,
-        columns=options.matrix[0],
-        rows=options.matrix[1],
-        slices=options.matrix[2],
-        spacing_mm=tuple(options.spacing),
-        tilt_deg=options.tilt,
-        dose_files=options.dose_files,
-        second_series=options.second_series,
-        rtplan=not options.no_rtplan,
-        follow_up=not options.no_follow_up,
-    )
-
-
-def _train(options: argparse.Namespace, progress: Progress) -> None:
-    from RTResponseCAMLib.network.classifier import Architecture
-    from RTResponseCAMLib.network.training import Schedule
-    from RTResponseCAMLib.workflow.train import train_bundle
-
-    card = {
-        "name": options.name,
-        "description": options.description,
-        "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
-        "cohort": options.cohort_note,
-        "command": "rtresponsecam " + shlex.join(sys.argv[1:]),
-        "cautions": options.caution,
-    }
-    architecture = Architecture(
-        form=options.form, members=options.members, dose=options.dose, autoencoder=not options.no_autoencoder
-    )
-    schedule = Schedule(
-        seed=options.seed,
-        pretrain_epochs=options.pretrain_epochs,
-        head_epochs=options.head_epochs,
-        joint_epochs=options.joint_epochs,
-    )
-    figures = train_bundle(options.cohort, options.out, architecture, schedule, card, options.overwrite, progress)
-    _close(progress)
-    print(json.dumps(figures, indent=2))
-
-
 def _demo(options: argparse.Namespace, progress: Progress) -> None:
     study, result = options.out / "study", options.out / "result"
     base = ["--overwrite"] if options.overwrite else []
@@ -275,17 +136,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rtresponsecam {__version__}")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    _add_demo(commands)
-    _add_phantom(commands)
-    _add_inspect(commands)
-    _add_train(commands)
-    _add_predict(commands)
+    groups = parser.add_subparsers(required=True, metavar="command")
+    _add_demo(groups)
+    _add_phantom(groups)
+    _add_inspect(groups)
+    _add_train(groups)
+    _add_predict(groups)
+    _add_follow_up(groups)
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[..., None], text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+def _command(groups: Any, name: str, run: Callable[..., None], text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)
     return parser
 
@@ -295,19 +157,19 @@ def _add_out(parser: argparse.ArgumentParser, default: str | None = None) -> Non
     parser.add_argument("--overwrite", action="store_true", help="replace an existing DIR")
 
 
-def _add_demo(commands: Any) -> None:
-    demo = _command(commands, "demo", _demo, "make a phantom study and run the main job on it")
+def _add_demo(groups: Any) -> None:
+    demo = _command(groups, "demo", _demo, "make a phantom study and run the main job on it")
     demo.add_argument("--seed", type=int, default=11)
     _add_out(demo, "demo")
 
 
-def _add_phantom(commands: Any) -> None:
-    phantom = commands.add_parser("phantom", help="synthetic studies with known truth")
+def _add_phantom(groups: Any) -> None:
+    phantom = groups.add_parser("phantom", help="synthetic studies with known truth")
     kinds = phantom.add_subparsers(required=True, metavar="kind")
-    study = _command(kinds, "study", _phantom_study, "one synthetic patient as DICOM, its truth beside it")
+    study = _command(kinds, "study", commands.phantom_study, "one synthetic patient as DICOM, its truth beside it")
     study.add_argument("--variant", choices=VARIANTS, default="texture", help="how the resistant part shows")
     study.add_argument("--patient", type=int, default=1)
-    cohort = _command(kinds, "cohort", _phantom_cohort, "many synthetic patients and a manifest")
+    cohort = _command(kinds, "cohort", commands.phantom_cohort, "many synthetic patients and a manifest")
     cohort.add_argument("--patients", type=int, required=True)
     cohort.add_argument(
         "--variants", default="darker,texture,volume", help=f"comma-separated, of {', '.join(VARIANTS)}"
@@ -326,16 +188,16 @@ def _add_phantom(commands: Any) -> None:
         _add_out(parser)
 
 
-def _add_inspect(commands: Any) -> None:
-    inspect = _command(commands, "inspect", _inspect, "list what a folder holds and what of it would be used")
+def _add_inspect(groups: Any) -> None:
+    inspect = _command(groups, "inspect", commands.inspect, "list what a folder holds and what of it would be used")
     inspect.add_argument("study", type=Path, help="folder with DICOM files, in any order and nesting")
     inspect.add_argument("--series", help="part of the Series Description of the planning MR")
     inspect.add_argument("--course", help="name (C2) or label of the course")
     inspect.add_argument("--json", action="store_true")
 
 
-def _add_train(commands: Any) -> None:
-    train = _command(commands, "train", _train, "fit a model on a cohort and write a bundle")
+def _add_train(groups: Any) -> None:
+    train = _command(groups, "train", commands.train, "fit a model on a cohort and write a bundle")
     train.add_argument("cohort", type=Path, help="folder with manifest.csv")
     train.add_argument("--name", default="unnamed model")
     train.add_argument("--description", default="")
@@ -352,8 +214,34 @@ def _add_train(commands: Any) -> None:
     _add_out(train)
 
 
-def _add_predict(commands: Any) -> None:
-    predict = _command(commands, "predict", _predict, "probability and evidence map for each lesion of a study")
+def _add_follow_up(groups: Any) -> None:
+    from RTResponseCAMLib.response.conventions import CONVENTIONS
+    from RTResponseCAMLib.response.trajectory import WINDOW_DAYS
+    from RTResponseCAMLib.response.volume import BOUNDARY_MM
+
+    text = "register the follow-ups of a study, measure its lesions, and name the response"
+    follow = _command(groups, "follow-up", commands.follow_up, text)
+    follow.add_argument("study", type=Path, help="folder with the DICOM export of plan and follow-ups")
+    follow.add_argument(
+        "--transform", action="append", default=[], metavar="F1=FILE",
+        help="rigid transform to use instead of registering (planning points onto follow-up points; repeatable)",
+    )  # fmt: skip
+    follow.add_argument(
+        "--mask", action="append", default=[], metavar="F1=FILE", help="label map of a follow-up's lesions (repeatable)"
+    )
+    follow.add_argument("--boundary-mm", type=float, default=BOUNDARY_MM, help="95 %% half-width of a contour's place")
+    follow.add_argument("--no-proposals", action="store_true", help="nothing drawn stays unknown")
+    follow.add_argument("--convention", choices=tuple(CONVENTIONS), default="volume-20", help="of the label")
+    follow.add_argument("--window", type=int, nargs=2, default=WINDOW_DAYS, metavar="DAY", help="of the label")
+    follow.add_argument("--series", help="part of the Series Description of the planning MR")
+    follow.add_argument("--course", help="name (C2) or label of the course")
+    follow.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
+    follow.add_argument("--json", action="store_true", help="follow_up.json on standard output")
+    _add_out(follow)
+
+
+def _add_predict(groups: Any) -> None:
+    predict = _command(groups, "predict", commands.predict, "probability and evidence map for each lesion of a study")
     predict.add_argument("study", type=Path, help="folder with the DICOM export")
     predict.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the phantom model that ships")
     predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -36,6 +36,7 @@ def load_study(
     progress: Progress = silent,
     course: str | None = None,
     dose_fractions: int | None = None,
+    with_dose: bool = True,
 ) -> Study:
     """Read a Gamma Knife study.
 
@@ -47,6 +48,7 @@ def load_study(
     rois : names of the ROIs to take as lesions, to overrule the choice.
     course : name ("C2") or label of the course, where the folder holds several.
     dose_fractions : see `rtdose.read_plan_dose`.
+    with_dose : False leaves the dose unread, where only lesions and follow-ups matter.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def load_study(
     mr = read_series(chain.images, referenced_images(chain.structures), part(progress, 0.3, 0.8))
     progress(0.8, "reading the dose")
     plan, plan_cautions = _read_plan(chain)
-    dose, dose_cautions = _read_dose(chain, links, plan, dose_fractions)
+    dose, dose_cautions = _read_dose(chain, links, plan, dose_fractions) if with_dose else (None, ())
     plan = _with_users_prescription(plan, dose, prescription_gy, isodose_percent)
     if dose is not None and (plan is None or plan.prescription is None):
         raise StudyError(
@@ -106,8 +108,8 @@ def read_follow_up(follow_up: FollowUp, progress: Progress = silent) -> Series:
     return read_series(entries, progress=progress)
 
 
-def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
-    """Read what was drawn on a follow-up, an RTSTRUCT or a SEG, freed of the patient's names.
+def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[Caution, ...], str]:
+    """Read what was drawn on a follow-up, and its modality (RTSTRUCT or SEG); freed of the patient's names.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     reader = read_segments(entry) if entry.modality == "SEG" else read_structures(file)
     scrub = Scrubber([entry.header])
     structures = tuple(replace(s, name=scrub(s.name)) for s in reader[0])
-    return structures, tuple(Caution(c.code, scrub(c.text)) for c in reader[1])
+    return structures, tuple(Caution(c.code, scrub(c.text)) for c in reader[1]), entry.modality
 
 
 def _read_structures(chain: Chain) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:

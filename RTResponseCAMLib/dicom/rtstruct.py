@@ -121,7 +121,7 @@ def choose_lesions(
         if empty:
             raise StudyError(path, f"ROI {empty} has no closed contour", "Contour the target and export it again")
     else:
-        chosen = [s for s in structures if _is_target(s)]
+        chosen = [s for s in structures if looks_like_target(s)]
         empty = [s.name for s in chosen if not s.contours]
         for name in empty:
             cautions.append(Caution("empty-roi", f"target '{name}' has no closed contour and is left out"))
@@ -137,7 +137,8 @@ def choose_lesions(
     return tuple(Lesion(f"L{n}", s) for n, s in enumerate(chosen, start=1)), tuple(cautions)
 
 
-def _is_target(structure: Structure) -> bool:
+def looks_like_target(structure: Structure) -> bool:
+    """By its type, or by having neither another type nor a name of anatomy."""
     if NOT_A_TARGET.search(structure.name):
         return False
     return structure.kind in TARGET_KINDS or structure.kind in ("", "CONTROL")

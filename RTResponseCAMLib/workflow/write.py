@@ -162,12 +162,22 @@ def _write_image(image: sitk.Image, path: Path) -> None:
 
 
 def _write_segments(result: Result, path: Path) -> None:
-    """Labelmap with the headers by which Slicer takes an NRRD for a segmentation."""
-    image = sitk.Image(result.subregions)
+    names = [f"{p.lesion.id} evidence > {result.cut:g}" for p in result.predictions]
+    write_labels(result.subregions, names, path, [p.lesion.id for p in result.predictions])
+
+
+def write_labels(labels: sitk.Image, names: list[str], path: Path, ids: list[str] | None = None) -> None:
+    """Write a label map with the headers by which Slicer takes an NRRD for a segmentation; label n has name n − 1.
+
+    Raises
+    ------
+    OutputError : it cannot be written.
+    """
+    image = sitk.Image(labels)
     image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
-    for number, prediction in enumerate(result.predictions):
-        image.SetMetaData(f"Segment{number}_ID", prediction.lesion.id)
-        image.SetMetaData(f"Segment{number}_Name", f"{prediction.lesion.id} evidence > {result.cut:g}")
+    for number, name in enumerate(names):
+        image.SetMetaData(f"Segment{number}_ID", ids[number] if ids else f"S{number + 1}")
+        image.SetMetaData(f"Segment{number}_Name", name)
         image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
         image.SetMetaData(f"Segment{number}_Layer", "0")
         image.SetMetaData(f"Segment{number}_Color", "1.0 0.2 0.55")

@@ -374,7 +374,8 @@ def test_structures_drawn_on_a_follow_up_are_found(own_study, study):
     inside[40:44, 60:66, 50:56] = True
     write_segmentation(own_study / "fu_seg.dcm", series, {"met": inside})
     later = load_study(own_study).follow_ups[0]
-    structures, _ = read_follow_up_structures(Path(later.structures[0]))
+    structures, _, kind = read_follow_up_structures(Path(later.structures[0]))
+    assert kind == "SEG"
     assert contour_volume_cc(structures[0]) == pytest.approx(inside.sum() * grid.voxel_cc, rel=1e-3)
     assert not later.same_frame
 

@@ -1,0 +1,224 @@
+"""What each command of ``rtresponsecam`` does: read, call the workflow, print. Options are those that `cli` parses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.progress import Progress, part
+
+
+def predict(options: argparse.Namespace, progress: Progress) -> None:
+    """Probability and evidence map for each lesion of a study."""
+    from RTResponseCAMLib.dicom.load import load_study
+    from RTResponseCAMLib.network.card import default_bundle
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.predict import Stages, predict_study
+    from RTResponseCAMLib.workflow.write import result_json, write_result, write_scene
+
+    check_free(options.out, options.overwrite)
+    stages = Stages()
+    stages.begin("load model")
+    from RTResponseCAMLib.network.bundle import load_bundle
+
+    bundle = load_bundle(options.model or default_bundle(), options.device)
+    stages.begin("read study")
+    study = load_study(
+        options.study,
+        options.prescription,
+        options.isodose,
+        options.series,
+        tuple(options.roi),
+        part(progress, 0.0, 0.3),
+        options.course,
+        options.dose_fractions,
+    )
+    result = predict_study(study, bundle, part(progress, 0.3, 0.5), stages)
+    write_result(
+        result,
+        options.out,
+        options.overwrite,
+        scene=None if options.no_scene else write_scene,
+        pictures=options.pictures,
+        progress=part(progress, 0.5, 1.0),
+        stages=stages,
+    )
+    _close(progress)
+    if options.json:
+        content = result_json(result)
+        if options.profile:
+            content["seconds"] = stages.seconds
+        print(json.dumps(content, indent=2))
+        return
+    print(_table(result.predictions))
+    for caution in result.cautions:
+        print(f"! {caution.text}")
+    print(f"written: {options.out}")
+    if options.profile:
+        print("\n".join(f"{name:<18} {seconds:7.2f} s" for name, seconds in stages.seconds.items()))
+
+
+def _table(predictions: Sequence[Any]) -> str:
+    lines = [f"{'':4}{'ROI':<20}{'cm³':>8}  {'p(response)':<20}{'label':<15}"]
+    for p in predictions:
+        interval = f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})"
+        lines.append(f"{p.lesion.id:<4}{p.lesion.structure.name:<20.19}{p.volume_cc:8.3f}  {interval:<20}{p.label:<15}")
+        lines += [f"      ! {c.text}" for c in p.cautions]
+    return "\n".join(lines)
+
+
+def follow_up(options: argparse.Namespace, progress: Progress) -> None:
+    """Register follow-ups, measure lesions, name the response."""
+    from RTResponseCAMLib.dicom.load import load_study
+    from RTResponseCAMLib.response.conventions import CONVENTIONS
+    from RTResponseCAMLib.workflow.follow_up import follow_study
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.write_follow_up import write_follow_up
+
+    check_free(options.out, options.overwrite)
+    study = load_study(
+        options.study,
+        series=options.series,
+        rois=tuple(options.roi),
+        progress=part(progress, 0.0, 0.2),
+        course=options.course,
+        with_dose=False,
+    )
+    followed = follow_study(
+        study,
+        _named_files(options.transform, "--transform"),
+        _named_files(options.mask, "--mask"),
+        options.boundary_mm,
+        not options.no_proposals,
+        part(progress, 0.2, 0.9),
+    )
+    convention = CONVENTIONS[options.convention]
+    window = (options.window[0], options.window[1])
+    content = write_follow_up(
+        followed, options.out, options.overwrite, convention, window, progress=part(progress, 0.9, 1.0)
+    )
+    _close(progress)
+    print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else _follow_up_text(content, options.out))
+
+
+def _named_files(given: list[str], option: str) -> dict[str, Path]:
+    """``F1=file`` pairs."""
+    pairs = [text.partition("=") for text in given]
+    if any(not (name and file) for name, _, file in pairs):
+        raise RTResponseError(option, "expects F1=FILE", "Name the follow-up and the file")
+    return {name: Path(file) for name, _, file in pairs}
+
+
+def _follow_up_text(content: dict[str, Any], out: Path) -> str:
+    lines = [f"written: {out}", content["notice"]]
+    lines += [f"! {c['text']}" for c in content["cautions"]]
+    for visit in content["visits"]:
+        found = visit["registration"]
+        how = visit["problem"] or f"registered ({found['method']}), edge correlation {found['edge_correlation']:.2f}"
+        when = "unknown day" if visit["days"] is None else f"day {visit['days']}"
+        lines.append(f"{visit['visit']} '{visit['description']}', {when}: {how}")
+        lines += [f"      ! {c['text']}" for c in visit["cautions"] if not visit["problem"]]
+    for lesion in content["lesions"]:
+        label = lesion["label"]
+        change = ""
+        if label["change"] is not None:
+            low, high = label["change_interval"]
+            change = f"  {100 * label['change']:+.0f} % ({100 * low:+.0f} … {100 * high:+.0f} %) at {label['visit']}"
+        lines.append(f"{lesion['id']:<4}{lesion['name']:<20}{label['word']:<15}{change}  {label['reason']}")
+    return "\n".join(lines)
+
+
+def inspect(options: argparse.Namespace, progress: Progress) -> None:
+    """List what a folder holds."""
+    from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
+
+    found = inspect_folder(options.study, options.series, progress, options.course)
+    _close(progress)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else as_text(found))
+
+
+def phantom_study(options: argparse.Namespace, progress: Progress) -> None:
+    """One synthetic patient."""
+    from RTResponseCAMLib.phantom.patient import draw_patient
+    from RTResponseCAMLib.phantom.write import write_patient
+    from RTResponseCAMLib.workflow.output import new_folder
+
+    spec = _spec(options, options.variant)
+    with new_folder(options.out, options.overwrite) as folder:
+        write_patient(draw_patient(spec), folder, progress)
+    _close(progress)
+    print(f"written: {options.out} (dicom/ and truth/)")
+
+
+def phantom_cohort(options: argparse.Namespace, progress: Progress) -> None:
+    """Many synthetic patients and a manifest."""
+    from RTResponseCAMLib.phantom.cohort import write_cohort
+    from RTResponseCAMLib.phantom.spec import Variant
+    from RTResponseCAMLib.workflow.output import new_folder
+
+    variants = tuple(Variant(name) for name in options.variants.split(","))
+    with new_folder(options.out, options.overwrite) as folder:
+        write_cohort(_spec(options, variants[0].value), options.patients, folder, variants, options.workers, progress)
+    _close(progress)
+    print(f"written: {options.out}")
+
+
+def _spec(options: argparse.Namespace, variant: str) -> Any:
+    from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+
+    return PhantomSpec(
+        seed=options.seed,
+        patient=getattr(options, "patient", 1),
+        variant=Variant(variant),
+        lesions=options.lesions,
+        columns=options.matrix[0],
+        rows=options.matrix[1],
+        slices=options.matrix[2],
+        spacing_mm=tuple(options.spacing),
+        tilt_deg=options.tilt,
+        dose_files=options.dose_files,
+        second_series=options.second_series,
+        rtplan=not options.no_rtplan,
+        follow_up=not options.no_follow_up,
+    )
+
+
+def train(options: argparse.Namespace, progress: Progress) -> None:
+    """Fit a model on a cohort."""
+    from RTResponseCAMLib.network.classifier import Architecture
+    from RTResponseCAMLib.network.training import Schedule
+    from RTResponseCAMLib.workflow.train import train_bundle
+
+    card = {
+        "name": options.name,
+        "description": options.description,
+        "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
+        "cohort": options.cohort_note,
+        "command": "rtresponsecam " + shlex.join(sys.argv[1:]),
+        "cautions": options.caution,
+    }
+    architecture = Architecture(
+        form=options.form, members=options.members, dose=options.dose, autoencoder=not options.no_autoencoder
+    )
+    schedule = Schedule(
+        seed=options.seed,
+        pretrain_epochs=options.pretrain_epochs,
+        head_epochs=options.head_epochs,
+        joint_epochs=options.joint_epochs,
+    )
+    figures = train_bundle(options.cohort, options.out, architecture, schedule, card, options.overwrite, progress)
+    _close(progress)
+    print(json.dumps(figures, indent=2))
+
+
+def _close(progress: Progress) -> None:
+    """End the bar before anything is printed."""
+    close = getattr(progress, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,112 @@
+"""Volumes from image files (NIfTI, NRRD, MetaImage), and label maps as structures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy.ndimage import label as connected
+
+from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.outlines import edge_contours
+from RTResponseCAMLib.study import Structure
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+MAX_VOXELS = 2**28
+MAX_REGIONS = 500
+
+
+def read_volume(path: Path) -> sitk.Image:
+    """Read a 3-D scalar volume; its size is checked before any voxel is read.
+
+    Raises
+    ------
+    StudyError : no such file, not an image, not a 3-D scalar volume, or more than 268 million voxels.
+    """
+    if not path.is_file():
+        raise StudyError(path, "there is no such file", "Correct the path")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        size = reader.GetSize()
+        if reader.GetNumberOfComponents() != 1 or len([n for n in size if n > 1]) != 3 or len(size) > 4:
+            raise StudyError(path, f"is no 3-D scalar volume (size {size})", "Give one volume")
+        if np.prod(size, dtype=np.float64) > MAX_VOXELS:
+            raise StudyError(path, f"has {size} voxels, more than 268 million", "Give a smaller volume")
+        _check_stored(path, reader)
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise StudyError(path, "cannot be read as an image", "Give NIfTI, NRRD or MetaImage") from error
+    if image.GetDimension() == 4:
+        image = image[:, :, :, 0]
+    return image
+
+
+def read_mr(path: Path) -> sitk.Image:
+    """Read an MR volume as float32 (LPS, mm).
+
+    Raises
+    ------
+    StudyError : see `read_volume`; also values that are not finite.
+    """
+    image = sitk.Cast(read_volume(path), sitk.sitkFloat32)
+    if not np.isfinite(sitk.GetArrayViewFromImage(image).sum(dtype=np.float64)):
+        raise StudyError(path, "holds values that are not finite (NaN)", "Export the MR again")
+    return image
+
+
+def label_structures(
+    image: sitk.Image, values: tuple[int, ...] | None = None, islands: bool = True, name: str = "region"
+) -> tuple[Structure, ...]:
+    """Regions of a label map as structures, largest first.
+
+    Parameters
+    ----------
+    values : label values that make up lesions together (1 and 2: necrosis and enhancing rim); every value but 0
+        on its own when None.
+    islands : split what does not touch (26-neighbours).
+
+    Raises
+    ------
+    GeometryError : values that are no labels, or more than 500 regions.
+    """
+    array = sitk.GetArrayFromImage(image)
+    if array.dtype.kind == "f":
+        rounded = np.rint(np.nan_to_num(array))
+        if np.abs(rounded - np.nan_to_num(array)).max(initial=0) > 1e-3 or np.abs(rounded).max(initial=0) > 65535:
+            raise GeometryError("the mask", "holds values that are no label numbers", "Give a label map")
+        array = rounded.astype(np.int32)
+    present = [int(v) for v in np.unique(array) if v != 0]
+    if len(present) > MAX_REGIONS:
+        raise GeometryError("the mask", f"holds {len(present)} labels, more than {MAX_REGIONS}", "Give a label map")
+    groups = [(f"{name} {v}", array == v) for v in present] if values is None else [(name, np.isin(array, values))]
+    regions: list[tuple[int, str, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]] = []
+    for title, mask in groups:
+        parts, count = connected(mask, structure=np.ones((3, 3, 3))) if islands else (mask.astype(int), int(mask.any()))
+        if count + len(regions) > MAX_REGIONS:
+            raise GeometryError("the mask", f"falls into more than {MAX_REGIONS} regions", "Clean the mask")
+        for number in range(1, count + 1):
+            own = parts == number
+            regions.append((int(own.sum()), title if count == 1 else f"{title}/{number}", own))
+    regions.sort(key=lambda region: -region[0])
+    grid = Grid.of(image)
+    return tuple(Structure(n, title, "", _contours(mask, grid)) for n, (_, title, mask) in enumerate(regions, start=1))
+
+
+def _contours(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], grid: Grid) -> tuple[np.ndarray, ...]:
+    places = np.argwhere(mask)
+    low, high = places.min(axis=0), places.max(axis=0) + 1
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    size = tuple(int(n) for n in (high - low)[::-1])
+    part = grid.crop((int(low[2]), int(low[1]), int(low[0])), (size[0], size[1], size[2]))
+    return edge_contours(mask[box], part)
+
+
+def _check_stored(path: Path, reader: sitk.ImageFileReader) -> None:
+    """A small file that promises gigabytes is a trap: compression of masks reaches about a thousand."""
+    promised = float(np.prod(reader.GetSize(), dtype=np.float64))
+    if promised > 2**20 * 64 and path.suffix not in (".nhdr", ".mhd") and promised > 2000 * path.stat().st_size:
+        raise StudyError(path, f"promises {promised / 1e6:.0f} million voxels in a tiny file", "Check the file")

@@ -1,0 +1,106 @@
+"""Figures of follow-ups: registration as checkerboard and difference, and each lesion's volume over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from RTResponseCAMLib.response.trajectory import TARGET_DAYS, Trajectory
+from RTResponseCAMLib.response.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TILE_MM = 22
+SHOWN = (0.0, 1.7)
+COLORS = ("#1553b5", "#b54708", "#26734d", "#7a3e9d", "#8c6d1f", "#b3261e", "#3a7d8c", "#5a6675")
+Plane = npt.NDArray[np.float32]
+
+
+def draw_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figure:
+    """Two rows: both heads in a checkerboard, and their difference; (name, planning, follow-up, upside down)."""
+    figure = Figure(figsize=(9.6, 6.6), facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3, gridspec_kw={"left": 0.04, "right": 0.99, "bottom": 0.01, "top": 0.94, "wspace": 0.02,
+                                              "hspace": 0.02})  # fmt: skip
+    for column, (name, planning, follow_up, upside_down) in enumerate(planes):
+        origin = "lower" if upside_down else "upper"
+        rows, columns = np.indices(planning.shape) // TILE_MM
+        board = np.where((rows + columns) % 2 == 0, planning, follow_up)
+        axes[0, column].imshow(board, cmap="gray", vmin=SHOWN[0], vmax=SHOWN[1], origin=origin)
+        difference = np.where((planning > 0) & (follow_up > 0), follow_up - planning, 0.0)
+        axes[1, column].imshow(difference, cmap="RdBu_r", vmin=-1.0, vmax=1.0, origin=origin)
+        axes[0, column].set_title(name, color="white", fontsize=11)
+    for ax in axes.ravel():
+        ax.set_xticks([])
+        ax.set_yticks([])
+    axes[0, 0].set_ylabel("checkerboard: plan and follow-up", color="white")
+    axes[1, 0].set_ylabel("follow-up − plan (red: brighter)", color="white")
+    return figure
+
+
+def draw_trajectories(trajectories: Sequence[Trajectory], window_days: tuple[int, int]) -> Figure:
+    """Volume relative to the plan, with its interval, over the days since; unknown visits are drawn as such."""
+    figure = Figure(figsize=(9.6, 4.6))
+    FigureCanvasAgg(figure)
+    ax: Axes = figure.subplots()
+    figure.subplots_adjust(left=0.08, right=0.79, bottom=0.13, top=0.95)
+    last = max([window_days[1], *(v.days or 0 for t in trajectories for v in t.visits)])
+    ax.axvspan(*window_days, color="#eef0f2", zorder=0)
+    ax.axvline(TARGET_DAYS, color="#c5ccd4", linewidth=1, zorder=1)
+    for level, text in ((1.2, "+20 %"), (0.8, "−20 %"), (0.35, "−65 %")):
+        ax.axhline(level, color="#8b96a3", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        ax.text(last * 1.055, level, text, va="center", fontsize=8, color="#5a6675")
+    for number, trajectory in enumerate(trajectories):
+        _draw_one(ax, trajectory, COLORS[number % len(COLORS)], last * 0.006 * (number - (len(trajectories) - 1) / 2))
+    ax.set_yscale("log")
+    ax.set_ylim(0.045, max(3.0, ax.get_ylim()[1]))
+    ax.set_yticks([0.05, 0.1, 0.2, 0.35, 0.5, 0.8, 1.0, 1.2, 2.0, 3.0])
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlim(-last * 0.04, last * 1.05)
+    ax.set_xlabel("days after the plan (grey: window of the three-month label)")
+    ax.set_ylabel("volume relative to the plan")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.08, 0.5), fontsize=8.5, frameon=False)
+    return figure
+
+
+def _draw_one(ax: Axes, trajectory: Trajectory, color: str, shift: float) -> None:
+    days, middle, low, high = (
+        [0.0 + shift],
+        [1.0],
+        [_share(trajectory.baseline, "low")],
+        [_share(trajectory.baseline, "high")],
+    )
+    for visit in trajectory.visits:
+        if visit.days is None:
+            continue
+        if visit.volume is None:
+            ax.text(visit.days + shift, 0.052, "?", color=color, ha="center", fontsize=11, fontweight="bold")
+            continue
+        days.append(visit.days + shift)
+        middle.append(max(visit.volume.cc / visit.baseline.cc, 0.05))
+        low.append(max(visit.volume.low_cc / visit.baseline.cc, 0.045))
+        high.append(max(visit.volume.high_cc / visit.baseline.cc, 0.05))
+    errors = np.abs(np.asarray([np.subtract(middle, low), np.subtract(high, middle)]))
+    name = f"{trajectory.lesion} {trajectory.roi}"
+    ax.errorbar(
+        days, middle, errors, color=color, marker="o", markersize=5, linewidth=1.4, elinewidth=1, capsize=2.5,
+        label=name if len(name) < 24 else name[:22] + "…",
+    )  # fmt: skip
+    for visit in trajectory.visits:
+        if visit.volume is not None and visit.days is not None and visit.status == "proposed":
+            y = max(visit.volume.cc / visit.baseline.cc, 0.05)
+            ax.plot(visit.days + shift, y, "o", markersize=5, markerfacecolor="white", markeredgecolor=color, zorder=5)
+
+
+def _share(volume: Volume, side: str) -> float:
+    return float(getattr(volume, f"{side}_cc") / volume.cc)

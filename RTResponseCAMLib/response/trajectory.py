@@ -1,0 +1,145 @@
+"""A lesion over time: what each visit measured, how it changed, and the label of the visit nearest three months."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from RTResponseCAMLib.response.conventions import CONVENTIONS, UNKNOWN, Convention, classify
+from RTResponseCAMLib.response.diameter import Diameters
+from RTResponseCAMLib.response.volume import Change, Volume, change_interval
+from RTResponseCAMLib.study import Caution
+
+TARGET_DAYS, WINDOW_DAYS = 90, (60, 120)
+DIAMETER_SHARE = 2.0  # a diameter has two ends
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one follow-up says of one lesion.
+
+    Attributes
+    ----------
+    name : "F1", "F2", …
+    days : after the plan, None when unknown.
+    status : "matched", "split", "merged", "vanished", "proposed" or "unknown".
+    volume : None when unknown; a vanished lesion has an `absent_volume`.
+    diameters : None when unknown or vanished.
+    baseline : volume at the plan that it is compared with (of all lesions together that have merged).
+    baseline_diameters : None for merged lesions.
+    source : "RTSTRUCT", "SEG", "label map", "proposed" or "".
+    merged_with : ids of lesions that share its region.
+    """
+
+    name: str
+    days: int | None
+    status: str
+    volume: Volume | None
+    diameters: Diameters | None
+    baseline: Volume
+    baseline_diameters: Diameters | None
+    source: str
+    merged_with: tuple[str, ...] = ()
+    cautions: tuple[Caution, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One lesion of the plan and its visits, earliest first."""
+
+    lesion: str
+    roi: str
+    baseline: Volume
+    baseline_diameters: Diameters
+    visits: tuple[Visit, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a convention says of one visit; ``change`` is against baseline, None when unknown."""
+
+    visit: str
+    days: int | None
+    word: str
+    change: Change | None
+    reason: str
+
+
+def judge(trajectory: Trajectory, visit: Visit, convention: Convention, boundary_mm: float) -> Judgement:
+    """Name one visit's change by a convention."""
+    if visit.volume is None:
+        reason = "; ".join(c.text for c in visit.cautions) or "nothing was measured"
+        return Judgement(visit.name, visit.days, UNKNOWN, None, reason)
+    if convention.measure == "diameter":
+        return _judge_diameter(trajectory, visit, convention, boundary_mm)
+    change = change_interval(visit.baseline, visit.volume)
+    nadir = visit.baseline
+    if convention.progression_from == "nadir" and not visit.merged_with:
+        nadir = min((v.volume for v in _before(trajectory, visit) if v.volume), key=lambda v: v.cc, default=nadir)
+        nadir = min((nadir, visit.baseline), key=lambda v: v.cc)
+    # From nothing, any growth is growth: a reappearing lesion is measured against the smallest that can be seen.
+    growth = change_interval(
+        nadir if nadir.cc > 0 else Volume(nadir.high_cc, nadir.high_cc, nadir.high_cc), visit.volume
+    )
+    word = classify(convention, change, growth)
+    return Judgement(visit.name, visit.days, word, change, _reason(visit))
+
+
+def three_month_label(
+    trajectory: Trajectory,
+    convention: Convention = CONVENTIONS["volume-20"],
+    boundary_mm: float = 0.5,
+    target_days: int = TARGET_DAYS,
+    window_days: tuple[int, int] = WINDOW_DAYS,
+) -> Judgement:
+    """Judge the measured visit nearest ``target_days`` within the window; "unknown" without one, never a guess.
+
+    A visit in the window that could not be measured does not make room for one farther away unless that one
+    lies in the window too.
+    """
+    dated = [v for v in trajectory.visits if v.days is not None and window_days[0] <= v.days <= window_days[1]]
+    if not dated:
+        reason = f"no visit between day {window_days[0]} and day {window_days[1]}"
+        return Judgement("", None, UNKNOWN, None, reason)
+    measured = [v for v in dated if v.volume is not None] or dated
+    nearest = min(measured, key=lambda v: (abs((v.days or 0) - target_days), v.days or 0))
+    return judge(trajectory, nearest, convention, boundary_mm)
+
+
+def _judge_diameter(trajectory: Trajectory, visit: Visit, convention: Convention, boundary_mm: float) -> Judgement:
+    before = visit.baseline_diameters
+    if before is None:
+        return Judgement(visit.name, visit.days, UNKNOWN, None, "merged lesions have no diameter of their own")
+    small = before.longest_mm < convention.measurable_mm or before.perpendicular_mm < convention.perpendicular_mm
+    if small or before.planes < convention.slices:
+        reason = f"{before.longest_mm:.1f} × {before.perpendicular_mm:.1f} mm at baseline"
+        return Judgement(visit.name, visit.days, "not measurable", None, reason)
+    now = visit.diameters.longest_mm if visit.diameters else 0.0
+    slack = DIAMETER_SHARE * boundary_mm
+    change = _diameter_change(before.longest_mm, now, slack)
+    nadir = min(
+        [before.longest_mm]
+        + [v.diameters.longest_mm if v.diameters else 0.0 for v in _before(trajectory, visit) if v.volume]
+    )
+    growth = _diameter_change(max(nadir, slack), now, slack)
+    word = classify(convention, change, growth, now - nadir)
+    return Judgement(visit.name, visit.days, word, change, _reason(visit))
+
+
+def _diameter_change(before: float, now: float, slack: float) -> Change:
+    """Relative change; both ends of both diameters err independently by half the slack each."""
+    if now <= 0:
+        return Change(-1.0, -1.0, -1.0)
+    spread = now / before * ((slack / before) ** 2 + (slack / now) ** 2) ** 0.5
+    value = now / before - 1
+    return Change(value, value - spread, value + spread)
+
+
+def _before(trajectory: Trajectory, visit: Visit) -> list[Visit]:
+    place = next(n for n, v in enumerate(trajectory.visits) if v.name == visit.name)
+    return list(trajectory.visits[:place])
+
+
+def _reason(visit: Visit) -> str:
+    with_whom = f" with {', '.join(visit.merged_with)}" if visit.merged_with else ""
+    source = "" if visit.source in ("", visit.status) else f", from {visit.source}"
+    return f"{visit.status}{with_whom}{source}"

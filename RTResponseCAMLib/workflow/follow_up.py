@@ -1,0 +1,310 @@
+"""Follow-ups in, response out: register each visit, find or propose its lesions, measure, and name the change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dicom.load import read_follow_up, read_follow_up_structures
+from RTResponseCAMLib.dicom.rtstruct import looks_like_target
+from RTResponseCAMLib.errors import RTResponseError, StudyError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.labels import label_structures, read_volume
+from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc
+from RTResponseCAMLib.imaging.registration import Registration, accept_transform, read_transform, register_rigidly
+from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.imaging.rigid import as_transform, moved_structure
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.response.diameter import Diameters, diameters
+from RTResponseCAMLib.response.matching import match_lesions, split_islands
+from RTResponseCAMLib.response.propose import propose_lesion
+from RTResponseCAMLib.response.trajectory import Trajectory, Visit
+from RTResponseCAMLib.response.volume import BOUNDARY_MM, Volume, absent_volume, together, volume_interval
+from RTResponseCAMLib.study import Caution, FollowUp, Lesion, Structure, Study
+
+Plane = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Planning and moved follow-up in one plane through a lesion, both as multiples of their heads' median."""
+
+    name: str
+    planning: Plane
+    follow_up: Plane
+    spacing_mm: tuple[float, float]
+    upside_down: bool
+
+
+@dataclass(frozen=True)
+class VisitResult:
+    """What was found at one follow-up.
+
+    Attributes
+    ----------
+    registration : None when it failed or the visit could not be read.
+    regions : lesions found or proposed, in the frame of the planning MR, with the source of each.
+    new : names and volumes (cm³) of regions that belong to no lesion of the plan.
+    overlays : pictures of the registration.
+    problem : why nothing could be measured, "" otherwise.
+    """
+
+    name: str
+    description: str
+    days: int | None
+    registration: Registration | None
+    regions: tuple[tuple[Structure, str], ...]
+    new: tuple[tuple[str, float], ...]
+    overlays: tuple[Overlay, ...]
+    cautions: tuple[Caution, ...]
+    problem: str
+
+
+@dataclass(frozen=True)
+class FollowedStudy:
+    """A study with its visits and a trajectory for each lesion."""
+
+    study: Study
+    visits: tuple[VisitResult, ...]
+    trajectories: tuple[Trajectory, ...]
+    boundary_mm: float
+
+
+def follow_study(
+    study: Study,
+    transforms: Mapping[str, Path] | None = None,
+    masks: Mapping[str, Path] | None = None,
+    boundary_mm: float = BOUNDARY_MM,
+    propose: bool = True,
+    progress: Progress = silent,
+) -> FollowedStudy:
+    """Measure every follow-up of a study; a visit that fails is unknown, and says why.
+
+    Parameters
+    ----------
+    transforms : "F1" → transform file to use instead of registering (planning points onto follow-up points).
+    masks : "F1" → label map of its lesions on the follow-up's own grid.
+    propose : propose lesions where nothing was drawn.
+
+    Raises
+    ------
+    GeometryError : the plan's own lesions cannot be measured.
+    StudyError : ``transforms`` or ``masks`` name a visit that does not exist.
+    """
+    transforms, masks = transforms or {}, masks or {}
+    _check_names(study, transforms, masks)
+    baselines = {x.id: (volume_interval(x.structure, boundary_mm), diameters(x.structure)) for x in study.lesions}
+    results: list[VisitResult] = []
+    visits: dict[str, list[Visit]] = {x.id: [] for x in study.lesions}
+    for number, follow_up in enumerate(study.follow_ups):
+        name = f"F{number + 1}"
+        share = part(progress, number / len(study.follow_ups), (number + 1) / len(study.follow_ups))
+        try:
+            result, measured = _visit(
+                study, follow_up, name, transforms.get(name), masks.get(name), boundary_mm, propose, baselines, share
+            )
+        except RTResponseError as error:
+            caution = Caution("visit-failed", f"{name}: {error.what}")
+            result = VisitResult(
+                name, follow_up.description, follow_up.days_after_plan, None, (), (), (), (caution,), str(error)
+            )
+            measured = {x.id: _unknown(name, follow_up, baselines[x.id], caution) for x in study.lesions}
+        results.append(result)
+        for lesion, visit in measured.items():
+            visits[lesion].append(visit)
+    progress(1.0, "follow-ups measured")
+    trajectories = tuple(
+        Trajectory(x.id, x.structure.name, *baselines[x.id], tuple(visits[x.id])) for x in study.lesions
+    )
+    return FollowedStudy(study, tuple(results), trajectories, boundary_mm)
+
+
+def _check_names(study: Study, *named: Mapping[str, Path]) -> None:
+    known = [f"F{n + 1}" for n in range(len(study.follow_ups))]
+    for name in (key for mapping in named for key in mapping):
+        if name not in known:
+            have = ", ".join(known) or "none"
+            raise StudyError(name, f"there is no such follow-up; the study has {have}", "Correct the name")
+
+
+def _unknown(name: str, follow_up: FollowUp, baseline: tuple[Volume, Diameters], caution: Caution) -> Visit:
+    return Visit(name, follow_up.days_after_plan, "unknown", None, None, *baseline, "", (), (caution,))
+
+
+def _visit(
+    study: Study,
+    follow_up: FollowUp,
+    name: str,
+    transform: Path | None,
+    mask: Path | None,
+    boundary_mm: float,
+    propose: bool,
+    baselines: Mapping[str, tuple[Volume, Diameters]],
+    progress: Progress,
+) -> tuple[VisitResult, dict[str, Visit]]:
+    series = read_follow_up(follow_up, part(progress, 0.0, 0.25))
+    registration = _register(study, follow_up, series.image, transform, part(progress, 0.25, 0.8))
+    progress(0.8, f"measuring {name}")
+    regions, source, cautions = _regions(follow_up, mask)
+    said = list(series.cautions) + list(registration.cautions) + list(cautions)
+    if regions is not None:
+        moved = tuple(moved_structure(registration.to_plan, region) for region in regions)
+        measured, new = _match(study, follow_up, name, moved, source, boundary_mm, baselines)
+        kept = tuple((region, source) for region in moved)
+    else:
+        measured, kept, new = _proposed(
+            study, follow_up, name, series.image, registration, boundary_mm, propose, baselines
+        )
+    result = VisitResult(
+        name,
+        follow_up.description,
+        follow_up.days_after_plan,
+        registration,
+        kept,
+        new,
+        _overlays(study, series.image, registration),
+        tuple(said),
+        "",
+    )
+    return result, measured
+
+
+def _register(
+    study: Study, follow_up: FollowUp, image: sitk.Image, transform: Path | None, progress: Progress
+) -> Registration:
+    if transform is not None:
+        return accept_transform(study.mr, image, read_transform(transform), "manual")
+    if follow_up.to_plan is not None:
+        matrix = np.linalg.inv(np.asarray(follow_up.to_plan))
+        return accept_transform(study.mr, image, np.asarray(matrix, dtype=np.float64), "DICOM")
+    return register_rigidly(study.mr, image, follow_up.same_frame, progress)
+
+
+def _regions(follow_up: FollowUp, mask: Path | None) -> tuple[tuple[Structure, ...] | None, str, tuple[Caution, ...]]:
+    """What was drawn on the follow-up, split into islands; None when nothing was (never the same as no lesion)."""
+    if mask is not None:
+        return label_structures(read_volume(mask)), "label map", ()
+    if not follow_up.structures:
+        return None, "", ()
+    structures, cautions, source = read_follow_up_structures(Path(follow_up.structures[0]))
+    drawn = [s for s in structures if looks_like_target(s)]
+    if len(follow_up.structures) > 1:
+        text = f"{len(follow_up.structures)} structure sets were drawn on the follow-up; the first is used"
+        cautions = (*cautions, Caution("several-structure-sets", text))
+    if not drawn:
+        return None, "", (*cautions, Caution("no-lesions-drawn", "no structure of the follow-up looks like a lesion"))
+    islands = tuple(island for s in drawn if s.contours for island in split_islands(s))
+    return islands, source, cautions
+
+
+def _match(
+    study: Study,
+    follow_up: FollowUp,
+    name: str,
+    regions: tuple[Structure, ...],
+    source: str,
+    boundary_mm: float,
+    baselines: Mapping[str, tuple[Volume, Diameters]],
+) -> tuple[dict[str, Visit], tuple[tuple[str, float], ...]]:
+    matches, new = match_lesions(study.lesions, regions)
+    volumes = [volume_interval(region, boundary_mm) for region in regions]
+    measured: dict[str, Visit] = {}
+    for match in matches:
+        said: tuple[Caution, ...]
+        baseline, before = baselines[match.lesion]
+        if match.merged_with:
+            everyone = (match.lesion, *match.merged_with)
+            baseline = together([baselines[lesion][0] for lesion in everyone])
+            text = f"{' and '.join(sorted(everyone))} share a region at {name}; they are judged together"
+            said = (Caution("merged-lesions", text),)
+        else:
+            said = ()
+        if not match.regions:
+            volume, size = absent_volume(boundary_mm), None
+        else:
+            volume = together([volumes[n] for n in match.regions])
+            size = max((diameters(regions[n]) for n in match.regions), key=lambda d: d.longest_mm)
+        measured[match.lesion] = Visit(
+            name, follow_up.days_after_plan, match.word, volume, size, baseline,
+            None if match.merged_with else before, source, match.merged_with, said,
+        )  # fmt: skip
+    return measured, tuple((regions[n].name, volumes[n].cc) for n in new)
+
+
+def _proposed(
+    study: Study,
+    follow_up: FollowUp,
+    name: str,
+    image: sitk.Image,
+    registration: Registration,
+    boundary_mm: float,
+    propose: bool,
+    baselines: Mapping[str, tuple[Volume, Diameters]],
+) -> tuple[dict[str, Visit], tuple[tuple[Structure, str], ...], tuple[tuple[str, float], ...]]:
+    measured: dict[str, Visit] = {}
+    kept: list[tuple[Structure, str]] = []
+    for lesion in study.lesions:
+        if not propose:
+            caution = Caution("nothing-drawn", "nothing was drawn on the follow-up, and nothing was proposed")
+            measured[lesion.id] = _unknown(name, follow_up, baselines[lesion.id], caution)
+            continue
+        found, visit = _propose_one(lesion, follow_up, name, image, registration, boundary_mm, baselines[lesion.id])
+        measured[lesion.id] = visit
+        if found is not None:
+            kept.append((found, "proposed"))
+    return measured, tuple(kept), ()
+
+
+def _propose_one(
+    lesion: Lesion,
+    follow_up: FollowUp,
+    name: str,
+    image: sitk.Image,
+    registration: Registration,
+    boundary_mm: float,
+    baseline: tuple[Volume, Diameters],
+) -> tuple[Structure | None, Visit]:
+    seed = moved_structure(registration.to_follow_up, lesion.structure)
+    try:
+        proposal = propose_lesion(image, seed)
+    except RTResponseError as error:
+        return None, _unknown(name, follow_up, baseline, Caution("nothing-proposed", str(error)))
+    if proposal.structure is None:
+        visit = _unknown(name, follow_up, baseline, proposal.cautions[0])
+        return None, visit
+    region = moved_structure(registration.to_plan, proposal.structure)
+    visit = Visit(
+        name, follow_up.days_after_plan, "proposed", volume_interval(region, boundary_mm), diameters(region),
+        *baseline, "proposed", (), proposal.cautions,
+    )  # fmt: skip
+    return region, visit
+
+
+def _overlays(study: Study, image: sitk.Image, registration: Registration) -> tuple[Overlay, ...]:
+    """Axial, coronal and sagittal planes of both heads through the largest lesion, 1 mm."""
+    largest = max(study.lesions, key=lambda x: contour_volume_cc(x.structure))
+    centre = centroid_mm(largest.structure)
+    grid = Grid.of(study.mr)
+    middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]
+    heads = [head_intensity(i) for i in (study.mr, image)]
+    transform = as_transform(registration.to_follow_up)
+    half = 110.0
+    count = int(2 * half) + 1
+    planes = []
+    for name, axis in (("axial", 2), ("coronal", 1), ("sagittal", 0)):
+        corner, size = middle - half, [count] * 3
+        corner[axis], size[axis] = centre[axis], 1
+        x, y, z = corner.tolist()
+        plane = Grid((size[0], size[1], size[2]), (1.0, 1.0, 1.0), (x, y, z)).blank()
+        pair = [
+            np.squeeze(sitk.GetArrayFromImage(sitk.Resample(i, plane, t, sitk.sitkLinear, 0.0, sitk.sitkFloat32)))
+            / np.float32(head.median)
+            for i, t, head in zip((study.mr, image), (sitk.Transform(), transform), heads, strict=True)
+        ]
+        planes.append(Overlay(name, pair[0], pair[1], (1.0, 1.0), axis != 2))
+    return tuple(planes)

@@ -1,0 +1,215 @@
+"""Follow-ups on disk: ``follow_up.json``, ``visits.csv``, transforms, lesions on the planning grid, report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib import __version__
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import mask
+from RTResponseCAMLib.imaging.rigid import as_transform
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.response.conventions import CONVENTIONS, Convention
+from RTResponseCAMLib.response.trajectory import (
+    TARGET_DAYS,
+    WINDOW_DAYS,
+    Judgement,
+    judge,
+    three_month_label,
+)
+from RTResponseCAMLib.response.volume import Change, Volume
+from RTResponseCAMLib.workflow.follow_up import FollowedStudy, VisitResult
+from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, safe_cell, write_labels
+
+SCHEMA_VERSION = 1
+COLUMNS = (
+    "lesion", "name", "visit", "days", "status", "source", "volume_cc", "volume_low_cc", "volume_high_cc",
+    "baseline_cc", "change", "change_low", "change_high", "longest_diameter_mm",
+)  # fmt: skip
+
+
+def write_follow_up(
+    followed: FollowedStudy,
+    out: Path,
+    overwrite: bool = False,
+    label_convention: Convention = CONVENTIONS["volume-20"],
+    window_days: tuple[int, int] = WINDOW_DAYS,
+    report: bool = True,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Write everything into ``out``, which appears only when all of it is there; returns the content of the JSON.
+
+    Raises
+    ------
+    OutputError : ``out`` exists or cannot be written.
+    """
+    labels = {
+        t.lesion: three_month_label(t, label_convention, followed.boundary_mm, TARGET_DAYS, window_days)
+        for t in followed.trajectories
+    }
+    content = follow_up_json(followed, label_convention, labels, window_days)
+    with new_folder(out, overwrite) as folder:
+        progress(0.0, "writing the follow-ups")
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        (folder / "follow_up.json").write_text(text + "\n", encoding="utf-8")
+        _write_csv(followed, folder / "visits.csv")
+        for visit in followed.visits:
+            if visit.registration is not None:
+                transform = as_transform(visit.registration.to_follow_up)
+                sitk.WriteTransform(transform, str(folder / f"{visit.name}_registration.tfm"))
+            if visit.regions:
+                _write_regions(followed, visit, folder / f"{visit.name}_lesions.seg.nrrd")
+        if report:
+            progress(0.5, "writing the report")
+            _write_report(followed, labels, window_days, folder / "report.html")
+    progress(1.0, "done")
+    return content
+
+
+def follow_up_json(
+    followed: FollowedStudy, convention: Convention, labels: dict[str, Judgement], window_days: tuple[int, int]
+) -> dict[str, Any]:
+    """Content of ``follow_up.json``; changes are fractions (−0.2: a fifth less)."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "notice": RESEARCH_ONLY,
+        "program": f"RTResponseCAM {__version__}",
+        "patient": followed.study.patient,
+        "boundary_mm": followed.boundary_mm,
+        "label_convention": vars(convention),
+        "label_target_days": TARGET_DAYS,
+        "label_window_days": list(window_days),
+        "cautions": [vars(c) for c in followed.study.cautions],
+        "visits": [_visit_json(v) for v in followed.visits],
+        "lesions": [
+            {
+                "id": t.lesion,
+                "name": t.roi,
+                "baseline": _volume_json(t.baseline),
+                "baseline_longest_diameter_mm": t.baseline_diameters.longest_mm,
+                "label": _judgement_json(labels[t.lesion]),
+                "visits": [
+                    {
+                        "visit": v.name,
+                        "days": v.days,
+                        "status": v.status,
+                        "source": v.source,
+                        "merged_with": list(v.merged_with),
+                        "volume": _volume_json(v.volume),
+                        "longest_diameter_mm": v.diameters.longest_mm if v.diameters else None,
+                        "conventions": {
+                            c.name: _judgement_json(judge(t, v, c, followed.boundary_mm)) for c in CONVENTIONS.values()
+                        },
+                        "cautions": [vars(c) for c in v.cautions],
+                    }
+                    for v in t.visits
+                ],
+            }
+            for t in followed.trajectories
+        ],
+    }
+
+
+def _visit_json(visit: VisitResult) -> dict[str, Any]:
+    found = visit.registration
+    return {
+        "visit": visit.name,
+        "description": visit.description,
+        "days": visit.days,
+        "problem": visit.problem,
+        "registration": None
+        if found is None
+        else {
+            "method": found.method,
+            "disagreement_mm": found.disagreement_mm,
+            "edge_correlation": found.similarity,
+            "overlap": found.overlap,
+            "planning_to_follow_up_lps_mm": found.to_follow_up.tolist(),
+        },
+        "new_regions": [{"name": name, "volume_cc": cc} for name, cc in visit.new],
+        "cautions": [vars(c) for c in visit.cautions],
+    }
+
+
+def _volume_json(volume: Volume | None) -> dict[str, float] | None:
+    return None if volume is None else dict(vars(volume))
+
+
+def _judgement_json(found: Judgement) -> dict[str, Any]:
+    change: Change | None = found.change
+    return {
+        "word": found.word,
+        "visit": found.visit,
+        "days": found.days,
+        "change": None if change is None else change.value,
+        "change_interval": None if change is None else [change.low, change.high],
+        "reason": found.reason,
+    }
+
+
+def _write_csv(followed: FollowedStudy, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(COLUMNS)
+        for t in followed.trajectories:
+            for v in t.visits:
+                found = judge(t, v, CONVENTIONS["volume-20"], followed.boundary_mm)
+                volume, change = v.volume, found.change
+                numbers = (volume.cc, volume.low_cc, volume.high_cc) if volume else ("", "", "")
+                changes = (change.value, change.low, change.high) if change else ("", "", "")
+                writer.writerow(
+                    [t.lesion, safe_cell(t.roi), v.name, "" if v.days is None else v.days, v.status, v.source]
+                    + [_number(n) for n in (*numbers, v.baseline.cc, *changes)]
+                    + [f"{v.diameters.longest_mm:.2f}" if v.diameters else ""]
+                )
+
+
+def _number(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4f}"
+
+
+def _write_regions(followed: FollowedStudy, visit: VisitResult, path: Path) -> None:
+    grid = Grid.of(followed.study.mr)
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    for number, (structure, _) in enumerate(visit.regions[:255], start=1):
+        labels[mask(structure, grid)] = number
+    names = [f"{structure.name} ({source})" for structure, source in visit.regions[:255]]
+    write_labels(grid.image(labels), names, path)
+
+
+def _write_report(
+    followed: FollowedStudy, labels: dict[str, Judgement], window_days: tuple[int, int], path: Path
+) -> None:
+    from RTResponseCAMLib.report.follow_up import write_follow_up_report
+
+    rows = [
+        {
+            "lesion": t.lesion,
+            "visit": v,
+            "words": [judge(t, v, c, followed.boundary_mm).word for c in CONVENTIONS.values()],
+        }
+        for t in followed.trajectories
+        for v in t.visits
+    ]
+    content = {
+        "notice": RESEARCH_ONLY,
+        "patient": followed.study.patient,
+        "boundary_mm": followed.boundary_mm,
+        "target_days": TARGET_DAYS,
+        "window_days": window_days,
+        "cautions": followed.study.cautions,
+        "visits": followed.visits,
+        "trajectories": followed.trajectories,
+        "labels": [(t, labels[t.lesion]) for t in followed.trajectories],
+        "rows": rows,
+        "conventions": list(CONVENTIONS),
+        "sources": list(CONVENTIONS.values()),
+    }
+    write_follow_up_report(content, window_days, path)

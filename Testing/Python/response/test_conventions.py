@@ -1,0 +1,105 @@
+"""Labels by convention, at three months, and what is not known stays unknown."""
+
+from __future__ import annotations
+
+import pytest
+from test_volume import ball
+
+from RTResponseCAMLib.response.conventions import CONVENTIONS, classify
+from RTResponseCAMLib.response.diameter import diameters
+from RTResponseCAMLib.response.trajectory import Trajectory, Visit, judge, three_month_label
+from RTResponseCAMLib.response.volume import Change, absent_volume, volume_interval
+
+BASE = ball(12.0)
+BASELINE, SIZE = volume_interval(BASE), diameters(BASE)
+
+
+def visit(name, days, radius=None, status="matched", merged=()):
+    if radius is None:
+        return Visit(name, days, "unknown", None, None, BASELINE, SIZE, "")
+    if radius == 0:
+        return Visit(name, days, "vanished", absent_volume(), None, BASELINE, SIZE, "RTSTRUCT")
+    body = ball(radius)
+    return Visit(name, days, status, volume_interval(body), diameters(body), BASELINE, SIZE, "RTSTRUCT", merged)
+
+
+def trajectory(*visits):
+    return Trajectory("L1", "GTV", BASELINE, SIZE, visits)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (Change(-0.5, -0.6, -0.4), "response"),
+        (Change(-0.25, -0.4, -0.1), "indeterminate"),
+        (Change(-0.15, -0.3, 0.0), "indeterminate"),
+        (Change(-0.1, -0.19, 0.0), "non-response"),
+        (Change(0.4, 0.2, 0.6), "non-response"),
+        (Change(-1.0, -1.0, -0.99), "response"),
+        (None, "unknown"),
+    ],
+)
+def test_twenty_percent(change, word):
+    assert classify(CONVENTIONS["volume-20"], change, change) == word
+
+
+@pytest.mark.parametrize(
+    ("change", "growth", "word"),
+    [
+        (Change(-0.8, -0.9, -0.7), Change(0.0, -0.1, 0.1), "response"),
+        (Change(-0.8, -0.9, -0.7), Change(0.5, 0.3, 0.8), "progression"),
+        (Change(0.3, 0.1, 0.5), Change(0.3, 0.1, 0.5), "indeterminate"),
+        (Change(-0.3, -0.4, -0.2), Change(-0.3, -0.4, -0.2), "stable"),
+        (Change(-1.0, -1.0, -0.99), None, "complete response"),
+    ],
+)
+def test_sixty_five_percent_and_growth_from_the_nadir(change, growth, word):
+    assert classify(CONVENTIONS["volume-65"], change, growth) == word
+
+
+def test_the_visit_nearest_ninety_days_in_the_window_gives_the_label():
+    found = three_month_label(trajectory(visit("F1", 40, 6.0), visit("F2", 75, 12.0), visit("F3", 100, 8.0)))
+    assert (found.visit, found.word) == ("F3", "response")
+    assert found.change.value == pytest.approx((8 / 12) ** 3 - 1, abs=0.01)
+
+
+def test_no_visit_in_the_window_is_unknown():
+    found = three_month_label(trajectory(visit("F1", 40, 6.0), visit("F2", 150, 6.0)))
+    assert (found.word, found.change) == ("unknown", None)
+    assert found.reason == "no visit between day 60 and day 120"
+    wide = three_month_label(trajectory(visit("F1", 40, 6.0)), window_days=(30, 180))
+    assert wide.word == "response"
+
+
+def test_a_missing_mask_is_unknown_and_never_zero():
+    found = three_month_label(trajectory(visit("F1", 90)))
+    assert (found.word, found.change) == ("unknown", None)
+
+
+def test_a_lesion_that_was_looked_for_and_not_seen_responded():
+    assert three_month_label(trajectory(visit("F1", 90, 0))).word == "response"
+
+
+def test_a_change_near_the_threshold_is_indeterminate():
+    assert three_month_label(trajectory(visit("F1", 90, 12.0 * 0.8 ** (1 / 3)))).word == "indeterminate"
+
+
+def test_rano_bm_takes_diameters_from_baseline_and_nadir():
+    convention = CONVENTIONS["rano-bm"]
+    path = trajectory(visit("F1", 60, 7.0), visit("F2", 120, 11.5))
+    assert judge(path, path.visits[0], convention, 0.5).word == "response"
+    # Back near the baseline, but 4.5 mm of radius above the nadir.
+    assert judge(path, path.visits[1], convention, 0.5).word == "progression"
+
+
+def test_growth_of_less_than_five_millimetres_is_no_progression():
+    path = trajectory(visit("F1", 60, 5.0), visit("F2", 120, 7.0))
+    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"], 0.2).word == "response"
+
+
+def test_small_lesions_are_not_measurable_by_diameter():
+    small = ball(4.0)
+    base, size = volume_interval(small), diameters(small)
+    later = Visit("F1", 90, "matched", base, size, base, size, "RTSTRUCT")
+    path = Trajectory("L1", "GTV", base, size, (later,))
+    assert judge(path, later, CONVENTIONS["rano-bm"], 0.5).word == "not measurable"

@@ -1,0 +1,80 @@
+"""Volume intervals and changes against balls, whose volumes at any offset are known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from RTResponseCAMLib.response.diameter import diameters
+from RTResponseCAMLib.response.volume import Volume, absent_volume, change_interval, volume_interval
+from RTResponseCAMLib.study import Structure
+
+
+def ball(radius, centre=(0.3, -0.2, 0.1), step=1.0, number=1, scale=(1, 1, 1)):
+    angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+    rings = []
+    for z in np.arange(-40, 40.1, step) + 0.37:
+        if abs(z) < radius * scale[2]:
+            ring = radius * math.sqrt(1 - (z / radius / scale[2]) ** 2)
+            xy = np.column_stack([ring * scale[0] * np.cos(angle), ring * scale[1] * np.sin(angle)])
+            rings.append(np.column_stack([xy, np.full(len(angle), z)]) + centre)
+    return Structure(number, f"ball {number}", "GTV", tuple(rings))
+
+
+def cc(radius):
+    return 4 / 3 * math.pi * radius**3 / 1000
+
+
+@pytest.mark.parametrize("radius", [2.9, 5.0, 10.0, 17.0])
+@pytest.mark.parametrize("boundary", [0.3, 0.5, 1.0])
+def test_the_interval_is_the_ball_with_its_radius_moved(radius, boundary):
+    found = volume_interval(ball(radius), boundary)
+    assert found.cc == pytest.approx(cc(radius), rel=0.01)
+    assert found.low_cc == pytest.approx(cc(radius - boundary), rel=0.06)
+    assert found.high_cc == pytest.approx(cc(radius + boundary), rel=0.04)
+
+
+def test_half_a_millimetre_of_a_10_mm_lesion_is_a_third():
+    found = volume_interval(ball(5.0), 0.5)
+    assert found.high_cc / found.cc - 1 == pytest.approx(0.33, abs=0.02)
+    assert found.low_cc / found.cc - 1 == pytest.approx(-0.27, abs=0.02)
+
+
+def test_a_lesion_smaller_than_the_boundary_may_be_nothing():
+    assert volume_interval(ball(0.9, step=0.3), 1.0).low_cc == 0
+
+
+def test_the_change_interval_joins_both_volumes():
+    before, after = Volume(1.0, 0.8, 1.25), Volume(0.5, 0.4, 0.625)
+    change = change_interval(before, after)
+    assert change.value == -0.5
+    assert math.log(change.high + 1) == pytest.approx(math.log(0.5) + math.hypot(math.log(1.25), math.log(1.25)))
+    assert math.log(change.low + 1) == pytest.approx(math.log(0.5) - math.hypot(math.log(1.25), math.log(1.25)))
+
+
+def test_a_vanished_lesion_is_a_full_response_within_what_can_be_seen():
+    change = change_interval(volume_interval(ball(5.0)), absent_volume())
+    assert (change.value, change.low) == (-1.0, -1.0)
+    assert -1.0 < change.high < -0.99
+
+
+def test_measured_intervals_cover_the_true_change():
+    """Boundaries that err at random by the stated half-width: 95 % of the intervals hold the true change."""
+    rng = np.random.default_rng(8)
+    hits = 0
+    for _ in range(400):
+        errors = rng.normal(0, 0.5 / 1.96, 2)
+        before, after = 6.0 + errors[0], 5.4 + errors[1]
+        volumes = [Volume(cc(r), cc(r - 0.5), cc(r + 0.5)) for r in (before, after)]
+        change = change_interval(*volumes)
+        hits += change.low <= (5.4 / 6.0) ** 3 - 1 <= change.high
+    assert 0.92 <= hits / 400 <= 0.985
+
+
+def test_diameters_are_those_of_the_widest_slice():
+    found = diameters(ball(8.0, scale=(1.5, 1.0, 1.0)))
+    assert found.longest_mm == pytest.approx(24.0, rel=0.01)
+    assert found.perpendicular_mm == pytest.approx(16.0, rel=0.02)
+    assert found.planes == 16
