@@ -1,0 +1,192 @@
+"""Follow-ups of phantom patients end to end: registered, measured and labelled against the planted truth."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from quirks import edit, write_registration, write_segmentation
+
+from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
+from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.rigid import as_matrix
+from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.phantom.write import write_patient
+from RTResponseCAMLib.response.trajectory import three_month_label
+from RTResponseCAMLib.workflow.follow_up import follow_study
+from RTResponseCAMLib.workflow.write_follow_up import write_follow_up
+
+SIZE = {"columns": 150, "rows": 174, "slices": 108, "spacing_mm": (1.3, 1.2, 1.5)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("followed") / "study"
+    write_patient(draw_patient(PhantomSpec(seed=12, lesions=3, variant=Variant.VOLUME, **SIZE)), place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def truth(folder):
+    return json.loads((folder / "truth" / "truth.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def true_map(folder):
+    """Planning points onto follow-up points."""
+    return as_matrix(sitk.ReadTransform(str(folder / "truth" / "planning_to_follow_up.tfm")))
+
+
+@pytest.fixture
+def own(folder, tmp_path) -> Path:
+    return Path(shutil.copytree(folder / "dicom", tmp_path / "dicom"))
+
+
+def draw_on_follow_up(own: Path, folder: Path, keep=lambda number: True) -> np.ndarray:
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "truth" / "lesions_follow_up.nrrd")))
+    masks = {f"met {n}": labels == n for n in range(1, 4) if keep(n)}
+    write_segmentation(own / "fu.dcm", sorted((own / "follow_up").glob("*.dcm")), masks)
+    return labels
+
+
+@pytest.fixture(scope="module")
+def proposed(folder):
+    return follow_study(load_study(folder / "dicom", with_dose=False))
+
+
+def test_the_registration_is_the_planted_pose(proposed, true_map):
+    found = proposed.visits[0].registration
+    points = np.array([(x, y, z) for x in (-50, 0, 50) for y in (-60, 0, 60) for z in (-40, 0, 40)], float)
+    error = points @ (found.to_follow_up[:3, :3] - true_map[:3, :3]).T + found.to_follow_up[:3, 3] - true_map[:3, 3]
+    assert np.linalg.norm(error, axis=1).max() < 0.6
+    assert found.method == "moments"
+
+
+def test_undrawn_lesions_are_proposed_and_say_so(proposed, truth):
+    for trajectory, planted in zip(proposed.trajectories, truth["lesions"], strict=True):
+        visit = trajectory.visits[0]
+        assert visit.status == visit.source == "proposed"
+        assert "proposed-region" in {c.code for c in visit.cautions}
+        expected = planted["volume_cc"] * planted["volume_ratio"]
+        assert visit.volume.low_cc <= expected <= visit.volume.high_cc
+
+
+def test_drawn_lesions_are_measured_and_labelled_as_planted(own, folder, truth):
+    labels = draw_on_follow_up(own, folder)
+    followed = follow_study(load_study(own, with_dose=False))
+    image = sitk.ReadImage(str(folder / "truth" / "lesions_follow_up.nrrd"))
+    voxel = float(np.prod(image.GetSpacing())) / 1000
+    for number, (path, planted) in enumerate(zip(followed.trajectories, truth["lesions"], strict=True), start=1):
+        visit = path.visits[0]
+        assert (visit.status, visit.source) == ("matched", "SEG")
+        assert visit.volume.cc == pytest.approx((labels == number).sum() * voxel, rel=1e-3)
+        found = three_month_label(path)
+        assert found.change.low <= planted["volume_ratio"] - 1 <= found.change.high
+        assert found.word in ("indeterminate", "response" if planted["label"] == 0 else "non-response")
+        tight = three_month_label(path, boundary_mm=0.01)
+        assert tight.change.value == pytest.approx(planted["volume_ratio"] - 1, abs=0.1)
+
+
+def test_a_lesion_missing_from_a_drawn_follow_up_has_vanished(own, folder):
+    draw_on_follow_up(own, folder, keep=lambda number: number != 2)
+    followed = follow_study(load_study(own, with_dose=False))
+    assert [t.visits[0].status for t in followed.trajectories] == ["matched", "vanished", "matched"]
+    assert three_month_label(followed.trajectories[1]).word == "response"
+
+
+def test_without_drawing_or_proposal_the_lesion_is_unknown(folder):
+    followed = follow_study(load_study(folder / "dicom", with_dose=False), propose=False)
+    assert {t.visits[0].status for t in followed.trajectories} == {"unknown"}
+    assert all(t.visits[0].volume is None for t in followed.trajectories)
+    assert three_month_label(followed.trajectories[0]).word == "unknown"
+
+
+def test_a_dicom_registration_is_used_instead_of_registering(own, true_map):
+    frames = [
+        str(pydicom.dcmread(next((own / part).glob("*.dcm")), stop_before_pixels=True).FrameOfReferenceUID)
+        for part in ("t1c", "follow_up")
+    ]
+    write_registration(own / "reg.dcm", *frames, true_map)
+    found = follow_study(load_study(own, with_dose=False)).visits[0].registration
+    assert found.method == "DICOM"
+    np.testing.assert_allclose(found.to_follow_up, true_map, atol=1e-5)
+
+
+def test_a_manual_transform_and_a_label_map_are_used(folder, true_map):
+    study = load_study(folder / "dicom", with_dose=False)
+    files = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}
+    masks = {"F1": folder / "truth" / "lesions_follow_up.nrrd"}
+    followed = follow_study(study, files, masks)
+    assert followed.visits[0].registration.method == "manual"
+    assert [t.visits[0].source for t in followed.trajectories] == ["label map"] * 3
+    with pytest.raises(StudyError, match="no such follow-up; the study has F1"):
+        follow_study(study, {"F2": files["F1"]})
+
+
+def test_a_follow_up_that_cannot_be_read_is_unknown_and_says_why(own):
+    for path in sorted((own / "follow_up").glob("*.dcm"))[20:24]:
+        path.unlink()
+    followed = follow_study(load_study(own, with_dose=False))
+    assert "the step to the next slice" in followed.visits[0].problem
+    assert {t.visits[0].status for t in followed.trajectories} == {"unknown"}
+
+
+def test_a_second_visit_has_its_own_name_and_day(own):
+    later = own / "later"
+    shutil.copytree(own / "follow_up", later)
+    for number, path in enumerate(sorted(later.glob("*.dcm"))):
+
+        def change(data, number=number):
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+            data.SeriesInstanceUID = "1.2.3"
+            data.StudyDate = data.SeriesDate = "20210101"
+
+        edit(path, change)
+    study = load_study(own, with_dose=False)
+    assert [f.days_after_plan for f in study.follow_ups][1] == 357
+    followed = follow_study(study, propose=False)
+    assert [v.name for v in followed.visits] == ["F1", "F2"]
+
+
+def test_everything_is_written_and_readable(proposed, tmp_path):
+    content = write_follow_up(proposed, tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "follow_up.json", "visits.csv", "F1_registration.tfm", "F1_lesions.seg.nrrd", "report.html",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "out" / "follow_up.json").read_text()) == json.loads(json.dumps(content))
+    transform = sitk.ReadTransform(str(tmp_path / "out" / "F1_registration.tfm"))
+    np.testing.assert_allclose(as_matrix(transform), proposed.visits[0].registration.to_follow_up, atol=1e-6)
+    labels = sitk.ReadImage(str(tmp_path / "out" / "F1_lesions.seg.nrrd"))
+    assert sitk.GetArrayViewFromImage(labels).max() == 3
+    assert labels.GetMetaData("Segment0_Name") == "GTV 1 (proposed)"
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "Research use only" in text
+    assert text.count("data:image/png") == 2
+
+
+def test_the_command_line_follows_up(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    mask = folder / "truth" / "lesions_follow_up.nrrd"
+    arguments = ["--quiet", "follow-up", str(folder / "dicom"), "--out", str(out), "--mask", f"F1={mask}"]
+    assert main(arguments) == DONE
+    assert "label map" in capsys.readouterr().out
+    assert main([*arguments[:-1], "F1", "--overwrite"]) == BAD_INPUT
+    assert "expects F1=FILE" in capsys.readouterr().err
+
+
+def test_it_can_be_cancelled(folder, tmp_path):
+    from RTResponseCAMLib.progress import Cancelled
+
+    def stop(fraction, text=""):
+        if fraction > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        follow_study(load_study(folder / "dicom", with_dose=False), progress=stop)
