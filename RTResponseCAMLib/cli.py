@@ -19,6 +19,7 @@ from RTResponseCAMLib.errors import OutputError, RTResponseError
 from RTResponseCAMLib.progress import Cancelled, Progress
 
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
+DATA_SETS = ("proteas", "brain-tr-gk", "vs-seg", "ucsf-bmsr", "openbtai", "plain")
 VARIANTS = ("darker", "texture", "volume", "none")
 
 
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(groups)
     _add_predict(groups)
     _add_follow_up(groups)
+    _add_cohort(groups)
     return parser
 
 
@@ -238,6 +240,20 @@ def _add_follow_up(groups: Any) -> None:
     follow.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
     follow.add_argument("--json", action="store_true", help="follow_up.json on standard output")
     _add_out(follow)
+
+
+def _add_cohort(groups: Any) -> None:
+    cohort = groups.add_parser("cohort", help="many studies under one manifest")
+    kinds = cohort.add_subparsers(required=True, metavar="kind")
+    text = "write a manifest for a public data set, or for a plain folder of image files"
+    reader = _command(kinds, "import", commands.cohort_import, text)
+    reader.add_argument("data_set", choices=DATA_SETS)
+    reader.add_argument("source", type=Path, help="folder of the unpacked data set")
+    reader.add_argument("--json", action="store_true")
+    _add_out(reader)
+    check = _command(kinds, "check", commands.cohort_check, "read every case of a manifest and list what is wrong")
+    check.add_argument("cohort", type=Path, help="folder with manifest.csv")
+    check.add_argument("--json", action="store_true")
 
 
 def _add_predict(groups: Any) -> None:

@@ -217,6 +217,40 @@ def train(options: argparse.Namespace, progress: Progress) -> None:
     print(json.dumps(figures, indent=2))
 
 
+def cohort_import(options: argparse.Namespace, progress: Progress) -> None:
+    """Write a manifest for a data set."""
+    from RTResponseCAMLib.cohort.importing import import_cohort
+    from RTResponseCAMLib.workflow.output import new_folder
+
+    with new_folder(options.out, options.overwrite) as folder:
+        # Paths of the manifest are relative to the folder's final name, which lies beside the temporary one.
+        summary = import_cohort(options.data_set, options.source, folder, progress)
+    _close(progress)
+    print(json.dumps(summary, indent=2, ensure_ascii=False) if options.json else _counts_text(summary, options.out))
+
+
+def cohort_check(options: argparse.Namespace, progress: Progress) -> None:
+    """Read every case of a manifest."""
+    from RTResponseCAMLib.cohort.importing import check_cohort
+    from RTResponseCAMLib.errors import CohortError
+
+    found = check_cohort(options.cohort, progress)
+    _close(progress)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else _counts_text(found, options.cohort))
+    if found["problems"]:
+        raise CohortError(options.cohort, f"{len(found['problems'])} case(s) or cells cannot be used", "See the list")
+
+
+def _counts_text(found: dict[str, Any], where: Path) -> str:
+    lines = [
+        f"{where}: {found['patients']} patients, {found['cases']} cases, {found['lesions']} lesions",
+        f"labels: {found['response']} response, {found['non_response']} non-response, {found['unknown']} unknown; "
+        f"{found['indeterminate']} indeterminate",
+    ]
+    lines += [f"PROBLEM {text}" for text in found.get("problems", ())]
+    return "\n".join(lines + [f"! {text}" for text in found["remarks"]])
+
+
 def _close(progress: Progress) -> None:
     """End the bar before anything is printed."""
     close = getattr(progress, "close", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from RTResponseCAMLib.cohort import COLUMNS, MANIFEST
+from RTResponseCAMLib.cohort.manifest import CohortRow, write_manifest
 from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
@@ -28,7 +27,7 @@ def write_cohort(
     """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants take turns from patient to patient."""
     folder.mkdir(parents=True, exist_ok=True)
     specs = [replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)]
-    rows: list[dict[str, str]] = []
+    rows: list[CohortRow] = []
     with ProcessPoolExecutor(max_workers=workers, initializer=_one_thread) as pool:
         jobs = [pool.submit(_write_one, spec, folder) for spec in specs]
         try:
@@ -38,10 +37,7 @@ def write_cohort(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_manifest(folder, rows)
 
 
 def _one_thread() -> None:
@@ -50,20 +46,21 @@ def _one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _write_one(spec: PhantomSpec, folder: Path) -> list[dict[str, str]]:
+def _write_one(spec: PhantomSpec, folder: Path) -> list[CohortRow]:
     name = f"P{spec.patient:04d}"
     patient = draw_patient(spec)
     write_patient(patient, folder / name)
     return [
-        {
-            "patient_group_id": name,
-            "course": "1",
-            "study": f"{name}/dicom",
-            "lesion": lesion.name,
-            "days_to_follow_up": str(patient.days),
-            "volume_ratio": f"{lesion.volume_ratio:.5f}",
-            "label": str(int(lesion.non_response)),
-            "label_source": f"phantom truth ({spec.variant.value})",
-        }
+        CohortRow(
+            patient_group=name,
+            course="1",
+            lesion=lesion.name,
+            study=folder / name / "dicom",
+            days_to_follow_up=patient.days,
+            volume_ratio=lesion.volume_ratio,
+            label=int(lesion.non_response),
+            certainty="certain",
+            label_source=f"phantom truth ({spec.variant.value})",
+        )
         for lesion in patient.lesions
     ]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
 
-from RTResponseCAMLib.cohort import CohortRow, read_cohort
-from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.cohort.case import read_case
+from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
@@ -98,28 +98,22 @@ def read_examples(
     CohortError : a lesion of the manifest is not a target of its study.
     """
     rows = [row for row in read_cohort(cohort) if row.label is not None]
-    by_study: dict[Path, list[CohortRow]] = {}
+    cases: dict[tuple[Path, ...], list[CohortRow]] = {}
     for row in rows:
-        by_study.setdefault(row.study, []).append(row)
+        cases.setdefault(row.case, []).append(row)
     examples, sources = [], []
-    for number, (folder, wanted) in enumerate(by_study.items(), start=1):
-        study = load_study(folder)
+    for number, wanted in enumerate(cases.values(), start=1):
+        study = read_case(wanted)
         head = head_intensity(study.mr)
         structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
         prescription = study.plan.prescription if study.plan else None
         for row in wanted:
-            if row.lesion not in structures:
-                raise CohortError(
-                    folder,
-                    f"has no target '{row.lesion}'; it has {sorted(structures)}",
-                    "Correct column lesion",
-                )
             structure = structures[row.lesion]
             gray = prescription.dose_for(structure) if prescription else None
             patch = sample_patch(study.mr, head, structure, study.dose, gray, architecture.spacing_mm, MARGIN_MM)
             examples.append(Example(patch, int(row.label or 0), row.patient_group))
             sources.append(row.label_source)
-        progress(number / len(by_study), f"study {number} of {len(by_study)}")
+        progress(number / len(cases), f"study {number} of {len(cases)}")
     return examples, sources
 
 

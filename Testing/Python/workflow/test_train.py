@@ -10,7 +10,7 @@ import pytest
 from conftest import SMALL
 from sklearn.metrics import roc_auc_score
 
-from RTResponseCAMLib.cohort import read_cohort
+from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.network.classifier import Architecture
@@ -56,8 +56,8 @@ def test_every_row_of_the_manifest_is_a_planted_lesion(cohort):
     ("old", "new", "message"),
     [
         ("label,", "outcome,", r"manifest.csv: lacks the column\(s\) label"),
-        (",0,phantom", ",maybe,phantom", r"column label is 'maybe'"),
-        ("P0001/dicom", "P9999/dicom", r"line 2: there is no study folder 'P9999/dicom'"),
+        (",0,certain,", ",maybe,certain,", r"column label is 'maybe'"),
+        ("P0001/dicom", "P9999/dicom", r"line 2: column study: there is no study folder 'P9999/dicom'"),
     ],
 )
 def test_a_bad_manifest_is_named(cohort, tmp_path, old, new, message):

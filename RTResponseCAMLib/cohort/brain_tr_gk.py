@@ -1,0 +1,181 @@
+"""Brain-TR-GammaKnife (TCIA): real Gamma Knife plans, one label per lesion from later imaging, no follow-up images.
+
+Processed NRRD ``GK.103_1/GK.103_1_MR_t1.nrrd``, ``*dose*``, one mask per lesion ``GK.103_1_L…``; or DICOM
+``GK_103/<course>/<series>``. Label: ``mri_type`` stable or recurrence. That is no volume change: it cannot give the
+three-month label, and ``label_source`` says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
+from RTResponseCAMLib.dicom.chain import choose_chain
+from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
+from RTResponseCAMLib.errors import CohortError, RTResponseError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.labels import read_volume
+from RTResponseCAMLib.progress import Progress, silent
+
+COURSE = re.compile(r"GK\.(\d+)_(\d+)$", re.IGNORECASE)
+LESION = re.compile(r"GK\.(\d+)_(\d+)_L_?(.+)\.nrrd$", re.IGNORECASE)
+SUBJECT = re.compile(r"GK_(\d+)$", re.IGNORECASE)
+SOURCE = "mri_type of later imaging, not a change of volume"
+NEEDED = (
+    "unique_pt_id", "Treatment Course", "Lesion #", "Lesion Location", "mri_type", "duration_tx_to_imag (months)",
+    "Fractions", "Lesion Name in NRRD files",
+)  # fmt: skip
+DAYS_PER_MONTH = 30.44
+MIN_LIKENESS = 0.6
+
+
+def import_brain_tr_gk(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+    """Rows of every lesion below ``source`` (NRRD where there are any, else DICOM), and remarks.
+
+    Raises
+    ------
+    CohortError : neither layout is found.
+    """
+    lines, remarks = _sheet(source)
+    courses = sorted(p for p in source.rglob("GK.*") if p.is_dir() and COURSE.fullmatch(p.name))
+    subjects = sorted(p for p in source.rglob("GK_*") if p.is_dir() and SUBJECT.fullmatch(p.name))
+    if not courses and not subjects:
+        raise CohortError(source, "holds neither GK.<patient>_<course> nor GK_<patient> folders", "Give the data set")
+    rows: list[CohortRow] = []
+    folders = courses or subjects
+    for number, folder in enumerate(folders, start=1):
+        progress((number - 1) / len(folders), f"folder {number} of {len(folders)}")
+        try:
+            found, said = (_nrrd_course if courses else _dicom_subject)(folder, lines)
+        except RTResponseError as error:
+            found, said = [], [f"{folder.name}: left out: {error.what}"]
+        rows += found
+        remarks += said
+    lost = [text_in(line[NEEDED[7]]) or text_in(line[NEEDED[3]]) for line in lines if not line.get("used")]
+    if lost:
+        remarks.append(f"{len(lost)} row(s) of the spreadsheet have no file: {', '.join(lost[:10])}")
+    return rows, remarks
+
+
+def _nrrd_course(folder: Path, lines: list[dict[str, Any]]) -> tuple[list[CohortRow], list[str]]:
+    files = sorted(folder.glob("*.nrrd"))
+    mr = next((p for p in files if re.search(r"_MR_", p.name, re.IGNORECASE)), None)
+    dose = next((p for p in files if "dose" in p.name.lower()), None)
+    if mr is None:
+        return [], [f"{folder.name}: no MR; left out"]
+    rows, remarks = [], []
+    for path in files:
+        match = LESION.fullmatch(path.name)
+        if path in (mr, dose) or match is None or "skull" in match.group(3).lower():
+            continue
+        line = _line_of(lines, path.name.removesuffix(".nrrd"))
+        if line is None:
+            remarks.append(f"{path.name}: not in the spreadsheet; its label is unknown")
+        rows.append(_row(match.group(1), match.group(2), path.name.removesuffix(".nrrd"), line, mr, path, dose))
+    return rows, remarks
+
+
+def _row(
+    patient: str, course: str, name: str, line: dict[str, Any] | None, mr: Path | None, mask: Path | None,
+    dose: Path | None, study: Path | None = None,
+) -> CohortRow:  # fmt: skip
+    label, days, fractions = None, None, None
+    if line is not None:
+        line["used"] = True
+        label = {"stable": 0, "recurrence": 1}.get(text_in(line["mri_type"]).lower())
+        months = number_in(line["duration_tx_to_imag (months)"])
+        days = round(months * DAYS_PER_MONTH) if months is not None else None
+        count = number_in(line["Fractions"])
+        fractions = int(count) if count is not None else None
+    volume = None
+    if mask is not None:
+        image = read_volume(mask)
+        volume = float((sitk.GetArrayViewFromImage(image) > 0).sum()) * Grid.of(image).voxel_cc
+    return CohortRow(
+        patient_group=f"GK.{patient}", course=course, lesion=name, study=study, mr=mr, mask=mask, dose=dose,
+        fractions=fractions, days_to_follow_up=days, volume_cc=volume, label=label,
+        label_source=SOURCE if label is not None else "unknown",
+    )  # fmt: skip
+
+
+def _dicom_subject(folder: Path, lines: list[dict[str, Any]]) -> tuple[list[CohortRow], list[str]]:
+    """One study folder per course, in the order of their dates; ROI names are matched to locations loosely."""
+    match = SUBJECT.fullmatch(folder.name)
+    assert match is not None
+    rows, remarks = [], []
+    for number, study in enumerate(sorted((p for p in folder.iterdir() if p.is_dir()), key=_study_date), start=1):
+        index = index_folder(study)
+        chain, _ = choose_chain(index, {})
+        structures, _ = read_structures(chain.structures.path)
+        drawn = tuple(s for s in structures if not s.name.startswith("*"))
+        lesions, _ = choose_lesions(chain.structures.path, drawn)
+        ids = (match.group(1), folder.name)
+        own = [
+            line
+            for line in lines
+            if text_in(line["unique_pt_id"]) in ids and number_in(line["Treatment Course"]) == number
+        ]
+        matched = _locations([x.structure.name for x in lesions], own)
+        for lesion in lesions:
+            line = matched.get(lesion.structure.name)
+            if line is None:
+                remarks.append(f"{folder.name} course {number}: no location like ROI '{lesion.structure.name}'")
+            rows.append(_row(match.group(1), str(number), lesion.structure.name, line, None, None, None, study))
+    return rows, remarks
+
+
+def _study_date(path: Path) -> tuple[str, str]:
+    found = re.match(r"(\d{2})-(\d{2})-(\d{4})", path.name)
+    return (found.group(3) + found.group(1) + found.group(2) if found else "9999", path.name)
+
+
+def _locations(names: list[str], lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Best pairs of ROI name and location first, each used once."""
+    pairs = sorted(
+        (
+            (difflib.SequenceMatcher(None, _plain(name), _plain(text_in(line["Lesion Location"]))).ratio(), name, n)
+            for name in names
+            for n, line in enumerate(lines)
+        ),
+        reverse=True,
+    )
+    found: dict[str, dict[str, Any]] = {}
+    used: set[int] = set()
+    for likeness, name, n in pairs:
+        if likeness >= MIN_LIKENESS and name not in found and n not in used:
+            found[name] = lines[n]
+            used.add(n)
+    return found
+
+
+def _line_of(lines: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    """By the name in the spreadsheet, without case and punctuation; then without trailing digits (a date)."""
+    table: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        table[_plain(text_in(line["Lesion Name in NRRD files"]).removesuffix(".nrrd"))].append(line)
+    for key in (_plain(name), re.sub(r"\d+$", "", _plain(name))):
+        if len(table.get(key, ())) == 1:
+            return table[key][0]
+    return None
+
+
+def _plain(text: str) -> str:
+    text = text.casefold()
+    for long, short in (("left", "lt"), ("right", "rt")):
+        text = text.replace(long, short)
+    return re.sub(r"[^a-z0-9]", "", text)
+
+
+def _sheet(source: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    books = [p for p in sorted(source.rglob("*.xlsx")) if re.match(r"Brain.TR.GammaKnife", p.name, re.IGNORECASE)]
+    if not books:
+        return [], ["no Brain-TR-GammaKnife-Clinical-Information.xlsx: labels stay unknown"]
+    return by_header(books[0], read_sheet(books[0], "lesion_level"), NEEDED), []

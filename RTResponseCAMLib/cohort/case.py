@@ -1,0 +1,101 @@
+"""The rows of one case as a `Study`: from DICOM, or from image files and a label map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.errors import CohortError, GeometryError
+from RTResponseCAMLib.imaging.grid import Grid, same_grid
+from RTResponseCAMLib.imaging.labels import label_structures, read_mr, read_volume
+from RTResponseCAMLib.study import Caution, Dose, Lesion, Plan, Prescription, Structure, Study
+
+SAME_GRID_MM = 0.1
+PLAUSIBLE_GY = (0.1, 300.0)
+
+
+def read_case(rows: Sequence[CohortRow]) -> Study:
+    """Read what the rows of one case need; ``lesions`` are in the order of the rows, named as there.
+
+    Raises
+    ------
+    StudyError, GeometryError, CohortError : see the readers; also a lesion or region that does not exist, or a
+        mask on another grid than its MR.
+    """
+    return _from_dicom(rows) if rows[0].study is not None else _from_images(rows)
+
+
+def _from_dicom(rows: Sequence[CohortRow]) -> Study:
+    folder = rows[0].study
+    assert folder is not None
+    study = load_study(folder, rows[0].rx_gy)
+    structures = {lesion.structure.name: lesion for lesion in study.lesions}
+    for row in rows:
+        if row.lesion not in structures:
+            what = f"has no target '{row.lesion}'; it has {sorted(structures)}"
+            raise CohortError(folder, what, "Correct column lesion")
+    return study
+
+
+def _from_images(rows: Sequence[CohortRow]) -> Study:
+    first = rows[0]
+    assert first.mr is not None
+    assert first.mask is not None
+    mr, mask = read_mr(first.mr), read_volume(first.mask)
+    if not same_grid(Grid.of(mr), Grid.of(mask), SAME_GRID_MM):
+        raise GeometryError(first.mask, f"lies on another grid than {first.mr.name}", "Resample the mask")
+    lesions = tuple(Lesion(f"L{number}", _structure(row, mask, number)) for number, row in enumerate(rows, start=1))
+    dose, cautions = _dose(first)
+    prescription = None if first.rx_gy is None else Prescription(first.rx_gy, None, first.fractions, source="manifest")
+    return Study(
+        patient=pseudonym(first.patient_group, "P-"),
+        mr=mr,
+        mr_description="",
+        structures=tuple(lesion.structure for lesion in lesions),
+        lesions=lesions,
+        dose=dose if prescription is not None else None,
+        plan=Plan("", prescription, first.fractions),
+        follow_ups=(),
+        cautions=cautions,
+        sources={"mr_series": pseudonym(first.mr.name)},
+    )
+
+
+def _structure(row: CohortRow, mask: sitk.Image, number: int) -> Structure:
+    values = row.mask_values or tuple(int(v) for v in np.unique(sitk.GetArrayViewFromImage(mask)) if v > 0)
+    regions = label_structures(mask, values, islands=row.region is not None)
+    wanted = row.region or 1
+    if len(regions) < wanted:
+        what = f"has {len(regions)} region(s) of the labels {'+'.join(map(str, values))}, not a region {wanted}"
+        raise CohortError(row.mask or "", what, "Correct columns mask_values and region")
+    return Structure(number, row.lesion, "GTV", regions[wanted - 1].contours)
+
+
+def _dose(row: CohortRow) -> tuple[Dose | None, tuple[Caution, ...]]:
+    if row.dose is None:
+        return None, (Caution("no-dose", "the manifest names no dose"),)
+    return read_dose(row.dose), ()
+
+
+def read_dose(path: Path) -> Dose:
+    """Dose volume in Gy; voxels outside the calculated grid (NaN, below zero) are 0.
+
+    Raises
+    ------
+    StudyError : see `read_volume`.
+    CohortError : values that are no doses in Gy.
+    """
+    image = sitk.Cast(read_volume(path), sitk.sitkFloat32)
+    values = sitk.GetArrayFromImage(image)
+    peak = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+    if not PLAUSIBLE_GY[0] <= peak <= PLAUSIBLE_GY[1]:
+        what = f"has a maximum of {peak:g}; expected Gy, {PLAUSIBLE_GY[0]:g} to {PLAUSIBLE_GY[1]:g}"
+        raise CohortError(path, what, "Multiply by DoseGridScaling if it holds stored integers")
+    clean = np.where(np.isfinite(values) & (values > 0), values, 0.0).astype(np.float32)
+    return Dose(Grid.of(image).image(clean), (pseudonym(path.name),))

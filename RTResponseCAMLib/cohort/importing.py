@@ -1,0 +1,97 @@
+"""Import a data set by name into a manifest, and check a manifest against the files it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from RTResponseCAMLib.cohort.brain_tr_gk import import_brain_tr_gk
+from RTResponseCAMLib.cohort.case import read_case
+from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort, write_manifest
+from RTResponseCAMLib.cohort.openbtai import import_openbtai
+from RTResponseCAMLib.cohort.plain import import_plain
+from RTResponseCAMLib.cohort.proteas import import_proteas
+from RTResponseCAMLib.cohort.ucsf_bmsr import import_ucsf_bmsr
+from RTResponseCAMLib.cohort.vs_seg import import_vs_seg
+from RTResponseCAMLib.errors import CohortError, RTResponseError
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.progress import Progress, silent
+
+Importer = Callable[[Path, Progress], tuple[list[CohortRow], list[str]]]
+IMPORTERS: dict[str, Importer] = {
+    "proteas": import_proteas,
+    "brain-tr-gk": import_brain_tr_gk,
+    "vs-seg": import_vs_seg,
+    "ucsf-bmsr": import_ucsf_bmsr,
+    "openbtai": import_openbtai,
+    "plain": import_plain,
+}
+VOLUME_TOLERANCE = 0.05
+
+
+def import_cohort(name: str, source: Path, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Write ``folder/manifest.csv`` and ``folder/import.json`` (counts and remarks); returns the latter's content.
+
+    Raises
+    ------
+    CohortError : an unknown data set, a source that is no folder or does not hold it.
+    """
+    if name not in IMPORTERS:
+        raise CohortError(name, f"is no known data set; known are {', '.join(IMPORTERS)}", "Correct the name")
+    if not source.is_dir():
+        raise CohortError(source, "there is no such folder", "Give the folder of the unpacked data set")
+    rows, remarks = IMPORTERS[name](source, progress)
+    if not rows:
+        reason = "; ".join(remarks[:5]) or "nothing was found"
+        raise CohortError(source, f"gives no lesion: {reason}", "Check the folder")
+    write_manifest(folder, rows)
+    summary = {"data_set": name, **counts(rows), "remarks": remarks}
+    (folder / "import.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    progress(1.0, "manifest written")
+    return summary
+
+
+def counts(rows: list[CohortRow]) -> dict[str, int]:
+    """Numbers of patients, cases, lesions, and labels."""
+    return {
+        "patients": len({row.patient_group for row in rows}),
+        "cases": len({row.case for row in rows}),
+        "lesions": len(rows),
+        "response": sum(row.label == 0 for row in rows),
+        "non_response": sum(row.label == 1 for row in rows),
+        "unknown": sum(row.label is None for row in rows),
+        "indeterminate": sum(row.certainty == "indeterminate" for row in rows),
+    }
+
+
+def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Read every case that a manifest names; ``problems`` holds one sentence for each that cannot be used.
+
+    Raises
+    ------
+    CohortError : the manifest itself cannot be read.
+    """
+    rows = read_cohort(folder)
+    cases: dict[tuple[Path, ...], list[tuple[int, CohortRow]]] = {}
+    for number, row in enumerate(rows, start=2):
+        cases.setdefault(row.case, []).append((number, row))
+    problems, remarks = [], []
+    for done, members in enumerate(cases.values()):
+        progress(done / len(cases), f"case {done + 1} of {len(cases)}")
+        line = f"line {members[0][0]}" + (f" to {members[-1][0]}" if len(members) > 1 else "")
+        try:
+            study = read_case([row for _, row in members])
+        except RTResponseError as error:
+            problems.append(f"{line}: {error}")
+            continue
+        remarks += [f"{line}: {c.text}" for c in study.cautions if c.code != "no-dose"]
+        structures = {x.structure.name: x.structure for x in study.lesions}
+        for number, row in members:
+            volume = contour_volume_cc(structures[row.lesion])
+            if row.volume_cc is not None and abs(volume / row.volume_cc - 1) > VOLUME_TOLERANCE:
+                found = f"column volume_cc is {row.volume_cc:g}, its contours hold {volume:.4g} cm³"
+                problems.append(f"line {number}: {found}")
+    progress(1.0, "checked")
+    return {**counts(list(rows)), "problems": problems, "remarks": remarks}

@@ -1,0 +1,80 @@
+"""Labels from volumes: which island of a baseline mask is which of a follow-up mask, and how it changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.imaging.grid import Grid, same_grid
+from RTResponseCAMLib.imaging.labels import label_structures, read_volume
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.response.conventions import CONVENTIONS, INDETERMINATE, RESPONSE, classify
+from RTResponseCAMLib.response.matching import match_lesions
+from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
+from RTResponseCAMLib.response.volume import Volume, absent_volume, change_interval, together, volume_interval
+from RTResponseCAMLib.study import Lesion, Structure
+
+THRESHOLD = CONVENTIONS["volume-20"]
+MIN_VOXELS = 8
+
+
+@dataclass(frozen=True)
+class LaterMask:
+    """A follow-up's mask on the same patient space as the plan's, and its day (None: unknown)."""
+
+    name: str
+    path: Path
+    days: int | None
+
+
+def islands_of(mask: sitk.Image, values: tuple[int, ...]) -> tuple[Structure, ...]:
+    """Islands of a whole-patient mask that are large enough to be lesions; numbers are those of ``region``."""
+    smallest = MIN_VOXELS * Grid.of(mask).voxel_cc
+    return tuple(s for s in label_structures(mask, values) if contour_volume_cc(s) >= smallest * 0.99)
+
+
+def nearest_three_months(later: list[LaterMask]) -> LaterMask | None:
+    """The follow-up nearest day 90 within days 60 to 120; None when no dated one lies there."""
+    dated = [m for m in later if m.days is not None and WINDOW_DAYS[0] <= m.days <= WINDOW_DAYS[1]]
+    return min(dated, key=lambda m: abs((m.days or 0) - TARGET_DAYS)) if dated else None
+
+
+def label_rows(
+    rows: list[CohortRow], islands: tuple[Structure, ...], mask: sitk.Image, values: tuple[int, ...], later: LaterMask
+) -> tuple[list[CohortRow], list[str]]:
+    """Fill days, ratio, label and certainty of the rows of one case from a follow-up mask; also remarks.
+
+    The follow-up mask must exist: an absent one is no zero, and never gets here.
+    """
+    follow_up = read_volume(later.path)
+    if not same_grid(Grid.of(mask), Grid.of(follow_up), 0.1):
+        return rows, [f"{later.path.name}: lies on another grid than the baseline mask; its lesions stay unknown"]
+    lesions = tuple(Lesion(str(n), s) for n, s in enumerate(islands))
+    regions = islands_of(follow_up, values)
+    matches, new = match_lesions(lesions, regions)
+    before = {lesion.id: volume_interval(lesion.structure) for lesion in lesions}
+    after = [volume_interval(region) for region in regions]
+    remarks = [f"{later.path.name}: {len(new)} new lesion(s), not in the cohort"] if new else []
+    labelled = []
+    for row, match in zip(rows, matches, strict=True):
+        base = together([before[i] for i in (match.lesion, *match.merged_with)])
+        now = together([after[n] for n in match.regions]) if match.regions else absent_volume()
+        labelled.append(labelled_row(row, base, now, later.days, f"volume, {later.name}, {match.word}"))
+    return labelled, remarks
+
+
+def labelled_row(row: CohortRow, before: Volume, after: Volume, days: int | None, source: str) -> CohortRow:
+    """A row with the label of its change: more than 20 % smaller is a response."""
+    change = change_interval(before, after)
+    word = classify(THRESHOLD, change, None)
+    return replace(
+        row,
+        days_to_follow_up=days,
+        volume_ratio=after.cc / before.cc,
+        label=0 if change.value < THRESHOLD.response else 1,
+        certainty="indeterminate" if word == INDETERMINATE else "certain",
+        label_source=source if word != RESPONSE or after.cc > 0 else f"{source} (gone)",
+    )

@@ -1,0 +1,147 @@
+"""OpenBTAI / MOLAB (Figshare, CC0): metastases segmented over years; no dose.
+
+``<patient>/<patient>/NIFTI/<patient>_<time>_img.nii`` and ``_msk.nii``; label = 10 × lesion + segment, segment 1
+enhancing, 2 necrosis, so a lesion keeps its number over time and nothing has to be matched. Times are dates shifted
+to 1901 and after; days since the first MR follow from them. The clinical workbook (columns by position, data from
+row 16) says when each lesion had radiosurgery, in the same days.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cohort.labels import labelled_row
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.cohort.sheets import number_in, read_sheet
+from RTResponseCAMLib.errors import CohortError, RTResponseError
+from RTResponseCAMLib.imaging.labels import label_structures, read_volume
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
+from RTResponseCAMLib.response.volume import Volume, volume_interval
+
+FILE = re.compile(r"(\d+)_(\d{8})_(img|msk)\.nii(\.gz)?$", re.IGNORECASE)
+BASELINE_DAYS = (-60, 7)
+PATIENT, LESION, DOSE, FRACTIONS, BEGIN = 0, 4, 31, 32, 33  # columns A, E, AF, AG, AH of the clinical sheet
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One time point: files, and the day since the first MR (which is day 1)."""
+
+    day: int
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Radiosurgery:
+    """First radiosurgery of one lesion: day since the first MR, total dose in Gy, fractions."""
+
+    day: int | None
+    rx_gy: float | None
+    fractions: int | None
+
+
+def import_openbtai(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+    """One row per lesion: labelled where a scan lies before and one about three months after its radiosurgery.
+
+    Raises
+    ------
+    CohortError : no image with a mask.
+    """
+    scans = _scans(source)
+    if not scans:
+        raise CohortError(source, "holds no <patient>_<date>_img.nii with its _msk.nii", "Give the NIFTI folders")
+    treated, remarks = _treatments(source)
+    rows: list[CohortRow] = []
+    for number, (patient, own) in enumerate(sorted(scans.items()), start=1):
+        progress((number - 1) / len(scans), f"patient {number} of {len(scans)}")
+        try:
+            rows += _patient(patient, own, treated)
+        except RTResponseError as error:
+            remarks.append(f"{patient:06d}: left out: {error.what}")
+    return rows, remarks
+
+
+def _scans(source: Path) -> dict[int, list[Scan]]:
+    files: defaultdict[tuple[int, str], dict[str, Path]] = defaultdict(dict)
+    for path in sorted(source.rglob("*.nii*")):
+        match = FILE.fullmatch(path.name)
+        if match:
+            files[(int(match.group(1)), match.group(2))][match.group(3).lower()] = path
+    found: defaultdict[int, list[Scan]] = defaultdict(list)
+    for (patient, date), pair in files.items():
+        day = serial_day(date)
+        if len(pair) == 2 and day is not None:
+            found[patient].append(Scan(day, pair["img"], pair["msk"]))
+    for own in found.values():
+        own.sort(key=lambda scan: scan.day)
+        first = own[0].day - 1
+        own[:] = [Scan(scan.day - first, scan.image, scan.mask) for scan in own]
+    return dict(found)
+
+
+def serial_day(date: str) -> int | None:
+    """Day number of a shifted date as spreadsheets count (1 is 1 January 1900, with their 29 February 1900)."""
+    try:
+        day = int((np.datetime64(f"{date[:4]}-{date[4:6]}-{date[6:]}") - np.datetime64("1899-12-30")).astype(int))
+    except ValueError:
+        return None
+    return day - 1 if day < 61 else day
+
+
+def _treatments(source: Path) -> tuple[dict[tuple[int, int], Radiosurgery], list[str]]:
+    books = sorted(source.rglob("OpenBTAI_METS_ClinicalData*.xlsx"))
+    if not books:
+        return {}, ["no OpenBTAI_METS_ClinicalData workbook: labels stay unknown"]
+    found: dict[tuple[int, int], Radiosurgery] = {}
+    for row in read_sheet(books[0])[15:]:
+        cells = [row[n] if n < len(row) else None for n in range(BEGIN + 1)]
+        patient, lesion = number_in(cells[PATIENT]), number_in(cells[LESION])
+        if patient is None or lesion is None:
+            continue
+        begin, dose, count = (number_in(cells[n]) for n in (BEGIN, DOSE, FRACTIONS))
+        total = dose * count if dose is not None and count is not None else None
+        day = int(begin) if begin is not None else None
+        found[(int(patient), int(lesion))] = Radiosurgery(day, total, int(count) if count is not None else None)
+    return found, []
+
+
+def _patient(patient: int, scans: list[Scan], treated: dict[tuple[int, int], Radiosurgery]) -> list[CohortRow]:
+    masks = {scan.day: read_volume(scan.mask) for scan in scans}
+    lesions = sorted(
+        {int(v) // 10 for m in masks.values() for v in np.unique(sitk.GetArrayViewFromImage(m)) if v >= 10}
+    )
+    rows = []
+    for lesion in lesions:
+        values = (10 * lesion + 1, 10 * lesion + 2)
+        srs = treated.get((patient, lesion), Radiosurgery(None, None, None))
+        present = [s for s in scans if np.isin(sitk.GetArrayViewFromImage(masks[s.day]), values).any()]
+        begin = srs.day
+        before = [s for s in present if begin is not None and BASELINE_DAYS[0] <= s.day - begin <= BASELINE_DAYS[1]]
+        baseline = before[-1] if before else present[0]
+        volume = _volume(masks[baseline.day], values)
+        row = CohortRow(
+            patient_group=f"OpenBTAI-{patient:06d}", course="1", lesion=f"{patient:06d} lesion {lesion}",
+            mr=baseline.image, mask=baseline.mask, mask_values=values, rx_gy=srs.rx_gy, fractions=srs.fractions,
+            volume_cc=volume.cc, label_source="unknown: no scan before and about three months after radiosurgery",
+        )  # fmt: skip
+        # A lesion without a label at a later scan may be gone or not annotated: only scans that show it count.
+        after = [s for s in present if begin is not None and WINDOW_DAYS[0] <= s.day - begin <= WINDOW_DAYS[1]]
+        if begin is not None and before and after:
+            start = begin
+            visit = min(after, key=lambda s: abs(s.day - start - TARGET_DAYS))
+            now = _volume(masks[visit.day], values)
+            row = labelled_row(row, volume, now, visit.day - start, "volume, segmentation of the data set")
+        rows.append(row)
+    return rows
+
+
+def _volume(mask: sitk.Image, values: tuple[int, ...]) -> Volume:
+    return volume_interval(label_structures(mask, values, islands=False)[0])

@@ -1,0 +1,115 @@
+"""A plain folder of NIfTI, NRRD or MetaImage files, for data that no importer knows.
+
+``<patient>/`` or ``<patient>/<course>/`` with ``t1c.*``, ``mask.*`` (labels: one lesion each, or islands of one
+label), optionally ``dose.*`` (Gy) and ``follow_up_<days>_mask.*`` on the grid of ``mask``. Optionally
+``prescriptions.csv`` beside the patients: ``patient,course,rx_gy,fractions``. Names of folders become group names:
+use pseudonyms.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cohort.labels import LaterMask, islands_of, label_rows, nearest_three_months
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.errors import CohortError, RTResponseError
+from RTResponseCAMLib.imaging.labels import SUFFIXES, read_volume
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.progress import Progress, silent
+
+FOLLOW_UP = re.compile(r"follow_up_(\d+)_mask$", re.IGNORECASE)
+
+
+def import_plain(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+    """Rows of every lesion, and remarks.
+
+    Raises
+    ------
+    CohortError : no folder with ``t1c`` and ``mask``; prescriptions that are no numbers.
+    """
+    folders = [p for p in sorted(source.rglob("*")) if p.is_dir() and {"t1c", "mask"} <= set(_volumes(p))]
+    if not folders:
+        raise CohortError(source, "holds no folder with t1c.* and mask.*", "See the layout in the documentation")
+    prescriptions = _prescriptions(source)
+    rows, remarks = [], []
+    for number, folder in enumerate(folders, start=1):
+        progress((number - 1) / len(folders), f"folder {number} of {len(folders)}")
+        names = folder.relative_to(source).parts
+        patient, course = (names[0], names[1]) if len(names) > 1 else (names[0], "1")
+        try:
+            found, said = _import_one(folder, patient, course, prescriptions)
+        except RTResponseError as error:
+            found, said = [], [f"left out: {error.what}"]
+        rows += found
+        remarks += [f"{'/'.join(names)}: {text}" for text in said]
+    return rows, remarks
+
+
+def _import_one(
+    folder: Path, patient: str, course: str, prescriptions: dict[tuple[str, str], tuple[float, int | None]]
+) -> tuple[list[CohortRow], list[str]]:
+    files = _volumes(folder)
+    mask = read_volume(files["mask"])
+    values = tuple(int(v) for v in np.unique(sitk.GetArrayViewFromImage(mask)) if v > 0)
+    if not values:
+        return [], ["the mask is empty; left out"]
+    rx, fractions = prescriptions.get((patient, course), (None, None))
+    visit = nearest_three_months(
+        [
+            LaterMask(name, path, int(match.group(1)))
+            for name, path in sorted(files.items())
+            if (match := FOLLOW_UP.fullmatch(name))
+        ]
+    )
+    rows: list[CohortRow] = []
+    remarks: list[str] = []
+    # One label is a mask of all lesions, several labels are a lesion each.
+    for value in values:
+        islands = islands_of(mask, (value,))
+        if len(values) > 1:
+            islands = islands[:1]
+        own = [
+            CohortRow(
+                patient_group=patient, course=course, lesion=f"{patient} label {value} region {s.number}",
+                mr=files["t1c"], mask=files["mask"], mask_values=(value,), region=s.number, dose=files.get("dose"),
+                rx_gy=rx, fractions=fractions, volume_cc=contour_volume_cc(s),
+                label_source="unknown: no follow-up mask within days 60 to 120",
+            )
+            for s in islands
+        ]  # fmt: skip
+        if visit is not None and own:
+            own, said = label_rows(own, islands, mask, (value,), visit)
+            remarks += said
+        rows += own
+    return rows, remarks
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    found = {}
+    for path in sorted(folder.iterdir()):
+        suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), None)
+        if path.is_file() and suffix:
+            found[path.name[: -len(suffix)].lower()] = path
+    return found
+
+
+def _prescriptions(source: Path) -> dict[tuple[str, str], tuple[float, int | None]]:
+    path = source / "prescriptions.csv"
+    if not path.is_file():
+        return {}
+    found = {}
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        for number, line in enumerate(csv.DictReader(handle), start=2):
+            try:
+                fractions = int(line["fractions"]) if (line.get("fractions") or "").strip() else None
+                key = (line["patient"].strip(), (line.get("course") or "1").strip() or "1")
+                found[key] = (float(line["rx_gy"]), fractions)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                what = f"line {number}: expected columns patient, course, rx_gy (Gy), fractions with numbers"
+                raise CohortError(path, what, "Correct the line") from error
+    return found

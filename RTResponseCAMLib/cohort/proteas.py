@@ -1,0 +1,155 @@
+"""PROTEAS-brain-mets (Zenodo 17253793, CC BY): linac radiosurgery with dose and segmented follow-ups.
+
+``P01/BraTS/baseline|fu1…/t1c.nii.gz``, ``P01/P01_RTP.nii.gz`` (Gy, NaN outside the grid), masks with 1 necrosis,
+2 enhancing, 3 oedema in ``tumor_segmentation`` or ``tumor segmentation``, days from ``DICOM/T1C_<date>``.
+P04a and P04b are two rounds of one person. A visit without a mask may be a complete response or not annotated:
+it stays unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cohort.case import read_dose
+from RTResponseCAMLib.cohort.labels import LaterMask, islands_of, label_rows, nearest_three_months
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
+from RTResponseCAMLib.errors import CohortError, RTResponseError
+from RTResponseCAMLib.imaging.labels import read_volume
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.progress import Progress, silent
+
+FOLDER = re.compile(r"P(\d+)([a-z]?)$", re.IGNORECASE)
+MASK_FOLDERS = ("tumor_segmentation", "tumor segmentation")
+TUMOUR = (1, 2)
+HOT_SPOT = (0.98, 1.7)  # dose maximum / prescription of the published plans is 1.12 to 1.30
+
+
+def import_proteas(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+    """Rows of every patient folder below ``source``, and remarks.
+
+    Raises
+    ------
+    CohortError : no patient folder.
+    """
+    folders = sorted(
+        p for p in source.rglob("P*") if p.is_dir() and FOLDER.fullmatch(p.name) and (p / "BraTS").is_dir()
+    )
+    if not folders:
+        raise CohortError(source, "holds no PROTEAS patient folder (P01/BraTS/…)", "Unzip the data set there")
+    doses, remarks = _prescriptions(source)
+    rows: list[CohortRow] = []
+    for number, folder in enumerate(folders, start=1):
+        progress((number - 1) / len(folders), f"patient folder {number} of {len(folders)}")
+        try:
+            found, said = _import_one(folder, doses)
+        except RTResponseError as error:
+            found, said = [], [f"{folder.name}: left out: {error.what}"]
+        rows += found
+        remarks += said
+    return rows, remarks
+
+
+def _import_one(folder: Path, doses: dict[str, tuple[float | None, int | None]]) -> tuple[list[CohortRow], list[str]]:
+    name = folder.name
+    parts = FOLDER.fullmatch(name)
+    assert parts is not None
+    group = f"PROTEAS-P{int(parts.group(1)):02d}"
+    course = str(ord(parts.group(2).lower()) - ord("a") + 1) if parts.group(2) else "1"
+    masks = _masks(folder)
+    mr = folder / "BraTS" / "baseline" / "t1c.nii.gz"
+    if "baseline" not in masks or not mr.is_file():
+        missing = "tumour mask" if mr.is_file() else "t1c"
+        return [], [f"{name}: no baseline {missing}; left out"]
+    mask = read_volume(masks["baseline"])
+    islands = islands_of(mask, TUMOUR)
+    dose = folder / f"{name}_RTP.nii.gz"
+    rx, fractions, remarks = _prescription(name, dose, doses)
+    rows = [
+        CohortRow(
+            patient_group=group, course=course, lesion=f"{name} lesion {s.number}", mr=mr, mask=masks["baseline"],
+            mask_values=TUMOUR, region=s.number, dose=dose if dose.is_file() else None, rx_gy=rx, fractions=fractions,
+            volume_cc=contour_volume_cc(s), label_source="unknown: no follow-up mask within days 60 to 120",
+        )
+        for s in islands
+    ]  # fmt: skip
+    days, said = _days(folder)
+    remarks += said
+    later = [LaterMask(k, p, days.get(k)) for k, p in sorted(masks.items()) if k != "baseline"]
+    visit = nearest_three_months(later)
+    if visit is None or not rows:
+        return rows, remarks
+    rows, said = label_rows(rows, islands, mask, TUMOUR, visit)
+    return rows, remarks + [f"{name}: {text}" for text in said]
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    found = {}
+    for spelling in MASK_FOLDERS:
+        for path in sorted((folder / spelling).glob("*.nii*")) if (folder / spelling).is_dir() else ():
+            match = re.search(r"_tumor_mask_(baseline|fu\d+)\.nii", path.name, re.IGNORECASE)
+            if match:
+                found[match.group(1).lower()] = path
+    return found
+
+
+def _days(folder: Path) -> tuple[dict[str, int], list[str]]:
+    """Days of each time point from the dates of the DICOM folders, when these are as many as the time points."""
+    dates = set()
+    for path in (folder / "DICOM").iterdir() if (folder / "DICOM").is_dir() else ():
+        match = re.match(r"T[1I]C[_ ](\d{4})[-_]?(\d{2})[-_]?(\d{2})", path.name, re.IGNORECASE)
+        if match:
+            try:
+                dates.add(np.datetime64("-".join(match.groups())))
+            except ValueError:
+                continue
+    points = sorted(
+        (p.name.lower() for p in (folder / "BraTS").iterdir() if re.fullmatch(r"baseline|fu\d+", p.name.lower())),
+        key=lambda n: 0 if n == "baseline" else int(n[2:]),
+    )
+    ordered = sorted(dates)
+    if not points or len(points) != len(ordered) or points[0] != "baseline":
+        return {}, [f"{folder.name}: {len(ordered)} dated T1C folders for {len(points)} time points; days stay unknown"]
+    return {p: int((d - ordered[0]).astype(int)) for p, d in zip(points, ordered, strict=True)}, []
+
+
+def _prescriptions(source: Path) -> tuple[dict[str, tuple[float | None, int | None]], list[str]]:
+    books = sorted(source.rglob("PROTEAS-Clinical*.xlsx"))
+    if not books:
+        return {}, ["no PROTEAS-Clinical_and_demographic_data.xlsx: prescriptions stay unknown"]
+    needed = ("Patient ID (Zenodo)", "Rx dose at tumor margins", "Fractions")
+    lines = by_header(books[0], read_sheet(books[0], "PROTEAS"), needed)
+    found = {}
+    for line in lines:
+        fractions = number_in(line[needed[2]])
+        found[text_in(line[needed[0]]).casefold()] = (
+            number_in(line[needed[1]]),
+            int(fractions) if fractions is not None else None,
+        )
+    return found, []
+
+
+def _prescription(
+    name: str, dose: Path, doses: dict[str, tuple[float | None, int | None]]
+) -> tuple[float | None, int | None, list[str]]:
+    """Total prescribed dose: the sheet's figure or its product with the fractions, whichever fits the dose."""
+    key, remarks = name.casefold(), []
+    if key not in doses:
+        bases = [k for k in doses if k.rstrip("abc") == key.rstrip("abc")]
+        if not bases:
+            return None, None, [f"{name}: not in the clinical sheet; prescription unknown"] if doses else []
+        key = bases[0]
+        remarks.append(f"{name}: the clinical sheet has '{bases[0]}'; its prescription is taken")
+    rx, fractions = doses[key]
+    if rx is None or not dose.is_file():
+        return rx, fractions, remarks
+    peak = float(sitk.GetArrayViewFromImage(read_dose(dose).image).max())
+    for total in (rx, rx * (fractions or 1)):
+        if HOT_SPOT[0] <= peak / total <= HOT_SPOT[1]:
+            return total, fractions, remarks
+    remarks.append(f"{name}: dose maximum {peak:.1f} Gy fits neither {rx:g} Gy nor {fractions} × {rx:g} Gy; left empty")
+    return None, fractions, remarks

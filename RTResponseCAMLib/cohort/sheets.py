@@ -1,0 +1,88 @@
+"""Spreadsheets of public data sets: cells by header, whatever blanks and case people typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from RTResponseCAMLib.errors import CohortError
+
+MAX_ROWS, MAX_COLUMNS = 20_000, 500
+
+
+def read_sheet(path: Path, sheet: str | None = None) -> list[list[Any]]:
+    """All rows of a sheet, as values; trailing empty rows are dropped.
+
+    Raises
+    ------
+    CohortError : openpyxl is missing, the file is no workbook, the sheet is absent, or it is implausibly large.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError as error:
+        raise CohortError(path, "needs the package openpyxl to be read", "Install it: pip install openpyxl") from error
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # whatever a damaged archive or XML raises
+        raise CohortError(path, f"is no workbook ({type(error).__name__})", "Download it again") from error
+    try:
+        names = {name.strip().casefold(): name for name in book.sheetnames}
+        if sheet is not None and sheet.casefold() not in names:
+            raise CohortError(path, f"has no sheet '{sheet}'; it has {book.sheetnames}", "Download it again")
+        found = book[names[sheet.casefold()]] if sheet is not None else book[book.sheetnames[0]]
+        rows = []
+        for row in found.iter_rows(max_row=MAX_ROWS, max_col=MAX_COLUMNS, values_only=True):
+            rows.append(list(row))
+    finally:
+        book.close()
+    while rows and not any(_filled(cell) for cell in rows[-1]):
+        rows.pop()
+    return rows
+
+
+def by_header(path: Path, rows: list[list[Any]], needed: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Rows below the first as dictionaries by header; headers lose outer blanks and are matched without case.
+
+    Raises
+    ------
+    CohortError : a needed column is absent.
+    """
+    if not rows:
+        raise CohortError(path, "is empty", "Download it again")
+    headers = [re.sub(r"\s+", " ", str(cell or "")).strip() for cell in rows[0]]
+    places = {header.casefold(): number for number, header in enumerate(headers) if header}
+    missing = [name for name in needed if name.casefold() not in places]
+    if missing:
+        raise CohortError(path, f"lacks the column(s) {missing}; it has {[h for h in headers if h]}", "Check the file")
+    found = []
+    for row in rows[1:]:
+        if any(_filled(cell) for cell in row):
+            found.append({header: _at(row, number) for number, header in enumerate(headers) if header})
+    aliases = {headers[places[name.casefold()]]: name for name in needed}
+    return [{aliases.get(key, key): value for key, value in line.items()} for line in found]
+
+
+def number_in(cell: Any) -> float | None:
+    """First number in a cell ("20 Gy " → 20); None when there is none."""
+    if isinstance(cell, bool) or cell is None:
+        return None
+    if isinstance(cell, (int, float)):
+        return float(cell) if cell == cell else None
+    found = re.search(r"-?\d+(?:[.,]\d+)?", str(cell))
+    return float(found.group().replace(",", ".")) if found else None
+
+
+def text_in(cell: Any) -> str:
+    """Text of a cell without outer blanks; whole numbers without ".0"."""
+    if isinstance(cell, float) and cell == int(cell):
+        return str(int(cell))
+    return "" if cell is None else str(cell).strip()
+
+
+def _filled(cell: Any) -> bool:
+    return cell is not None and str(cell).strip() not in ("", "n/a")
+
+
+def _at(row: list[Any], number: int) -> Any:
+    return row[number] if number < len(row) else None

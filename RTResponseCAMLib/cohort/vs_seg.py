@@ -1,0 +1,65 @@
+"""Vestibular-Schwannoma-SEG (TCIA, CC BY): real GammaPlan exports, of a benign tumour. For reading, not for labels.
+
+``VS-SEG-001/<study>/<series>/*.dcm`` as downloaded, or ``vs_gk_1_t1/`` after the publishers' conversion. The plan is
+there once per MR; the chain on the contrast-enhanced T1 is used. The tumour is called TV, tv, AN or otherwise; it is
+found by name, never by position in the list.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.dicom.chain import choose_chain
+from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.registration import read_links
+from RTResponseCAMLib.dicom.rtstruct import read_structures
+from RTResponseCAMLib.errors import CohortError, RTResponseError
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.progress import Progress, silent
+
+DOWNLOADED = re.compile(r"VS-SEG-(\d+)$", re.IGNORECASE)
+CONVERTED = re.compile(r"vs_gk_(\d+)_t1$", re.IGNORECASE)
+TUMOUR = re.compile(r"\s*(tv|an|vs|gtv|tumou?r)\b", re.IGNORECASE)
+NOT_TUMOUR = re.compile(r"brainstem|modiolus|cochlea|test|\*|skull|vol\b|vol\s*\d|men\b", re.IGNORECASE)
+
+
+def import_vs_seg(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+    """One row per patient: the tumour on the T1; labels are unknown, because no response was recorded.
+
+    Raises
+    ------
+    CohortError : no patient folder.
+    """
+    named = [p for p in sorted(source.rglob("*")) if DOWNLOADED.fullmatch(p.name) or CONVERTED.fullmatch(p.name)]
+    folders = [p for p in named if p.is_dir()]
+    if not folders:
+        raise CohortError(source, "holds no VS-SEG-<n> or vs_gk_<n>_t1 folder", "Give the folder of the data set")
+    rows, remarks = [], []
+    for number, folder in enumerate(folders, start=1):
+        progress((number - 1) / len(folders), f"patient {number} of {len(folders)}")
+        try:
+            rows.append(_row(folder))
+        except RTResponseError as error:
+            remarks.append(f"{folder.name}: left out: {error.what}")
+    return rows, remarks
+
+
+def _row(folder: Path) -> CohortRow:
+    match = DOWNLOADED.fullmatch(folder.name) or CONVERTED.fullmatch(folder.name)
+    assert match is not None
+    index = index_folder(folder)
+    links, _ = read_links(index.registrations)
+    chain, _ = choose_chain(index, links)
+    structures, _ = read_structures(chain.structures.path)
+    drawn = [s for s in structures if s.contours and not NOT_TUMOUR.search(s.name)]
+    named = [s for s in drawn if TUMOUR.match(s.name)] or drawn
+    if not named:
+        names = ", ".join(s.name for s in structures)
+        raise CohortError(folder, f"has no ROI that looks like the tumour; it has {names}", "Name it in the manifest")
+    best = max(named, key=contour_volume_cc)
+    return CohortRow(
+        patient_group=f"VS-SEG-{int(match.group(1)):03d}", course="1", lesion=best.name, study=folder,
+        volume_cc=contour_volume_cc(best), label_source="unknown: vestibular schwannoma, no response recorded",
+    )  # fmt: skip
