@@ -147,7 +147,7 @@ def _prescription(
     rx, fractions = doses[key]
     if rx is None or not dose.is_file():
         return rx, fractions, remarks
-    peak = float(sitk.GetArrayViewFromImage(read_dose(dose).image).max())
+    peak = float(sitk.GetArrayFromImage(read_dose(dose).image).max())
     for total in (rx, rx * (fractions or 1)):
         if HOT_SPOT[0] <= peak / total <= HOT_SPOT[1]:
             return total, fractions, remarks

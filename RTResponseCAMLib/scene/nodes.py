@@ -39,7 +39,8 @@ def volume_node(scene: Any, image: sitk.Image, name: str) -> Any:
 
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
-    node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(as_stored(image))))
+    stored = as_stored(image)  # a view does not keep its image alive
+    node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(stored)))
     display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
     display.AutoWindowLevelOff()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colours a slice view never ends drawing
