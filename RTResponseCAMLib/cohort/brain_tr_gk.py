@@ -19,6 +19,7 @@ from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
 from RTResponseCAMLib.dicom.chain import choose_chain
 from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -123,12 +124,13 @@ def _dicom_subject(folder: Path, lines: list[dict[str, Any]]) -> tuple[list[Coho
             for line in lines
             if text_in(line["unique_pt_id"]) in ids and number_in(line["Treatment Course"]) == number
         ]
+        scrub = Scrubber([chain.images[0].header, chain.structures.header])
         matched = _locations([x.structure.name for x in lesions], own)
         for lesion in lesions:
-            line = matched.get(lesion.structure.name)
+            line, name = matched.get(lesion.structure.name), scrub(lesion.structure.name)
             if line is None:
-                remarks.append(f"{folder.name} course {number}: no location like ROI '{lesion.structure.name}'")
-            rows.append(_row(match.group(1), str(number), lesion.structure.name, line, None, None, None, study))
+                remarks.append(f"{folder.name} course {number}: no location like ROI '{name}'")
+            rows.append(_row(match.group(1), str(number), name, line, None, None, None, study))
     return rows, remarks
 
 

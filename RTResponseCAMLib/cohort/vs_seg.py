@@ -13,6 +13,7 @@ from pathlib import Path
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.dicom.chain import choose_chain
 from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.errors import CohortError, RTResponseError
@@ -60,6 +61,8 @@ def _row(folder: Path) -> CohortRow:
         raise CohortError(folder, f"has no ROI that looks like the tumour; it has {names}", "Name it in the manifest")
     best = max(named, key=contour_volume_cc)
     return CohortRow(
-        patient_group=f"VS-SEG-{int(match.group(1)):03d}", course="1", lesion=best.name, study=folder,
+        patient_group=f"VS-SEG-{int(match.group(1)):03d}",
+        course="1",
+        lesion=Scrubber([chain.images[0].header, chain.structures.header])(best.name), study=folder,
         volume_cc=contour_volume_cc(best), label_source="unknown: vestibular schwannoma, no response recorded",
     )  # fmt: skip

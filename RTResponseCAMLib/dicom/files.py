@@ -52,6 +52,8 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
             )
         data = pydicom.dcmread(path, stop_before_pixels=True, force=not part10, specific_tags=tags)
         present = "SOPClassUID" in data and bool(str(data.SOPClassUID))
+        if present:
+            _check_whole(path, data)
     except StudyError:
         raise
     except Exception as error:  # a parser on damaged bytes may raise anything; each is the same finding
@@ -59,7 +61,6 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
         raise StudyError(path, reason, "Copy or export the file again") from error
     if not present:
         raise NotDicom(path)
-    _check_whole(path, data)
     return data
 
 

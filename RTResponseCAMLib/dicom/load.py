@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,7 +215,11 @@ def _plausibility(dose: Dose | None, plan: Plan | None) -> list[Caution]:
 
 def _unnamed(study: Study, scrub: Scrubber) -> Study:
     """The study without the patient's name, number or UIDs in any text that leaves the loader."""
-    structures = {s.number: replace(s, name=scrub(s.name)) for s in study.structures}
+    structures: dict[int, Structure] = {}
+    for s in study.structures:
+        name = scrub(s.name)
+        repeats = len([o for o in structures.values() if re.fullmatch(rf"{re.escape(name)}(#\d+)?", o.name)])
+        structures[s.number] = replace(s, name=f"{name}#{repeats + 1}" if repeats and name != s.name else name)
     cautions = [Caution(c.code, scrub(c.text)) for c in study.cautions]
     hidden = [s.number for s in study.structures if structures[s.number].name != s.name]
     if hidden:

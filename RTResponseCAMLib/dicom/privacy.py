@@ -17,7 +17,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 SALT_VARIABLE = "RTRESPONSECAM_SALT"
-UID = re.compile(r"(?<![\d.])\d+(?:\.\d+){5,}(?![\d])")
+UID = re.compile(r"(?<!\d)\d+(?:\.\d+){5,}(?!\d)")
 IDENTIFIERS = ("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "IssuerOfPatientID")
 HIDDEN = "***"
 

@@ -38,7 +38,9 @@ def read_volume(path: Path) -> sitk.Image:
             raise StudyError(path, f"has {size} voxels, more than 268 million", "Give a smaller volume")
         _check_stored(path, reader)
         image = reader.Execute()
-    except RuntimeError as error:
+    except StudyError:
+        raise
+    except Exception as error:  # ITK's readers raise anything, also while decoding their own messages
         raise StudyError(path, "cannot be read as an image", "Give NIfTI, NRRD or MetaImage") from error
     if image.GetDimension() == 4:
         image = image[:, :, :, 0]

@@ -116,9 +116,11 @@ def read_transform(path: Path) -> Matrix:
     try:
         if path.stat().st_size > 2**20:
             raise GeometryError(path, "is too large for a rigid transform", "Give a linear transform")
-        matrix = as_matrix(sitk.ReadTransform(str(path)))
-        linear = sitk.ReadTransform(str(path)).IsLinear()
-    except (RuntimeError, OSError) as error:
+        transform = sitk.ReadTransform(str(path))
+        matrix, linear = as_matrix(transform), transform.IsLinear()
+    except GeometryError:
+        raise
+    except Exception as error:  # ITK's readers raise anything, also while decoding their own messages
         raise GeometryError(path, "cannot be read as a transform", "Save it as .tfm or .h5") from error
     if not linear or not is_rigid(matrix):
         raise GeometryError(path, "is not a rigid transform", "Give rotation and translation only")

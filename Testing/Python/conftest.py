@@ -14,6 +14,7 @@ from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 
 ROOT = Path(__file__).parents[2]
+os.environ.setdefault("RTRESPONSECAM_SALT", "of the tests")  # nothing is written into the home of who runs them
 SMALL = {"columns": 116, "rows": 136, "slices": 80, "spacing_mm": (1.7, 1.5, 2.0)}  # pixels that are not square
 
 
