@@ -9,6 +9,7 @@ from RTResponseCAMLib.scene.lesions import ISODOSE_ROLE
 
 SIDE_BY_SIDE = 2506  # the layout's id; Slicer's own are below 1000
 DOSE_VIEW, EVIDENCE_VIEW, FOLLOW_UP_VIEW = "RTRDose", "RTREvidence", "RTRFollowUp"
+REGISTERED = "RTResponseCAM.Registered"  # attribute of a follow-up that was moved onto the plan
 SIDE_VIEWS = (
     (DOSE_VIEW, "Dose", "#4DB6AC"),
     (EVIDENCE_VIEW, "Evidence", "#F6A04D"),
@@ -79,7 +80,7 @@ def fill_views(
         composite.EndModify(modifying)
 
 
-def show_overlays(scene: Any, dose: Any, segmentation: Any, lines: bool) -> None:
+def show_overlays(scene: Any, dose: Any, segmentation: Any, follow_up: Any, lines: bool) -> None:
     """Show isodose lines or not; keep overlays out of the views where they do not belong.
 
     Beside the evidence, isodoses belong into the dose's view alone. Contours of the plan have no place on a follow-up
@@ -90,7 +91,8 @@ def show_overlays(scene: Any, dose: Any, segmentation: Any, lines: bool) -> None
         model.GetDisplayNode().SetVisibility(lines)
         _keep_out(scene, model.GetDisplayNode(), {EVIDENCE_VIEW, FOLLOW_UP_VIEW} if row else set())
     if segmentation is not None and segmentation.GetDisplayNode() is not None:
-        _keep_out(scene, segmentation.GetDisplayNode(), {FOLLOW_UP_VIEW} if row else set())
+        registered = follow_up is not None and follow_up.GetAttribute(REGISTERED) == "1"
+        _keep_out(scene, segmentation.GetDisplayNode(), {FOLLOW_UP_VIEW} if row and not registered else set())
 
 
 def _keep_out(scene: Any, shown: Any, hidden: set[str]) -> None:

@@ -148,7 +148,7 @@ def _visit(
     progress: Progress,
 ) -> tuple[VisitResult, dict[str, Visit]]:
     series = read_follow_up(follow_up, part(progress, 0.0, 0.25))
-    registration = _register(study, follow_up, series.image, transform, part(progress, 0.25, 0.8))
+    registration = register_follow_up(study, follow_up, series.image, transform, part(progress, 0.25, 0.8))
     progress(0.8, f"measuring {name}")
     regions, source, cautions = _regions(follow_up, mask)
     said = list(series.cautions) + list(registration.cautions) + list(cautions)
@@ -174,9 +174,15 @@ def _visit(
     return result, measured
 
 
-def _register(
-    study: Study, follow_up: FollowUp, image: sitk.Image, transform: Path | None, progress: Progress
+def register_follow_up(
+    study: Study, follow_up: FollowUp, image: sitk.Image, transform: Path | None = None, progress: Progress = silent
 ) -> Registration:
+    """Map the plan onto a follow-up: by a file, by a DICOM registration, or by finding it, in this order.
+
+    Raises
+    ------
+    GeometryError : see `register_rigidly`, `accept_transform` and `read_transform`.
+    """
     if transform is not None:
         return accept_transform(study.mr, image, read_transform(transform), "manual")
     if follow_up.to_plan is not None:

@@ -13,11 +13,13 @@ from RTResponseCAMLib.dicom.load import load_study, read_follow_up
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import as_stored
+from RTResponseCAMLib.imaging.rigid import moved_image
 from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, DoseMetrics, Study
+from RTResponseCAMLib.workflow.follow_up import register_follow_up
 from RTResponseCAMLib.workflow.predict import lesion_dose
 
 # Chosen because its lesions show all three answers of the shipped model; it says nothing about how often it is right.
@@ -32,6 +34,7 @@ class Opened:
     ----------
     mr : the planning MR as the scene will store it; done here, because it takes a while for a large one.
     follow_up : the first later MR, stored likewise; None when there is none, or it cannot be read.
+    registered : the follow-up was moved onto the plan (its voxels are its own, nothing is resampled).
     measures : lesion id → volume (cm³) and dose metrics.
     """
 
@@ -39,31 +42,40 @@ class Opened:
     mr: sitk.Image
     follow_up: sitk.Image | None
     follow_up_name: str
+    registered: bool
     cautions: tuple[Caution, ...]
     measures: Mapping[str, tuple[float, DoseMetrics | None]]
 
 
 def open_study(folder: Path, progress: Progress = silent) -> Opened:
-    """Read a study and its first follow-up.
+    """Read a study and its first follow-up, and register that onto the plan.
 
     Raises
     ------
-    StudyError, GeometryError : see `load_study`; a follow-up that cannot be read is a caution.
+    StudyError, GeometryError : see `load_study`; a follow-up that cannot be read or registered is a caution.
     """
-    study = load_study(folder, progress=part(progress, 0.0, 0.6))
-    progress(0.6, "measuring lesions")
+    study = load_study(folder, progress=part(progress, 0.0, 0.55))
+    progress(0.55, "measuring lesions")
     measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x)) for x in study.lesions}
     mr = as_stored(study.mr)
     if not study.follow_ups:
-        return Opened(study, mr, None, "", study.cautions, measures)
+        return Opened(study, mr, None, "", False, study.cautions, measures)
     first = study.follow_ups[0]
-    days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
     try:
-        image = as_stored(read_follow_up(first, part(progress, 0.7, 1.0)).image)
+        image = read_follow_up(first, part(progress, 0.6, 0.75)).image
     except RTResponseError as error:
         text = f"the follow-up '{first.description}' is left out: {error.what}"
-        return Opened(study, mr, None, "", (*study.cautions, Caution("follow-up", text)), measures)
-    return Opened(study, mr, image, f"Follow-up {first.description}{days} (not registered)", study.cautions, measures)
+        return Opened(study, mr, None, "", False, (*study.cautions, Caution("follow-up", text)), measures)
+    cautions: tuple[Caution, ...] = ()
+    try:
+        found = register_follow_up(study, first, image, progress=part(progress, 0.75, 0.98))
+        image, cautions = moved_image(found.to_plan, image), found.cautions
+    except RTResponseError as error:
+        found = None
+        cautions = (Caution("follow-up", f"the follow-up is shown unregistered: {error.what}"),)
+    days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
+    name = f"Follow-up {first.description}{days} ({'registered' if found else 'not registered'})"
+    return Opened(study, mr, as_stored(image), name, found is not None, (*study.cautions, *cautions), measures)
 
 
 def open_sample(progress: Progress = silent) -> Opened:

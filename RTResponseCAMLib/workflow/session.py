@@ -69,6 +69,7 @@ class Session:
         follow_up = None
         if opened.follow_up is not None:
             follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
+            follow_up.SetAttribute(views.REGISTERED, "1" if opened.registered else None)
             show_head(follow_up, opened.follow_up)
             put_beside(self._scene, nodes.mr, (follow_up,))
         progress(0.9, "remembering the contours")
@@ -180,7 +181,7 @@ class Session:
         if mr is not None:
             later = parameters.followUpVolume
             views.fill_views(self._scene, mr, cam, front, dose, later, parameters.opacity, wash)
-        views.show_overlays(self._scene, dose, parameters.segmentation, lines)
+        views.show_overlays(self._scene, dose, parameters.segmentation, parameters.followUpVolume, lines)
         if cam is not None:
             refresh_legend(cam)
 

@@ -58,7 +58,7 @@ def test_a_folder_loads_beside_the_event_loop(host, panel, study_folder):
     panel.refresh()
     assert panel.ui.loadSampleButton.text == "Load sample"
     assert panel.parameters.mrVolume.GetName() == "MR T1 MPRAGE +C"
-    assert panel.parameters.followUpVolume.GetName().endswith("(not registered)")
+    assert panel.parameters.followUpVolume.GetName().endswith("(registered)")
     assert panel.ui.mrSelector.currentNode() is panel.parameters.mrVolume
     assert panel.ui.lesionTable.rowCount == 3
     assert panel.ui.predictButton.enabled
