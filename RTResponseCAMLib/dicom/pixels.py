@@ -5,6 +5,7 @@ GDCM misreads 32-bit big-endian words, and a decoder in C is the last thing that
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ def stored_frames(path: Path, header: Dataset) -> npt.NDArray[np.integer[Any]]:
 
 
 def _plain(path: Path, layout: PixelFormat, big_endian: bool) -> npt.NDArray[np.integer[Any]]:
-    content = pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).get("PixelData")
+    content: bytes | None = _last_element(path, layout, big_endian)
+    if content is None:
+        content = pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).get("PixelData")
     if content is None or len(content) < layout.bytes:
         found = 0 if content is None else len(content)
         raise StudyError(path, f"has {found} bytes of pixels, expected {layout.bytes}", "Copy or export the file again")
@@ -115,6 +118,22 @@ def _plain(path: Path, layout: PixelFormat, big_endian: bool) -> npt.NDArray[np.
     if spare:  # bits above those stored may hold overlays; shifting there and back also extends the sign
         values = (values << spare) >> spare
     return values
+
+
+def _last_element(path: Path, layout: PixelFormat, big_endian: bool) -> bytes | None:
+    """Pixels that end the file, as they nearly always do, without parsing it again; None when they do not."""
+    length = layout.bytes + layout.bytes % 2
+    with path.open("rb") as handle:
+        size = handle.seek(0, 2)
+        if size < length + 12:
+            return None
+        handle.seek(size - length - 12)
+        content = handle.read()
+    order = ">" if big_endian else "<"
+    tag, said = struct.pack(f"{order}HH", 0x7FE0, 0x0010), struct.pack(f"{order}I", length)
+    explicit = content[:4] == tag and content[4:8] in (b"OW\0\0", b"OB\0\0") and content[8:12] == said
+    implicit = content[4:8] == tag and content[8:12] == said
+    return content[12:] if explicit or implicit else None
 
 
 def _by_gdcm(path: Path, header: Dataset) -> npt.NDArray[np.integer[Any]]:
