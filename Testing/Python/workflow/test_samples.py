@@ -11,8 +11,13 @@ import pytest
 import SimpleITK as sitk
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.index import TAGS, Entry
 from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.dicom.pixels import stored_frames
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
+from RTResponseCAMLib.dicom.rtstruct import read_structures
+from RTResponseCAMLib.dicom.seg import read_segments
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import mask
@@ -93,3 +98,72 @@ def test_real_gammaplan_contours_keep_their_volume_on_any_grid(samples: Path, pa
         assert found == pytest.approx(contour_volume_cc(structure), rel=0.005), structure.name
         seen += 1
     assert seen >= 2
+
+
+def test_a_real_structure_set_lists_its_rois_and_the_empty_one(samples: Path):
+    structures, _ = read_structures(samples / "dicompyler_core" / "rtss.dcm")
+    assert len(structures) == 10
+    assert [s.name for s in structures if not s.contours] == ["Areola"]
+    assert {"Heart", "Lt Lung", "Tumor Bed"} <= {s.name for s in structures}
+
+
+def test_points_of_a_real_structure_set_have_no_volume(samples: Path):
+    structures, cautions = read_structures(samples / "pydicom_test_files" / "rtstruct.dcm")
+    assert [(s.name, bool(s.contours)) for s in structures] == [
+        ("patient", True), ("Isocenter 1", False), ("Isocenter 2", False),
+    ]  # fmt: skip
+    assert [c.code for c in cautions] == ["points-only", "points-only"]
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small_RLE", "MR_small_expb", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"]
+)
+def test_one_mr_in_five_transfer_syntaxes_has_the_same_pixels(samples: Path, name):
+    folder = samples / "pydicom_test_files"
+    one, other = (folder / f"{n}.dcm" for n in ("MR_small", name))
+    np.testing.assert_array_equal(
+        stored_frames(other, read_header(other)), stored_frames(one, read_header(one)).astype(np.int64)
+    )
+
+
+@pytest.mark.parametrize("name", ["emri_small_RLE", "emri_small_big_endian", "emri_small_jpeg_2k_lossless"])
+def test_an_enhanced_mr_in_four_transfer_syntaxes_has_the_same_pixels(samples: Path, name):
+    folder = samples / "pydicom_test_files"
+    one, other = (folder / f"{n}.dcm" for n in ("emri_small", name))
+    found = stored_frames(other, read_header(other))
+    assert found.shape == (10, 64, 64)
+    np.testing.assert_array_equal(found, stored_frames(one, read_header(one)).astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    "name", ["binary", "binary_overlap", "binary_single_frame", "binary_fractional", "true_fractional"]
+)
+def test_real_segmentations_keep_the_volume_of_their_voxels(samples: Path, name):
+    path = samples / "highdicom_seg" / f"seg_image_ct_{name}.dcm"
+    structures, cautions = read_segments(Entry(path, read_header(path, TAGS)))
+    data = pydicom.dcmread(path)
+    cut = 0.5 * data.get("MaximumFractionalValue", 1)
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    positions = sorted({float(f.PlanePositionSequence[0].ImagePositionPatient[2]) for f in
+                        data.PerFrameFunctionalGroupsSequence})  # fmt: skip
+    step = np.diff(positions).min() if len(positions) > 1 else float(measures.SliceThickness)
+    voxel = float(np.prod(np.asarray(measures.PixelSpacing, float))) * step / 1000
+    counts = {s.number: 0 for s in structures}
+    frames = data.pixel_array.reshape(-1, data.Rows, data.Columns)
+    for groups, frame in zip(data.PerFrameFunctionalGroupsSequence, frames, strict=True):
+        counts[groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber] += int((frame >= cut).sum())
+    for structure in structures:
+        assert contour_volume_cc(structure) == pytest.approx(counts[structure.number] * voxel, rel=1e-3)
+    assert bool(cautions) == ("fractional" in name)
+
+
+def test_damaged_samples_are_named(samples: Path):
+    folder = samples / "pydicom_test_files"
+    for name, message in (
+        ("MR_truncated.dcm", "bytes of pixels"),
+        ("image_dfl.dcm", "is deflated"),
+        ("rtplan_truncated.dcm", "cut short"),
+    ):  # fmt: skip
+        path = folder / name
+        with pytest.raises(StudyError, match=message):
+            stored_frames(path, read_header(path))
