@@ -234,6 +234,8 @@ def _add_follow_up(groups: Any) -> None:
     follow.add_argument("--boundary-mm", type=float, default=BOUNDARY_MM, help="95 %% half-width of a contour's place")
     follow.add_argument("--no-proposals", action="store_true", help="nothing drawn stays unknown")
     follow.add_argument("--convention", choices=tuple(CONVENTIONS), default="volume-20", help="of the label")
+    follow.add_argument("--response-below", type=float, metavar="PERCENT", help="of the convention, e.g. -30")
+    follow.add_argument("--progression-above", type=float, metavar="PERCENT", help="of the convention, e.g. 40")
     follow.add_argument("--window", type=int, nargs=2, default=WINDOW_DAYS, metavar="DAY", help="of the label")
     follow.add_argument("--series", help="part of the Series Description of the planning MR")
     follow.add_argument("--course", help="name (C2) or label of the course")

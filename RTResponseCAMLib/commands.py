@@ -76,7 +76,7 @@ def _table(predictions: Sequence[Any]) -> str:
 def follow_up(options: argparse.Namespace, progress: Progress) -> None:
     """Register follow-ups, measure lesions, name the response."""
     from RTResponseCAMLib.dicom.load import load_study
-    from RTResponseCAMLib.response.conventions import CONVENTIONS
+    from RTResponseCAMLib.response.conventions import CONVENTIONS, with_thresholds
     from RTResponseCAMLib.workflow.follow_up import follow_study
     from RTResponseCAMLib.workflow.output import check_free
     from RTResponseCAMLib.workflow.write_follow_up import write_follow_up
@@ -98,7 +98,7 @@ def follow_up(options: argparse.Namespace, progress: Progress) -> None:
         not options.no_proposals,
         part(progress, 0.2, 0.9),
     )
-    convention = CONVENTIONS[options.convention]
+    convention = with_thresholds(CONVENTIONS[options.convention], options.response_below, options.progression_above)
     window = (options.window[0], options.window[1])
     content = write_follow_up(
         followed, options.out, options.overwrite, convention, window, progress=part(progress, 0.9, 1.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -92,7 +94,10 @@ class Runner:
         except RTResponseError as error:
             self._failed(str(error))
         except Exception as error:  # the user gets a sentence, the log the rest
-            logging.exception("RTResponseCAM: unexpected error")
+            # Places only: a message may hold a path or a name, and logs are kept and passed on.
+            frames = traceback.extract_tb(error.__traceback__)
+            places = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+            logging.error("RTResponseCAM: unexpected %s at %s", type(error).__name__, places)
             self._failed(_("Unexpected error ({error}). The application log has the details.").format(error=error))
         finally:
             if self._job is job:

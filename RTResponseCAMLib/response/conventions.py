@@ -5,8 +5,9 @@ The −20 % of volume is an early-response label, not a RANO class: it is 7 % of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.response.volume import Change
 
 RESPONSE, NON_RESPONSE, PROGRESSION, STABLE, COMPLETE = (
@@ -52,6 +53,25 @@ CONVENTIONS = {
         source="Lin et al. 2015, doi 10.1016/S1470-2045(15)70057-4; 5 mm: absolute growth of one lesion",
     ),
 }  # fmt: skip
+
+
+def with_thresholds(convention: Convention, response: float | None, progression: float | None) -> Convention:
+    """The convention with thresholds of the user's own, in percent; its name and source then say so.
+
+    Raises
+    ------
+    CohortError : a response threshold outside −100…0 %, a progression threshold not above 0 %.
+    """
+    if response is None and progression is None:
+        return convention
+    if (response is not None and not -100 < response < 0) or (progression is not None and not 0 < progression <= 1000):
+        what = f"are {response} % and {progression} %, expected below 0 % and above 0 %"
+        raise CohortError("thresholds", what, "Correct --response-below or --progression-above")
+    below = convention.response if response is None else response / 100
+    above = convention.progression if progression is None else progression / 100
+    limits = f"{100 * below:+g} %" + ("" if above is None else f", {100 * above:+g} %")
+    name, source = f"{convention.name} changed to {limits}", f"thresholds of the user, after {convention.name}"
+    return replace(convention, name=name, response=below, progression=above, source=source)
 
 
 def classify(convention: Convention, change: Change | None, growth: Change | None, growth_mm: float = 0.0) -> str:

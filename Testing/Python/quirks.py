@@ -108,17 +108,19 @@ def write_registration(path: Path, source: str, target: str, matrix: np.ndarray,
     save(data, path)
 
 
-def write_segmentation(path: Path, series: list[Path], masks: dict[str, np.ndarray], fractional: bool = False) -> None:
+def write_segmentation(path: Path, series: list[Path], masks: dict[str, np.ndarray], kind: str = "BINARY") -> None:
     """A DICOM SEG of masks ``[z, y, x]`` (slices in the order of ``series``), only frames that hold something."""
     heads = [pydicom.dcmread(p, stop_before_pixels=True) for p in series]
     first = heads[0]
-    data = new_file("1.2.840.10008.5.1.4.1.1.66.4", generate_uid(entropy_srcs=["seg", str(path)]))
+    data = new_file(
+        f"1.2.840.10008.5.1.4.1.1.66.{7 if kind == 'LABELMAP' else 4}", generate_uid(entropy_srcs=["seg", str(path)])
+    )
     data.Modality, data.PatientID, data.SeriesInstanceUID = "SEG", first.PatientID, generate_uid()
     data.PatientName = first.PatientName
     data.FrameOfReferenceUID = first.FrameOfReferenceUID
     data.ReferencedSeriesSequence = [item(SeriesInstanceUID=first.SeriesInstanceUID)]
-    data.SegmentationType = "FRACTIONAL" if fractional else "BINARY"
-    if fractional:
+    data.SegmentationType = kind
+    if kind == "FRACTIONAL":
         data.MaximumFractionalValue = 200
     data.SegmentSequence = [item(SegmentNumber=n, SegmentLabel=name) for n, name in enumerate(masks, start=1)]
     data.SharedFunctionalGroupsSequence = [
@@ -128,23 +130,22 @@ def write_segmentation(path: Path, series: list[Path], masks: dict[str, np.ndarr
         )
     ]
     frames, planes = [], []
-    for number, mask in enumerate(masks.values(), start=1):
+    labels = sum(number * mask.astype(np.uint8) for number, mask in enumerate(masks.values(), start=1))
+    for number, mask in enumerate([labels] if kind == "LABELMAP" else list(masks.values()), start=1):
         for k in np.flatnonzero(mask.any(axis=(1, 2))):
-            frames.append(
-                item(
-                    SegmentIdentificationSequence=[item(ReferencedSegmentNumber=number)],
-                    PlanePositionSequence=[item(ImagePositionPatient=heads[k].ImagePositionPatient)],
-                )
-            )
+            groups = item(PlanePositionSequence=[item(ImagePositionPatient=heads[k].ImagePositionPatient)])
+            if kind != "LABELMAP":
+                groups.SegmentIdentificationSequence = [item(ReferencedSegmentNumber=number)]
+            frames.append(groups)
             planes.append(mask[k])
     data.PerFrameFunctionalGroupsSequence = frames
     data.NumberOfFrames, data.Rows, data.Columns = len(frames), *planes[0].shape
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
     stack = np.stack(planes)
-    if fractional:
+    if kind != "BINARY":
         data.BitsAllocated = data.BitsStored = 8
         data.HighBit = 7
-        data.PixelData = (stack * 200).astype(np.uint8).tobytes()
+        data.PixelData = (stack * (200 if kind == "FRACTIONAL" else 1)).astype(np.uint8).tobytes()
     else:
         data.BitsAllocated = data.BitsStored = 1
         data.HighBit = 0

@@ -276,12 +276,12 @@ class TestSegmentations:
         series = sorted((own_study / "t1c").glob("*.dcm"))
         return own_study, series, masks
 
-    @pytest.mark.parametrize("fractional", [False, True])
-    def test_segments_are_the_voxels_that_they_hold(self, segmented, study, fractional):
+    @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+    def test_segments_are_the_voxels_that_they_hold(self, segmented, study, kind):
         folder, series, masks = segmented
-        write_segmentation(folder / "seg.dcm", series, masks, fractional)
+        write_segmentation(folder / "seg.dcm", series, masks, kind)
         found = load_study(folder)
-        assert ("fractional-segments" in codes(found)) is fractional
+        assert ("fractional-segments" in codes(found)) is (kind == "FRACTIONAL")
         assert [x.structure.name for x in found.lesions] == list(masks)
         for lesion, inside in zip(found.lesions, masks.values(), strict=True):
             np.testing.assert_array_equal(mask(lesion.structure, Grid.of(study.mr)), inside)

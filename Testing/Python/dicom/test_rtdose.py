@@ -187,6 +187,25 @@ def test_the_same_dose_on_another_grid_counts_once(dose_file):
     np.testing.assert_array_equal(values_of(both), values_of(one))
 
 
+def test_a_grid_that_runs_against_the_patient_axes_is_the_same_dose(dose_file):
+    """Rows from posterior to anterior: the normal then points down, and frames run against the patient axis."""
+    before, _ = read_plan_dose((dose_file,))
+    data = pydicom.dcmread(dose_file)
+    rows, step = data.Rows, float(data.PixelSpacing[0])
+    x, y, z = (float(c) for c in data.ImagePositionPatient)
+    data.ImageOrientationPatient = ["1", "0", "0", "0", "-1", "0"]
+    last = float(data.GridFrameOffsetVector[-1])
+    data.ImagePositionPatient = [decimal(x), decimal(y + (rows - 1) * step), decimal(z + last)]
+    data.PixelData = data.pixel_array[::-1, ::-1].tobytes()
+    save(data, dose_file)
+    after, _ = read_plan_dose((dose_file,))
+    assert np.linalg.det(np.reshape(after.image.GetDirection(), (3, 3))) == pytest.approx(1)
+    size = before.image.GetSize()
+    for index in ((3, 4, 5), (size[0] // 2, size[1] // 2, size[2] // 2), (size[0] - 4, 7, size[2] - 3)):
+        point = before.image.TransformIndexToPhysicalPoint(index)
+        assert value_at(after.image, point) == pytest.approx(value_at(before.image, point), rel=1e-4, abs=1e-4)
+
+
 def test_one_file_per_plane_is_stacked(dose_file):
     whole, _ = read_plan_dose((dose_file,))
     data = pydicom.dcmread(dose_file)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from test_volume import ball
 
-from RTResponseCAMLib.response.conventions import CONVENTIONS, classify
+from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.response.conventions import CONVENTIONS, classify, with_thresholds
 from RTResponseCAMLib.response.diameter import diameters
 from RTResponseCAMLib.response.trajectory import Trajectory, Visit, judge, three_month_label
 from RTResponseCAMLib.response.volume import Change, absent_volume, volume_interval
@@ -103,3 +104,13 @@ def test_small_lesions_are_not_measurable_by_diameter():
     later = Visit("F1", 90, "matched", base, size, base, size, "RTSTRUCT")
     path = Trajectory("L1", "GTV", base, size, (later,))
     assert judge(path, later, CONVENTIONS["rano-bm"], 0.5).word == "not measurable"
+
+
+def test_thresholds_can_be_changed_and_say_so():
+    own = with_thresholds(CONVENTIONS["volume-20"], -50.0, 40.0)
+    assert own.name == "volume-20 changed to -50 %, +40 %"
+    assert classify(own, Change(-0.4, -0.45, -0.35), Change(-0.4, -0.45, -0.35)) == "stable"
+    assert classify(own, Change(0.6, 0.5, 0.7), Change(0.6, 0.5, 0.7)) == "progression"
+    assert with_thresholds(CONVENTIONS["volume-20"], None, None) is CONVENTIONS["volume-20"]
+    with pytest.raises(CohortError, match="expected below 0 %"):
+        with_thresholds(CONVENTIONS["volume-20"], 20.0, None)
