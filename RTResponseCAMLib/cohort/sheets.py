@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from RTResponseCAMLib.errors import CohortError
 
 MAX_ROWS, MAX_COLUMNS = 20_000, 500
+MAX_UNPACKED_BYTES = 200_000_000
 
 
 def read_sheet(path: Path, sheet: str | None = None) -> list[list[Any]]:
@@ -22,6 +24,7 @@ def read_sheet(path: Path, sheet: str | None = None) -> list[list[Any]]:
         from openpyxl import load_workbook
     except ImportError as error:
         raise CohortError(path, "needs the package openpyxl to be read", "Install it: pip install openpyxl") from error
+    _check_size(path)
     try:
         book = load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # whatever a damaged archive or XML raises
@@ -39,6 +42,17 @@ def read_sheet(path: Path, sheet: str | None = None) -> list[list[Any]]:
     while rows and not any(_filled(cell) for cell in rows[-1]):
         rows.pop()
     return rows
+
+
+def _check_size(path: Path) -> None:
+    """A workbook is an archive: one that unpacks to gigabytes is a trap."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise CohortError(path, f"is no workbook ({type(error).__name__})", "Download it again") from error
+    if size > MAX_UNPACKED_BYTES:
+        raise CohortError(path, f"unpacks to {size / 1e6:.0f} MB, more than a table can be", "Check the file")
 
 
 def by_header(path: Path, rows: list[list[Any]], needed: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from RTResponseCAMLib.dicom.index import Entry, Index, date_of
 from RTResponseCAMLib.dicom.privacy import pseudonym
@@ -189,13 +189,10 @@ def map_into(links: Links, entry: Entry, images: Entry) -> Matrix | None:
     return None
 
 
-def _items(data: Any, keyword: str) -> tuple[Any, ...]:
-    """Items of a sequence; a damaged one has none."""
-    try:
-        value = data.get(keyword)
-        return tuple(item for item in value if isinstance(item, Dataset)) if value is not None else ()
-    except Exception:  # pydicom parses sequences when they are first touched, and may then raise anything
-        return ()
+def _items(data: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """Items of a sequence; none where something else stands in its place."""
+    value = data.get(keyword)
+    return tuple(item for item in value if isinstance(item, Dataset)) if isinstance(value, Sequence) else ()
 
 
 def _rank(chain: Chain) -> tuple[int, bool, bool, int]:

@@ -27,7 +27,7 @@ class NotDicom(Exception):  # noqa: N818 - a finding about a file, not a failure
 
 
 def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
-    """Read a file's attributes without its pixels; only ``tags`` when given.
+    """Read a file's attributes without its pixels; only ``tags`` when given, and of these the readable ones.
 
     Raises
     ------
@@ -54,6 +54,8 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
         present = "SOPClassUID" in data and bool(str(data.SOPClassUID))
         if present:
             _check_whole(path, data)
+            if tags is not None:
+                _settle(data)
     except StudyError:
         raise
     except Exception as error:  # a parser on damaged bytes may raise anything; each is the same finding
@@ -62,6 +64,17 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
     if not present:
         raise NotDicom(path)
     return data
+
+
+def _settle(data: Dataset) -> None:
+    """Convert every value now: pydicom does so at first touch, and bytes that are no value count as absent."""
+    for tag in list(data.keys()):
+        try:
+            element = data[tag]
+            for item in element.value if element.VR == "SQ" else ():
+                _settle(item)
+        except Exception:  # a parser on damaged bytes may raise anything
+            del data[tag]
 
 
 def _check_whole(path: Path, data: Dataset) -> None:

@@ -40,11 +40,8 @@ class Entry:
 
     def text(self, keyword: str) -> str:
         """Value of an attribute as text, "" when absent."""
-        try:
-            value = self.header.get(keyword)
-            return "" if value is None else str(value).strip()
-        except Exception:  # pydicom converts on first touch; bytes that are no value count as absent
-            return ""
+        value = self.header.get(keyword)
+        return "" if value is None else str(value).strip()
 
     @property
     def modality(self) -> str:

@@ -71,7 +71,7 @@ def read_plan_dose(
         cautions.append(Caution("dose-repeated", text))
     if len(kept) > 1:
         cautions.append(Caution("dose-summed", f"the dose is the sum of {len(kept)} RTDOSE files"))
-    sources = tuple(pseudonym(str(file.header.SOPInstanceUID)) for file in used)
+    sources = tuple(pseudonym(str(file.header.get("SOPInstanceUID", ""))) for file in used)
     return Dose(total_on_one_grid(kept), sources), tuple(cautions)
 
 

@@ -53,8 +53,11 @@ def even_odd_area(polygons: Sequence[Array64]) -> float:
     Polygons that do not cross each other are added or subtracted by nesting depth, which is exact.
     """
     total = 0.0
+    lows = np.asarray([polygon.min(axis=0) for polygon in polygons])
+    highs = np.asarray([polygon.max(axis=0) for polygon in polygons])
     for index, polygon in enumerate(polygons):
-        depth = sum(bool(_inside(other, polygon[0])) for position, other in enumerate(polygons) if position != index)
+        around = np.flatnonzero(((lows <= polygon[0]) & (polygon[0] <= highs)).all(axis=1)).tolist()
+        depth = sum(bool(_inside(polygons[n], polygon[0])) for n in around if n != index)
         x, y = polygon[:, 0], polygon[:, 1]
         area = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
         total += area if depth % 2 == 0 else -area

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
+from scipy.ndimage import find_objects
 from scipy.ndimage import label as connected
 
 from RTResponseCAMLib.errors import GeometryError, StudyError
@@ -14,8 +16,9 @@ from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.study import Structure
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-MAX_VOXELS = 2**28
+MAX_BYTES = 2**30
 MAX_REGIONS = 500
+Mask = npt.NDArray[np.bool_]
 
 
 def read_volume(path: Path) -> sitk.Image:
@@ -23,7 +26,7 @@ def read_volume(path: Path) -> sitk.Image:
 
     Raises
     ------
-    StudyError : no such file, not an image, not a 3-D scalar volume, or more than 268 million voxels.
+    StudyError : no such file, not an image, not a 3-D scalar volume, or more than 1 GB.
     """
     if not path.is_file():
         raise StudyError(path, "there is no such file", "Correct the path")
@@ -34,8 +37,9 @@ def read_volume(path: Path) -> sitk.Image:
         size = reader.GetSize()
         if reader.GetNumberOfComponents() != 1 or len([n for n in size if n > 1]) != 3 or len(size) > 4:
             raise StudyError(path, f"is no 3-D scalar volume (size {size})", "Give one volume")
-        if np.prod(size, dtype=np.float64) > MAX_VOXELS:
-            raise StudyError(path, f"has {size} voxels, more than 268 million", "Give a smaller volume")
+        width = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+        if np.prod(size, dtype=np.float64) * width > MAX_BYTES:
+            raise StudyError(path, f"holds {size} voxels of {width} bytes, more than 1 GB", "Give a smaller volume")
         _check_stored(path, reader)
         image = reader.Execute()
     except StudyError:
@@ -85,26 +89,27 @@ def label_structures(
     if len(present) > MAX_REGIONS:
         raise GeometryError("the mask", f"holds {len(present)} labels, more than {MAX_REGIONS}", "Give a label map")
     groups = [(f"{name} {v}", array == v) for v in present] if values is None else [(name, np.isin(array, values))]
-    regions: list[tuple[int, str, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]] = []
+    regions: list[tuple[int, str, Mask, tuple[slice, ...]]] = []
     for title, mask in groups:
         parts, count = connected(mask, structure=np.ones((3, 3, 3))) if islands else (mask.astype(int), int(mask.any()))
         if count + len(regions) > MAX_REGIONS:
             raise GeometryError("the mask", f"falls into more than {MAX_REGIONS} regions", "Clean the mask")
-        for number in range(1, count + 1):
-            own = parts == number
-            regions.append((int(own.sum()), title if count == 1 else f"{title}/{number}", own))
+        for number, box in enumerate(find_objects(parts), start=1):
+            own = parts[box] == number
+            regions.append((int(own.sum()), title if count == 1 else f"{title}/{number}", own, box))
     regions.sort(key=lambda region: -region[0])
     grid = Grid.of(image)
-    return tuple(Structure(n, title, "", _contours(mask, grid)) for n, (_, title, mask) in enumerate(regions, start=1))
+    return tuple(
+        Structure(number, title, "", edge_contours(mask, _part(grid, box)))
+        for number, (_, title, mask, box) in enumerate(regions, start=1)
+    )
 
 
-def _contours(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], grid: Grid) -> tuple[np.ndarray, ...]:
-    places = np.argwhere(mask)
-    low, high = places.min(axis=0), places.max(axis=0) + 1
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    size = tuple(int(n) for n in (high - low)[::-1])
-    part = grid.crop((int(low[2]), int(low[1]), int(low[0])), (size[0], size[1], size[2]))
-    return edge_contours(mask[box], part)
+def _part(grid: Grid, box: tuple[slice, ...]) -> Grid:
+    """Grid of a box ``[z, y, x]`` of an array."""
+    start = tuple(int(part.start) for part in reversed(box))
+    size = tuple(int(part.stop - part.start) for part in reversed(box))
+    return grid.crop((start[0], start[1], start[2]), (size[0], size[1], size[2]))
 
 
 def _check_stored(path: Path, reader: sitk.ImageFileReader) -> None:

@@ -20,6 +20,7 @@ MIN_AREA_MM2 = 1e-4
 SAME_PLANE_MM = 0.01
 GAP_FACTOR = 1.6
 MAX_CORRECTION = 0.0048
+MAX_PER_PLANE = 500
 MAX_TILT_BETWEEN_PLANES_DEG = 3.0
 Array64 = npt.NDArray[np.float64]
 
@@ -59,7 +60,7 @@ def stack_planes(structure: Structure) -> PlaneStack:
 
     Raises
     ------
-    GeometryError : no usable contour, or contours that are not parallel planes.
+    GeometryError : no usable contour, contours that are not parallel planes, or over 500 of them in one plane.
     """
     contours = _unique([np.asarray(c, dtype=np.float64) for c in structure.contours if _area(c) > MIN_AREA_MM2])
     where = f"ROI {structure.number} '{structure.name}'"
@@ -76,6 +77,10 @@ def stack_planes(structure: Structure) -> PlaneStack:
             offsets.append(offset)
             polygons.append([])
         polygons[-1].append(local[index][:, :2])
+    crowded = max(len(p) for p in polygons)
+    if crowded > MAX_PER_PLANE:
+        what = f"has {crowded} contours in one plane, more than {MAX_PER_PLANE}"
+        raise GeometryError(where, what, "Export a simpler ROI")
     slabs, cautions = _slabs(np.asarray(offsets), where)
     areas = np.asarray([even_odd_area(p) for p in polygons])
     as_drawn = bool(cautions) or _along_voxels(polygons)

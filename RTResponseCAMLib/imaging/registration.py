@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,13 @@ MAX_DISAGREEMENT_MM = 1.0
 MIN_SIMILARITY, GOOD_SIMILARITY = 0.4, 0.8
 STARTS = 4
 SEED = 11
+MAX_TRANSFORM_BYTES = 100_000
+TRANSFORMS: dict[str, Any] = {
+    "Euler3DTransform": sitk.Euler3DTransform,
+    "VersorRigid3DTransform": sitk.VersorRigid3DTransform,
+    "AffineTransform": lambda: sitk.AffineTransform(3),
+    "MatrixOffsetTransformBase": lambda: sitk.AffineTransform(3),
+}
 Level = tuple[sitk.Image, sitk.Image, sitk.Image]
 
 
@@ -105,24 +113,34 @@ def accept_transform(planning: sitk.Image, follow_up: sitk.Image, matrix: Matrix
 
 
 def read_transform(path: Path) -> Matrix:
-    """Read a rigid transform file (.tfm, .txt, .h5; ITK, LPS mm) that maps planning points onto follow-up points.
+    """Read a rigid transform in ITK's text format (.tfm, .txt; LPS mm) that maps planning points onto follow-up points.
 
-    This is what Slicer writes for a linear transform that moves the follow-up onto the plan.
+    This is what Slicer writes for a linear transform that moves the follow-up onto the plan. The text is parsed here:
+    ITK's own reader can be brought down by a damaged file.
 
     Raises
     ------
-    GeometryError : no transform file, or not rigid.
+    GeometryError : no transform file, of another kind than `TRANSFORMS`, or not rigid.
     """
     try:
-        if path.stat().st_size > 2**20:
-            raise GeometryError(path, "is too large for a rigid transform", "Give a linear transform")
-        transform = sitk.ReadTransform(str(path))
-        matrix, linear = as_matrix(transform), transform.IsLinear()
-    except GeometryError:
-        raise
-    except Exception as error:  # ITK's readers raise anything, also while decoding their own messages
-        raise GeometryError(path, "cannot be read as a transform", "Save it as .tfm or .h5") from error
-    if not linear or not is_rigid(matrix):
+        text = path.read_text(encoding="ascii") if path.stat().st_size < MAX_TRANSFORM_BYTES else ""
+        if sum(line.startswith("Transform:") for line in text.splitlines()) != 1:
+            raise ValueError
+        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
+        kind = TRANSFORMS[lines["Transform"].strip().split("_")[0]]
+        values, fixed = ([float(v) for v in lines[key].split()] for key in ("Parameters", "FixedParameters"))
+        transform = kind()
+        if len(values) != len(transform.GetParameters()) or not np.isfinite(values + fixed).all():
+            raise ValueError
+        if not 3 <= len(fixed) <= 4:
+            raise ValueError
+        transform.SetFixedParameters([*fixed, 0.0][: len(transform.GetFixedParameters())])
+        transform.SetParameters(values)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        kinds = ", ".join(TRANSFORMS)
+        raise GeometryError(path, f"cannot be read as a transform ({kinds})", "Save it as .tfm or .txt") from error
+    matrix = as_matrix(transform)
+    if not is_rigid(matrix):
         raise GeometryError(path, "is not a rigid transform", "Give rotation and translation only")
     return matrix
 

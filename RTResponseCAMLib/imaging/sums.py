@@ -9,7 +9,7 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
 
 MAX_VOXELS = 2**27
-SAME_DOSE = 0.03
+SAME_DOSE, SHARED = 0.03, 0.6
 
 
 def total_on_one_grid(images: list[sitk.Image]) -> sitk.Image:
@@ -45,11 +45,13 @@ def repeated(image: sitk.Image, other: sitk.Image) -> bool:
     They do when their boxes share most of the smaller one and differ there by less than 3 % of the maximum
     everywhere above a tenth of it, on average less than 1 %.
     """
+    if _shared(Grid.of(image), Grid.of(other)) < SHARED:
+        return False
     moved = sitk.Resample(other, Grid.of(image).blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
     one, two = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(moved)
     common = two >= 0
     smaller = min(np.prod(i.GetSize()) * np.prod(i.GetSpacing()) for i in (image, other))
-    if common.sum() * np.prod(image.GetSpacing()) < 0.6 * smaller:
+    if common.sum() * np.prod(image.GetSpacing()) < SHARED * smaller:
         return False
     top = max(float(one[common].max(initial=0.0)), float(two[common].max(initial=0.0)))
     high = common & ((one > 0.1 * top) | (two > 0.1 * top))
@@ -57,6 +59,14 @@ def repeated(image: sitk.Image, other: sitk.Image) -> bool:
         return False
     difference = np.abs(one[high] - two[high]) / top
     return bool(np.percentile(difference, 99) < SAME_DOSE and difference.mean() < SAME_DOSE / 3)
+
+
+def _shared(one: Grid, other: Grid) -> float:
+    """Share of the smaller box that lies in the other, from above: boxes of separate targets need no resampling."""
+    index = one.to_index(other.to_lps(_corners(other)))
+    low, high = np.maximum(index.min(axis=0), 0), np.minimum(index.max(axis=0), np.asarray(one.size) - 1)
+    common = float(np.prod(np.maximum(high - low + 1, 0))) * one.voxel_cc
+    return common / min(float(np.prod(g.size)) * g.voxel_cc for g in (one, other))
 
 
 def _corners(grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -17,6 +17,7 @@ from pydicom.uid import MRImageStorage, RTDoseStorage, RTPlanStorage, RTStructur
 
 from RTResponseCAMLib.dicom.files import decimal, new_file, save
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.rigid import as_matrix, as_transform
 from RTResponseCAMLib.phantom.patient import (
     Patient,
     contour_structures,
@@ -88,8 +89,7 @@ def write_truth(patient: Patient, grid: Grid, folder: Path) -> None:
         sitk.WriteImage(whole, str(folder / f"lesions_{moment}.nrrd"), useCompression=True)
         sitk.WriteImage(resistant, str(folder / f"resistant_{moment}.nrrd"), useCompression=True)
     chain = sitk.CompositeTransform([patient.follow_up_to_head.GetInverse(), patient.to_head])
-    chain.FlattenTransform()
-    sitk.WriteTransform(chain, str(folder / "planning_to_follow_up.tfm"))
+    sitk.WriteTransform(as_transform(as_matrix(chain)), str(folder / "planning_to_follow_up.tfm"))
     truth = {
         "note": "Synthetic. Label 1 = non-response (did not shrink by more than 20 %).",
         "seed": patient.spec.seed,

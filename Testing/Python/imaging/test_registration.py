@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.registration import accept_transform, head_mask, read_transform, register_rigidly
-from RTResponseCAMLib.imaging.rigid import as_matrix, as_transform, is_rigid, moved_image, moved_points
+from RTResponseCAMLib.imaging.rigid import as_matrix, is_rigid, moved_image, moved_points
 from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_mr
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
@@ -89,16 +89,23 @@ def test_what_is_no_head_is_refused(pair):
 
 
 def test_transform_files_are_read_and_refused(tmp_path):
-    matrix = as_matrix(sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.1, -0.2, 0.05, (3.0, -4.0, 5.0)))
-    for name in ("a.tfm", "a.h5", "a.txt"):
-        sitk.WriteTransform(as_transform(matrix), str(tmp_path / name))
-        np.testing.assert_allclose(read_transform(tmp_path / name), matrix, atol=1e-9)
-    sitk.WriteTransform(sitk.ScaleTransform(3, (1.1, 1.0, 1.0)), str(tmp_path / "scale.tfm"))
+    euler = sitk.Euler3DTransform((7.0, -3.0, 2.0), 0.1, -0.2, 0.05, (3.0, -4.0, 5.0))
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix(euler.GetMatrix())
+    affine.SetCenter(euler.GetCenter())
+    affine.SetTranslation(euler.GetTranslation())
+    versor = sitk.VersorRigid3DTransform((0.1, 0.7, -0.2), 0.3, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    for name, transform in (("a.tfm", euler), ("b.txt", affine), ("c.tfm", versor)):
+        sitk.WriteTransform(transform, str(tmp_path / name))
+        np.testing.assert_allclose(read_transform(tmp_path / name), as_matrix(transform), atol=1e-9)
+    affine.SetMatrix((np.eye(3) * 1.1).ravel().tolist())
+    sitk.WriteTransform(affine, str(tmp_path / "scale.tfm"))
     with pytest.raises(GeometryError, match="not a rigid transform"):
         read_transform(tmp_path / "scale.tfm")
-    (tmp_path / "bad.tfm").write_text("no transform")
-    with pytest.raises(GeometryError, match="cannot be read as a transform"):
-        read_transform(tmp_path / "bad.tfm")
+    for name, text in (("bad.tfm", "no transform"), ("none.h5", ""), ("odd.tfm", "Transform: Spline_double_3_3")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(GeometryError, match="cannot be read as a transform"):
+            read_transform(tmp_path / name)
 
 
 def test_moving_an_image_moves_its_points():
