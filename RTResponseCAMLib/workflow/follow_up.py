@@ -94,9 +94,12 @@ def follow_study(
     Raises
     ------
     GeometryError : the plan's own lesions cannot be measured.
-    StudyError : ``transforms`` or ``masks`` name a visit that does not exist.
+    StudyError : there is no follow-up, or ``transforms`` or ``masks`` name one that does not exist.
     """
     transforms, masks = transforms or {}, masks or {}
+    if not study.follow_ups:
+        what = "there is no later contrast-enhanced T1 series of the same patient"
+        raise StudyError("", what, "Put the follow-up into the same folder; rtresponsecam inspect says what was found")
     _check_names(study, transforms, masks)
     baselines = {x.id: (volume_interval(x.structure, boundary_mm), diameters(x.structure)) for x in study.lesions}
     results: list[VisitResult] = []
@@ -155,6 +158,7 @@ def _visit(
     if regions is not None:
         moved = tuple(moved_structure(registration.to_plan, region) for region in regions)
         measured, new = _match(study, follow_up, name, moved, source, boundary_mm, baselines)
+        said += _still_enhancing(study, measured, series.image, registration)
         kept = tuple((region, source) for region in moved)
     else:
         measured, kept, new = _proposed(
@@ -204,6 +208,9 @@ def _regions(follow_up: FollowUp, mask: Path | None) -> tuple[tuple[Structure, .
         cautions = (*cautions, Caution("several-structure-sets", text))
     if not drawn:
         return None, "", (*cautions, Caution("no-lesions-drawn", "no structure of the follow-up looks like a lesion"))
+    if not any(s.contours for s in drawn):
+        text = "the follow-up's lesions have no contours; empty does not mean gone"
+        return None, "", (*cautions, Caution("no-lesions-drawn", text))
     islands = tuple(island for s in drawn if s.contours for island in split_islands(s))
     return islands, source, cautions
 
@@ -240,6 +247,24 @@ def _match(
             None if match.merged_with else before, source, match.merged_with, said,
         )  # fmt: skip
     return measured, tuple((regions[n].name, volumes[n].cc) for n in new)
+
+
+def _still_enhancing(
+    study: Study, measured: Mapping[str, Visit], image: sitk.Image, registration: Registration
+) -> list[Caution]:
+    """Lesions that nobody drew although tissue enhances in their place: they may be gone, or forgotten."""
+    found = []
+    for lesion in study.lesions:
+        if measured[lesion.id].status != "vanished":
+            continue
+        try:
+            proposal = propose_lesion(image, moved_structure(registration.to_follow_up, lesion.structure))
+        except RTResponseError:
+            continue
+        if proposal.structure is not None:
+            text = f"{lesion.id} was not drawn and counts as vanished, but tissue enhances in its place: check it"
+            found.append(Caution("vanished-but-enhancing", text))
+    return found
 
 
 def _proposed(

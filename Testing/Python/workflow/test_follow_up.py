@@ -99,6 +99,15 @@ def test_a_lesion_missing_from_a_drawn_follow_up_has_vanished(own, folder):
     followed = follow_study(load_study(own, with_dose=False))
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "vanished", "matched"]
     assert three_month_label(followed.trajectories[1]).word == "response"
+    doubted = [c.text for c in followed.visits[0].cautions if c.code == "vanished-but-enhancing"]
+    assert len(doubted) == 1
+    assert doubted[0].startswith("L2 was not drawn")
+
+
+def test_a_plan_without_follow_up_is_refused(own):
+    shutil.rmtree(own / "follow_up")
+    with pytest.raises(StudyError, match="no later contrast-enhanced T1"):
+        follow_study(load_study(own, with_dose=False))
 
 
 def test_without_drawing_or_proposal_the_lesion_is_unknown(folder):
