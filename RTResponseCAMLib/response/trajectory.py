@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from RTResponseCAMLib.response.conventions import CONVENTIONS, UNKNOWN, Convention, classify
+from RTResponseCAMLib.response.conventions import (
+    CONVENTIONS,
+    INDETERMINATE,
+    NOT_MEASURABLE,
+    UNKNOWN,
+    Convention,
+    classify,
+)
 from RTResponseCAMLib.response.diameter import Diameters
 from RTResponseCAMLib.response.volume import Change, Volume, change_interval
 from RTResponseCAMLib.study import Caution
@@ -65,7 +72,15 @@ class Judgement:
 
 
 def judge(trajectory: Trajectory, visit: Visit, convention: Convention, boundary_mm: float) -> Judgement:
-    """Name one visit's change by a convention."""
+    """Name one visit's change by a convention; what was only proposed is never more than indeterminate."""
+    found = _judge(trajectory, visit, convention, boundary_mm)
+    if visit.status == "proposed" and found.word not in (UNKNOWN, NOT_MEASURABLE):
+        # The interval speaks of a drawn boundary; on phantoms, a third of the certain words of proposals were wrong.
+        return replace(found, word=INDETERMINATE, reason="proposed by the program, not confirmed by a person")
+    return found
+
+
+def _judge(trajectory: Trajectory, visit: Visit, convention: Convention, boundary_mm: float) -> Judgement:
     if visit.volume is None:
         reason = "; ".join(c.text for c in visit.cautions) or "nothing was measured"
         return Judgement(visit.name, visit.days, UNKNOWN, None, reason)
@@ -112,7 +127,7 @@ def _judge_diameter(trajectory: Trajectory, visit: Visit, convention: Convention
     small = before.longest_mm < convention.measurable_mm or before.perpendicular_mm < convention.perpendicular_mm
     if small or before.planes < convention.slices:
         reason = f"{before.longest_mm:.1f} × {before.perpendicular_mm:.1f} mm at baseline"
-        return Judgement(visit.name, visit.days, "not measurable", None, reason)
+        return Judgement(visit.name, visit.days, NOT_MEASURABLE, None, reason)
     now = visit.diameters.longest_mm if visit.diameters else 0.0
     slack = DIAMETER_SHARE * boundary_mm
     change = _diameter_change(before.longest_mm, now, slack)

@@ -114,3 +114,10 @@ def test_thresholds_can_be_changed_and_say_so():
     assert with_thresholds(CONVENTIONS["volume-20"], None, None) is CONVENTIONS["volume-20"]
     with pytest.raises(CohortError, match="expected below 0 %"):
         with_thresholds(CONVENTIONS["volume-20"], 20.0, None)
+
+
+def test_a_proposal_is_never_more_than_indeterminate():
+    found = three_month_label(trajectory(visit("F1", 90, 6.0, status="proposed")))
+    assert found.word == "indeterminate"
+    assert found.change.value < -0.8
+    assert "not confirmed by a person" in found.reason
