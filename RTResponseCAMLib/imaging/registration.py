@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.rigid import Matrix, as_matrix, as_transform, is_rigid, moved_points
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution
 
 LEVELS = ((4.0, 10_000, 80), (2.0, 12_000, 50), (1.0, 15_000, 40))  # voxel mm, samples in the head, iterations
@@ -29,7 +29,8 @@ BINS = 40
 MIN_OVERLAP = 0.6
 MAX_DISAGREEMENT_MM = 1.0
 MIN_SIMILARITY, GOOD_SIMILARITY = 0.4, 0.8
-STARTS = 4
+STARTS = (4, 24, 48)
+GOOD_DISAGREEMENT_MM = 0.5
 SEED = 11
 MAX_TRANSFORM_BYTES = 100_000
 TRANSFORMS: dict[str, Any] = {
@@ -39,6 +40,7 @@ TRANSFORMS: dict[str, Any] = {
     "MatrixOffsetTransformBase": lambda: sitk.AffineTransform(3),
 }
 Level = tuple[sitk.Image, sitk.Image, sitk.Image]
+Start = tuple[float, str, sitk.Euler3DTransform]
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,53 @@ def register_rigidly(
     progress(0.0, "preparing the heads")
     fixed, moving = _prepared(planning), _prepared(follow_up)
     mask = head_mask(fixed)
-    transform, method = _best_start(fixed, moving, mask, same_frame)
-    steps = len(LEVELS) + 2
+    starts = _ranked_starts(fixed, moving, mask, same_frame)
+    coarse = _at_level(fixed, moving, mask, COARSE_MM)
+    refined: list[Start] = []
+    failure: GeometryError | None = None
+    doubtful: Registration | None = None
+    for attempt, count in enumerate(STARTS):
+        # Few starts find most heads; more are tried only where the answer cannot be trusted.
+        share = part(progress, 1 - 0.9**attempt, 1 - 0.9 ** (attempt + 1) if attempt < len(STARTS) - 1 else 1.0)
+        for number in range(len(refined), min(count, len(starts))):
+            share(0.5 * number / count, "looking for the head")
+            refined.append(_refined(coarse, starts[number]))
+        _, method, transform = min(refined, key=lambda item: item[0])
+        try:
+            found = _from_start(fixed, moving, mask, planning, transform, method, part(share, 0.5, 1.0))
+        except GeometryError as error:
+            failure = error
+            continue
+        if not found.cautions and (found.disagreement_mm or 0.0) <= GOOD_DISAGREEMENT_MM:
+            return found
+        doubtful = found
+    if doubtful is None:
+        assert failure is not None
+        raise failure
+    return doubtful
+
+
+def _from_start(
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    mask: sitk.Image,
+    planning: sitk.Image,
+    transform: sitk.Euler3DTransform,
+    method: str,
+    progress: Progress,
+) -> Registration:
+    """Coarse to fine from one start; the last level twice, on different samples."""
+    steps = len(LEVELS) + 1
     for number, (voxel_mm, samples, iterations) in enumerate(LEVELS):
-        progress((number + 1.5) / steps, "registering")
+        progress(number / steps, "registering")
         level, before = _at_level(fixed, moving, mask, voxel_mm), transform
         transform = _refine(level, before, voxel_mm, samples, iterations, SEED)
-    progress((steps - 0.5) / steps, "checking the registration")
+    progress((steps - 1) / steps, "checking the registration")
     second = _refine(level, before, *LEVELS[-1], SEED + 1)
     one, two = as_matrix(transform), as_matrix(second)
     disagreement = largest_difference_mm(one, two, planning)
-    found = _judged((one + two) / 2 if disagreement < 0.5 else one, method, disagreement, fixed, moving, mask)
+    agreed = disagreement <= GOOD_DISAGREEMENT_MM
+    found = _judged((one + two) / 2 if agreed else one, method, disagreement, fixed, moving, mask)
     progress(1.0)
     return found
 
@@ -207,27 +245,30 @@ def _centre(mask: sitk.Image) -> npt.NDArray[np.float64]:
     return np.asarray(points[points[:, 2] > np.percentile(points[:, 2], 99.5) - 150].mean(axis=0))
 
 
-def _best_start(
-    fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, same_frame: bool
-) -> tuple[sitk.Euler3DTransform, str]:
-    """Centres of both heads laid on one another and turned in steps; the best few are refined, the best goes on."""
+def _ranked_starts(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, same_frame: bool) -> list[Start]:
+    """Centres of both heads laid on one another and turned in steps, best first; the common frame before all."""
     level = _at_level(fixed, moving, mask, COARSE_MM)
     centre, other = _centre(mask), _centre(head_mask(moving))
-    scored: list[tuple[float, str, sitk.Euler3DTransform]] = []
+    scored: list[Start] = []
     for angles in itertools.product(TURNS_DEG, repeat=3):
         start = sitk.Euler3DTransform(centre.tolist(), *np.radians(angles).tolist(), (other - centre).tolist())
         scored.append((_metric(level, start), "moments", start))
-    scored = sorted(scored, key=lambda item: item[0])[:STARTS]
+    scored.sort(key=lambda item: item[0])
     if same_frame:
         start = sitk.Euler3DTransform()
         start.SetCenter(centre.tolist())
-        scored.append((_metric(level, start), "frame", start))
-    refined = []
-    for _, method, start in scored:
-        end = _refine(level, start, COARSE_MM, COARSE_SAMPLES, 60, SEED)
-        refined.append((_metric(level, end), method, end))
-    _, method, best = min(refined, key=lambda item: item[0])
-    return best, method
+        scored.insert(0, (_metric(level, start), "frame", start))
+    return scored
+
+
+def _refined(level: Level, start: Start) -> Start:
+    """A start after a short run on coarse voxels, with the metric that it reaches."""
+    _, method, transform = start
+    try:
+        end = _refine(level, transform, COARSE_MM, COARSE_SAMPLES, 60, SEED)
+    except GeometryError:  # this start is hopeless, others may not be
+        return 0.0, method, transform
+    return _metric(level, end), method, end
 
 
 def _at_level(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, voxel_mm: float) -> Level:
