@@ -30,8 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="pydicom")  # remarks on others' files; what matters is a caution
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, _cancel) if in_main else None
     bar = _Bar(quiet=options.quiet or getattr(options, "json", False))
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        bar.stopped = True
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM) if in_main}
     try:
         command(options, bar)
     except (KeyboardInterrupt, Cancelled):
@@ -59,26 +64,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return FAILED
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     bar.close()
     return DONE
 
 
-def _cancel(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 class _Bar:
-    """Progress as a bar on stderr; silent when quiet."""
+    """Progress as a bar on stderr; silent when quiet.
+
+    ``stopped`` remembers an interrupt, because one that arrives within the import of a C extension is lost.
+    """
 
     def __init__(self, quiet: bool) -> None:
         from tqdm import tqdm
+
+        self.stopped = False
 
         style = "{desc:<34.34} {percentage:3.0f}% |{bar:30}| {elapsed}"
         self._bar = tqdm(total=1.0, disable=quiet or not sys.stderr.isatty(), bar_format=style, file=sys.stderr)
 
     def __call__(self, fraction: float, text: str = "") -> None:
+        if self.stopped:
+            raise Cancelled
         if text:
             self._bar.set_description_str(text, refresh=False)
         self._bar.update(max(min(fraction, 1.0) - self._bar.n, 0.0))

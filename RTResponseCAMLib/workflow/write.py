@@ -76,6 +76,7 @@ def write_result(
 
             picture_lesions(result, folder)
         stages.begin("")
+        progress(0.99, "done")  # the last moment to stop: then the folder gets its name
     progress(1.0, "done")
 
 

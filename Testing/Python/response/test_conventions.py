@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_volume import ball
+from bodies import ball
 
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.response.conventions import CONVENTIONS, classify, with_thresholds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from test_volume import ball
+from bodies import ball
 
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.response.matching import match_lesions, split_islands
