@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import struct
 import subprocess
 import sys
@@ -157,8 +156,3 @@ def test_a_folder_of_spoiled_files_is_one_clear_error(own_study, tmp_path, capsy
 def test_a_link_that_turns_back_on_itself_does_not_hang(own_study):
     os.symlink(own_study, own_study / "loop", target_is_directory=True)
     assert load_study(own_study).lesions
-
-
-def test_this_process_stayed_small():
-    """The mutation tests above ran in this process."""
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 * 2**20
