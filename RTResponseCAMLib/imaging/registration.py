@@ -21,7 +21,7 @@ from RTResponseCAMLib.imaging.rigid import Matrix, as_matrix, as_transform, is_r
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution
 
-LEVELS = ((4.0, 10_000, 80), (2.0, 12_000, 50), (1.0, 15_000, 40))  # voxel mm, samples in the head, iterations
+LEVELS = ((4.0, 10_000, 80), (2.0, 10_000, 40), (1.0, 10_000, 30))  # voxel mm, samples in the head, iterations
 COARSE_MM, COARSE_SAMPLES = 8.0, 3_000
 MASK_MM, FIELD_MM, SMOOTHING_VOXELS = 4.0, 20.0, 0.6
 TURNS_DEG = (-18.0, -9.0, 0.0, 9.0, 18.0)
@@ -86,8 +86,8 @@ def register_rigidly(
     progress(0.0, "preparing the heads")
     fixed, moving = _prepared(planning), _prepared(follow_up)
     mask = head_mask(fixed)
-    starts = _ranked_starts(fixed, moving, mask, same_frame)
     coarse = _at_level(fixed, moving, mask, COARSE_MM)
+    starts = _ranked_starts(coarse, same_frame)
     refined: list[Start] = []
     failure: GeometryError | None = None
     doubtful: Registration | None = None
@@ -238,17 +238,16 @@ def _local_mean(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
 def _centre(mask: sitk.Image) -> npt.NDArray[np.float64]:
     """Centroid of the upper 150 mm of the head: how far a scan reaches down the neck must not matter."""
     grid = Grid.of(mask)
-    k, j, i = np.nonzero(sitk.GetArrayViewFromImage(mask)[::2, ::2, ::2])
-    points = grid.to_lps(2 * np.column_stack([i, j, k]))
+    k, j, i = np.nonzero(sitk.GetArrayViewFromImage(mask))
+    points = grid.to_lps(np.column_stack([i, j, k]))
     if not len(points):
         return np.asarray(grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0])
     return np.asarray(points[points[:, 2] > np.percentile(points[:, 2], 99.5) - 150].mean(axis=0))
 
 
-def _ranked_starts(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, same_frame: bool) -> list[Start]:
+def _ranked_starts(level: Level, same_frame: bool) -> list[Start]:
     """Centres of both heads laid on one another and turned in steps, best first; the common frame before all."""
-    level = _at_level(fixed, moving, mask, COARSE_MM)
-    centre, other = _centre(mask), _centre(head_mask(moving))
+    centre, other = _centre(level[2]), _centre(head_mask(level[1]))
     scored: list[Start] = []
     for angles in itertools.product(TURNS_DEG, repeat=3):
         start = sitk.Euler3DTransform(centre.tolist(), *np.radians(angles).tolist(), (other - centre).tolist())
