@@ -18,6 +18,7 @@ from RTResponseCAMLib.study import Structure
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 MAX_BYTES = 2**30
 MAX_REGIONS = 500
+MAX_SCATTERED = 12
 Mask = npt.NDArray[np.bool_]
 
 
@@ -88,9 +89,15 @@ def label_structures(
     present = [int(v) for v in np.unique(array) if v != 0]
     if len(present) > MAX_REGIONS:
         raise GeometryError("the mask", f"holds {len(present)} labels, more than {MAX_REGIONS}", "Give a label map")
-    groups = [(f"{name} {v}", array == v) for v in present] if values is None else [(name, np.isin(array, values))]
+    if len(present) > MAX_SCATTERED and values is None:
+        boxes = [box for box in find_objects(np.maximum(array, 0).astype(np.int32)) if box is not None]
+        spread = sum(float(np.prod([part.stop - part.start for part in box])) for box in boxes)
+        if spread > MAX_SCATTERED * array.size:  # each label is searched for islands: noise would take minutes
+            raise GeometryError("the mask", f"holds {len(present)} labels scattered all over", "Give a label map")
+    wanted = [(f"{name} {v}", (v,)) for v in present] if values is None else [(name, values)]
     regions: list[tuple[int, str, Mask, tuple[slice, ...]]] = []
-    for title, mask in groups:
+    for title, members in wanted:
+        mask = array == members[0] if len(members) == 1 else np.isin(array, members)  # one at a time: masks are large
         parts, count = connected(mask, structure=np.ones((3, 3, 3))) if islands else (mask.astype(int), int(mask.any()))
         if count + len(regions) > MAX_REGIONS:
             raise GeometryError("the mask", f"falls into more than {MAX_REGIONS} regions", "Clean the mask")
