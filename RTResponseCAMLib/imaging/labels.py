@@ -98,12 +98,17 @@ def label_structures(
     regions: list[tuple[int, str, Mask, tuple[slice, ...]]] = []
     for title, members in wanted:
         mask = array == members[0] if len(members) == 1 else np.isin(array, members)  # one at a time: masks are large
+        if not mask.any():
+            continue
+        place = find_objects(mask.astype(np.uint8))[0]
+        mask = mask[place]
         parts, count = connected(mask, structure=np.ones((3, 3, 3))) if islands else (mask.astype(int), int(mask.any()))
         if count + len(regions) > MAX_REGIONS:
             raise GeometryError("the mask", f"falls into more than {MAX_REGIONS} regions", "Clean the mask")
         for number, box in enumerate(find_objects(parts), start=1):
             own = parts[box] == number
-            regions.append((int(own.sum()), title if count == 1 else f"{title}/{number}", own, box))
+            whole = tuple(slice(p.start + b.start, p.start + b.stop) for p, b in zip(place, box, strict=True))
+            regions.append((int(own.sum()), title if count == 1 else f"{title}/{number}", own, whole))
     regions.sort(key=lambda region: -region[0])
     grid = Grid.of(image)
     return tuple(
