@@ -13,7 +13,7 @@ from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.errors import CohortError, GeometryError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
-from RTResponseCAMLib.imaging.labels import label_structures, read_mr, read_volume
+from RTResponseCAMLib.imaging.labels import label_structure, label_structures, read_mr, read_volume
 from RTResponseCAMLib.study import Caution, Dose, Lesion, Plan, Prescription, Structure, Study
 
 SAME_GRID_MM = 0.1
@@ -69,9 +69,9 @@ def _from_images(rows: Sequence[CohortRow]) -> Study:
 
 def _structure(row: CohortRow, mask: sitk.Image, number: int) -> Structure:
     values = row.mask_values or tuple(int(v) for v in np.unique(sitk.GetArrayViewFromImage(mask)) if v > 0)
-    regions = label_structures(mask, values, islands=row.region is not None)
+    regions = (label_structure(mask, values),) if row.region is None else label_structures(mask, values)
     wanted = row.region or 1
-    if len(regions) < wanted:
+    if len(regions) < wanted or not regions[wanted - 1].contours:
         what = f"has {len(regions)} region(s) of the labels {'+'.join(map(str, values))}, not a region {wanted}"
         raise CohortError(row.mask or "", what, "Correct columns mask_values and region")
     return Structure(number, row.lesion, "GTV", regions[wanted - 1].contours)

@@ -20,7 +20,7 @@ from RTResponseCAMLib.cohort.labels import labelled_row
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import number_in, read_sheet
 from RTResponseCAMLib.errors import CohortError, RTResponseError
-from RTResponseCAMLib.imaging.labels import label_structures, read_volume
+from RTResponseCAMLib.imaging.labels import label_structure, read_volume
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
 from RTResponseCAMLib.response.volume import Volume, volume_interval
@@ -144,4 +144,4 @@ def _patient(patient: int, scans: list[Scan], treated: dict[tuple[int, int], Rad
 
 
 def _volume(mask: sitk.Image, values: tuple[int, ...]) -> Volume:
-    return volume_interval(label_structures(mask, values, islands=False)[0])
+    return volume_interval(label_structure(mask, values))

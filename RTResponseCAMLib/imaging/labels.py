@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.ndimage import find_objects
-from scipy.ndimage import label as connected
 
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -18,8 +19,7 @@ from RTResponseCAMLib.study import Structure
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 MAX_BYTES = 2**30
 MAX_REGIONS = 500
-MAX_SCATTERED = 12
-Mask = npt.NDArray[np.bool_]
+MAX_BOX = 64_000_000
 
 
 def read_volume(path: Path) -> sitk.Image:
@@ -65,56 +65,69 @@ def read_mr(path: Path) -> sitk.Image:
     return image
 
 
-def label_structures(
-    image: sitk.Image, values: tuple[int, ...] | None = None, islands: bool = True, name: str = "region"
-) -> tuple[Structure, ...]:
-    """Regions of a label map as structures, largest first.
+def label_structures(image: sitk.Image, values: tuple[int, ...] | None = None) -> tuple[Structure, ...]:
+    """Islands of a label map (voxels of one label that touch, 26-neighbours) as structures, largest first.
 
     Parameters
     ----------
     values : label values that make up lesions together (1 and 2: necrosis and enhancing rim); every value but 0
         on its own when None.
-    islands : split what does not touch (26-neighbours).
 
     Raises
     ------
-    GeometryError : values that are no labels, or more than 500 regions.
+    GeometryError : values that are no labels, more than 500 islands, or labels spread over more than 64 million voxels.
     """
-    array = sitk.GetArrayFromImage(image)
-    if array.dtype.kind == "f":
-        rounded = np.rint(np.nan_to_num(array))
-        if np.abs(rounded - np.nan_to_num(array)).max(initial=0) > 1e-3 or np.abs(rounded).max(initial=0) > 65535:
+    labels, grid = _occupied(image, values)
+    if not labels.size:
+        return ()
+    part = sitk.GetImageFromArray(labels)
+    # One pass for all labels: a search per label takes minutes on a damaged map.
+    islands = sitk.RelabelComponent(sitk.ScalarConnectedComponent(part, part != 0, 0.0, True), sortByObjectSize=True)
+    numbers = sitk.GetArrayFromImage(islands)
+    if numbers.max() > MAX_REGIONS:
+        raise GeometryError("the mask", f"falls into more than {MAX_REGIONS} regions", "Clean the mask")
+    found = []
+    for number, box in enumerate(find_objects(numbers.astype(np.int32)), start=1):
+        own = numbers[box] == number
+        label = "region" if values is not None else f"region {labels[box][own][0]}"
+        found.append((label, edge_contours(own, _part(grid, box))))
+    total, seen = Counter(label for label, _ in found), Counter[str]()
+    structures = []
+    for number, (label, contours) in enumerate(found, start=1):
+        seen[label] += 1
+        title = label if total[label] == 1 else f"{label}/{seen[label]}"
+        structures.append(Structure(number, title, "", contours))
+    return tuple(structures)
+
+
+def label_structure(image: sitk.Image, values: tuple[int, ...]) -> Structure:
+    """Every voxel of some label values as one structure, without contours where there is none.
+
+    Raises
+    ------
+    GeometryError : see `label_structures`; islands are not counted.
+    """
+    labels, grid = _occupied(image, values)
+    return Structure(1, "region", "", edge_contours(labels > 0, grid))
+
+
+def _occupied(image: sitk.Image, values: tuple[int, ...] | None) -> tuple[npt.NDArray[np.integer[Any]], Grid]:
+    """Labels (1 for any of ``values``) in the box that holds them all, and the box's grid."""
+    labels = sitk.GetArrayFromImage(image)
+    if labels.dtype.kind == "f":
+        rounded = np.rint(np.nan_to_num(labels))
+        if np.abs(rounded - np.nan_to_num(labels)).max(initial=0) > 1e-3 or np.abs(rounded).max(initial=0) > 65535:
             raise GeometryError("the mask", "holds values that are no label numbers", "Give a label map")
-        array = rounded.astype(np.int32)
-    present = [int(v) for v in np.unique(array) if v != 0]
-    if len(present) > MAX_REGIONS:
-        raise GeometryError("the mask", f"holds {len(present)} labels, more than {MAX_REGIONS}", "Give a label map")
-    if len(present) > MAX_SCATTERED and values is None:
-        boxes = [box for box in find_objects(np.maximum(array, 0).astype(np.int32)) if box is not None]
-        spread = sum(float(np.prod([part.stop - part.start for part in box])) for box in boxes)
-        if spread > MAX_SCATTERED * array.size:  # each label is searched for islands: noise would take minutes
-            raise GeometryError("the mask", f"holds {len(present)} labels scattered all over", "Give a label map")
-    wanted = [(f"{name} {v}", (v,)) for v in present] if values is None else [(name, values)]
-    regions: list[tuple[int, str, Mask, tuple[slice, ...]]] = []
-    for title, members in wanted:
-        mask = array == members[0] if len(members) == 1 else np.isin(array, members)  # one at a time: masks are large
-        if not mask.any():
-            continue
-        place = find_objects(mask.astype(np.uint8))[0]
-        mask = mask[place]
-        parts, count = connected(mask, structure=np.ones((3, 3, 3))) if islands else (mask.astype(int), int(mask.any()))
-        if count + len(regions) > MAX_REGIONS:
-            raise GeometryError("the mask", f"falls into more than {MAX_REGIONS} regions", "Clean the mask")
-        for number, box in enumerate(find_objects(parts), start=1):
-            own = parts[box] == number
-            whole = tuple(slice(p.start + b.start, p.start + b.stop) for p, b in zip(place, box, strict=True))
-            regions.append((int(own.sum()), title if count == 1 else f"{title}/{number}", own, whole))
-    regions.sort(key=lambda region: -region[0])
-    grid = Grid.of(image)
-    return tuple(
-        Structure(number, title, "", edge_contours(mask, _part(grid, box)))
-        for number, (_, title, mask, box) in enumerate(regions, start=1)
-    )
+        labels = rounded.astype(np.int32)
+    if values is not None:
+        labels = np.isin(labels, values).astype(np.uint8)
+    boxes = find_objects((labels != 0).astype(np.uint8))
+    box = boxes[0] if boxes else (slice(0, 0),) * 3
+    labels = labels[box]
+    if labels.size > MAX_BOX:
+        what = f"has labels spread over {labels.size / 1e6:.0f} million voxels, more than {MAX_BOX / 1e6:.0f} million"
+        raise GeometryError("the mask", what, "Crop or resample it")
+    return labels, _part(Grid.of(image), box)
 
 
 def _part(grid: Grid, box: tuple[slice, ...]) -> Grid:

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.labels import label_structures, read_mr, read_volume
+from RTResponseCAMLib.imaging.labels import label_structure, label_structures, read_mr, read_volume
 from RTResponseCAMLib.imaging.occupancy import mask
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 
@@ -35,9 +35,10 @@ def test_islands_are_the_voxels_that_they_hold_largest_first():
 
 
 def test_values_can_be_taken_together_and_whole():
-    found = label_structures(GRID.image(labels()), values=(1, 2), islands=False)
-    assert len(found) == 1
-    np.testing.assert_array_equal(mask(found[0], GRID), labels() > 0)
+    found = label_structure(GRID.image(labels()), (1, 2))
+    np.testing.assert_array_equal(mask(found, GRID), labels() > 0)
+    assert label_structure(GRID.image(labels()), (7,)).contours == ()
+    assert label_structures(GRID.image(labels()), values=(7,)) == ()
 
 
 def test_whole_numbers_stored_as_floats_are_labels_and_others_are_not():
@@ -50,6 +51,38 @@ def test_a_mask_of_noise_is_refused():
     noise = (np.random.default_rng(0).random(GRID.shape) < 0.08).astype(np.uint8)
     with pytest.raises(GeometryError, match="more than 500 regions"):
         label_structures(GRID.image(noise))
+
+
+def test_many_labels_scattered_through_a_large_map_cost_one_search():
+    """A damaged file: hundreds of labels whose boxes all fill the map took half a second each."""
+    rng = np.random.default_rng(5)
+    scattered = np.zeros((24, 44, 15656), np.uint8)
+    places = tuple(rng.integers(0, n, 688) for n in scattered.shape)
+    scattered[places] = rng.integers(1, 176, 688)
+    with pytest.raises(GeometryError, match="more than 500 regions"):
+        label_structures(sitk.GetImageFromArray(scattered))
+    few = np.where(rng.random(scattered.shape) < 2e-5, scattered.max() + np.arange(15656) % 7, 0).astype(np.uint8)
+    assert len(label_structures(sitk.GetImageFromArray(few))) == np.count_nonzero(few)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float64])
+def test_islands_do_not_depend_on_how_labels_are_stored(kind):
+    found = label_structures(GRID.image(labels().astype(kind)))
+    assert [len(s.contours) for s in found] == [len(s.contours) for s in label_structures(GRID.image(labels()))]
+
+
+def test_labels_that_touch_stay_apart_and_corners_join():
+    touching = np.zeros(GRID.shape, np.uint8)
+    touching[4:8, 4:8, 4:8], touching[4:8, 4:8, 8:10], touching[8, 8, 3] = 254, 255, 254
+    found = label_structures(GRID.image(touching))
+    assert [s.name for s in found] == ["region 254", "region 255"]
+    np.testing.assert_array_equal(mask(found[0], GRID), touching == 254)
+
+
+def test_labels_spread_over_too_large_a_box_are_refused(monkeypatch):
+    monkeypatch.setattr("RTResponseCAMLib.imaging.labels.MAX_BOX", 10_000)
+    with pytest.raises(GeometryError, match="spread over 0 million voxels"):
+        label_structures(GRID.image(labels()))
 
 
 def test_bad_volumes_are_named(tmp_path):
