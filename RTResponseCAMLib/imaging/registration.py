@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.head import evened_head, head_centre, head_mask
+from RTResponseCAMLib.imaging.resample import shrunk
 from RTResponseCAMLib.imaging.rigid import Matrix, as_matrix, as_transform, is_rigid, moved_points
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution
 
 LEVELS = ((4.0, 10_000, 80), (2.0, 10_000, 40), (1.0, 10_000, 30))  # voxel mm, samples in the head, iterations
 COARSE_MM, COARSE_SAMPLES = 8.0, 3_000
-MASK_MM, FIELD_MM, SMOOTHING_VOXELS = 4.0, 20.0, 0.6
 TURNS_DEG = (-18.0, -9.0, 0.0, 9.0, 18.0)
 BINS = 40
 MIN_OVERLAP = 0.6
@@ -32,13 +30,6 @@ MIN_SIMILARITY, GOOD_SIMILARITY = 0.4, 0.8
 STARTS = (4, 24, 48)
 GOOD_DISAGREEMENT_MM = 0.5
 SEED = 11
-MAX_TRANSFORM_BYTES = 100_000
-TRANSFORMS: dict[str, Any] = {
-    "Euler3DTransform": sitk.Euler3DTransform,
-    "VersorRigid3DTransform": sitk.VersorRigid3DTransform,
-    "AffineTransform": lambda: sitk.AffineTransform(3),
-    "MatrixOffsetTransformBase": lambda: sitk.AffineTransform(3),
-}
 Level = tuple[sitk.Image, sitk.Image, sitk.Image]
 Start = tuple[float, str, sitk.Euler3DTransform]
 
@@ -75,8 +66,8 @@ def register_rigidly(
 ) -> Registration:
     """Find the rigid map of the planning MR onto a follow-up MR.
 
-    Starts from the common frame of reference when ``same_frame``, unless aligned centres and axes of inertia fit
-    better; otherwise from those.
+    Starts from the common frame of reference when ``same_frame``, and from aligned centres, turned in steps; what fits
+    best is refined.
 
     Raises
     ------
@@ -84,7 +75,7 @@ def register_rigidly(
         1 mm, or heads that do not resemble each other. A transform of the user's own is the way out.
     """
     progress(0.0, "preparing the heads")
-    fixed, moving = _prepared(planning), _prepared(follow_up)
+    fixed, moving = evened_head(planning), evened_head(follow_up)
     mask = head_mask(fixed)
     coarse = _at_level(fixed, moving, mask, COARSE_MM)
     starts = _ranked_starts(coarse, same_frame)
@@ -146,55 +137,8 @@ def accept_transform(planning: sitk.Image, follow_up: sitk.Image, matrix: Matrix
     """
     if not is_rigid(matrix):
         raise GeometryError("the transform", "is not rigid (rotation and translation)", "Give a rigid transform")
-    fixed, moving = _prepared(planning), _prepared(follow_up)
+    fixed, moving = evened_head(planning), evened_head(follow_up)
     return _judged(matrix, method, None, fixed, moving, head_mask(fixed))
-
-
-def read_transform(path: Path) -> Matrix:
-    """Read a rigid transform in ITK's text format (.tfm, .txt; LPS mm) that maps planning points onto follow-up points.
-
-    This is what Slicer writes for a linear transform that moves the follow-up onto the plan. The text is parsed here:
-    ITK's own reader can be brought down by a damaged file.
-
-    Raises
-    ------
-    GeometryError : no transform file, of another kind than `TRANSFORMS`, or not rigid.
-    """
-    try:
-        text = path.read_text(encoding="ascii") if path.stat().st_size < MAX_TRANSFORM_BYTES else ""
-        if sum(line.startswith("Transform:") for line in text.splitlines()) != 1:
-            raise ValueError
-        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
-        kind = TRANSFORMS[lines["Transform"].strip().split("_")[0]]
-        values, fixed = ([float(v) for v in lines[key].split()] for key in ("Parameters", "FixedParameters"))
-        transform = kind()
-        if len(values) != len(transform.GetParameters()) or not np.isfinite(values + fixed).all():
-            raise ValueError
-        if not 3 <= len(fixed) <= 4:
-            raise ValueError
-        transform.SetFixedParameters([*fixed, 0.0][: len(transform.GetFixedParameters())])
-        transform.SetParameters(values)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        kinds = ", ".join(TRANSFORMS)
-        raise GeometryError(path, f"cannot be read as a transform ({kinds})", "Save it as .tfm or .txt") from error
-    matrix = as_matrix(transform)
-    if not is_rigid(matrix):
-        raise GeometryError(path, "is not a rigid transform", "Give rotation and translation only")
-    return matrix
-
-
-def head_mask(image: sitk.Image) -> sitk.Image:
-    """The head with its cavities, uint8 on the image's grid: the largest body above Otsu's threshold, closed."""
-    factors = [max(int(MASK_MM / s + 1e-6), 1) for s in image.GetSpacing()]
-    small = sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), factors)
-    parts = sitk.ConnectedComponent(sitk.OtsuThreshold(small, 0, 1))
-    largest = sitk.RelabelComponent(parts, sortByObjectSize=True) == 1
-    # Closed on a padded image: what touches the border of the scan must not be eaten there.
-    steps = [max(round(12 / s), 1) for s in small.GetSpacing()]
-    padded = sitk.ConstantPad(largest, steps, steps, 0)
-    closed = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(padded, steps))
-    whole = sitk.Resample(closed, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    return sitk.Cast(whole, sitk.sitkUInt8)
 
 
 def largest_difference_mm(one: Matrix, other: Matrix, image: sitk.Image) -> float:
@@ -205,49 +149,9 @@ def largest_difference_mm(one: Matrix, other: Matrix, image: sitk.Image) -> floa
     return float(np.linalg.norm(moved_points(one, points) - moved_points(other, points), axis=1).max())
 
 
-def _prepared(image: sitk.Image) -> sitk.Image:
-    """At most 1.5 mm fine, slightly smoothed, and divided by the local mean of the head.
-
-    Without the division, unlike bias fields pull mutual information off by up to 2 mm (measured on phantoms).
-    """
-    factors = [max(int(1.5 / s + 1e-6), 1) for s in image.GetSpacing()]
-    image = sitk.Cast(image, sitk.sitkFloat32)
-    if max(factors) > 1:
-        image = sitk.BinShrink(image, factors)
-    mask = head_mask(image)
-    inside = sitk.GetArrayViewFromImage(mask) > 0
-    field = sitk.GetArrayFromImage(_local_mean(image, mask))
-    floor = 0.3 * float(np.median(field[inside])) if inside.any() else 1.0
-    flat = sitk.GetArrayViewFromImage(image) / np.maximum(field, max(floor, 1e-6))
-    even = Grid.of(image).image(np.clip(flat, 0.0, 2.5).astype(np.float32))
-    return sitk.SmoothingRecursiveGaussian(even, [SMOOTHING_VOXELS * s for s in image.GetSpacing()])
-
-
-def _local_mean(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
-    """Mean of the head about each voxel (Gaussian, 20 mm), by normalised convolution on coarse voxels."""
-    factors = [max(int(MASK_MM / s + 1e-6), 1) for s in image.GetSpacing()]
-    weight = sitk.Cast(mask, sitk.sitkFloat32)
-    sums, weights = (
-        sitk.SmoothingRecursiveGaussian(sitk.BinShrink(i, factors), FIELD_MM) for i in (image * weight, weight)
-    )
-    means = sitk.GetArrayViewFromImage(sums) / np.maximum(sitk.GetArrayViewFromImage(weights), 0.02)
-    coarse = Grid.of(sums).image(means.astype(np.float32))
-    return sitk.Resample(coarse, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-
-
-def _centre(mask: sitk.Image) -> npt.NDArray[np.float64]:
-    """Centroid of the upper 150 mm of the head: how far a scan reaches down the neck must not matter."""
-    grid = Grid.of(mask)
-    k, j, i = np.nonzero(sitk.GetArrayViewFromImage(mask))
-    points = grid.to_lps(np.column_stack([i, j, k]))
-    if not len(points):
-        return np.asarray(grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0])
-    return np.asarray(points[points[:, 2] > np.percentile(points[:, 2], 99.5) - 150].mean(axis=0))
-
-
 def _ranked_starts(level: Level, same_frame: bool) -> list[Start]:
     """Centres of both heads laid on one another and turned in steps, best first; the common frame before all."""
-    centre, other = _centre(level[2]), _centre(head_mask(level[1]))
+    centre, other = head_centre(level[2]), head_centre(head_mask(level[1]))
     scored: list[Start] = []
     for angles in itertools.product(TURNS_DEG, repeat=3):
         start = sitk.Euler3DTransform(centre.tolist(), *np.radians(angles).tolist(), (other - centre).tolist())
@@ -271,13 +175,9 @@ def _refined(level: Level, start: Start) -> Start:
 
 
 def _at_level(fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image, voxel_mm: float) -> Level:
-    def reduced(image: sitk.Image) -> sitk.Image:
-        factors = [max(int(voxel_mm / s + 1e-6), 1) for s in image.GetSpacing()]
-        return sitk.BinShrink(image, factors) if max(factors) > 1 else image
-
-    small = reduced(fixed)
+    small = shrunk(fixed, voxel_mm)
     inside = sitk.Resample(mask, small, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    return small, reduced(moving), inside
+    return small, shrunk(moving, voxel_mm), inside
 
 
 def _method(level: Level, samples: int, seed: int) -> sitk.ImageRegistrationMethod:
@@ -355,10 +255,7 @@ def _judged(
     if not similarity > GOOD_SIMILARITY:
         text = f"the follow-up fits the planning head weakly (edge correlation {similarity:.2f}): look at the overlay"
         cautions = (Caution("weak-registration", text),)
-    left, _, right = np.linalg.svd(matrix[:3, :3])
-    clean = np.eye(4)
-    clean[:3, :3], clean[:3, 3] = left @ right, matrix[:3, 3]
-    return Registration(clean, method, disagreement, similarity, overlap, cautions)
+    return Registration(as_matrix(transform), method, disagreement, similarity, overlap, cautions)
 
 
 def _ones(image: sitk.Image) -> sitk.Image:

@@ -48,6 +48,12 @@ def as_stored(image: sitk.Image) -> sitk.Image:
     return stored if np.array_equal(sitk.GetArrayViewFromImage(stored), values) else image
 
 
+def shrunk(image: sitk.Image, voxel_mm: float) -> sitk.Image:
+    """Means of whole blocks of voxels, as many as fit into ``voxel_mm``; the image itself where it is that coarse."""
+    factors = [max(int(voxel_mm / s + 1e-6), 1) for s in image.GetSpacing()]
+    return sitk.BinShrink(image, factors) if max(factors) > 1 else image
+
+
 def resample_nearest(image: sitk.Image, grid: Grid) -> sitk.Image:
     """Values of an image on a grid of the same lattice, zero beyond it; the type stays."""
     return sitk.Resample(image, grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.occupancy import box_occupancy, filled_voxels, structure_box
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.study import Lesion, Structure
 
@@ -98,8 +98,7 @@ def _overlap(one: Structure, other: Structure) -> bool:
     size = np.ceil((corners.max(axis=0) + TOLERANCE_MM + 2 * STEP_MM - low) / STEP_MM).astype(int)
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
-    shares = [box_occupancy(s, grid) for s in (one, other)]
-    a, b = (share >= min(0.5, float(share.max())) for share in shares)
+    a, b = (filled_voxels(s, grid) for s in (one, other))
     grown = distance_transform_edt(~a, sampling=STEP_MM) <= TOLERANCE_MM
     return bool((grown & b).sum() >= MIN_SHARE * min(a.sum(), b.sum()))
 

@@ -16,9 +16,10 @@ from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.labels import label_structures, read_volume
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc
-from RTResponseCAMLib.imaging.registration import Registration, accept_transform, read_transform, register_rigidly
+from RTResponseCAMLib.imaging.registration import Registration, accept_transform, register_rigidly
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.imaging.rigid import as_transform, moved_structure
+from RTResponseCAMLib.imaging.transform_file import read_transform
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.response.diameter import Diameters, diameters
 from RTResponseCAMLib.response.matching import match_lesions, split_islands
@@ -37,7 +38,6 @@ class Overlay:
     name: str
     planning: Plane
     follow_up: Plane
-    spacing_mm: tuple[float, float]
     upside_down: bool
 
 
@@ -63,6 +63,19 @@ class VisitResult:
     overlays: tuple[Overlay, ...]
     cautions: tuple[Caution, ...]
     problem: str
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A follow-up after registration, and what its lesions are compared with."""
+
+    name: str
+    days: int | None
+    lesions: tuple[Lesion, ...]
+    baselines: Mapping[str, tuple[Volume, Diameters]]
+    image: sitk.Image
+    registration: Registration
+    boundary_mm: float
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,9 @@ def follow_study(
             result = VisitResult(
                 name, follow_up.description, follow_up.days_after_plan, None, (), (), (), (caution,), str(error)
             )
-            measured = {x.id: _unknown(name, follow_up, baselines[x.id], caution) for x in study.lesions}
+            measured = {
+                x.id: _unknown(name, follow_up.days_after_plan, baselines[x.id], caution) for x in study.lesions
+            }
         results.append(result)
         for lesion, visit in measured.items():
             visits[lesion].append(visit)
@@ -135,8 +150,8 @@ def _check_names(study: Study, *named: Mapping[str, Path]) -> None:
             raise StudyError(name, f"there is no such follow-up; the study has {have}", "Correct the name")
 
 
-def _unknown(name: str, follow_up: FollowUp, baseline: tuple[Volume, Diameters], caution: Caution) -> Visit:
-    return Visit(name, follow_up.days_after_plan, "unknown", None, None, *baseline, "", (), (caution,))
+def _unknown(name: str, days: int | None, baseline: tuple[Volume, Diameters], caution: Caution) -> Visit:
+    return Visit(name, days, "unknown", None, None, *baseline, "", (), (caution,))
 
 
 def _visit(
@@ -153,26 +168,29 @@ def _visit(
     series = read_follow_up(follow_up, part(progress, 0.0, 0.25))
     registration = register_follow_up(study, follow_up, series.image, transform, part(progress, 0.25, 0.8))
     progress(0.8, f"measuring {name}")
-    regions, source, cautions = _regions(follow_up, mask)
-    said = list(series.cautions) + list(registration.cautions) + list(cautions)
-    if regions is not None:
-        moved = tuple(moved_structure(registration.to_plan, region) for region in regions)
-        measured, new = _match(study, follow_up, name, moved, source, boundary_mm, baselines)
-        said += _still_enhancing(study, measured, series.image, registration)
-        kept = tuple((region, source) for region in moved)
-    else:
-        measured, kept, new = _proposed(
-            study, follow_up, name, series.image, registration, boundary_mm, propose, baselines
-        )
+    scan = _Scan(
+        name, follow_up.days_after_plan, study.lesions, baselines, series.image, registration, boundary_mm
+    )  # fmt: skip
+    drawn, source, cautions = _regions(follow_up, mask)
+    regions = tuple(moved_structure(registration.to_plan, region) for region in drawn or ())
+    kept = [(region, source) for region in regions]
+    measured, new = ({}, ()) if drawn is None else _match(scan, regions, source)
+    for lesion in study.lesions:
+        if drawn is not None and measured[lesion.id].status != "vanished":
+            continue
+        found = _undrawn(scan, lesion, propose, nobody_drew=drawn is None)
+        if found is not None:
+            region, measured[lesion.id] = found
+            kept += [] if region is None else [(region, "proposed")]
     result = VisitResult(
         name,
         follow_up.description,
         follow_up.days_after_plan,
         registration,
-        kept,
+        tuple(kept),
         new,
         _overlays(study, series.image, registration),
-        tuple(said),
+        (*series.cautions, *registration.cautions, *cautions),
         "",
     )
     return result, measured
@@ -198,7 +216,9 @@ def register_follow_up(
 def _regions(follow_up: FollowUp, mask: Path | None) -> tuple[tuple[Structure, ...] | None, str, tuple[Caution, ...]]:
     """What was drawn on the follow-up, split into islands; None when nothing was (never the same as no lesion)."""
     if mask is not None:
-        return label_structures(read_volume(mask)), "label map", ()
+        islands = label_structures(read_volume(mask))
+        empty = Caution("empty-mask", "the label map holds no lesion: what does not enhance counts as vanished")
+        return islands, "label map", () if islands else (empty,)
     if not follow_up.structures:
         return None, "", ()
     structures, cautions, source = read_follow_up_structures(Path(follow_up.structures[0]))
@@ -216,102 +236,56 @@ def _regions(follow_up: FollowUp, mask: Path | None) -> tuple[tuple[Structure, .
 
 
 def _match(
-    study: Study,
-    follow_up: FollowUp,
-    name: str,
-    regions: tuple[Structure, ...],
-    source: str,
-    boundary_mm: float,
-    baselines: Mapping[str, tuple[Volume, Diameters]],
+    scan: _Scan, regions: tuple[Structure, ...], source: str
 ) -> tuple[dict[str, Visit], tuple[tuple[str, float], ...]]:
-    matches, new = match_lesions(study.lesions, regions)
-    volumes = [volume_interval(region, boundary_mm) for region in regions]
+    matches, new = match_lesions(scan.lesions, regions)
+    volumes = [volume_interval(region, scan.boundary_mm) for region in regions]
     measured: dict[str, Visit] = {}
     for match in matches:
-        said: tuple[Caution, ...]
-        baseline, before = baselines[match.lesion]
+        said: tuple[Caution, ...] = ()
+        baseline, before = scan.baselines[match.lesion]
         if match.merged_with:
             everyone = (match.lesion, *match.merged_with)
-            baseline = together([baselines[lesion][0] for lesion in everyone])
-            text = f"{' and '.join(sorted(everyone))} share a region at {name}; they are judged together"
+            baseline = together([scan.baselines[lesion][0] for lesion in everyone])
+            text = f"{' and '.join(sorted(everyone))} share a region at {scan.name}; they are judged together"
             said = (Caution("merged-lesions", text),)
-        else:
-            said = ()
         if not match.regions:
-            volume, size = absent_volume(boundary_mm), None
+            volume, size = absent_volume(scan.boundary_mm), None
         else:
             volume = together([volumes[n] for n in match.regions])
             size = max((diameters(regions[n]) for n in match.regions), key=lambda d: d.longest_mm)
         measured[match.lesion] = Visit(
-            name, follow_up.days_after_plan, match.word, volume, size, baseline,
+            scan.name, scan.days, match.word, volume, size, baseline,
             None if match.merged_with else before, source, match.merged_with, said,
         )  # fmt: skip
     return measured, tuple((regions[n].name, volumes[n].cc) for n in new)
 
 
-def _still_enhancing(
-    study: Study, measured: Mapping[str, Visit], image: sitk.Image, registration: Registration
-) -> list[Caution]:
-    """Lesions that nobody drew although tissue enhances in their place: they may be gone, or forgotten."""
-    found = []
-    for lesion in study.lesions:
-        if measured[lesion.id].status != "vanished":
-            continue
-        try:
-            proposal = propose_lesion(image, moved_structure(registration.to_follow_up, lesion.structure))
-        except RTResponseError:
-            continue
-        if proposal.structure is not None:
-            text = f"{lesion.id} was not drawn and counts as vanished, but tissue enhances in its place: check it"
-            found.append(Caution("vanished-but-enhancing", text))
-    return found
+def _undrawn(scan: _Scan, lesion: Lesion, propose: bool, nobody_drew: bool) -> tuple[Structure | None, Visit] | None:
+    """What to say of a lesion that was not drawn; None when it is gone: others were drawn, and nothing enhances.
 
-
-def _proposed(
-    study: Study,
-    follow_up: FollowUp,
-    name: str,
-    image: sitk.Image,
-    registration: Registration,
-    boundary_mm: float,
-    propose: bool,
-    baselines: Mapping[str, tuple[Volume, Diameters]],
-) -> tuple[dict[str, Visit], tuple[tuple[Structure, str], ...], tuple[tuple[str, float], ...]]:
-    measured: dict[str, Visit] = {}
-    kept: list[tuple[Structure, str]] = []
-    for lesion in study.lesions:
-        if not propose:
-            caution = Caution("nothing-drawn", "nothing was drawn on the follow-up, and nothing was proposed")
-            measured[lesion.id] = _unknown(name, follow_up, baselines[lesion.id], caution)
-            continue
-        found, visit = _propose_one(lesion, follow_up, name, image, registration, boundary_mm, baselines[lesion.id])
-        measured[lesion.id] = visit
-        if found is not None:
-            kept.append((found, "proposed"))
-    return measured, tuple(kept), ()
-
-
-def _propose_one(
-    lesion: Lesion,
-    follow_up: FollowUp,
-    name: str,
-    image: sitk.Image,
-    registration: Registration,
-    boundary_mm: float,
-    baseline: tuple[Volume, Diameters],
-) -> tuple[Structure | None, Visit]:
-    seed = moved_structure(registration.to_follow_up, lesion.structure)
+    Where tissue still enhances in its place it may have been forgotten, or left out of a later plan on purpose.
+    """
+    baseline = scan.baselines[lesion.id]
+    if nobody_drew and not propose:
+        caution = Caution("nothing-drawn", "nothing was drawn on the follow-up, and nothing was proposed")
+        return None, _unknown(scan.name, scan.days, baseline, caution)
     try:
-        proposal = propose_lesion(image, seed)
+        proposal = propose_lesion(scan.image, moved_structure(scan.registration.to_follow_up, lesion.structure))
     except RTResponseError as error:
-        return None, _unknown(name, follow_up, baseline, Caution("nothing-proposed", str(error)))
+        return None, _unknown(scan.name, scan.days, baseline, Caution("nothing-proposed", str(error)))
     if proposal.structure is None:
-        visit = _unknown(name, follow_up, baseline, proposal.cautions[0])
-        return None, visit
-    region = moved_structure(registration.to_plan, proposal.structure)
+        return (None, _unknown(scan.name, scan.days, baseline, proposal.cautions[0])) if nobody_drew else None
+    cautions = proposal.cautions
+    if not nobody_drew:
+        text = f"{lesion.id} was not drawn at {scan.name} although tissue enhances in its place: gone or forgotten?"
+        cautions = (Caution("not-drawn", text), *cautions)
+        if not propose:
+            return None, _unknown(scan.name, scan.days, baseline, cautions[0])
+    region = moved_structure(scan.registration.to_plan, proposal.structure)
     visit = Visit(
-        name, follow_up.days_after_plan, "proposed", volume_interval(region, boundary_mm), diameters(region),
-        *baseline, "proposed", (), proposal.cautions,
+        scan.name, scan.days, "proposed", volume_interval(region, scan.boundary_mm), diameters(region),
+        *baseline, "proposed", (), cautions,
     )  # fmt: skip
     return region, visit
 
@@ -337,5 +311,5 @@ def _overlays(study: Study, image: sitk.Image, registration: Registration) -> tu
             / np.float32(head.median)
             for i, t, head in zip((study.mr, image), (sitk.Transform(), transform), heads, strict=True)
         ]
-        planes.append(Overlay(name, pair[0], pair[1], (1.0, 1.0), axis != 2))
+        planes.append(Overlay(name, pair[0], pair[1], axis != 2))
     return tuple(planes)

@@ -35,7 +35,7 @@ from RTResponseCAMLib.dicom.tree import inspect_folder
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.labels import label_structures, read_mr, read_volume
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.imaging.registration import read_transform
+from RTResponseCAMLib.imaging.transform_file import read_transform
 from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.phantom.write import write_patient

@@ -10,8 +10,10 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.registration import accept_transform, head_mask, read_transform, register_rigidly
+from RTResponseCAMLib.imaging.head import head_mask
+from RTResponseCAMLib.imaging.registration import accept_transform, register_rigidly
 from RTResponseCAMLib.imaging.rigid import as_matrix, is_rigid, moved_image, moved_points
+from RTResponseCAMLib.imaging.transform_file import read_transform
 from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_mr
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 

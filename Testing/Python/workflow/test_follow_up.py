@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from quirks import edit, write_registration, write_segmentation
+from scipy.ndimage import distance_transform_edt
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.dicom.load import load_study
@@ -94,14 +96,51 @@ def test_drawn_lesions_are_measured_and_labelled_as_planted(own, folder, truth):
         assert tight.change.value == pytest.approx(planted["volume_ratio"] - 1, abs=0.1)
 
 
-def test_a_lesion_missing_from_a_drawn_follow_up_has_vanished(own, folder):
+def erase_on_follow_up(own: Path, folder: Path, number: int) -> None:
+    """Fill a lesion of the follow-up, and 3 mm around it, with the signal of its surroundings and their noise."""
+    labels = sitk.ReadImage(str(folder / "truth" / "lesions_follow_up.nrrd"))
+    lesion = sitk.GetArrayFromImage(labels) == number
+    spacing = labels.GetSpacing()[::-1]
+    away = distance_transform_edt(~lesion, sampling=spacing)
+    files = sorted((own / "follow_up").glob("*.dcm"))
+    stack = np.stack([pydicom.dcmread(f).pixel_array for f in files])
+    around = stack[(away > 4) & (away < 9)]
+    healthy = around[around < np.percentile(around, 80)]
+    stack[away <= 3] = np.random.default_rng(4).choice(healthy, int((away <= 3).sum()))
+    for file, plane in zip(files, stack, strict=True):
+        edit(file, lambda data, plane=plane: setattr(data, "PixelData", plane.tobytes()))
+
+
+def test_a_lesion_that_is_gone_from_a_drawn_follow_up_has_vanished(own, folder):
     draw_on_follow_up(own, folder, keep=lambda number: number != 2)
+    erase_on_follow_up(own, folder, 2)
     followed = follow_study(load_study(own, with_dose=False))
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "vanished", "matched"]
     assert three_month_label(followed.trajectories[1]).word == "response"
-    doubted = [c.text for c in followed.visits[0].cautions if c.code == "vanished-but-enhancing"]
-    assert len(doubted) == 1
-    assert doubted[0].startswith("L2 was not drawn")
+
+
+def test_a_lesion_that_was_not_drawn_but_enhances_is_no_response(own, folder):
+    """A second plan holds its own targets only: what it leaves out has not gone."""
+    draw_on_follow_up(own, folder, keep=lambda number: number != 2)
+    study = load_study(own, with_dose=False)
+    followed = follow_study(study)
+    assert [t.visits[0].status for t in followed.trajectories] == ["matched", "proposed", "matched"]
+    assert three_month_label(followed.trajectories[1]).word == "indeterminate"
+    assert "not-drawn" in {c.code for c in followed.trajectories[1].visits[0].cautions}
+    assert [source for _, source in followed.visits[0].regions] == ["SEG", "SEG", "proposed"]
+    unknown = follow_study(study, propose=False).trajectories[1]
+    assert three_month_label(unknown).word == "unknown"
+    assert unknown.visits[0].cautions[0].code == "not-drawn"
+
+
+def test_a_lesion_beyond_the_follow_up_is_unknown_although_others_were_drawn(own, folder):
+    draw_on_follow_up(own, folder, keep=lambda number: number != 2)
+    study = load_study(own, with_dose=False)
+    away = replace(study.lesions[1].structure, contours=tuple(c + 400 for c in study.lesions[1].structure.contours))
+    moved = (study.lesions[0], replace(study.lesions[1], structure=away), study.lesions[2])
+    transforms = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}
+    followed = follow_study(replace(study, lesions=moved), transforms)
+    assert [t.visits[0].status for t in followed.trajectories] == ["matched", "unknown", "matched"]
 
 
 def test_a_plan_without_follow_up_is_refused(own):
