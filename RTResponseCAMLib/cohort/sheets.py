@@ -24,33 +24,34 @@ def read_sheet(path: Path, sheet: str | None = None) -> list[list[Any]]:
         from openpyxl import load_workbook
     except ImportError as error:
         raise CohortError(path, "needs the package openpyxl to be read", "Install it: pip install openpyxl") from error
-    _check_size(path)
     try:
+        _check_size(path)
         book = load_workbook(path, read_only=True, data_only=True)
+        try:
+            rows = _rows(path, book, sheet)
+        finally:
+            book.close()
+    except CohortError:
+        raise
     except Exception as error:  # whatever a damaged archive or XML raises
         raise CohortError(path, f"is no workbook ({type(error).__name__})", "Download it again") from error
-    try:
-        names = {name.strip().casefold(): name for name in book.sheetnames}
-        if sheet is not None and sheet.casefold() not in names:
-            raise CohortError(path, f"has no sheet '{sheet}'; it has {book.sheetnames}", "Download it again")
-        found = book[names[sheet.casefold()]] if sheet is not None else book[book.sheetnames[0]]
-        rows = []
-        for row in found.iter_rows(max_row=MAX_ROWS, max_col=MAX_COLUMNS, values_only=True):
-            rows.append(list(row))
-    finally:
-        book.close()
     while rows and not any(_filled(cell) for cell in rows[-1]):
         rows.pop()
     return rows
 
 
+def _rows(path: Path, book: Any, sheet: str | None) -> list[list[Any]]:
+    names = {name.strip().casefold(): name for name in book.sheetnames}
+    if sheet is not None and sheet.casefold() not in names:
+        raise CohortError(path, f"has no sheet '{sheet}'; it has {book.sheetnames}", "Download it again")
+    found = book[names[sheet.casefold()]] if sheet is not None else book[book.sheetnames[0]]
+    return [list(row) for row in found.iter_rows(max_row=MAX_ROWS, max_col=MAX_COLUMNS, values_only=True)]
+
+
 def _check_size(path: Path) -> None:
     """A workbook is an archive: one that unpacks to gigabytes is a trap."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CohortError(path, f"is no workbook ({type(error).__name__})", "Download it again") from error
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
     if size > MAX_UNPACKED_BYTES:
         raise CohortError(path, f"unpacks to {size / 1e6:.0f} MB, more than a table can be", "Check the file")
 

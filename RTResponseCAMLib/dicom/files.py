@@ -54,8 +54,7 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
         present = "SOPClassUID" in data and bool(str(data.SOPClassUID))
         if present:
             _check_whole(path, data)
-            if tags is not None:
-                _settle(data)
+            _settle(data, nested=tags is not None)
     except StudyError:
         raise
     except Exception as error:  # a parser on damaged bytes may raise anything; each is the same finding
@@ -66,13 +65,16 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
     return data
 
 
-def _settle(data: Dataset) -> None:
-    """Convert every value now: pydicom does so at first touch, and bytes that are no value count as absent."""
+def _settle(data: Dataset, nested: bool) -> None:
+    """Convert every value now: pydicom does so at first touch, and bytes that are no value count as absent.
+
+    Whole objects are not converted in depth: most of a structure set's numbers are never asked for.
+    """
     for tag in list(data.keys()):
         try:
             element = data[tag]
-            for item in element.value if element.VR == "SQ" else ():
-                _settle(item)
+            for item in element.value if nested and element.VR == "SQ" else ():
+                _settle(item, nested)
         except Exception:  # a parser on damaged bytes may raise anything
             del data[tag]
 

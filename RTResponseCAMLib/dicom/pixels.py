@@ -61,7 +61,7 @@ def pixel_format(path: Path, header: Dataset) -> PixelFormat:
         columns=whole_number(path, header, "Columns", 1, 65535),
         allocated=allocated,
         stored=whole_number(path, header, "BitsStored", 1, allocated, default=allocated),
-        signed=whole_number(path, header, "PixelRepresentation", 0, 1, default=0) == 1,
+        signed=whole_number(path, header, "PixelRepresentation", 0, 1) == 1,
     )
     if allocated not in (1, 8, 16, 32):
         raise StudyError(path, f"BitsAllocated (0028,0100) is {allocated}, expected 8, 16 or 32", EXPORT_AGAIN)

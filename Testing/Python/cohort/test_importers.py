@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import trees
+from openpyxl import Workbook
 from quirks import edit
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
@@ -16,6 +17,7 @@ from RTResponseCAMLib.cohort.case import read_case
 from RTResponseCAMLib.cohort.importing import check_cohort, import_cohort
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.cohort.openbtai import serial_day
+from RTResponseCAMLib.cohort.sheets import read_sheet
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 
@@ -200,3 +202,17 @@ def test_one_persons_images_under_two_groups_are_refused(tmp_path):
     path.write_text(path.read_text().replace("one,1,one label 1 region 2", "other,1,one label 1 region 2"))
     with pytest.raises(CohortError, match="line 3: column patient_group_id is 'other', but line 2 has the same images"):
         read_cohort(folder)
+
+
+def test_a_damaged_workbook_is_one_clear_error(tmp_path):
+    path = tmp_path / "table.xlsx"
+    book = Workbook()
+    book.active.append(["a", "b"])
+    book.save(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02\x14\x03\x14\x00", b"PK\x01\x02\x14\x03\x90\x00"))
+    with pytest.raises(CohortError, match="is no workbook"):
+        read_sheet(path)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CohortError, match="is no workbook"):
+        read_sheet(path)

@@ -156,3 +156,16 @@ def test_a_folder_of_spoiled_files_is_one_clear_error(own_study, tmp_path, capsy
 def test_a_link_that_turns_back_on_itself_does_not_hang(own_study):
     os.symlink(own_study, own_study / "loop", target_is_directory=True)
     assert load_study(own_study).lesions
+
+
+def test_an_attribute_of_an_unknown_type_counts_as_absent(own_study):
+    """pydicom raises only when it is asked for the value."""
+    path = next((own_study / "plan_t1c").glob("RD*"))
+    content = path.read_bytes()
+    place = content.index(b"\x28\x00\x03\x01US")
+    path.write_bytes(content[: place + 4] + b"U7" + content[place + 6 :])
+    header = read_header(path)
+    assert "PixelRepresentation" not in header
+    assert header.BitsAllocated == 16
+    with pytest.raises(StudyError, match="lacks PixelRepresentation"):
+        load_study(own_study)
