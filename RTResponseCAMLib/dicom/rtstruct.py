@@ -17,11 +17,16 @@ from RTResponseCAMLib.study import Caution, FloatArray, Lesion, Structure
 CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 MAX_ROIS, MAX_CONTOURS, MAX_POINTS = 1000, 50_000, 5_000_000
 TARGET_KINDS = {"GTV", "CTV", "PTV", "TREATED_VOLUME"}
-NOT_A_TARGET = re.compile(
-    r"skull|body|external|brain|skin|matrix|cochlea|chiasm|optic|eye|lens|nerve|hippo|pituit|scalp|normal|ring"
-    r"|ventric|(o?edema)|avoid|isodose|dose|registration|artifact",
+ANATOMY = re.compile(
+    r"skull|body|external|brain|skin|cochlea|chiasm|optic|eye|lens|nerve|hippo|pituit|scalp|normal|ventric",
     re.IGNORECASE,
 )
+HELPER = re.compile(
+    r"(o?edema)|avoid|isodose|dose|registration|artifact|matrix|minus|\bprv|brain\s*[-_]\s*[gcp]tv"
+    r"|(?<![a-z])ring(?![a-z])(?![ _-]*enhanc)",
+    re.IGNORECASE,
+)
+LESION_WORD = re.compile(r"[gcp]tv|\bmets?\d*(\b|_)|metast|lesion|tumou?r|target|enhanc", re.IGNORECASE)
 
 
 def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
@@ -54,7 +59,9 @@ def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Cauti
         _reference(item): str(item.get("RTROIInterpretedType", "") or "").upper()
         for item in data.get("RTROIObservationsSequence") or ()
     }
-    items = {_reference(item): item for item in data.get("ROIContourSequence") or ()}
+    items: dict[int, list[Dataset]] = {}
+    for item in data.get("ROIContourSequence") or ():
+        items.setdefault(_reference(item), []).append(item)
     structures, taken = [], dict.fromkeys(names.values(), 0)
     total = 0
     for number, name in names.items():
@@ -64,12 +71,12 @@ def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Cauti
             cautions.append(
                 Caution("repeated-roi-name", f"several ROIs are called '{name}'; the later are '{name}#2' …")
             )
-        item = items.get(number)
-        contours = _contours(path, unique, item, cautions) if item is not None else ()
+        own = items.get(number, [])
+        contours = tuple(c for item in own for c in _contours(path, unique, item, cautions))
         total += sum(len(c) for c in contours)
         if total > MAX_POINTS:
             raise StudyError(path, f"has over {MAX_POINTS} contour points", "Export the targets only")
-        structures.append(Structure(number, unique, kinds.get(number, ""), contours, _color(item)))
+        structures.append(Structure(number, unique, kinds.get(number, ""), contours, _color(own[0] if own else None)))
     return tuple(structures), tuple(cautions)
 
 
@@ -138,10 +145,17 @@ def choose_lesions(
 
 
 def looks_like_target(structure: Structure) -> bool:
-    """By its type, or by having neither another type nor a name of anatomy."""
-    if NOT_A_TARGET.search(structure.name):
+    """By its type; without one by its name, see `names_a_target`."""
+    if structure.kind in TARGET_KINDS:
+        return True
+    return structure.kind in ("", "CONTROL") and names_a_target(structure.name)
+
+
+def names_a_target(name: str) -> bool:
+    """Whether a name may be a lesion's: not a planner's helper, and no anatomy unless it also says lesion."""
+    if HELPER.search(name):
         return False
-    return structure.kind in TARGET_KINDS or structure.kind in ("", "CONTROL")
+    return bool(LESION_WORD.search(name)) or not ANATOMY.search(name)
 
 
 def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> tuple[FloatArray, ...]:
@@ -168,6 +182,9 @@ def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> 
     if open_ and not contours:
         text = f"ROI '{name}' consists of points or open lines only: it has no volume"
         cautions.append(Caution("points-only", text))
+    elif open_:
+        text = f"ROI '{name}': {open_} open contour(s) enclose nothing and are left out; its volume may be too small"
+        cautions.append(Caution("open-contours", text))
     if short:
         text = f"ROI '{name}': {short} contour(s) of fewer than three points enclose nothing and are left out"
         cautions.append(Caution("short-contour", text))

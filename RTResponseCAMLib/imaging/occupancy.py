@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import pixel_centres_inside, pixel_coverage
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes
@@ -18,6 +19,7 @@ from RTResponseCAMLib.study import Structure
 
 ON_SLICE = 0.1
 DENSE = 0.75
+MAX_BOX_VOXELS = 2**27
 Occupancy = npt.NDArray[np.float32]
 
 
@@ -28,9 +30,10 @@ def occupancy(structure: Structure, grid: Grid) -> Occupancy:
     ------
     GeometryError : the structure has no usable contours, or they are not parallel planes.
     """
-    box, start = _bounding_box(structure, grid)
+    stack = stack_planes(structure)
+    box, start = _bounding_box(structure, stack, grid)
     whole = np.zeros(grid.shape, dtype=np.float32)
-    _paste(whole, box_occupancy(structure, box), start)
+    _paste(whole, _fill(stack, box), start)
     return whole
 
 
@@ -40,8 +43,8 @@ def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
     Contours within a tenth of a slice of an image plane belong to that slice alone; elsewhere, and for tilted
     planes, the body between the planes decides.
     """
-    box, start = _bounding_box(structure, grid)
     stack = stack_planes(structure)
+    box, start = _bounding_box(structure, stack, grid)
     whole = np.zeros(grid.shape, dtype=bool)
     slices = _slices_of(stack, box)
     if slices is not None:
@@ -58,15 +61,12 @@ def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
 
 def structure_box(structure: Structure, grid: Grid) -> Grid:
     """Smallest sub-grid (it may reach beyond ``grid``) that holds the structure."""
-    return _bounding_box(structure, grid)[0]
+    return _bounding_box(structure, stack_planes(structure), grid)[0]
 
 
 def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
     """As `occupancy`, for a grid that is already small; parts of the structure beyond it are cut off."""
-    stack = stack_planes(structure)
-    if _in_slabs(stack, box):
-        return _slab_occupancy(stack, box)
-    return shape_occupancy(stack, box, _holds(box, stack))
+    return _fill(stack_planes(structure), box)
 
 
 def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
@@ -75,12 +75,20 @@ def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
     return np.asarray(share >= min(0.5, float(share.max())))
 
 
-def _bounding_box(structure: Structure, grid: Grid) -> tuple[Grid, tuple[int, int, int]]:
-    stack = stack_planes(structure)  # raises for a structure without contours
+def _fill(stack: PlaneStack, box: Grid) -> Occupancy:
+    if _in_slabs(stack, box):
+        return _slab_occupancy(stack, box)
+    return shape_occupancy(stack, box, _holds(box, stack))
+
+
+def _bounding_box(structure: Structure, stack: PlaneStack, grid: Grid) -> tuple[Grid, tuple[int, int, int]]:
     index = grid.to_index(_corners(stack))
     low = np.floor(index.min(axis=0)).astype(int) - 1
     high = np.ceil(index.max(axis=0)).astype(int) + 1
     size = high - low + 1
+    if np.prod(size, dtype=np.float64) > MAX_BOX_VOXELS:
+        what = f"spreads over {np.ptp(_corners(stack), axis=0).max():.0f} mm: a contour lies far from the others"
+        raise GeometryError(f"ROI {structure.number} '{structure.name}'", what, "Correct the ROI and export it again")
     start = (int(low[0]), int(low[1]), int(low[2]))
     return grid.crop(start, (int(size[0]), int(size[1]), int(size[2]))), start
 

@@ -17,7 +17,8 @@ from RTResponseCAMLib.imaging.coverage import even_odd_area
 from RTResponseCAMLib.study import Caution, FloatArray, Structure
 
 MIN_AREA_MM2 = 1e-4
-SAME_PLANE_MM = 0.01
+SAME_PLANE_MM = (0.01, 0.1)
+SAME_PLANE_STEP = 0.2
 GAP_FACTOR = 1.6
 MAX_CORRECTION = 0.0048
 MAX_PER_PLANE = 500
@@ -68,13 +69,13 @@ def stack_planes(structure: Structure) -> PlaneStack:
         raise GeometryError(where, "has no closed contour with an area", "Contour the target and export it again")
     axes = _common_frame(contours, where)
     local = [contour @ axes.T for contour in contours]
-    order = np.argsort([contour[:, 2].mean() for contour in local])
+    heights = np.asarray([contour[:, 2].mean() for contour in local])
+    tolerance = _same_plane_mm(heights)
     offsets: list[float] = []
     polygons: list[list[Array64]] = []
-    for index in order:
-        offset = float(local[index][:, 2].mean())
-        if not offsets or offset - offsets[-1] > SAME_PLANE_MM:
-            offsets.append(offset)
+    for index in np.argsort(heights):
+        if not offsets or heights[index] - offsets[-1] > tolerance:
+            offsets.append(float(heights[index]))
             polygons.append([])
         polygons[-1].append(local[index][:, :2])
     crowded = max(len(p) for p in polygons)
@@ -150,6 +151,14 @@ def _common_frame(contours: list[Array64], where: str) -> Array64:
     u = helper - (helper @ normal) * normal
     u /= np.linalg.norm(u)
     return np.stack([u, np.cross(normal, u), normal])
+
+
+def _same_plane_mm(heights: Array64) -> float:
+    """Contours of one tilted plane differ by the rounding of their points; by far less than planes differ."""
+    gaps = np.diff(np.sort(heights))
+    gaps = gaps[gaps > SAME_PLANE_MM[0]]
+    step = float(np.percentile(gaps, 90)) if len(gaps) else 0.0
+    return float(np.clip(SAME_PLANE_STEP * step, *SAME_PLANE_MM))
 
 
 def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Caution, ...]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from RTResponseCAMLib.dicom.rtstruct import NOT_A_TARGET
+from RTResponseCAMLib.dicom.rtstruct import names_a_target
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
 
@@ -43,7 +43,7 @@ def lesion_segments(segmentation: Any) -> dict[str, str]:
 
 def is_lesion(segment: Any) -> bool:
     """Whether a segment is taken for a treated target."""
-    return not _tag(segment, SUBREGION_TAG) and not NOT_A_TARGET.search(segment.GetName() or "")
+    return not _tag(segment, SUBREGION_TAG) and names_a_target(segment.GetName() or "")
 
 
 def lesion_name(segment: Any) -> str:
