@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicSpline
+from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import even_odd_area
@@ -19,7 +20,9 @@ from RTResponseCAMLib.study import Caution, FloatArray, Structure
 MIN_AREA_MM2 = 1e-4
 SAME_PLANE_MM = (0.01, 0.1)
 SAME_PLANE_STEP = 0.2
+RIM_MM = 1.0
 GAP_FACTOR = 1.6
+CLOSE_SHARE = 0.3
 MAX_CORRECTION = 0.0048
 MAX_PER_PLANE = 500
 MAX_TILT_BETWEEN_PLANES_DEG = 3.0
@@ -74,10 +77,12 @@ def stack_planes(structure: Structure) -> PlaneStack:
     offsets: list[float] = []
     polygons: list[list[Array64]] = []
     for index in np.argsort(heights):
-        if not offsets or heights[index] - offsets[-1] > tolerance:
+        polygon = local[index][:, :2]
+        above = heights[index] - offsets[-1] if offsets else np.inf
+        if above > SAME_PLANE_MM[0] and not (above <= tolerance and all(_separate(polygon, p) for p in polygons[-1])):
             offsets.append(float(heights[index]))
             polygons.append([])
-        polygons[-1].append(local[index][:, :2])
+        polygons[-1].append(polygon)
     crowded = max(len(p) for p in polygons)
     if crowded > MAX_PER_PLANE:
         what = f"has {crowded} contours in one plane, more than {MAX_PER_PLANE}"
@@ -154,11 +159,19 @@ def _common_frame(contours: list[Array64], where: str) -> Array64:
 
 
 def _same_plane_mm(heights: Array64) -> float:
-    """Contours of one tilted plane differ by the rounding of their points; by far less than planes differ."""
+    """Contours of one tilted plane differ by the rounding of their points: by far less than planes do."""
     gaps = np.diff(np.sort(heights))
     gaps = gaps[gaps > SAME_PLANE_MM[0]]
     step = float(np.percentile(gaps, 90)) if len(gaps) else 0.0
     return float(np.clip(SAME_PLANE_STEP * step, *SAME_PLANE_MM))
+
+
+def _separate(one: Array64, other: Array64) -> bool:
+    """Two islands, or an outline with a hole, and not the same outline drawn in two planes that nearly touch."""
+    if (one.min(axis=0) > other.max(axis=0)).any() or (other.min(axis=0) > one.max(axis=0)).any():
+        return True
+    apart, _ = cKDTree(one).query(other)
+    return float(apart.min()) >= RIM_MM
 
 
 def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Caution, ...]]:
@@ -167,7 +180,7 @@ def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Caution, ...]]:
         text = f"{where} has contours in one plane only; its thickness is taken as 1 mm"
         return np.asarray([[offsets[0] - 0.5, offsets[0] + 0.5]]), (Caution("single-plane", text),)
     gaps = np.diff(offsets)
-    median = float(np.median(gaps))
+    median = float(np.median(gaps[gaps > CLOSE_SHARE * gaps.max()]))  # planes may come in pairs that nearly touch
     half = np.minimum(gaps, np.where(gaps > GAP_FACTOR * median, median, gaps)) / 2
     before = np.concatenate([[median / 2], half])
     after = np.concatenate([half, [median / 2]])
