@@ -22,7 +22,7 @@ SAME_PLANE_MM = (0.01, 0.1)
 SAME_PLANE_STEP = 0.2
 RIM_MM = 1.0
 GAP_FACTOR = 1.6
-CLOSE_SHARE = 0.3
+CLOSE_SHARE, WIDE_MM = 0.3, 10.0
 MAX_CORRECTION = 0.0048
 MAX_PER_PLANE = 500
 MAX_TILT_BETWEEN_PLANES_DEG = 3.0
@@ -180,7 +180,7 @@ def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Caution, ...]]:
         text = f"{where} has contours in one plane only; its thickness is taken as 1 mm"
         return np.asarray([[offsets[0] - 0.5, offsets[0] + 0.5]]), (Caution("single-plane", text),)
     gaps = np.diff(offsets)
-    median = float(np.median(gaps[gaps > CLOSE_SHARE * gaps.max()]))  # planes may come in pairs that nearly touch
+    median = _usual_mm(gaps)
     half = np.minimum(gaps, np.where(gaps > GAP_FACTOR * median, median, gaps)) / 2
     before = np.concatenate([[median / 2], half])
     after = np.concatenate([half, [median / 2]])
@@ -190,6 +190,12 @@ def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Caution, ...]]:
         text = f"{where}: {lost} gap(s) between contour planes exceed 1.6 × the usual {median:.2f} mm; not bridged"
         cautions = (Caution("contour-gap", text),)
     return np.stack([offsets - before, offsets + after], axis=1), cautions
+
+
+def _usual_mm(gaps: Array64) -> float:
+    """Usual distance of planes, though some come in pairs that nearly touch, and parts may lie far apart."""
+    near = gaps[gaps <= WIDE_MM] if (gaps <= WIDE_MM).any() else gaps
+    return float(np.median(near[near > CLOSE_SHARE * np.percentile(near, 75)]))
 
 
 def _along_voxels(polygons: list[list[Array64]]) -> bool:
