@@ -17,9 +17,10 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
-from RTResponseCAMLib.dicom.chain import choose_chain
+from RTResponseCAMLib.dicom.chain import choose_chain, find_courses
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.privacy import Scrubber
+from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -113,24 +114,38 @@ def _dicom_subject(folder: Path, lines: list[dict[str, Any]]) -> tuple[list[Coho
     assert match is not None
     rows, remarks = [], []
     for number, study in enumerate(sorted((p for p in folder.iterdir() if p.is_dir()), key=_study_date), start=1):
-        index = index_folder(study)
-        chain, _ = choose_chain(index, {})
-        structures, _ = read_structures(chain.structures.path)
-        drawn = tuple(s for s in structures if not s.name.startswith("*"))
-        lesions, _ = choose_lesions(chain.structures.path, drawn)
         ids = (match.group(1), folder.name)
         own = [
             line
             for line in lines
             if text_in(line["unique_pt_id"]) in ids and number_in(line["Treatment Course"]) == number
         ]
-        scrub = Scrubber([chain.images[0].header, chain.structures.header])
-        matched = _locations([x.structure.name for x in lesions], own)
-        for lesion in lesions:
-            line, name = matched.get(lesion.structure.name), scrub(lesion.structure.name)
-            if line is None:
-                remarks.append(f"{folder.name} course {number}: no location like ROI '{name}'")
-            rows.append(_row(match.group(1), str(number), name, line, None, None, None, study))
+        try:
+            found, lost = _dicom_course(study, match.group(1), str(number), own)
+        except RTResponseError as error:  # another course may be whole
+            found, lost = [], [f"left out: {error.what}"]
+        rows += found
+        remarks += [f"{folder.name} course {number}: {text}" for text in lost]
+    return rows, remarks
+
+
+def _dicom_course(
+    study: Path, patient: str, course: str, lines: list[dict[str, Any]]
+) -> tuple[list[CohortRow], list[str]]:
+    index = index_folder(study)
+    links, _ = read_links(index.registrations)
+    chain = choose_chain(index, find_courses(index, links))
+    structures, _ = read_structures(chain.structures.path)
+    drawn = tuple(s for s in structures if not s.name.startswith("*"))
+    lesions, _ = choose_lesions(chain.structures.path, drawn)
+    scrub = Scrubber([chain.images[0].header, chain.structures.header])
+    matched = _locations([x.structure.name for x in lesions], lines)
+    rows, remarks = [], []
+    for lesion in lesions:
+        line, name = matched.get(lesion.structure.name), scrub(lesion.structure.name)
+        if line is None:
+            remarks.append(f"no location like ROI '{name}'")
+        rows.append(_row(patient, course, name, line, None, None, None, study))
     return rows, remarks
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
-from RTResponseCAMLib.dicom.chain import choose_chain
+from RTResponseCAMLib.dicom.chain import choose_chain, find_courses
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.registration import read_links
@@ -52,7 +52,7 @@ def _row(folder: Path) -> CohortRow:
     assert match is not None
     index = index_folder(folder)
     links, _ = read_links(index.registrations)
-    chain, _ = choose_chain(index, links)
+    chain = choose_chain(index, find_courses(index, links))
     structures, _ = read_structures(chain.structures.path)
     drawn = [s for s in structures if s.contours and not NOT_TUMOUR.search(s.name)]
     named = [s for s in drawn if TUMOUR.match(s.name)] or drawn

@@ -7,7 +7,7 @@ the classifier has learned to read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -19,6 +19,14 @@ from RTResponseCAMLib.dicom.registration import Links, map_between
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import Matrix
 from RTResponseCAMLib.study import Caution
+
+# What says of a series that it was taken without contrast agent.
+NATIVE = re.compile(
+    r"\bpre[\s_-]*(contrast|gad|gd|ce|c\b)|\b(w/?o|without|no|non|ohne)[\s_.-]*(contrast|gad|gd|ce\b|c\b|km\b)|\bnativ"
+    r"|\bnon[\s_-]*enhanced|\bpre$|\bunenhanced",
+    re.IGNORECASE,
+)
+NO_AGENT = ("", "no", "none", "n", "n/a", "na", "0", "without")
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Course:
 
 def find_courses(index: Index, links: Links) -> tuple[Course, ...]:
     """Follow the references of every structure set, and sort what they lead to into courses, earliest first."""
-    groups: dict[tuple[str, str, str], list[Chain]] = {}
+    groups: dict[tuple[bool, str, str, str], list[Chain]] = {}
     chains = [chain for structures in index.structures for chain in _chains_of(index, structures, links)]
     treated = [c for c in chains if c.plan is not None or c.doses]
     for chain in chains:
@@ -71,23 +79,28 @@ def find_courses(index: Index, links: Links) -> tuple[Course, ...]:
         host = chain
         if chain not in treated:
             host = next((c for c in treated if c.images is chain.images), chain)
+            if host is chain and any(_follows(chain, c) for c in treated):
+                continue  # drawn on a follow-up
         named = host.plan or host.structures
         label = named.text("RTPlanLabel") or host.structures.text("StructureSetLabel") or "unnamed"
-        groups.setdefault((str(_plan_date(host)), label, host.structures.text("PatientID")), []).append(chain)
+        date = _plan_date(host)
+        key = (date is not None, str(date), label, host.structures.text("PatientID"))
+        groups.setdefault(key, []).append(chain)
     courses = []
     for number, key in enumerate(sorted(groups), start=1):
         members = tuple(sorted(groups[key], key=_rank, reverse=True))
-        courses.append(Course(f"C{number}", key[1], pseudonym(key[2], "P-"), _plan_date(members[0]), members))
+        courses.append(Course(f"C{number}", key[2], pseudonym(key[3], "P-"), _plan_date(members[0]), members))
     return tuple(courses)
 
 
 def choose_chain(
-    index: Index, links: Links, series: str | None = None, course: str | None = None
-) -> tuple[Chain, tuple[Course, ...]]:
+    index: Index, courses: tuple[Course, ...], series: str | None = None, course: str | None = None
+) -> Chain:
     """Choose the course, and of its chains the one that ends at the T1c series.
 
     Parameters
     ----------
+    courses : see `find_courses`.
     series : text that the Series Description must contain, or a Series Instance UID, to overrule the choice.
     course : name ("C2") or label of the course; without it the latest with a dose is taken, with a caution.
 
@@ -100,7 +113,6 @@ def choose_chain(
         raise StudyError(index.folder, "holds no MR series", "Export the planning MR (contrast-enhanced T1) as well")
     if not index.structures:
         raise StudyError(index.folder, "holds no RTSTRUCT", "Export the structure set with the targets as well")
-    courses = find_courses(index, links)
     if not courses:
         raise _no_chain(index, None)
     chosen = _choose_course(index, courses, course)
@@ -130,14 +142,15 @@ def choose_chain(
         others = ", ".join(f"{c.name} '{c.label}'" for c in courses if c is not chosen)
         text = f"the folder holds {len(courses)} courses; {chosen.name} '{chosen.label}' is used, not {others}"
         cautions.append(Caution("several-courses", text + " (choose with --course)"))
-    chain = Chain(best.images, best.structures, best.plan, best.doses, best.t1c_score, best.to_images, tuple(cautions))
-    return chain, courses
+    return replace(best, cautions=tuple(cautions))
 
 
 def t1c_score(entry: Entry) -> int:
     """How much a series looks like a contrast-enhanced T1: 3 and more is enough, negative speaks against it."""
     name = entry.text("SeriesDescription").lower()
-    score = 3 * bool(entry.text("ContrastBolusAgent"))
+    if NATIVE.search(name):
+        return -6
+    score = 3 * (entry.text("ContrastBolusAgent").lower() not in NO_AGENT)
     score += 2 * bool(re.search(r"t1|mprage|mp-rage|bravo|spgr|vibe|tfe", name))
     score += 2 * bool(re.search(r"\+\s?c\b|c\+|\bgad|\bgd\b|post|contrast|t1c|t1ce|\bce\b|\bkm\b", name))
     score -= 4 * bool(re.search(r"t2|flair|dwi|adc|ciss|fiesta|swi|perf|localizer|scout", name))
@@ -179,6 +192,12 @@ def frames_of(entry: Entry) -> set[str]:
     return (frames | {entry.text("FrameOfReferenceUID")}) - {""}
 
 
+def roi_frames(structures: Entry) -> dict[str, str]:
+    """Frame of reference that each ROI of a structure set names for itself (3006,0024), by ROI Number as text."""
+    items = _items(structures.header, "StructureSetROISequence")
+    return {str(item.get("ROINumber")): str(item.get("ReferencedFrameOfReferenceUID", "") or "") for item in items}
+
+
 def map_into(links: Links, entry: Entry, images: Entry) -> Matrix | None:
     """Rigid map of an object's points into the frame of an image series by registration objects, if there is one."""
     for start in sorted(frames_of(entry)):
@@ -207,6 +226,13 @@ def _plan_date(chain: Chain) -> np.datetime64 | None:
     return date_of(chain.images[0])
 
 
+def _follows(chain: Chain, treated: Chain) -> bool:
+    """Whether a structure set was drawn on a later scan of a patient who had been treated by then."""
+    own, theirs = (date_of(c.images[0]) for c in (chain, treated))
+    later = own is not None and theirs is not None and bool(own > theirs)
+    return later and _same_patient(chain.structures, treated.structures)
+
+
 def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None) -> Course:
     listed = ", ".join(f"{c.name} '{c.label}' of {c.patient}" for c in courses)
     if wanted is not None:
@@ -217,9 +243,12 @@ def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None
     if len({course.patient for course in courses}) > 1:
         what = f"holds plans of several patients: {listed}"
         raise StudyError(index.folder, what, "Give the folder of one patient, or choose with --course")
-    with_dose = [course for course in courses if course.chains[0].doses] or list(courses)
-    planning = [course for course in with_dose if course.chains[0].images[0].modality == "MR"] or with_dose
-    return planning[-1]
+    with_dose = [course for course in courses if course.chains[0].doses]
+    planned = [course for course in courses if course.chains[0].plan is not None]
+    pool = with_dose or planned or list(courses)
+    planning = [course for course in pool if course.chains[0].images[0].modality == "MR"] or pool
+    # Without plan and dose, later structure sets are rather drawn on follow-ups.
+    return planning[-1] if with_dose or planned else planning[0]
 
 
 def _rival_plans(index: Index, chains: list[Chain], best: Chain) -> list[Caution]:
@@ -253,9 +282,9 @@ def _chains_of(index: Index, structures: Entry, links: Links) -> list[Chain]:
     plan = _plan_of(index, structures)
     doses = _doses_of(index, structures, plan)
     if not doses:
-        doses = tuple(d for d in index.doses if not _has_links(d) and frames & frames_of(d))
+        doses = tuple(d for d in index.doses if not _linked(index, d) and frames & frames_of(d))
         if doses:
-            text = "the RTDOSE names no plan or structure set; it is taken because its frame of reference fits"
+            text = "the RTDOSE names no plan or structure set here; it is taken because its frame of reference fits"
             cautions.append(Caution("dose-by-frame", text))
     chains = []
     for uid in named:
@@ -287,16 +316,21 @@ def _plans_of(index: Index, structures: Entry) -> list[Entry]:
 
 
 def _doses_of(index: Index, structures: Entry, plan: Entry | None) -> tuple[Entry, ...]:
-    return tuple(
-        dose
-        for dose in index.doses
-        if (plan is not None and plan.uid in referenced(dose, "ReferencedRTPlanSequence"))
-        or structures.uid in referenced(dose, "ReferencedStructureSetSequence")
-    )
+    """Doses of the plan; by the structure set only those that name no plan of the folder: it may have several."""
+    plans, found = {p.uid for p in index.plans}, []
+    for dose in index.doses:
+        named = plans & set(referenced(dose, "ReferencedRTPlanSequence"))
+        by_set = not named and structures.uid in referenced(dose, "ReferencedStructureSetSequence")
+        if by_set or (plan is not None and plan.uid in named):
+            found.append(dose)
+    return tuple(found)
 
 
-def _has_links(dose: Entry) -> bool:
-    return bool(referenced(dose, "ReferencedRTPlanSequence") or referenced(dose, "ReferencedStructureSetSequence"))
+def _linked(index: Index, dose: Entry) -> bool:
+    """Whether it names a plan or structure set that is here; what is absent ties it to nothing."""
+    present = {entry.uid for entry in (*index.plans, *index.structures)}
+    named = (*referenced(dose, "ReferencedRTPlanSequence"), *referenced(dose, "ReferencedStructureSetSequence"))
+    return bool(present & set(named))
 
 
 def _described(chain: Chain, text: str) -> bool:

@@ -26,8 +26,8 @@ TAGS = [
     "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation",
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
-    "ReferencedSeriesSequence", "StructureSetLabel", "StructureSetDate", "RTPlanLabel", "RTPlanDate",
-    "DoseUnits", "DoseType", "DoseSummationType",
+    "ReferencedSeriesSequence", "StructureSetROISequence", "StructureSetLabel", "StructureSetDate", "RTPlanLabel",
+    "RTPlanDate", "DoseUnits", "DoseType", "DoseSummationType",
 ]  # fmt: skip
 
 
@@ -95,6 +95,8 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
     for number, path in enumerate(paths):
         if number % 32 == 0:
             progress(number / len(paths), "reading headers")
+        if path.exists() and not path.is_file():
+            continue  # a pipe or device would be waited for
         try:
             entry = Entry(path, read_header(path, TAGS))
         except NotDicom:

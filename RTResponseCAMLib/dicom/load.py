@@ -9,19 +9,27 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from RTResponseCAMLib.dicom.chain import Chain, choose_chain, frames_of, map_into, referenced_images
+from RTResponseCAMLib.dicom.chain import (
+    Chain,
+    choose_chain,
+    find_courses,
+    frames_of,
+    map_into,
+    referenced_images,
+    roi_frames,
+)
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
 from RTResponseCAMLib.dicom.index import TAGS, Entry, index_folder
 from RTResponseCAMLib.dicom.mr import Series, read_series
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym
-from RTResponseCAMLib.dicom.registration import Links, read_links
+from RTResponseCAMLib.dicom.registration import Links, map_between, read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan
 from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.imaging.rigid import moved_image, moved_structure
+from RTResponseCAMLib.imaging.rigid import Matrix, moved_structure
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, Dose, FollowUp, Lesion, Plan, Prescription, Structure, Study
 
@@ -57,8 +65,9 @@ def load_study(
     """
     index = index_folder(folder, part(progress, 0.0, 0.3))
     links, link_cautions = read_links(index.registrations)
-    chain, courses = choose_chain(index, links, series, course)
-    structures, structure_cautions = _read_structures(chain)
+    courses = find_courses(index, links)
+    chain = choose_chain(index, courses, series, course)
+    structures, structure_cautions = _read_structures(chain, links)
     lesions, lesion_cautions = choose_lesions(chain.structures.path, structures, rois)
     mr = read_series(chain.images, referenced_images(chain.structures), part(progress, 0.3, 0.8))
     progress(0.8, "reading the dose")
@@ -74,7 +83,8 @@ def load_study(
     first = chain.images[0]
     cautions = (
         *index.cautions, *link_cautions, *chain.cautions, *structure_cautions, *lesion_cautions, *mr.cautions,
-        *dose_cautions, *plan_cautions, *_gap_cautions(mr, lesions), *_plausibility(dose, plan),
+        *dose_cautions, *plan_cautions, *_unprescribed(plan, lesions), *_gap_cautions(mr, lesions),
+        *_plausibility(dose, plan),
     )  # fmt: skip
     progress(1.0, "study read")
     study = Study(
@@ -123,14 +133,39 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     return structures, tuple(Caution(c.code, scrub(c.text)) for c in reader[1]), entry.modality
 
 
-def _read_structures(chain: Chain) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+def _read_structures(chain: Chain, links: Links) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+    """Structures in the frame of the images; a ROI that lies in another frame, without a map, is left out."""
     if chain.structures.modality == "SEG":
         structures, cautions = read_segments(chain.structures)
     else:
         structures, cautions = read_structures(chain.structures.path)
-    if chain.to_images is not None:
-        structures = tuple(moved_structure(chain.to_images, s) for s in structures)
-    return structures, cautions
+    own, theirs = roi_frames(chain.structures), frames_of(chain.images[0])
+    listed = frames_of(chain.structures)
+    placed: list[Structure] = []
+    foreign, unlisted = [], []
+    for s in structures:
+        matrix, frame = chain.to_images, own.get(str(s.number), "")
+        if frame in theirs:
+            matrix = None
+        elif frame and theirs:
+            maps = (map_between(links, frame, other) for other in sorted(theirs))
+            matrix = next((m for m in maps if m is not None), None)
+            if matrix is None and frame in listed and len(listed) > 1:
+                foreign += [s.name] if s.contours else []
+                s = replace(s, contours=())
+            elif matrix is None:  # nothing else lies in that frame: one that was renamed for this ROI alone
+                matrix = chain.to_images
+                unlisted += [s.name] if s.contours else []
+        placed.append(s if matrix is None else moved_structure(matrix, s))
+    if foreign:
+        text = (
+            f"lie in another frame of reference (3006,0024) than the MR, without a registration: {', '.join(foreign)}"
+        )
+        cautions = (*cautions, Caution("roi-in-other-frame", f"ROIs that are left out {text}"))
+    if unlisted:
+        text = f"a frame of reference (3006,0024) that nothing else has, and are taken as drawn: {', '.join(unlisted)}"
+        cautions = (*cautions, Caution("roi-frame-unknown", f"ROIs name {text}"))
+    return tuple(placed), cautions
 
 
 def _read_dose(
@@ -139,33 +174,44 @@ def _read_dose(
     if not chain.doses:
         return None, (Caution("no-dose", "no RTDOSE belongs to this plan; the prediction ignores dose"),)
     frames = frames_of(chain.images[0])
-    own = [entry for entry in chain.doses if not frames or not frames_of(entry) or frames & frames_of(entry)]
-    planned = plan.prescription.fractions if plan and plan.prescription else None
-    if plan is not None and plan.fractions is not None:
-        planned = plan.fractions
-    if len(own) == len(chain.doses):
-        return read_plan_dose(tuple(entry.path for entry in chain.doses), planned, dose_fractions)
-    other = next(entry for entry in chain.doses if entry not in own)
-    matrix = map_into(links, other, chain.images[0])
-    if own or matrix is None:
-        raise StudyError(
-            other.path,
-            "lies in another frame of reference (0020,0052) than the planning MR",
-            "Export dose and MR from the same plan, or the registration (REG) between them",
-        )
-    dose, cautions = read_plan_dose(tuple(entry.path for entry in chain.doses), planned, dose_fractions)
-    moved = Caution("moved-dose", "the dose is moved by a DICOM registration (REG)")
-    return Dose(moved_image(matrix, dose.image), dose.sources), (*cautions, moved)
+    moves: dict[Path, Matrix] = {}
+    for entry in chain.doses:
+        if not frames or not frames_of(entry) or frames & frames_of(entry):
+            continue
+        matrix = map_into(links, entry, chain.images[0])
+        if matrix is None:
+            raise StudyError(
+                entry.path,
+                "lies in another frame of reference (0020,0052) than the planning MR",
+                "Export dose and MR from the same plan, or the registration (REG) between them",
+            )
+        moves[entry.path] = matrix
+    planned = plan.fractions if plan is not None else None
+    dose, cautions = read_plan_dose(tuple(entry.path for entry in chain.doses), planned, dose_fractions, moves)
+    if moves:
+        cautions = (*cautions, Caution("moved-dose", "the dose is moved by a DICOM registration (REG)"))
+    return dose, cautions
 
 
 def _read_plan(chain: Chain) -> tuple[Plan | None, tuple[Caution, ...]]:
     if chain.plan is None:
         return None, ()
     try:
-        return read_plan(chain.plan.path), ()
+        return read_plan(chain.plan.path)
     except StudyError as error:
         # The plan serves for its prescription only: a damaged one must not keep dose and targets from view.
         return None, (Caution("unreadable-plan", f"{chain.plan.path.name} {error.what}; it is left out"),)
+
+
+def _unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Caution]:
+    """Name the lesions that a plan with doses per ROI leaves out: they count with the dose of the others."""
+    if plan is None or plan.prescription is None or not plan.prescription.by_roi:
+        return []
+    left = [x.structure.name for x in lesions if x.structure.number not in plan.prescription.by_roi]
+    if not left:
+        return []
+    text = f"the plan prescribes nothing for {', '.join(left)}; {plan.prescription.dose_gy:g} Gy of the others is taken"
+    return [Caution("no-prescription-of-its-own", text)]
 
 
 def _with_users_prescription(
@@ -182,10 +228,9 @@ def _with_users_prescription(
         prescription_gy = peak * isodose_percent / 100
     if prescription_gy is None:
         return plan
-    stated = plan.prescription if plan else None
-    fractions = stated.fractions if stated else None
+    fractions = plan.fractions if plan else None
     given = Prescription(prescription_gy, isodose_percent, fractions, {}, source="user")
-    return Plan(plan.label if plan else "", given, plan.fractions if plan else None)
+    return Plan(plan.label if plan else "", given, fractions)
 
 
 def _gap_cautions(mr: Series, lesions: tuple[Lesion, ...]) -> list[Caution]:

@@ -6,6 +6,7 @@ GDCM misreads 32-bit big-endian words, and a decoder in C is the last thing that
 from __future__ import annotations
 
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from RTResponseCAMLib.dicom.files import transfer_syntax
+from RTResponseCAMLib.dicom.files import new_file, save, transfer_syntax
 from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, whole_number
 from RTResponseCAMLib.errors import StudyError
 
 MAX_PIXEL_BYTES = 2**30
 RLE = "1.2.840.10008.1.2.5"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN}
 # Codecs of GDCM that store pixels without loss or as scanners do; video and JPIP references are none.
 BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
@@ -93,7 +95,7 @@ def stored_frames(path: Path, header: Dataset) -> npt.NDArray[np.integer[Any]]:
         if syntax == RLE:
             return np.asarray(pydicom.dcmread(path, force=True).pixel_array).reshape(shape)
         if syntax in BY_GDCM:
-            return _by_gdcm(path, header).reshape(shape)
+            return _by_gdcm(path, layout).reshape(shape)
     except StudyError:
         raise
     except Exception as reason:  # decoders raise anything on damaged bytes
@@ -136,9 +138,21 @@ def _last_element(path: Path, layout: PixelFormat, big_endian: bool) -> bytes | 
     return content[12:] if explicit or implicit else None
 
 
-def _by_gdcm(path: Path, header: Dataset) -> npt.NDArray[np.integer[Any]]:
-    image = sitk.ReadImage(str(path))
-    values = sitk.GetArrayFromImage(image).astype(np.float64)
-    # GDCM applies the rescaling of the header; stored integers are wanted, once for all readers.
-    slope, intercept = (float(header.get(k, d) or d) for k, d in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
-    return np.rint((values - intercept) / slope).astype(np.int32)
+def _by_gdcm(path: Path, layout: PixelFormat) -> npt.NDArray[np.integer[Any]]:
+    """Decode a copy that holds the pixels and their description only.
+
+    GDCM would apply whatever rescaling it finds, for enhanced images not that of each frame; and no patient is named.
+    """
+    source = pydicom.dcmread(path, force=True)
+    copy = new_file(SECONDARY_CAPTURE, "1.2.826.0.1.3680043.8.498.2")
+    copy.file_meta.TransferSyntaxUID = source.file_meta.TransferSyntaxUID
+    for keyword in ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"):
+        setattr(copy, keyword, source[keyword].value)
+    copy.PhotometricInterpretation = "MONOCHROME2"
+    copy.PixelRepresentation, copy.NumberOfFrames = int(layout.signed), layout.frames
+    copy.add_new("PixelData", "OB", source.PixelData)
+    copy["PixelData"].is_undefined_length = True
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "pixels.dcm"
+        save(copy, file)
+        return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(file))))

@@ -13,19 +13,23 @@ from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.index import Entry
 from RTResponseCAMLib.dicom.values import damaged, numbers
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.imaging.rigid import Matrix, is_rigid
+from RTResponseCAMLib.imaging.rigid import Matrix, is_rigid, moved_points
 from RTResponseCAMLib.study import Caution
 
 SPATIAL_REGISTRATION = "1.2.840.10008.5.1.4.1.1.66.1"
+SAME_MM = 0.1
+PROBES_MM = 100.0 * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
 Links = dict[tuple[str, str], Matrix]
 
 
 def read_links(entries: Iterable[Entry]) -> tuple[Links, tuple[Caution, ...]]:
     """Maps of LPS points, mm, by (from, to) Frame of Reference UID, in both directions.
 
-    Deformable and non-rigid registrations, and files that cannot be read, are left out with a caution.
+    Deformable and non-rigid registrations, files that cannot be read, and registrations that contradict one another
+    are left out with a caution.
     """
     links: Links = {}
+    disputed: set[tuple[str, str]] = set()
     cautions: list[Caution] = []
     for entry in entries:
         try:
@@ -34,8 +38,15 @@ def read_links(entries: Iterable[Entry]) -> tuple[Links, tuple[Caution, ...]]:
             cautions.append(Caution("registration-left-out", f"{entry.path.name} {error.what}; it is left out"))
             continue
         for pair, matrix in found.items():
-            links[pair] = matrix
-            links[pair[::-1]] = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+            known = links.setdefault(pair, matrix)
+            links.setdefault(pair[::-1], np.asarray(np.linalg.inv(matrix), dtype=np.float64))
+            if np.linalg.norm(moved_points(known, PROBES_MM) - moved_points(matrix, PROBES_MM), axis=1).max() > SAME_MM:
+                disputed |= {pair, pair[::-1]}
+    for pair in disputed:
+        del links[pair]
+    if disputed:
+        text = f"{len(disputed) // 2} pair(s) of frames have registrations (REG) that contradict one another; not used"
+        cautions.append(Caution("registrations-differ", text))
     return links, tuple(cautions)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.dicom.values import damaged, numbers, orientation, pixel_spacing, position
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.sums import repeated, total_on_one_grid
+from RTResponseCAMLib.imaging.rigid import Matrix, moved_image
+from RTResponseCAMLib.imaging.sums import plan_total, same_voxels, total_on_one_grid
 from RTResponseCAMLib.study import Caution, Dose
 
 SPACING_TOLERANCE = 0.01
@@ -35,23 +37,28 @@ class _File:
 
 
 def read_plan_dose(
-    paths: tuple[Path, ...], planned_fractions: int | None = None, dose_fractions: int | None = None
+    paths: tuple[Path, ...],
+    planned_fractions: int | None = None,
+    dose_fractions: int | None = None,
+    moves: Mapping[Path, Matrix] | None = None,
 ) -> tuple[Dose, tuple[Caution, ...]]:
     """Read the dose of a whole plan.
 
-    PLAN doses are summed; without one, FRACTION doses, else BEAM doses. Two files that hold the same dose are used
-    once. One file per plane is stacked.
+    PLAN doses are summed; without one, FRACTION doses, else BEAM doses. PLAN files that hold the same dose where they
+    overlap count once; FRACTION and BEAM files are all parts. One file per plane is stacked.
 
     Parameters
     ----------
     planned_fractions : number of fractions that the plan states, None when unknown.
     dose_fractions : what FRACTION and BEAM doses are multiplied by; 1 says that they hold the whole course. It must
         be given when the plan has, or may have, more than one fraction.
+    moves : rigid maps into the frame of the planning MR, for files that lie in another one.
 
     Raises
     ------
     StudyError : units or type that are not physical Gy, scaling missing or not positive, frames that do not
-        match their offsets, FRACTION or BEAM doses of an unknown number of fractions, undecodable pixels.
+        match their offsets, FRACTION or BEAM doses of an unknown number of fractions (also: equal ones that are to
+        be multiplied, for they may be the fractions), undecodable pixels.
     GeometryError : frames that form no grid.
     """
     files = [_open(path) for path in paths]
@@ -60,19 +67,30 @@ def read_plan_dose(
     if factor != 1:
         text = f"the {used[0].kind} dose is multiplied by {factor} fractions, as asked for"
         cautions.append(Caution("dose-multiplied", text))
-    volumes = [_volume(group, factor) for group in _planes_together(used)]
-    images = [image for image, _ in volumes]
+    groups = _planes_together(used)
+    volumes = [_volume(group, factor) for group in groups]
+    places = [(moves or {}).get(group[0].path) for group in groups]
+    images = [
+        image if matrix is None else moved_image(matrix, image)
+        for (image, _), matrix in zip(volumes, places, strict=True)
+    ]
     if not all(even for _, even in volumes):
         text = "the dose frames are unevenly spaced; they are resampled at the smallest step"
         cautions.append(Caution("dose-uneven", text))
-    kept = [image for n, image in enumerate(images) if not any(repeated(image, images[m]) for m in range(n))]
-    if len(kept) < len(images):
-        text = f"{len(images) - len(kept)} RTDOSE repeat(s) the dose of another file; each dose counts once"
+    if used[0].kind in WHOLE_PLAN:
+        total, repeats = plan_total(images)
+    else:
+        if factor > 1 and any(same_voxels(images[0], image) for image in images[1:]):
+            what = f"is one of {len(images)} {used[0].kind} doses that are alike: they may be the fractions themselves"
+            raise StudyError(used[0].path, what, "Give --dose-fractions 1 to add them as they are, or export PLAN dose")
+        total, repeats = total_on_one_grid([[image] for image in images]), 0
+    if repeats:
+        text = f"{repeats} RTDOSE repeat(s) the dose of another file; each dose counts once"
         cautions.append(Caution("dose-repeated", text))
-    if len(kept) > 1:
-        cautions.append(Caution("dose-summed", f"the dose is the sum of {len(kept)} RTDOSE files"))
+    if len(images) - repeats > 1:
+        cautions.append(Caution("dose-summed", f"the dose is the sum of {len(images) - repeats} RTDOSE files"))
     sources = tuple(pseudonym(str(file.header.get("SOPInstanceUID", ""))) for file in used)
-    return Dose(total_on_one_grid(kept), sources), tuple(cautions)
+    return Dose(total, sources), tuple(cautions)
 
 
 def _open(path: Path) -> _File:

@@ -10,11 +10,11 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.values import damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.study import Plan, Prescription
+from RTResponseCAMLib.study import Caution, Plan, Prescription
 
 
-def read_plan(path: Path) -> Plan:
-    """Read a plan; its prescription is None when no target dose is stated.
+def read_plan(path: Path) -> tuple[Plan, tuple[Caution, ...]]:
+    """Read a plan; its prescription is None when no target dose is stated, or doses that no one can tell apart.
 
     Raises
     ------
@@ -24,8 +24,9 @@ def read_plan(path: Path) -> Plan:
         return _read(path, read_header(path))
 
 
-def _read(path: Path, data: Dataset) -> Plan:
+def _read(path: Path, data: Dataset) -> tuple[Plan, tuple[Caution, ...]]:
     doses: dict[int | None, float] = {}
+    unnamed: set[float] = set()
     isodoses = set()
     for item in data.get("DoseReferenceSequence") or ():
         if str(item.get("DoseReferenceType", "TARGET")) != "TARGET" or item.get("TargetPrescriptionDose") is None:
@@ -36,9 +37,16 @@ def _read(path: Path, data: Dataset) -> Plan:
             raise StudyError(path, what, "Correct the plan, or give --prescription")
         number = item.get("ReferencedROINumber")
         doses[None if number is None else int(number)] = dose
+        if number is None:
+            unnamed.add(dose)
         stated = re.search(r"(\d+(?:\.\d+)?)\s*%", str(item.get("DoseReferenceDescription", "")))
         isodoses.add(float(stated.group(1)) if stated else None)
     prescription, fractions = None, _fractions(path, data)
+    label = str(data.get("RTPlanLabel", "") or "")
+    if len(unnamed) > 1:
+        listed = ", ".join(f"{dose:g}" for dose in sorted(unnamed))
+        text = f"the plan prescribes {listed} Gy without saying for which ROI (3006,0084); none of them is taken"
+        return Plan(label, None, fractions), (Caution("prescriptions-without-roi", text),)
     if doses:
         prescription = Prescription(
             dose_gy=doses.get(None, max(doses.values())),
@@ -46,7 +54,7 @@ def _read(path: Path, data: Dataset) -> Plan:
             fractions=fractions,
             by_roi={number: dose for number, dose in doses.items() if number is not None},
         )
-    return Plan(str(data.get("RTPlanLabel", "") or ""), prescription, fractions)
+    return Plan(label, prescription, fractions), ()
 
 
 def _fractions(path: Path, data: Dataset) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,20 +81,29 @@ def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Sl
             parts[one.kinds[kind]].append(one)
         if len(parts) < 2 or any(_shared_places(part) for part in parts.values()):
             continue
-        last = max(
-            parts, key=lambda value: (sum(s.entry.uid in wanted for s in parts[value]), len(parts[value]), value)
-        )
+        hits = {value: sum(s.entry.uid in wanted for s in part) for value, part in parts.items()}
+        last = max(parts, key=lambda value: (hits[value], len(parts[value]), _as_number(value), value))
+        drawn = all(hits[last] > hits[value] for value in parts if value != last)
         text = f"the series holds {len(parts)} acquisitions of the same slices; "
-        text += "the one that the structures were drawn on is used" if wanted else "the last is used"
+        text += "the one that the structures were drawn on is used" if drawn else "the last is used"
         return parts[last], (Caution("several-acquisitions", text),)
     twins = _shared_places(slices)
+    decoded: dict[Path, npt.NDArray[np.integer[Any]]] = {}
     for one, other in twins:
-        if not _same_pixels(one, other):
+        if not _same_pixels(one, other, decoded):
             what = "lies at the same position as another slice of its series"
             raise GeometryError(other.path, what, "Export one acquisition per series")
     dropped = {id(other) for _, other in twins}
     text = f"{len(twins)} slice(s) of the MR are there twice with the same pixels; each is used once"
     return [one for one in slices if id(one) not in dropped], (Caution("repeated-slices", text),)
+
+
+def _as_number(text: str) -> float:
+    """Acquisition 10 comes after 9."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _shared_places(slices: list[Slice]) -> list[tuple[Slice, Slice]]:
@@ -102,8 +113,11 @@ def _shared_places(slices: list[Slice]) -> list[tuple[Slice, Slice]]:
     return [(slices[order[n]], slices[order[n + 1]]) for n in close]
 
 
-def _same_pixels(one: Slice, other: Slice) -> bool:
-    pixels = [stored_frames(s.path, s.entry.header)[s.frame] for s in (one, other)]
+def _same_pixels(one: Slice, other: Slice, decoded: dict[Path, npt.NDArray[np.integer[Any]]]) -> bool:
+    for s in (one, other):
+        if s.path not in decoded:  # a multi-frame file holds many twins
+            decoded[s.path] = stored_frames(s.path, s.entry.header)
+    pixels = [decoded[s.path][s.frame] for s in (one, other)]
     return one.slope == other.slope and one.intercept == other.intercept and np.array_equal(*pixels)
 
 

@@ -47,7 +47,7 @@ def inspect_folder(
     courses: tuple[Course, ...] = ()
     try:
         courses = find_courses(index, links)
-        chain, courses = choose_chain(index, links, series, course)
+        chain = choose_chain(index, courses, series, course)
     except RTResponseError as error:
         found["problem"] = str(error)
     found["courses"] = [_course(c, chain, courses) for c in courses]

@@ -9,19 +9,39 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
 
 MAX_VOXELS = 2**27
-SAME_DOSE, SHARED = 0.03, 0.6
+SAME_DOSE, MIN_COMMON = 0.03, 27
 
 
-def total_on_one_grid(images: list[sitk.Image]) -> sitk.Image:
-    """Sum on the first image's axes, at the finest step, over the box that holds all of them; trilinear, float32.
+def plan_total(images: list[sitk.Image]) -> tuple[sitk.Image, int]:
+    """Sum of the dose boxes of one plan, and how many boxes repeat a dose that another holds.
+
+    Boxes of separate targets add up. Boxes that agree where they overlap are windows on one dose, which counts once.
+
+    Raises
+    ------
+    GeometryError : see `total_on_one_grid`.
+    """
+    groups: list[list[sitk.Image]] = []
+    for image in images:
+        home = next((group for group in groups if any(agree(image, other) for other in group)), None)
+        if home is None:
+            groups.append([image])
+        else:
+            home.append(image)
+    return total_on_one_grid(groups), len(images) - len(groups)
+
+
+def total_on_one_grid(groups: list[list[sitk.Image]]) -> sitk.Image:
+    """Sum over groups of windows on one dose each, on the first image's axes, at the finest step; trilinear, float32.
 
     Raises
     ------
     GeometryError : the boxes lie so far apart that their common grid exceeds 134 million voxels.
     """
+    images = [image for group in groups for image in group]
     grids = [Grid.of(image) for image in images]
     if all(same_grid(grids[0], grid) for grid in grids[1:]):
-        total = np.sum([sitk.GetArrayViewFromImage(image) for image in images], axis=0)
+        total = np.sum([sitk.GetArrayViewFromImage(group[0]) for group in groups], axis=0)
         return grids[0].image(total.astype(np.float32))
     spacing = tuple(float(s) for s in np.min([grid.spacing_mm for grid in grids], axis=0))
     unit = Grid((1, 1, 1), (spacing[0], spacing[1], spacing[2]), grids[0].origin_mm, grids[0].direction)
@@ -33,40 +53,46 @@ def total_on_one_grid(images: list[sitk.Image]) -> sitk.Image:
     i, j, k = (int(c) for c in low)
     whole = unit.crop((i, j, k), (int(size[0]), int(size[1]), int(size[2])))
     total = np.zeros(whole.shape, dtype=np.float32)
-    for image in images:
-        moved = sitk.Resample(image, whole.blank(), sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-        total += sitk.GetArrayViewFromImage(moved)
+    for group in groups:
+        seen = np.full(whole.shape, -1.0, dtype=np.float32)
+        for image in group:
+            moved = sitk.Resample(image, whole.blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
+            values = sitk.GetArrayViewFromImage(moved)
+            np.copyto(seen, values, where=seen < 0)
+        total += np.maximum(seen, 0)
     return whole.image(total)
 
 
-def repeated(image: sitk.Image, other: sitk.Image) -> bool:
-    """Tell whether two images hold the same dose, on whatever grids: adding them would count it twice.
+def agree(image: sitk.Image, other: sitk.Image) -> bool:
+    """Tell whether two boxes hold the same dose where they overlap, on whatever grids.
 
-    They do when their boxes share most of the smaller one and differ there by less than 3 % of the maximum
-    everywhere above a tenth of it, on average less than 1 %.
+    They do when they differ there by less than 3 % of the overlap's maximum nearly everywhere above a tenth of it, on
+    average by less than 1 %. Boxes without a common dose do not.
     """
-    if _shared(Grid.of(image), Grid.of(other)) < SHARED:
+    if not _overlap(Grid.of(image), Grid.of(other)):
         return False
     moved = sitk.Resample(other, Grid.of(image).blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
     one, two = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(moved)
     common = two >= 0
-    smaller = min(np.prod(i.GetSize()) * np.prod(i.GetSpacing()) for i in (image, other))
-    if common.sum() * np.prod(image.GetSpacing()) < SHARED * smaller:
-        return False
     top = max(float(one[common].max(initial=0.0)), float(two[common].max(initial=0.0)))
     high = common & ((one > 0.1 * top) | (two > 0.1 * top))
-    if top <= 0 or not high.any():
+    if top <= 0 or high.sum() < MIN_COMMON:
         return False
     difference = np.abs(one[high] - two[high]) / top
     return bool(np.percentile(difference, 99) < SAME_DOSE and difference.mean() < SAME_DOSE / 3)
 
 
-def _shared(one: Grid, other: Grid) -> float:
-    """Share of the smaller box that lies in the other, from above: boxes of separate targets need no resampling."""
+def same_voxels(image: sitk.Image, other: sitk.Image) -> bool:
+    """The same values on the same grid."""
+    return same_grid(Grid.of(image), Grid.of(other)) and np.array_equal(
+        sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(other)
+    )
+
+
+def _overlap(one: Grid, other: Grid) -> bool:
+    """Whether the boxes may overlap: those of separate targets need no resampling."""
     index = one.to_index(other.to_lps(_corners(other)))
-    low, high = np.maximum(index.min(axis=0), 0), np.minimum(index.max(axis=0), np.asarray(one.size) - 1)
-    common = float(np.prod(np.maximum(high - low + 1, 0))) * one.voxel_cc
-    return common / min(float(np.prod(g.size)) * g.voxel_cc for g in (one, other))
+    return bool((index.min(axis=0) < np.asarray(one.size) - 0.5).all() and (index.max(axis=0) > -0.5).all())
 
 
 def _corners(grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
