@@ -226,7 +226,7 @@ def _add_train(groups: Any) -> None:
 
 def _add_follow_up(groups: Any) -> None:
     from RTResponseCAMLib.response.conventions import CONVENTIONS
-    from RTResponseCAMLib.response.trajectory import WINDOW_DAYS
+    from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
     from RTResponseCAMLib.response.volume import BOUNDARY_MM
 
     text = "register the follow-ups of a study, measure its lesions, and name the response"
@@ -237,13 +237,18 @@ def _add_follow_up(groups: Any) -> None:
         help="rigid transform to use instead of registering (planning points onto follow-up points; repeatable)",
     )  # fmt: skip
     follow.add_argument(
-        "--mask", action="append", default=[], metavar="F1=FILE", help="label map of a follow-up's lesions (repeatable)"
+        "--mask", action="append", default=[], metavar="F1=FILE",
+        help="label map of a follow-up's lesions, on its grid or the planning MR's (repeatable)",
+    )  # fmt: skip
+    follow.add_argument(
+        "--mask-values", type=int, nargs="+", metavar="N", help="labels of --mask that make up lesions together (1 3)"
     )
     follow.add_argument("--boundary-mm", type=float, default=BOUNDARY_MM, help="95 %% half-width of a contour's place")
     follow.add_argument("--no-proposals", action="store_true", help="nothing drawn stays unknown")
     follow.add_argument("--convention", choices=tuple(CONVENTIONS), default="volume-20", help="of the label")
     follow.add_argument("--response-below", type=float, metavar="PERCENT", help="of the convention, e.g. -30")
     follow.add_argument("--progression-above", type=float, metavar="PERCENT", help="of the convention, e.g. 40")
+    follow.add_argument("--target-day", type=int, default=TARGET_DAYS, metavar="DAY", help="of the label")
     follow.add_argument("--window", type=int, nargs=2, default=WINDOW_DAYS, metavar="DAY", help="of the label")
     follow.add_argument("--series", help="part of the Series Description of the planning MR")
     follow.add_argument("--course", help="name (C2) or label of the course")

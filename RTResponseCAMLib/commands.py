@@ -82,6 +82,11 @@ def follow_up(options: argparse.Namespace, progress: Progress) -> None:
     from RTResponseCAMLib.workflow.write_follow_up import write_follow_up
 
     check_free(options.out, options.overwrite)
+    convention = with_thresholds(CONVENTIONS[options.convention], options.response_below, options.progression_above)
+    window = (options.window[0], options.window[1])
+    if not 0 <= window[0] <= options.target_day <= window[1]:
+        what = f"is day {options.target_day} within days {window[0]} to {window[1]}: not in order"
+        raise RTResponseError("the label's visit", what, "Correct --target-day or --window FIRST LAST")
     study = load_study(
         options.study,
         series=options.series,
@@ -97,11 +102,16 @@ def follow_up(options: argparse.Namespace, progress: Progress) -> None:
         options.boundary_mm,
         not options.no_proposals,
         part(progress, 0.2, 0.9),
+        tuple(options.mask_values) if options.mask_values else None,
     )
-    convention = with_thresholds(CONVENTIONS[options.convention], options.response_below, options.progression_above)
-    window = (options.window[0], options.window[1])
     content = write_follow_up(
-        followed, options.out, options.overwrite, convention, window, progress=part(progress, 0.9, 1.0)
+        followed,
+        options.out,
+        options.overwrite,
+        convention,
+        window,
+        options.target_day,
+        progress=part(progress, 0.9, 1.0),
     )
     _close(progress)
     print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else _follow_up_text(content, options.out))
@@ -112,6 +122,9 @@ def _named_files(given: list[str], option: str) -> dict[str, Path]:
     pairs = [text.partition("=") for text in given]
     if any(not (name and file) for name, _, file in pairs):
         raise RTResponseError(option, "expects F1=FILE", "Name the follow-up and the file")
+    names = [name for name, _, _ in pairs]
+    if len(set(names)) < len(names):
+        raise RTResponseError(option, "names a follow-up twice", "Give one file for each")
     return {name: Path(file) for name, _, file in pairs}
 
 
@@ -131,6 +144,7 @@ def _follow_up_text(content: dict[str, Any], out: Path) -> str:
             low, high = label["change_interval"]
             change = f"  {100 * label['change']:+.0f} % ({100 * low:+.0f} … {100 * high:+.0f} %) at {label['visit']}"
         lines.append(f"{lesion['id']:<4}{lesion['name']:<20}{label['word']:<15}{change}  {label['reason']}")
+        lines += [f"      ! {v['visit']}: {c['text']}" for v in lesion["visits"] for c in v["cautions"]]
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,20 @@ def read_case(rows: Sequence[CohortRow]) -> Study:
 def _from_dicom(rows: Sequence[CohortRow]) -> Study:
     folder = rows[0].study
     assert folder is not None
-    study = load_study(folder, rows[0].rx_gy)
+    stated = next((row.rx_gy for row in rows if row.rx_gy is not None), None)
+    study = load_study(folder, stated)
+    if any(c.code == "several-courses" for c in study.cautions):
+        course = rows[0].course
+        study = load_study(folder, stated, course=f"C{course}" if course.isdigit() else course)
     structures = {lesion.structure.name: lesion for lesion in study.lesions}
     for row in rows:
         if row.lesion not in structures:
             what = f"has no target '{row.lesion}'; it has {sorted(structures)}"
             raise CohortError(folder, what, "Correct column lesion")
+    by_roi = {structures[r.lesion].structure.number: r.rx_gy for r in rows if r.rx_gy is not None}
+    if len(set(by_roi.values())) > 1 and study.plan is not None and study.plan.prescription is not None:
+        prescription = replace(study.plan.prescription, by_roi=by_roi, source="manifest")
+        study = replace(study, plan=replace(study.plan, prescription=prescription))
     return study
 
 
@@ -52,7 +61,12 @@ def _from_images(rows: Sequence[CohortRow]) -> Study:
         raise GeometryError(first.mask, f"lies on another grid than {first.mr.name}", "Resample the mask")
     lesions = tuple(Lesion(f"L{number}", _structure(row, mask, number)) for number, row in enumerate(rows, start=1))
     dose, cautions = _dose(first)
-    prescription = None if first.rx_gy is None else Prescription(first.rx_gy, None, first.fractions, source="manifest")
+    by_roi = {number: row.rx_gy for number, row in enumerate(rows, start=1) if row.rx_gy is not None}
+    prescription = None
+    if by_roi:
+        prescription = Prescription(max(by_roi.values()), None, first.fractions, by_roi, source="manifest")
+    elif dose is not None:
+        cautions = (Caution("dose-unused", "the manifest states no prescription (rx_gy): the dose is not used"),)
     return Study(
         patient=pseudonym(first.patient_group, "P-"),
         mr=mr,

@@ -74,7 +74,7 @@ def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
     CohortError : the manifest itself cannot be read.
     """
     rows = read_cohort(folder)
-    cases: dict[tuple[Path, ...], list[tuple[int, CohortRow]]] = {}
+    cases: dict[tuple[Path | str, ...], list[tuple[int, CohortRow]]] = {}
     for number, row in enumerate(rows, start=2):
         cases.setdefault(row.case, []).append((number, row))
     problems, remarks = [], []

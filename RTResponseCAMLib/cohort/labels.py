@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from RTResponseCAMLib.imaging.labels import label_structures, read_volume
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.response.conventions import CONVENTIONS, INDETERMINATE, RESPONSE, classify
 from RTResponseCAMLib.response.matching import match_lesions
-from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
-from RTResponseCAMLib.response.volume import Volume, absent_volume, change_interval, together, volume_interval
+from RTResponseCAMLib.response.trajectory import nearest_in_window
+from RTResponseCAMLib.response.volume import Volume, change_interval, volume_interval
 from RTResponseCAMLib.study import Lesion, Structure
 
 THRESHOLD = CONVENTIONS["volume-20"]
@@ -32,36 +33,53 @@ class LaterMask:
 
 def islands_of(mask: sitk.Image, values: tuple[int, ...]) -> tuple[Structure, ...]:
     """Islands of a whole-patient mask that are large enough to be lesions; numbers are those of ``region``."""
+    return _large(mask, label_structures(mask, values))
+
+
+def islands_of_each(mask: sitk.Image) -> tuple[Structure, ...]:
+    """As `islands_of`, of every label on its own: what touches under another label stays apart."""
+    return _large(mask, label_structures(mask))
+
+
+def _large(mask: sitk.Image, structures: tuple[Structure, ...]) -> tuple[Structure, ...]:
     smallest = MIN_VOXELS * Grid.of(mask).voxel_cc
-    return tuple(s for s in label_structures(mask, values) if contour_volume_cc(s) >= smallest * 0.99)
+    return tuple(s for s in structures if contour_volume_cc(s) >= smallest * 0.99)
 
 
 def nearest_three_months(later: list[LaterMask]) -> LaterMask | None:
     """The follow-up nearest day 90 within days 60 to 120; None when no dated one lies there."""
-    dated = [m for m in later if m.days is not None and WINDOW_DAYS[0] <= m.days <= WINDOW_DAYS[1]]
-    return min(dated, key=lambda m: abs((m.days or 0) - TARGET_DAYS)) if dated else None
+    place = nearest_in_window([m.days for m in later])
+    return None if place is None else later[place]
 
 
 def label_rows(
-    rows: list[CohortRow], islands: tuple[Structure, ...], mask: sitk.Image, values: tuple[int, ...], later: LaterMask
+    rows: list[CohortRow],
+    lesions: tuple[Structure, ...],
+    mask: sitk.Image,
+    later: LaterMask,
+    find: Callable[[sitk.Image], tuple[Structure, ...]],
 ) -> tuple[list[CohortRow], list[str]]:
     """Fill days, ratio, label and certainty of the rows of one case from a follow-up mask; also remarks.
 
     The follow-up mask must exist: an absent one is no zero, and never gets here.
+
+    Parameters
+    ----------
+    lesions : those of the rows, drawn on ``mask``.
+    find : the regions of the follow-up mask that may be theirs.
     """
     follow_up = read_volume(later.path)
     if not same_grid(Grid.of(mask), Grid.of(follow_up), 0.1):
         return rows, [f"{later.path.name}: lies on another grid than the baseline mask; its lesions stay unknown"]
-    lesions = tuple(Lesion(str(n), s) for n, s in enumerate(islands))
-    regions = islands_of(follow_up, values)
-    matches, new = match_lesions(lesions, regions)
-    before = {lesion.id: volume_interval(lesion.structure) for lesion in lesions}
+    planned = tuple(Lesion(str(n), s) for n, s in enumerate(lesions))
+    regions = find(follow_up)
+    matches, new = match_lesions(planned, regions)
+    before = {lesion.id: volume_interval(lesion.structure) for lesion in planned}
     after = [volume_interval(region) for region in regions]
     remarks = [f"{later.path.name}: {len(new)} new lesion(s), not in the cohort"] if new else []
     labelled = []
     for row, match in zip(rows, matches, strict=True):
-        base = together([before[i] for i in (match.lesion, *match.merged_with)])
-        now = together([after[n] for n in match.regions]) if match.regions else absent_volume()
+        base, now = match.volumes(before, after)
         labelled.append(labelled_row(row, base, now, later.days, f"volume, {later.name}, {match.word}"))
     return labelled, remarks
 

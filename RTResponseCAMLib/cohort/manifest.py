@@ -64,9 +64,14 @@ class CohortRow:
     label_source: str = ""
 
     @property
-    def case(self) -> tuple[Path, ...]:
-        """What must be read for it: rows with the same case are read together."""
+    def images(self) -> tuple[Path, ...]:
+        """The files or the folder of its images."""
         return tuple(p for p in (self.study, self.mr, self.mask, self.dose) if p is not None)
+
+    @property
+    def case(self) -> tuple[Path | str, ...]:
+        """What must be read for it: rows with the same case are read together. A folder may hold several courses."""
+        return (*self.images, self.course) if self.study is not None else self.images
 
 
 def read_cohort(folder: Path) -> tuple[CohortRow, ...]:
@@ -175,7 +180,7 @@ def _row(folder: Path, number: int, line: dict[str, str], problems: list[str]) -
     if cell("certainty") not in ("certain", "indeterminate", ""):
         bad("certainty", "certain, indeterminate or empty")
     values = cell("mask_values").split("+") if cell("mask_values") else []
-    if not all(v.isdigit() for v in values):
+    if not all(v.isascii() and v.isdigit() for v in values):
         bad("mask_values", "label numbers joined by +")
         values = []
     row = CohortRow(
@@ -212,7 +217,7 @@ def _check_repeats(rows: list[CohortRow], problems: list[str]) -> None:
         if key in seen:
             problems.append(f"line {number}: repeats lesion '{row.lesion}' of line {seen[key]}")
         seen[key] = number
-        group, first = owner.setdefault(row.case, (row.patient_group, number))
+        group, first = owner.setdefault(row.images, (row.patient_group, number))
         if group != row.patient_group:
             problems.append(
                 f"line {number}: column patient_group_id is '{row.patient_group}', but line {first} has the same "

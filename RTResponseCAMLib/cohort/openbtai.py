@@ -22,7 +22,7 @@ from RTResponseCAMLib.cohort.sheets import number_in, read_sheet
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.labels import label_structure, read_volume
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
+from RTResponseCAMLib.response.trajectory import nearest_in_window
 from RTResponseCAMLib.response.volume import Volume, volume_interval
 
 FILE = re.compile(r"(\d+)_(\d{8})_(img|msk)\.nii(\.gz)?$", re.IGNORECASE)
@@ -59,6 +59,7 @@ def import_openbtai(source: Path, progress: Progress = silent) -> tuple[list[Coh
     if not scans:
         raise CohortError(source, "holds no <patient>_<date>_img.nii with its _msk.nii", "Give the NIFTI folders")
     treated, remarks = _treatments(source)
+    remarks.append("days count from each patient's first image here; without the first MR of the study they are wrong")
     rows: list[CohortRow] = []
     for number, (patient, own) in enumerate(sorted(scans.items()), start=1):
         progress((number - 1) / len(scans), f"patient {number} of {len(scans)}")
@@ -76,14 +77,17 @@ def _scans(source: Path) -> dict[int, list[Scan]]:
         if match:
             files[(int(match.group(1)), match.group(2))][match.group(3).lower()] = path
     found: defaultdict[int, list[Scan]] = defaultdict(list)
+    first: dict[int, int] = {}
     for (patient, date), pair in files.items():
         day = serial_day(date)
-        if len(pair) == 2 and day is not None:
+        if day is None:
+            continue
+        first[patient] = min(day, first.get(patient, day))  # also a scan that nobody segmented
+        if len(pair) == 2:
             found[patient].append(Scan(day, pair["img"], pair["msk"]))
-    for own in found.values():
+    for patient, own in found.items():
+        own[:] = [Scan(scan.day - first[patient] + 1, scan.image, scan.mask) for scan in own]
         own.sort(key=lambda scan: scan.day)
-        first = own[0].day - 1
-        own[:] = [Scan(scan.day - first, scan.image, scan.mask) for scan in own]
     return dict(found)
 
 
@@ -109,7 +113,10 @@ def _treatments(source: Path) -> tuple[dict[tuple[int, int], Radiosurgery], list
         begin, dose, count = (number_in(cells[n]) for n in (BEGIN, DOSE, FRACTIONS))
         total = dose * count if dose is not None and count is not None else None
         day = int(begin) if begin is not None else None
-        found[(int(patient), int(lesion))] = Radiosurgery(day, total, int(count) if count is not None else None)
+        key = (int(patient), int(lesion))
+        known = found.get(key)
+        if known is None or (day is not None and (known.day is None or day < known.day)):
+            found[key] = Radiosurgery(day, total, int(count) if count is not None else None)
     return found, []
 
 
@@ -133,12 +140,12 @@ def _patient(patient: int, scans: list[Scan], treated: dict[tuple[int, int], Rad
             volume_cc=volume.cc, label_source="unknown: no scan before and about three months after radiosurgery",
         )  # fmt: skip
         # A lesion without a label at a later scan may be gone or not annotated: only scans that show it count.
-        after = [s for s in present if begin is not None and WINDOW_DAYS[0] <= s.day - begin <= WINDOW_DAYS[1]]
-        if begin is not None and before and after:
-            start = begin
-            visit = min(after, key=lambda s: abs(s.day - start - TARGET_DAYS))
+        after = [s for s in present if begin is not None and s.day > begin]
+        place = nearest_in_window([s.day - begin for s in after]) if begin is not None and before else None
+        if begin is not None and place is not None:
+            visit = after[place]
             now = _volume(masks[visit.day], values)
-            row = labelled_row(row, volume, now, visit.day - start, "volume, segmentation of the data set")
+            row = labelled_row(row, volume, now, visit.day - begin, "volume, segmentation of the data set")
         rows.append(row)
     return rows
 

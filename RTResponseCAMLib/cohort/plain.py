@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from RTResponseCAMLib.cohort.labels import LaterMask, islands_of, label_rows, nearest_three_months
+from RTResponseCAMLib.cohort.labels import LaterMask, islands_of, islands_of_each, label_rows, nearest_three_months
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.errors import CohortError, RTResponseError
-from RTResponseCAMLib.imaging.labels import SUFFIXES, read_volume
+from RTResponseCAMLib.imaging.labels import SUFFIXES, label_structure, labels_touch, read_volume
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.progress import Progress, silent
 
@@ -66,26 +66,25 @@ def _import_one(
             if (match := FOLLOW_UP.fullmatch(name))
         ]
     )
-    rows: list[CohortRow] = []
-    remarks: list[str] = []
+    remarks = (
+        ["labels touch one another: parts of one lesion? they are taken for lesions each"] if labels_touch(mask) else []
+    )
     # One label is a mask of all lesions, several labels are a lesion each.
-    for value in values:
-        islands = islands_of(mask, (value,))
-        if len(values) > 1:
-            islands = islands[:1]
-        own = [
-            CohortRow(
-                patient_group=patient, course=course, lesion=f"{patient} label {value} region {s.number}",
-                mr=files["t1c"], mask=files["mask"], mask_values=(value,), region=s.number, dose=files.get("dose"),
-                rx_gy=rx, fractions=fractions, volume_cc=contour_volume_cc(s),
-                label_source="unknown: no follow-up mask within days 60 to 120",
-            )
-            for s in islands
-        ]  # fmt: skip
-        if visit is not None and own:
-            own, said = label_rows(own, islands, mask, (value,), visit)
-            remarks += said
-        rows += own
+    several = len(values) > 1
+    lesions = tuple(label_structure(mask, (v,)) for v in values) if several else islands_of(mask, values)
+    rows = [
+        CohortRow(
+            patient_group=patient, course=course,
+            lesion=f"{patient} label {values[n]}" if several else f"{patient} label {values[0]} region {s.number}",
+            mr=files["t1c"], mask=files["mask"], mask_values=(values[n],) if several else values,
+            region=None if several else s.number, dose=files.get("dose"), rx_gy=rx, fractions=fractions,
+            volume_cc=contour_volume_cc(s), label_source="unknown: no follow-up mask within days 60 to 120",
+        )
+        for n, s in enumerate(lesions)
+    ]  # fmt: skip
+    if visit is not None and rows:
+        rows, said = label_rows(rows, lesions, mask, visit, islands_of_each)
+        remarks += said
     return rows, remarks
 
 

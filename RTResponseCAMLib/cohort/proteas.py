@@ -83,7 +83,7 @@ def _import_one(folder: Path, doses: dict[str, tuple[float | None, int | None]])
     visit = nearest_three_months(later)
     if visit is None or not rows:
         return rows, remarks
-    rows, said = label_rows(rows, islands, mask, TUMOUR, visit)
+    rows, said = label_rows(rows, islands, mask, visit, lambda later: islands_of(later, TUMOUR))
     return rows, remarks + [f"{name}: {text}" for text in said]
 
 
@@ -145,7 +145,9 @@ def _prescription(
         key = bases[0]
         remarks.append(f"{name}: the clinical sheet has '{bases[0]}'; its prescription is taken")
     rx, fractions = doses[key]
-    if rx is None or not dose.is_file():
+    if rx is None or rx <= 0:
+        return None, fractions, [*remarks, f"{name}: no prescription in the clinical sheet"]
+    if not dose.is_file():
         return rx, fractions, remarks
     peak = float(sitk.GetArrayFromImage(read_dose(dose).image).max())
     for total in (rx, rx * (fractions or 1)):

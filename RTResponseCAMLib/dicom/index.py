@@ -76,6 +76,12 @@ class Index:
     others: dict[str, int]
     cautions: tuple[Caution, ...]
 
+    def headers(self) -> list[Dataset]:
+        """One header of each series and those of all other objects: what they say of the patient."""
+        first = [files[0] for files in self.series.values()]
+        entries = (*first, *self.structures, *self.plans, *self.doses, *self.registrations)
+        return [entry.header for entry in entries]
+
 
 def index_folder(folder: Path, progress: Progress = silent) -> Index:
     """Read the header of every file below ``folder``; repeated objects are taken once.

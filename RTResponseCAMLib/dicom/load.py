@@ -20,9 +20,9 @@ from RTResponseCAMLib.dicom.chain import (
 )
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
-from RTResponseCAMLib.dicom.index import TAGS, Entry, index_folder
+from RTResponseCAMLib.dicom.index import TAGS, Entry, Index, index_folder
 from RTResponseCAMLib.dicom.mr import Series, read_series
-from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym
+from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym, unnamed_errors
 from RTResponseCAMLib.dicom.registration import Links, map_between, read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan
@@ -64,6 +64,52 @@ def load_study(
     StudyError, GeometryError : see the readers; also when there is a dose but no prescription.
     """
     index = index_folder(folder, part(progress, 0.0, 0.3))
+    scrub = Scrubber(index.headers())
+    with unnamed_errors(scrub):
+        study = _load(
+            index, prescription_gy, isodose_percent, series, rois, progress, course, dose_fractions, with_dose
+        )  # fmt: skip
+        return _unnamed(study, scrub)
+
+
+def read_follow_up(follow_up: FollowUp, progress: Progress = silent) -> Series:
+    """Read a later MR series; it lies in its own frame of reference, nothing is registered.
+
+    Raises
+    ------
+    StudyError, GeometryError : see `dicom.mr.read_series`.
+    """
+    entries = tuple(Entry(Path(file), read_header(Path(file), TAGS)) for file in follow_up.files)
+    with unnamed_errors(Scrubber([entries[0].header])):
+        return read_series(entries, progress=progress)
+
+
+def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[Caution, ...], str]:
+    """Read what was drawn on a follow-up, and its modality (RTSTRUCT or SEG); freed of the patient's names.
+
+    Raises
+    ------
+    StudyError : see `read_structures` and `read_segments`.
+    """
+    entry = Entry(file, read_header(file, TAGS))
+    scrub = Scrubber([entry.header])
+    with unnamed_errors(scrub):
+        reader = read_segments(entry) if entry.modality == "SEG" else read_structures(file)
+    structures = tuple(replace(s, name=scrub(s.name)) for s in reader[0])
+    return structures, tuple(Caution(c.code, scrub(c.text)) for c in reader[1]), entry.modality
+
+
+def _load(
+    index: Index,
+    prescription_gy: float | None,
+    isodose_percent: float | None,
+    series: str | None,
+    rois: tuple[str, ...],
+    progress: Progress,
+    course: str | None,
+    dose_fractions: int | None,
+    with_dose: bool,
+) -> Study:
     links, link_cautions = read_links(index.registrations)
     courses = find_courses(index, links)
     chain = choose_chain(index, courses, series, course)
@@ -76,7 +122,7 @@ def load_study(
     plan = _with_users_prescription(plan, dose, prescription_gy, isodose_percent)
     if dose is not None and (plan is None or plan.prescription is None):
         raise StudyError(
-            chain.plan.path if chain.plan else folder,
+            chain.plan.path if chain.plan else index.folder,
             "states no prescription (TargetPrescriptionDose), so the dose cannot be related to it",
             "Give --prescription GY or --isodose PERCENT",
         )
@@ -87,7 +133,7 @@ def load_study(
         *_plausibility(dose, plan),
     )  # fmt: skip
     progress(1.0, "study read")
-    study = Study(
+    return Study(
         patient=pseudonym(first.text("PatientID"), "P-"),
         mr=mr.image,
         mr_description=first.text("SeriesDescription"),
@@ -105,32 +151,6 @@ def load_study(
             "course": next(c.name for c in courses if any(k.structures is chain.structures for k in c.chains)),
         },
     )
-    return _unnamed(study, Scrubber(entry.header for entry in (first, chain.structures)))
-
-
-def read_follow_up(follow_up: FollowUp, progress: Progress = silent) -> Series:
-    """Read a later MR series; it lies in its own frame of reference, nothing is registered.
-
-    Raises
-    ------
-    StudyError, GeometryError : see `dicom.mr.read_series`.
-    """
-    entries = tuple(Entry(Path(file), read_header(Path(file), TAGS)) for file in follow_up.files)
-    return read_series(entries, progress=progress)
-
-
-def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[Caution, ...], str]:
-    """Read what was drawn on a follow-up, and its modality (RTSTRUCT or SEG); freed of the patient's names.
-
-    Raises
-    ------
-    StudyError : see `read_structures` and `read_segments`.
-    """
-    entry = Entry(file, read_header(file, TAGS))
-    reader = read_segments(entry) if entry.modality == "SEG" else read_structures(file)
-    scrub = Scrubber([entry.header])
-    structures = tuple(replace(s, name=scrub(s.name)) for s in reader[0])
-    return structures, tuple(Caution(c.code, scrub(c.text)) for c in reader[1]), entry.modality
 
 
 def _read_structures(chain: Chain, links: Links) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:

@@ -10,11 +10,14 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.errors import RTResponseError
 
 SALT_VARIABLE = "RTRESPONSECAM_SALT"
 UID = re.compile(r"(?<!\d)\d+(?:\.\d+){5,}(?!\d)")
@@ -54,17 +57,44 @@ class Scrubber:
 
     def __init__(self, headers: Iterable[Dataset]) -> None:
         words: set[str] = set()
+        short: set[str] = set()
         for header in headers:
             for part in re.split(r"[\^=\s,;]+", str(header.get("PatientName", "") or "")):
-                words.add(part)
+                (words if len(part) > 2 else short).add(part)
             for keyword in IDENTIFIERS:
                 words.update(re.split(r"[\\\s,'\[\]]+", str(header.get(keyword, "") or "")))
-        kept = sorted((w for w in words if len(w) >= 3), key=len, reverse=True)
-        # Whole words only: a patient called Rand must not blank "random".
-        joined = "|".join(re.escape(w) for w in kept)
-        self._words = re.compile(rf"(?<![^\W_])(?:{joined})(?![^\W_])", re.IGNORECASE) if kept else None
+            words.update(_dates(str(header.get("PatientBirthDate", "") or "")))
+        # Whole words only: a patient called Rand must not blank "random"; and one called Is or To not every sentence,
+        # so names of two letters are looked for as names are written.
+        long = {w for w in words if len(w) > 2}
+        written = {form for w in short if len(w) == 2 for form in (w.capitalize(), w.upper())}
+        self._words = [_any_of(kept, flag) for kept, flag in ((long, re.IGNORECASE), (written, 0)) if kept]
 
     def __call__(self, text: str) -> str:
         """The text without names, numbers and UIDs."""
         text = UID.sub(lambda found: f"uid-{pseudonym(found.group())}", text)
-        return self._words.sub(HIDDEN, text) if self._words else text
+        for words in self._words:
+            text = words.sub(HIDDEN, text)
+        return text
+
+
+def _any_of(words: set[str], flag: int) -> re.Pattern[str]:
+    joined = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<![^\W_])(?:{joined})(?![^\W_])", flag)
+
+
+def _dates(day: str) -> set[str]:
+    """A DICOM date as people write it."""
+    if not re.fullmatch(r"\d{8}", day):
+        return set()
+    y, m, d = day[:4], day[4:6], day[6:]
+    return {sep.join(order) for sep in "-./" for order in ((y, m, d), (d, m, y), (m, d, y))}
+
+
+@contextmanager
+def unnamed_errors(scrub: Scrubber) -> Iterator[None]:
+    """Errors that speak of ROIs or series, freed of what the headers say of the patient; the place stays."""
+    try:
+        yield
+    except RTResponseError as error:
+        raise type(error)(error.where, scrub(error.what), scrub(error.fix)) from error

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.values import damaged, whole_number
 from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.overlap import without_nested
 from RTResponseCAMLib.study import Caution, FloatArray, Lesion, Structure
 
 CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
@@ -132,7 +133,9 @@ def choose_lesions(
         empty = [s.name for s in chosen if not s.contours]
         for name in empty:
             cautions.append(Caution("empty-roi", f"target '{name}' has no closed contour and is left out"))
-        chosen = [s for s in chosen if s.contours]
+        kept, said = without_nested(tuple(s for s in chosen if s.contours))
+        chosen = list(kept)
+        cautions += said
         if not chosen:
             names = [f"{s.name} ({s.kind or 'no type'}, {len(s.contours)} contours)" for s in structures]
             raise StudyError(path, f"has no target with contours; its ROIs: {', '.join(names)}", "Name one with --roi")
@@ -153,9 +156,14 @@ def looks_like_target(structure: Structure) -> bool:
 
 def names_a_target(name: str) -> bool:
     """Whether a name may be a lesion's: not a planner's helper, and no anatomy unless it also says lesion."""
-    if HELPER.search(name):
+    if is_helper(name):
         return False
     return bool(LESION_WORD.search(name)) or not ANATOMY.search(name)
+
+
+def is_helper(name: str) -> bool:
+    """Whether a name is that of a planner's aid: avoidance, ring, isodose, oedema."""
+    return bool(HELPER.search(name))
 
 
 def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> tuple[FloatArray, ...]:

@@ -76,8 +76,7 @@ def inspect_folder(
             for f in later
         ]
         _add_structures(found, chain.structures)
-    scrub = Scrubber(e.header for files in index.series.values() for e in files[:1])
-    return _scrubbed(found, scrub)
+    return _scrubbed(found, Scrubber(index.headers()))
 
 
 def _course(course: Course, chain: Chain | None, courses: tuple[Course, ...]) -> dict[str, Any]:

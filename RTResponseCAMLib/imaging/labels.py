@@ -111,6 +111,16 @@ def label_structure(image: sitk.Image, values: tuple[int, ...]) -> Structure:
     return Structure(1, "region", "", edge_contours(labels > 0, grid))
 
 
+def labels_touch(image: sitk.Image) -> bool:
+    """Whether voxels of different labels lie face to face, as the parts of one lesion do."""
+    labels, _ = _occupied(image, None)
+    for axis in range(3):
+        one, two = (np.take(labels, range(n, max(labels.shape[axis] - 1 + n, 0)), axis) for n in (0, 1))
+        if ((one != two) & (one != 0) & (two != 0)).any():
+            return True
+    return False
+
+
 def _occupied(image: sitk.Image, values: tuple[int, ...] | None) -> tuple[npt.NDArray[np.integer[Any]], Grid]:
     """Labels (1 for any of ``values``) in the box that holds them all, and the box's grid."""
     labels = sitk.GetArrayFromImage(image)

@@ -40,6 +40,7 @@ class PlaneStack:
     slabs_mm : interval along n for which each plane stands, ``(p, 2)``.
     polygons : per plane, its closed contours in (u, v), mm.
     volume_mm3 : volume of the body, see `stack_planes`.
+    along_voxels : the contours run along the edges of voxels.
     cautions : what was unusual.
     """
 
@@ -48,6 +49,7 @@ class PlaneStack:
     slabs_mm: Array64
     polygons: tuple[tuple[Array64, ...], ...]
     volume_mm3: float
+    along_voxels: bool
     cautions: tuple[Caution, ...]
 
 
@@ -89,9 +91,9 @@ def stack_planes(structure: Structure) -> PlaneStack:
         raise GeometryError(where, what, "Export a simpler ROI")
     slabs, cautions = _slabs(np.asarray(offsets), where)
     areas = np.asarray([even_odd_area(p) for p in polygons])
-    as_drawn = bool(cautions) or _along_voxels(polygons)
-    volume = _volume(np.asarray(offsets), slabs, areas, as_drawn)
-    return PlaneStack(axes, np.asarray(offsets), slabs, tuple(tuple(p) for p in polygons), volume, cautions)
+    voxels = _along_voxels(polygons)
+    volume = _volume(np.asarray(offsets), slabs, areas, as_drawn=voxels or bool(cautions))
+    return PlaneStack(axes, np.asarray(offsets), slabs, tuple(tuple(p) for p in polygons), volume, voxels, cautions)
 
 
 def contour_volume_cc(structure: Structure) -> float:

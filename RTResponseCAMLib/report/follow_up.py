@@ -14,7 +14,7 @@ from RTResponseCAMLib.report.follow_up_figures import draw_registration, draw_tr
 TEMPLATE = "follow_up.html.jinja"
 
 
-def write_follow_up_report(content: Mapping[str, Any], window_days: tuple[int, int], path: Path) -> None:
+def write_follow_up_report(content: Mapping[str, Any], path: Path) -> None:
     """Write the report; everything from outside is escaped.
 
     Parameters
@@ -35,6 +35,7 @@ def write_follow_up_report(content: Mapping[str, Any], window_days: tuple[int, i
         )
         for visit in content["visits"]
     ]
-    plot = as_data_uri(draw_trajectories(content["trajectories"], window_days))
+    first, last = content["window_days"]
+    plot = as_data_uri(draw_trajectories(content["trajectories"], (first, last), content["target_days"]))
     text = environment.get_template(TEMPLATE).render(**{**content, "visits": visits}, plot=plot)
     path.write_text(text, encoding="utf-8")

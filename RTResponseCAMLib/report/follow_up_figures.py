@@ -11,13 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from RTResponseCAMLib.response.trajectory import TARGET_DAYS, Trajectory
+from RTResponseCAMLib.response.trajectory import PROPOSED, TARGET_DAYS, Trajectory
 from RTResponseCAMLib.response.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TILE_MM = 22
+LOWEST = 0.05
 SHOWN = (0.0, 1.7)
 COLORS = ("#1553b5", "#b54708", "#26734d", "#7a3e9d", "#8c6d1f", "#b3261e", "#3a7d8c", "#5a6675")
 Plane = npt.NDArray[np.float32]
@@ -45,20 +46,23 @@ def draw_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figur
     return figure
 
 
-def draw_trajectories(trajectories: Sequence[Trajectory], window_days: tuple[int, int]) -> Figure:
-    """Volume relative to the plan, with its interval, over the days since; unknown visits are drawn as such."""
+def draw_trajectories(
+    trajectories: Sequence[Trajectory], window_days: tuple[int, int], target_days: int = TARGET_DAYS
+) -> Figure:
+    """Volume relative to the plan, with its interval, over the days since; visits of unknown day stand at the right."""
     figure = Figure(figsize=(9.6, 4.6))
     FigureCanvasAgg(figure)
     ax: Axes = figure.subplots()
     figure.subplots_adjust(left=0.08, right=0.79, bottom=0.13, top=0.95)
     last = max([window_days[1], *(v.days or 0 for t in trajectories for v in t.visits)])
     ax.axvspan(*window_days, color="#eef0f2", zorder=0)
-    ax.axvline(TARGET_DAYS, color="#c5ccd4", linewidth=1, zorder=1)
+    ax.axvline(target_days, color="#c5ccd4", linewidth=1, zorder=1)
     for level, text in ((1.2, "+20 %"), (0.8, "−20 %"), (0.35, "−65 %")):
         ax.axhline(level, color="#8b96a3", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         ax.text(last * 1.055, level, text, va="center", fontsize=8, color="#5a6675")
     for number, trajectory in enumerate(trajectories):
-        _draw_one(ax, trajectory, COLORS[number % len(COLORS)], last * 0.006 * (number - (len(trajectories) - 1) / 2))
+        shift = last * 0.006 * (number - (len(trajectories) - 1) / 2)
+        _draw_one(ax, trajectory, COLORS[number % len(COLORS)], shift, last * 1.02)
     ax.set_yscale("log")
     ax.set_ylim(0.045, max(3.0, ax.get_ylim()[1]))
     ax.set_yticks([0.05, 0.1, 0.2, 0.35, 0.5, 0.8, 1.0, 1.2, 2.0, 3.0])
@@ -73,33 +77,36 @@ def draw_trajectories(trajectories: Sequence[Trajectory], window_days: tuple[int
     return figure
 
 
-def _draw_one(ax: Axes, trajectory: Trajectory, color: str, shift: float) -> None:
+def _draw_one(ax: Axes, trajectory: Trajectory, color: str, shift: float, day_unknown: float) -> None:
     days, middle, low, high = (
         [0.0 + shift],
         [1.0],
         [_share(trajectory.baseline, "low")],
         [_share(trajectory.baseline, "high")],
     )
+    marked: list[tuple[float, float, str]] = []
     for visit in trajectory.visits:
-        if visit.days is None:
-            continue
+        day = (day_unknown if visit.days is None else visit.days) + shift
         if visit.volume is None:
-            ax.text(visit.days + shift, 0.052, "?", color=color, ha="center", fontsize=11, fontweight="bold")
+            ax.text(day, 0.052, "?", color=color, ha="center", fontsize=11, fontweight="bold")
             continue
-        days.append(visit.days + shift)
-        middle.append(max(visit.volume.cc / visit.baseline.cc, 0.05))
-        low.append(max(visit.volume.low_cc / visit.baseline.cc, 0.045))
-        high.append(max(visit.volume.high_cc / visit.baseline.cc, 0.05))
+        share = visit.volume.cc / visit.baseline.cc
+        days.append(day)
+        middle.append(max(share, LOWEST))
+        gone = visit.status == "vanished"
+        low.append(LOWEST if gone else max(visit.volume.low_cc / visit.baseline.cc, 0.9 * LOWEST))
+        high.append(LOWEST if gone else max(visit.volume.high_cc / visit.baseline.cc, LOWEST))
+        if gone or visit.status == PROPOSED:
+            marked.append((day, middle[-1], "v" if gone else "o"))
     errors = np.abs(np.asarray([np.subtract(middle, low), np.subtract(high, middle)]))
     name = f"{trajectory.lesion} {trajectory.roi}"
     ax.errorbar(
         days, middle, errors, color=color, marker="o", markersize=5, linewidth=1.4, elinewidth=1, capsize=2.5,
         label=name if len(name) < 24 else name[:22] + "…",
     )  # fmt: skip
-    for visit in trajectory.visits:
-        if visit.volume is not None and visit.days is not None and visit.status == "proposed":
-            y = max(visit.volume.cc / visit.baseline.cc, 0.05)
-            ax.plot(visit.days + shift, y, "o", markersize=5, markerfacecolor="white", markeredgecolor=color, zorder=5)
+    for day, y, marker in marked:
+        size = 9 if marker == "v" else 5
+        ax.plot(day, y, marker, markersize=size, markerfacecolor="white", markeredgecolor=color, zorder=5)
 
 
 def _share(volume: Volume, side: str) -> float:

@@ -5,6 +5,7 @@ The −20 % of volume is an early-response label, not a RANO class: it is 7 % of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from RTResponseCAMLib.errors import CohortError
@@ -74,24 +75,27 @@ def with_thresholds(convention: Convention, response: float | None, progression:
     return replace(convention, name=name, response=below, progression=above, source=source)
 
 
-def classify(convention: Convention, change: Change | None, growth: Change | None, growth_mm: float = 0.0) -> str:
+def classify(
+    convention: Convention, change: Change | None, growth: Change | None, growth_mm: Change | None = None
+) -> str:
     """Name a change.
 
     Parameters
     ----------
     change : against baseline; None when it is unknown (never read as zero).
     growth : against the convention's ``progression_from``; only used when it names progression.
-    growth_mm : absolute growth of the diameter against the same.
+    growth_mm : absolute growth of the diameter against the same, mm, with its interval; None for volumes.
     """
     if change is None or change.value != change.value:
         return UNKNOWN
     if change.value <= -1.0 and convention.progression is not None:
         return COMPLETE
     grown = convention.progression
-    if grown is not None and growth is not None and growth_mm >= convention.min_growth_mm:
-        if growth.low > grown:
+    if grown is not None and growth is not None:
+        least, most = (growth_mm.low, growth_mm.high) if growth_mm is not None else (math.inf, math.inf)
+        if growth.low > grown and least >= convention.min_growth_mm:
             return PROGRESSION
-        if growth.high > grown:
+        if growth.high > grown and most >= convention.min_growth_mm:
             return INDETERMINATE
     if change.high < convention.response:
         return RESPONSE

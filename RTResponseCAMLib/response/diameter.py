@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from RTResponseCAMLib.imaging.planes import Array64, stack_planes
+from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes
 from RTResponseCAMLib.study import Structure
 
 
 @dataclass(frozen=True)
 class Diameters:
-    """Longest diameter in a contour plane, its perpendicular, mm, and in how many planes the lesion shows."""
+    """Longest diameter in a slice, its perpendicular, mm, and in how many slices the lesion shows."""
 
     longest_mm: float
     perpendicular_mm: float
-    planes: int
+    slices: int
 
 
 def diameters(structure: Structure) -> Diameters:
-    """Measure a structure in its own contour planes.
+    """Measure a structure in its own contour planes; outlines of voxels through the middles of their sides.
+
+    The corners of voxels lie up to half a voxel outside the tumour, on both sides.
 
     Raises
     ------
@@ -31,8 +34,38 @@ def diameters(structure: Structure) -> Diameters:
     best = (0.0, 0.0)
     for polygons in stack.polygons:
         for polygon in polygons:
-            best = max(best, _of_polygon(polygon))
-    return Diameters(best[0], best[1], len(stack.polygons))
+            best = max(best, _of_polygon(_middles(polygon) if stack.along_voxels else polygon))
+    return Diameters(best[0], best[1], _slices(stack))
+
+
+def of_parts(parts: Sequence[Diameters]) -> Diameters:
+    """A lesion that fell into parts: their longest diameters add up (as in RECIST 1.1 for lesions that fragment)."""
+    largest = max(parts, key=lambda d: d.longest_mm)
+    return Diameters(sum(d.longest_mm for d in parts), largest.perpendicular_mm, max(d.slices for d in parts))
+
+
+def _slices(stack: PlaneStack) -> int:
+    """Outlines of voxels come in two planes per slice (see `outlines.edge_contours`)."""
+    planes = stack.polygons
+    pairs = list(zip(planes[::2], planes[1::2], strict=False))
+    twice = stack.along_voxels and len(planes) % 2 == 0 and all(_alike(one, other) for one, other in pairs)
+    return len(pairs) if twice else len(planes)
+
+
+def _alike(one: tuple[Array64, ...], other: tuple[Array64, ...]) -> bool:
+    return len(one) == len(other) and all(
+        a.shape == b.shape and np.allclose(a, b, atol=1e-3) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _middles(polygon: Array64) -> Array64:
+    """Middles of the voxel sides that a polygon of their corners runs along."""
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    lengths = np.linalg.norm(edges, axis=1)
+    counts = np.maximum(np.rint(lengths / lengths[lengths > 1e-3].min()).astype(int), 1)
+    return np.concatenate(
+        [p + e * ((np.arange(n) + 0.5) / n)[:, None] for p, e, n in zip(polygon, edges, counts.tolist(), strict=True)]
+    )
 
 
 def _of_polygon(polygon: Array64) -> tuple[float, float]:

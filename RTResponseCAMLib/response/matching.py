@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, filled_voxels, structure_box
-from RTResponseCAMLib.imaging.planes import centroid_mm
+from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.overlap import STEP_MM, filled_pair, near
+from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
+from RTResponseCAMLib.response.volume import BOUNDARY_MM, Volume, absent_volume, together
 from RTResponseCAMLib.study import Lesion, Structure
 
-STEP_MM = 0.8
 TOLERANCE_MM = 2.0
 MIN_SHARE = 0.1
 JOIN_MM = 1.0
@@ -20,13 +22,13 @@ JOIN_MM = 1.0
 
 @dataclass(frozen=True)
 class Match:
-    """Regions of a follow-up that belong to one lesion.
+    """Regions of a follow-up that belong to one lesion, or to several together.
 
     Attributes
     ----------
     lesion : id in the plan.
-    regions : positions in the list of regions; empty when none overlaps.
-    merged_with : ids of other lesions that share a region.
+    regions : positions in the list of regions; empty when none overlaps. Lesions that have merged share all of them.
+    merged_with : ids of the lesions that are tied to it by a shared region, directly or through others.
     """
 
     lesion: str
@@ -40,15 +42,25 @@ class Match:
             return "vanished"
         return "merged" if self.merged_with else "split" if len(self.regions) > 1 else "matched"
 
+    def volumes(
+        self, before: Mapping[str, Volume], after: Sequence[Volume], boundary_mm: float = BOUNDARY_MM
+    ) -> tuple[Volume, Volume]:
+        """What is compared: the plan's volume and the follow-up's, of all that belong together."""
+        baseline = together([before[lesion] for lesion in (self.lesion, *self.merged_with)])
+        now = together([after[n] for n in self.regions]) if self.regions else absent_volume(boundary_mm)
+        return baseline, now
+
 
 def split_islands(structure: Structure) -> tuple[Structure, ...]:
-    """Parts of a structure that lie over 2 mm apart, largest first; one part keeps the structure itself.
+    """Parts of a structure that lie apart by over 2 mm, and over one lost slice; largest first.
 
-    Contours are shared out whole, by the part that they enclose or lie in.
+    One part keeps the structure itself. Contours are shared out whole, by the part that they enclose or lie in.
     """
     grid = structure_box(structure, _lattice(structure))
-    filled = np.pad(box_occupancy(structure, grid) > 0.2, 2)
-    joined = distance_transform_edt(~filled, sampling=STEP_MM) <= JOIN_MM  # a lost slice must not cut a lesion in two
+    # A lost slice must not cut a lesion in two.
+    reach = max(JOIN_MM, 0.55 * float(np.median(np.diff(stack_planes(structure).slabs_mm, axis=1))))
+    filled = np.pad(box_occupancy(structure, grid) > 0.2, int(np.ceil(reach / STEP_MM)) + 1)
+    joined = distance_transform_edt(~filled, sampling=STEP_MM) <= reach
     parts, count = label(joined, structure=np.ones((3, 3, 3)))
     if count < 2:
         return (structure,)
@@ -56,50 +68,53 @@ def split_islands(structure: Structure) -> tuple[Structure, ...]:
     owners = []
     for contour in structure.contours:
         index = np.rint(grid.to_index(contour)).astype(int)[:, ::-1]
-        index = np.clip(index + 2, 0, np.asarray(parts.shape) - 1)
+        index = np.clip(index + int(np.ceil(reach / STEP_MM)) + 1, 0, np.asarray(parts.shape) - 1)
         labels = parts[tuple(nearest[:, index[:, 0], index[:, 1], index[:, 2]])]
         owners.append(int(np.bincount(labels).argmax()))
     groups = [tuple(c for c, o in zip(structure.contours, owners, strict=True) if o == n) for n in range(1, count + 1)]
-    groups = sorted((g for g in groups if g), key=lambda g: -sum(len(c) for c in g))
-    if len(groups) < 2:
+    islands = [replace(structure, contours=group) for group in groups if group]
+    if len(islands) < 2:
         return (structure,)
-    return tuple(replace(structure, name=f"{structure.name}/{n}", contours=g) for n, g in enumerate(groups, start=1))
+    islands.sort(key=contour_volume_cc, reverse=True)
+    return tuple(replace(s, name=f"{s.name}/{n}") for n, s in enumerate(islands, start=1))
 
 
 def match_lesions(lesions: tuple[Lesion, ...], regions: tuple[Structure, ...]) -> tuple[tuple[Match, ...], list[int]]:
-    """Match regions to lesions by overlap, within 2 mm of registration error; also the regions that match none.
+    """Match regions to lesions by overlap; also the regions that match none.
 
-    A region belongs to a lesion when a tenth of the smaller of the two lies in the other, grown by the tolerance.
+    A region belongs to the lesions with which it shares a tenth of the smaller of the two; one that shares it with
+    none, to those that it reaches within 2 mm, the registration's and the boundary's error. Lesions tied by regions
+    that they share are matched together.
     """
-    overlaps = {
-        (lesion.id, number)
-        for lesion in lesions
-        for number, region in enumerate(regions)
-        if _near(lesion.structure, region) and _overlap(lesion.structure, region)
-    }
+    pairs = _pairs(lesions, regions, 0.0)
+    placed = {number for _, number in pairs}
+    pairs |= {pair for pair in _pairs(lesions, regions, TOLERANCE_MM) if pair[1] not in placed}
+    tied = [({lesion.id}, {number for name, number in pairs if name == lesion.id}) for lesion in lesions]
+    groups: list[tuple[set[str], set[int]]] = []
+    for names, numbers in tied:
+        joined = [group for group in groups if group[1] & numbers]
+        groups = [group for group in groups if not group[1] & numbers]
+        groups.append((names.union(*(g[0] for g in joined)), numbers.union(*(g[1] for g in joined))))
     matches = []
     for lesion in lesions:
-        own = tuple(number for number in range(len(regions)) if (lesion.id, number) in overlaps)
-        shared = {other for other, number in overlaps if number in own and other != lesion.id}
-        matches.append(Match(lesion.id, own, tuple(sorted(shared))))
-    taken = {number for _, number in overlaps}
+        names, numbers = next(group for group in groups if lesion.id in group[0])
+        matches.append(Match(lesion.id, tuple(sorted(numbers)), tuple(sorted(names - {lesion.id}))))
+    taken = {number for _, number in pairs}
     return tuple(matches), [number for number in range(len(regions)) if number not in taken]
 
 
-def _near(one: Structure, other: Structure) -> bool:
-    a, b = (np.concatenate(s.contours) for s in (one, other))
-    reach = TOLERANCE_MM + 3.0
-    return bool((a.min(axis=0) - reach < b.max(axis=0)).all() and (b.min(axis=0) - reach < a.max(axis=0)).all())
+def _pairs(lesions: tuple[Lesion, ...], regions: tuple[Structure, ...], reach_mm: float) -> set[tuple[str, int]]:
+    return {
+        (lesion.id, number)
+        for lesion in lesions
+        for number, region in enumerate(regions)
+        if near(lesion.structure, region, reach_mm) and _overlap(lesion.structure, region, reach_mm)
+    }
 
 
-def _overlap(one: Structure, other: Structure) -> bool:
-    corners = np.concatenate([np.concatenate(s.contours) for s in (one, other)])
-    low = corners.min(axis=0) - TOLERANCE_MM - 2 * STEP_MM
-    size = np.ceil((corners.max(axis=0) + TOLERANCE_MM + 2 * STEP_MM - low) / STEP_MM).astype(int)
-    x, y, z = low.tolist()
-    grid = Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
-    a, b = (filled_voxels(s, grid) for s in (one, other))
-    grown = distance_transform_edt(~a, sampling=STEP_MM) <= TOLERANCE_MM
+def _overlap(one: Structure, other: Structure, reach_mm: float) -> bool:
+    a, b = filled_pair(one, other, reach_mm)
+    grown = distance_transform_edt(~a, sampling=STEP_MM) <= reach_mm
     return bool((grown & b).sum() >= MIN_SHARE * min(a.sum(), b.sum()))
 
 

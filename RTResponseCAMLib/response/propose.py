@@ -18,6 +18,7 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy
 from RTResponseCAMLib.imaging.outlines import edge_contours
+from RTResponseCAMLib.imaging.overlap import share_on_image
 from RTResponseCAMLib.imaging.resample import resample
 from RTResponseCAMLib.study import Caution, Structure
 
@@ -27,6 +28,7 @@ GROWTH_MM = 4.0
 ROUNDS = 3
 MIN_CONTRAST = 2.5
 CLOSING = 0.25
+IN_VIEW = 0.98
 Mask = npt.NDArray[np.bool_]
 
 
@@ -54,17 +56,18 @@ def propose_lesion(follow_up: sitk.Image, seed: Structure) -> Proposal:
 
     Raises
     ------
-    GeometryError : the seed lies outside the follow-up.
+    GeometryError : the seed lies outside the follow-up, or at its edge.
     """
     grid = _box(seed)
-    try:
-        values = sitk.GetArrayFromImage(resample(follow_up, grid, smooth=True)).astype(np.float64)
-    except GeometryError as error:
-        raise GeometryError(f"ROI '{seed.name}'", "lies outside the follow-up MR", "Check the registration") from error
+    if share_on_image(seed, follow_up) < IN_VIEW:
+        what = "lies at or beyond the edge of the follow-up MR"
+        raise GeometryError(f"ROI '{seed.name}'", what, "Check the registration")
+    values = sitk.GetArrayFromImage(resample(follow_up, grid, smooth=True)).astype(np.float64)
     inside = box_occupancy(seed, grid) >= 0.5
     outward = distance_transform_edt(~inside, sampling=STEP_MM)
-    reach = (outward <= GROWTH_MM) & _on_image(follow_up, grid)
-    around = (outward > GROWTH_MM) & (outward <= MARGIN_MM - 1)
+    seen = _on_image(follow_up, grid)
+    reach = (outward <= GROWTH_MM) & seen
+    around = (outward > GROWTH_MM) & (outward <= MARGIN_MM - 1) & seen
     background, noise = _robust(values[around])
     region, contrast = _grow(values, inside, reach, background, noise)
     said = [Caution("proposed-region", f"'{seed.name}': proposed by the program, not drawn by a person; edit it")]

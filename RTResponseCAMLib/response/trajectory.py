@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from RTResponseCAMLib.response.conventions import (
@@ -13,10 +14,11 @@ from RTResponseCAMLib.response.conventions import (
     classify,
 )
 from RTResponseCAMLib.response.diameter import Diameters
-from RTResponseCAMLib.response.volume import Change, Volume, change_interval
+from RTResponseCAMLib.response.volume import BOUNDARY_MM, Change, Volume, change_interval
 from RTResponseCAMLib.study import Caution
 
 TARGET_DAYS, WINDOW_DAYS = 90, (60, 120)
+PROPOSED = "proposed"
 DIAMETER_SHARE = 2.0  # a diameter has two ends
 
 
@@ -51,13 +53,14 @@ class Visit:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One lesion of the plan and its visits, earliest first."""
+    """One lesion of the plan and its visits, earliest first; ``boundary_mm`` as in `volume_interval`."""
 
     lesion: str
     roi: str
     baseline: Volume
     baseline_diameters: Diameters
     visits: tuple[Visit, ...]
+    boundary_mm: float = BOUNDARY_MM
 
 
 @dataclass(frozen=True)
@@ -71,21 +74,21 @@ class Judgement:
     reason: str
 
 
-def judge(trajectory: Trajectory, visit: Visit, convention: Convention, boundary_mm: float) -> Judgement:
+def judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
     """Name one visit's change by a convention; what was only proposed is never more than indeterminate."""
-    found = _judge(trajectory, visit, convention, boundary_mm)
-    if visit.status == "proposed" and found.word not in (UNKNOWN, NOT_MEASURABLE):
+    found = _judge(trajectory, visit, convention)
+    if visit.status == PROPOSED and found.word not in (UNKNOWN, NOT_MEASURABLE):
         # The interval speaks of a drawn boundary; on phantoms, a third of the certain words of proposals were wrong.
         return replace(found, word=INDETERMINATE, reason="proposed by the program, not confirmed by a person")
     return found
 
 
-def _judge(trajectory: Trajectory, visit: Visit, convention: Convention, boundary_mm: float) -> Judgement:
+def _judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
     if visit.volume is None:
         reason = "; ".join(c.text for c in visit.cautions) or "nothing was measured"
         return Judgement(visit.name, visit.days, UNKNOWN, None, reason)
     if convention.measure == "diameter":
-        return _judge_diameter(trajectory, visit, convention, boundary_mm)
+        return _judge_diameter(trajectory, visit, convention)
     change = change_interval(visit.baseline, visit.volume)
     nadir = visit.baseline
     if convention.progression_from == "nadir" and not visit.merged_with:
@@ -99,44 +102,69 @@ def _judge(trajectory: Trajectory, visit: Visit, convention: Convention, boundar
     return Judgement(visit.name, visit.days, word, change, _reason(visit))
 
 
+def nearest_in_window(
+    days: Sequence[int | None], target_days: int = TARGET_DAYS, window_days: tuple[int, int] = WINDOW_DAYS
+) -> int | None:
+    """Position of the day nearest ``target_days`` within the window, the earlier of two; None when none lies there."""
+    inside = [(abs(d - target_days), d, n) for n, d in enumerate(days) if d is not None]
+    inside = [place for place in inside if window_days[0] <= place[1] <= window_days[1]]
+    return min(inside)[2] if inside else None
+
+
 def three_month_label(
     trajectory: Trajectory,
     convention: Convention = CONVENTIONS["volume-20"],
-    boundary_mm: float = 0.5,
     target_days: int = TARGET_DAYS,
     window_days: tuple[int, int] = WINDOW_DAYS,
 ) -> Judgement:
-    """Judge the measured visit nearest ``target_days`` within the window; "unknown" without one, never a guess.
+    """Judge the visit nearest ``target_days`` within the window; "unknown" without one, never a guess.
 
-    A visit in the window that could not be measured does not make room for one farther away unless that one
-    lies in the window too.
+    Visits that were drawn go before those that were only proposed, and these before unknown ones; what is passed over
+    is named.
     """
-    dated = [v for v in trajectory.visits if v.days is not None and window_days[0] <= v.days <= window_days[1]]
-    if not dated:
+    visits = trajectory.visits
+    if nearest_in_window([v.days for v in visits], target_days, window_days) is None:
         reason = f"no visit between day {window_days[0]} and day {window_days[1]}"
         return Judgement("", None, UNKNOWN, None, reason)
-    measured = [v for v in dated if v.volume is not None] or dated
-    nearest = min(measured, key=lambda v: (abs((v.days or 0) - target_days), v.days or 0))
-    return judge(trajectory, nearest, convention, boundary_mm)
+    passed: list[str] = []
+    for kind in ("drawn", PROPOSED, "unknown"):
+        place = nearest_in_window(
+            [v.days if _kind(v) == kind else None for v in visits], target_days, window_days
+        )  # fmt: skip
+        if place is not None:
+            break
+    assert place is not None
+    chosen = visits[place]
+    nearest = visits[nearest_in_window([v.days for v in visits], target_days, window_days) or 0]
+    if nearest is not chosen:
+        passed = [f"{nearest.name} (day {nearest.days}) is {_kind(nearest)} and passed over"]
+    found = judge(trajectory, chosen, convention)
+    return replace(found, reason="; ".join([found.reason, *passed]))
 
 
-def _judge_diameter(trajectory: Trajectory, visit: Visit, convention: Convention, boundary_mm: float) -> Judgement:
+def _kind(visit: Visit) -> str:
+    return "unknown" if visit.volume is None else PROPOSED if visit.status == PROPOSED else "drawn"
+
+
+def _judge_diameter(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
     before = visit.baseline_diameters
     if before is None:
         return Judgement(visit.name, visit.days, UNKNOWN, None, "merged lesions have no diameter of their own")
     small = before.longest_mm < convention.measurable_mm or before.perpendicular_mm < convention.perpendicular_mm
-    if small or before.planes < convention.slices:
+    if small or before.slices < convention.slices:
         reason = f"{before.longest_mm:.1f} × {before.perpendicular_mm:.1f} mm at baseline"
         return Judgement(visit.name, visit.days, NOT_MEASURABLE, None, reason)
     now = visit.diameters.longest_mm if visit.diameters else 0.0
-    slack = DIAMETER_SHARE * boundary_mm
+    slack = DIAMETER_SHARE * trajectory.boundary_mm
     change = _diameter_change(before.longest_mm, now, slack)
     nadir = min(
         [before.longest_mm]
         + [v.diameters.longest_mm if v.diameters else 0.0 for v in _before(trajectory, visit) if v.volume]
     )
-    growth = _diameter_change(max(nadir, slack), now, slack)
-    word = classify(convention, change, growth, now - nadir)
+    growth = _diameter_change(max(nadir, slack, 1e-3), now, slack)
+    reach = slack * 2**0.5
+    grown_mm = Change(now - nadir, now - nadir - reach, now - nadir + reach)
+    word = classify(convention, change, growth, grown_mm)
     return Judgement(visit.name, visit.days, word, change, _reason(visit))
 
 
@@ -150,8 +178,9 @@ def _diameter_change(before: float, now: float, slack: float) -> Change:
 
 
 def _before(trajectory: Trajectory, visit: Visit) -> list[Visit]:
+    """Earlier visits that may be the nadir: not what was only proposed, nor several lesions together."""
     place = next(n for n, v in enumerate(trajectory.visits) if v.name == visit.name)
-    return list(trajectory.visits[:place])
+    return [v for v in trajectory.visits[:place] if v.status not in (PROPOSED, "merged")]
 
 
 def _reason(visit: Visit) -> str:

@@ -98,7 +98,7 @@ def read_examples(
     CohortError : a lesion of the manifest is not a target of its study.
     """
     rows = [row for row in read_cohort(cohort) if row.label is not None]
-    cases: dict[tuple[Path, ...], list[CohortRow]] = {}
+    cases: dict[tuple[Path | str, ...], list[CohortRow]] = {}
     for row in rows:
         cases.setdefault(row.case, []).append(row)
     examples, sources = [], []

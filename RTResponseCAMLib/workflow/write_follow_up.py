@@ -41,6 +41,7 @@ def write_follow_up(
     overwrite: bool = False,
     label_convention: Convention = CONVENTIONS["volume-20"],
     window_days: tuple[int, int] = WINDOW_DAYS,
+    target_days: int = TARGET_DAYS,
     report: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -50,11 +51,8 @@ def write_follow_up(
     ------
     OutputError : ``out`` exists or cannot be written.
     """
-    labels = {
-        t.lesion: three_month_label(t, label_convention, followed.boundary_mm, TARGET_DAYS, window_days)
-        for t in followed.trajectories
-    }
-    content = follow_up_json(followed, label_convention, labels, window_days)
+    labels = {t.lesion: three_month_label(t, label_convention, target_days, window_days) for t in followed.trajectories}
+    content = follow_up_json(followed, label_convention, labels, window_days, target_days)
     with new_folder(out, overwrite) as folder:
         progress(0.0, "writing the follow-ups")
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
@@ -68,13 +66,17 @@ def write_follow_up(
                 _write_regions(followed, visit, folder / f"{visit.name}_lesions.seg.nrrd")
         if report:
             progress(0.5, "writing the report")
-            _write_report(followed, labels, window_days, folder / "report.html")
+            _write_report(followed, content, label_convention, labels, folder / "report.html")
     progress(1.0, "done")
     return content
 
 
 def follow_up_json(
-    followed: FollowedStudy, convention: Convention, labels: dict[str, Judgement], window_days: tuple[int, int]
+    followed: FollowedStudy,
+    convention: Convention,
+    labels: dict[str, Judgement],
+    window_days: tuple[int, int],
+    target_days: int = TARGET_DAYS,
 ) -> dict[str, Any]:
     """Content of ``follow_up.json``; changes are fractions (−0.2: a fifth less)."""
     return {
@@ -84,7 +86,7 @@ def follow_up_json(
         "patient": followed.study.patient,
         "boundary_mm": followed.boundary_mm,
         "label_convention": vars(convention),
-        "label_target_days": TARGET_DAYS,
+        "label_target_days": target_days,
         "label_window_days": list(window_days),
         "cautions": [vars(c) for c in followed.study.cautions],
         "visits": [_visit_json(v) for v in followed.visits],
@@ -104,9 +106,7 @@ def follow_up_json(
                         "merged_with": list(v.merged_with),
                         "volume": _volume_json(v.volume),
                         "longest_diameter_mm": v.diameters.longest_mm if v.diameters else None,
-                        "conventions": {
-                            c.name: _judgement_json(judge(t, v, c, followed.boundary_mm)) for c in CONVENTIONS.values()
-                        },
+                        "conventions": {c.name: _judgement_json(judge(t, v, c)) for c in CONVENTIONS.values()},
                         "cautions": [vars(c) for c in v.cautions],
                     }
                     for v in t.visits
@@ -133,6 +133,10 @@ def _visit_json(visit: VisitResult) -> dict[str, Any]:
             "overlap": found.overlap,
             "planning_to_follow_up_lps_mm": found.to_follow_up.tolist(),
         },
+        "regions": [
+            {"name": r.name, "lesion": r.lesion or None, "source": r.source, "label": number}
+            for number, r in enumerate(visit.regions, start=1)
+        ],
         "new_regions": [{"name": name, "volume_cc": cc} for name, cc in visit.new],
         "cautions": [vars(c) for c in visit.cautions],
     }
@@ -160,7 +164,7 @@ def _write_csv(followed: FollowedStudy, path: Path) -> None:
         writer.writerow(COLUMNS)
         for t in followed.trajectories:
             for v in t.visits:
-                found = judge(t, v, CONVENTIONS["volume-20"], followed.boundary_mm)
+                found = judge(t, v, CONVENTIONS["volume-20"])
                 volume, change = v.volume, found.change
                 numbers = (volume.cc, volume.low_cc, volume.high_cc) if volume else ("", "", "")
                 changes = (change.value, change.low, change.high) if change else ("", "", "")
@@ -176,40 +180,38 @@ def _number(value: float | str) -> str:
 
 
 def _write_regions(followed: FollowedStudy, visit: VisitResult, path: Path) -> None:
+    """Regions on the planning grid, ready to be edited and given back; named by the plan's lesion."""
     grid = Grid.of(followed.study.mr)
-    labels = np.zeros(grid.shape, dtype=np.uint8)
-    for number, (structure, _) in enumerate(visit.regions[:255], start=1):
-        labels[mask(structure, grid)] = number
-    names = [f"{structure.name} ({source})" for structure, source in visit.regions[:255]]
-    write_labels(grid.image(labels), names, path)
+    labels = np.zeros(grid.shape, dtype=np.uint8 if len(visit.regions) < 256 else np.uint16)
+    for number, region in enumerate(visit.regions, start=1):
+        labels[mask(region.structure, grid)] = number
+    write_labels(grid.image(labels), [region.name for region in visit.regions], path)
 
 
 def _write_report(
-    followed: FollowedStudy, labels: dict[str, Judgement], window_days: tuple[int, int], path: Path
+    followed: FollowedStudy, content: dict[str, Any], convention: Convention, labels: dict[str, Judgement], path: Path
 ) -> None:
     from RTResponseCAMLib.report.follow_up import write_follow_up_report
 
+    visits = [(t, v) for t in followed.trajectories for v in t.visits]
     rows = [
-        {
-            "lesion": t.lesion,
-            "visit": v,
-            "words": [judge(t, v, c, followed.boundary_mm).word for c in CONVENTIONS.values()],
-        }
-        for t in followed.trajectories
-        for v in t.visits
-    ]
-    content = {
+        {"lesion": t.lesion, "visit": v, "words": [judge(t, v, c).word for c in CONVENTIONS.values()]}
+        for t, v in visits
+    ]  # fmt: skip
+    values = {
         "notice": RESEARCH_ONLY,
         "patient": followed.study.patient,
         "boundary_mm": followed.boundary_mm,
-        "target_days": TARGET_DAYS,
-        "window_days": window_days,
+        "convention": convention,
+        "target_days": content["label_target_days"],
+        "window_days": content["label_window_days"],
         "cautions": followed.study.cautions,
         "visits": followed.visits,
         "trajectories": followed.trajectories,
         "labels": [(t, labels[t.lesion]) for t in followed.trajectories],
         "rows": rows,
+        "remarks": [(t.lesion, v.name, v.cautions) for t, v in visits if v.cautions],
         "conventions": list(CONVENTIONS),
         "sources": list(CONVENTIONS.values()),
     }
-    write_follow_up_report(content, window_days, path)
+    write_follow_up_report(values, path)

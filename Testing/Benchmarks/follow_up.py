@@ -101,8 +101,8 @@ def judge(seed: int, number: int) -> dict:
                 "ratio": None if found.change is None else found.change.value + 1,
                 "covered": change is not None and change.low <= lesion.volume_ratio - 1 <= change.high,
             }
-        regions = {s.name: s for s, _ in proposed.visits[0].regions}
-        region = regions.get(structure.name)
+        regions = {r.lesion: r.structure for r in proposed.visits[0].regions}
+        region = regions.get(study.lesions[index].id)
         if region is not None:
             # Compared on the planning grid, where the proposal was moved to.
             mine = mask(region, grid)

@@ -27,6 +27,10 @@ def item(**values) -> Dataset:
     return data
 
 
+def codes(study) -> set[str]:
+    return {c.code for c in study.cautions}
+
+
 def make_enhanced(folder: Path, slope: float = 1.0, shuffled: bool = True, second_echo: bool = False) -> Path:
     """Replace the classic files of a series by one enhanced multi-frame file."""
     files = [pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))]
@@ -129,6 +133,8 @@ def write_segmentation(path: Path, series: list[Path], masks: dict[str, np.ndarr
             PixelMeasuresSequence=[item(PixelSpacing=first.PixelSpacing, SliceThickness="2.0")],
         )
     ]
+    step = float(np.linalg.norm(np.subtract(heads[1].ImagePositionPatient, first.ImagePositionPatient)))
+    data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = decimal(step)
     frames, planes = [], []
     labels = sum(number * mask.astype(np.uint8) for number, mask in enumerate(masks.values(), start=1))
     for number, mask in enumerate([labels] if kind == "LABELMAP" else list(masks.values()), start=1):

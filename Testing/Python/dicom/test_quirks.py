@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.uid import generate_uid
-from quirks import edit, make_enhanced, turn, write_registration, write_segmentation
+from quirks import codes, edit, make_enhanced, turn, write_registration, write_segmentation
 
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up_structures
@@ -31,10 +31,6 @@ def same_image(one, other, rtol=1e-6):
     np.testing.assert_allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-3)
     np.testing.assert_allclose(one.GetSpacing(), other.GetSpacing(), rtol=1e-4)
     np.testing.assert_allclose(one.GetDirection(), other.GetDirection(), atol=1e-5)
-
-
-def codes(study):
-    return {c.code for c in study.cautions}
 
 
 class TestSlices:

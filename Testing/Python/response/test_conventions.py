@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from bodies import ball
 
@@ -88,14 +90,14 @@ def test_a_change_near_the_threshold_is_indeterminate():
 def test_rano_bm_takes_diameters_from_baseline_and_nadir():
     convention = CONVENTIONS["rano-bm"]
     path = trajectory(visit("F1", 60, 7.0), visit("F2", 120, 11.5))
-    assert judge(path, path.visits[0], convention, 0.5).word == "response"
+    assert judge(path, path.visits[0], convention).word == "response"
     # Back near the baseline, but 4.5 mm of radius above the nadir.
-    assert judge(path, path.visits[1], convention, 0.5).word == "progression"
+    assert judge(path, path.visits[1], convention).word == "progression"
 
 
 def test_growth_of_less_than_five_millimetres_is_no_progression():
-    path = trajectory(visit("F1", 60, 5.0), visit("F2", 120, 7.0))
-    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"], 0.2).word == "response"
+    path = replace(trajectory(visit("F1", 60, 5.0), visit("F2", 120, 7.0)), boundary_mm=0.2)
+    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"]).word == "response"
 
 
 def test_small_lesions_are_not_measurable_by_diameter():
@@ -103,7 +105,7 @@ def test_small_lesions_are_not_measurable_by_diameter():
     base, size = volume_interval(small), diameters(small)
     later = Visit("F1", 90, "matched", base, size, base, size, "RTSTRUCT")
     path = Trajectory("L1", "GTV", base, size, (later,))
-    assert judge(path, later, CONVENTIONS["rano-bm"], 0.5).word == "not measurable"
+    assert judge(path, later, CONVENTIONS["rano-bm"]).word == "not measurable"
 
 
 def test_thresholds_can_be_changed_and_say_so():
@@ -121,3 +123,42 @@ def test_a_proposal_is_never_more_than_indeterminate():
     assert found.word == "indeterminate"
     assert found.change.value < -0.8
     assert "not confirmed by a person" in found.reason
+
+
+def test_of_two_visits_in_the_window_the_nearer_counts_even_when_it_comes_first():
+    found = three_month_label(trajectory(visit("F1", 85, 8.0), visit("F2", 119, 12.0)))
+    assert (found.visit, found.word) == ("F1", "response")
+
+
+def test_a_drawn_visit_goes_before_a_nearer_one_that_was_only_proposed():
+    found = three_month_label(trajectory(visit("F1", 88, 12.0, status="proposed"), visit("F2", 95, 8.0)))
+    assert (found.visit, found.word) == ("F2", "response")
+    assert "F1 (day 88) is proposed and passed over" in found.reason
+
+
+def test_a_proposal_is_no_nadir():
+    path = trajectory(visit("F1", 60, 4.5, status="proposed"), visit("F2", 120, 12.0))
+    assert judge(path, path.visits[1], CONVENTIONS["volume-65"]).word == "stable"
+    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"]).word == "stable"
+
+
+def test_growth_of_the_volume_counts_from_the_nadir():
+    path = trajectory(visit("F1", 60, 7.0), visit("F2", 120, 11.5))
+    assert judge(path, path.visits[1], CONVENTIONS["volume-65"]).word == "progression"
+    assert judge(path, path.visits[1], replace(CONVENTIONS["volume-65"], progression_from="baseline")).word == "stable"
+
+
+def test_growth_of_about_five_millimetres_is_indeterminate():
+    """24 mm at the plan, 12.0 mm at the nadir, 16.9 mm now: 4.9 mm of growth, uncertain by 1.4 mm."""
+    path = trajectory(visit("F1", 60, 6.0), visit("F2", 120, 8.45))
+    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"]).word == "indeterminate"
+
+
+@pytest.mark.parametrize("scale", [(1.0, 0.18, 1.0), (1.0, 1.0, 0.035)])
+def test_narrow_lesions_and_those_of_one_slice_are_not_measurable_by_diameter(scale):
+    thin = ball(12.0, scale=scale)
+    base, size = volume_interval(thin), diameters(thin)
+    assert size.longest_mm > 20
+    later = Visit("F1", 90, "matched", base, size, base, size, "RTSTRUCT")
+    path = Trajectory("L1", "GTV", base, size, (later,))
+    assert judge(path, later, CONVENTIONS["rano-bm"]).word == "not measurable"

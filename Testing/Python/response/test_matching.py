@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from bodies import ball
+import pytest
+from bodies import ball, cc
 
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.response.matching import match_lesions, split_islands
+from RTResponseCAMLib.response.volume import volume_interval
 from RTResponseCAMLib.study import Lesion
 
 
@@ -67,3 +69,51 @@ def test_one_island_stays_itself():
 def test_a_lost_slice_does_not_cut_a_lesion():
     whole = ball(6.0)
     assert len(split_islands(replace(whole, contours=whole.contours[:5] + whole.contours[6:]))) == 1
+
+
+def test_near_lesions_that_did_not_change_have_not_merged():
+    plan = (lesion(1, 5.0, (0, 0, 0)), lesion(2, 1.25, (7.0, 0, 0)))
+    matches, _ = match_lesions(plan, (ball(5.0, (0.3, 0, 0)), ball(1.25, (7.3, 0, 0))))
+    assert [(m.word, m.regions) for m in matches] == [("matched", (0,)), ("matched", (1,))]
+
+
+def test_what_is_tied_by_shared_regions_is_measured_together():
+    """A region over L1 and half of L2, and the rest of L2: neither has a volume of its own."""
+    plan = (lesion(1, 6.0, (0, 0, 0)), lesion(2, 6.0, (12.5, 0, 0)), lesion(3, 4.0, (40, 0, 0)))
+    regions = (ball(7.0, (4.0, 0, 0)), ball(3.0, (15.0, 0, 0)), ball(4.0, (40, 0, 0)))
+    matches, new = match_lesions(plan, regions)
+    assert [(m.word, m.regions, m.merged_with) for m in matches] == [
+        ("merged", (0, 1), ("L2",)), ("merged", (0, 1), ("L1",)), ("matched", (2,), ()),
+    ]  # fmt: skip
+    before = {x.id: volume_interval(x.structure) for x in plan}
+    after = [volume_interval(r) for r in regions]
+    base, now = matches[0].volumes(before, after)
+    assert base.cc == pytest.approx(2 * cc(6.0), rel=0.01)
+    assert now.cc == pytest.approx(cc(7.0) + cc(3.0), rel=0.01)
+    assert matches[1].volumes(before, after) == (base, now)
+    assert new == []
+
+
+def test_a_chain_of_regions_ties_all_its_lesions():
+    plan = tuple(lesion(n + 1, 4.0, (9.0 * n, 0, 0)) for n in range(3))
+    matches, _ = match_lesions(plan, (ball(4.0, (4.5, 0, 0)), ball(4.0, (13.5, 0, 0))))
+    assert [m.merged_with for m in matches] == [("L2", "L3"), ("L1", "L3"), ("L1", "L2")]
+    assert {m.regions for m in matches} == {(0, 1)}
+
+
+def test_a_touch_is_no_match():
+    """Less than a tenth of the smaller, 3 mm beyond the boundary's and the registration's error."""
+    found, new = words([ball(3.0, (30 + 5.0 + 3.0 + 3.0, 0, 0))])
+    assert found["L2"][0] == "vanished"
+    assert new == [0]
+
+
+def test_a_lost_slice_of_thick_ones_does_not_cut_a_lesion():
+    whole = ball(9.0, step=3.0)
+    assert len(split_islands(replace(whole, contours=whole.contours[:3] + whole.contours[4:]))) == 1
+
+
+def test_islands_come_by_volume():
+    flat, tall = ball(8.0, (0, 0, 0), scale=(1, 1, 0.2)), ball(6.0, (30, 0, 0))
+    many = replace(flat, contours=tuple(np.repeat(c, 20, axis=0) for c in flat.contours) + tall.contours)
+    assert [round(contour_volume_cc(p), 1) for p in split_islands(many)] == [0.9, 0.4]

@@ -62,4 +62,4 @@ def test_diameters_are_those_of_the_widest_slice():
     found = diameters(ball(8.0, scale=(1.5, 1.0, 1.0)))
     assert found.longest_mm == pytest.approx(24.0, rel=0.01)
     assert found.perpendicular_mm == pytest.approx(16.0, rel=0.02)
-    assert found.planes == 16
+    assert found.slices == 16

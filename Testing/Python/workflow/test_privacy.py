@@ -137,6 +137,9 @@ def test_whole_words_are_hidden_and_others_kept():
     header = pydicom.Dataset()
     header.PatientName, header.PatientID = "Rand^Al", "12345"
     scrub = Scrubber([header])
-    assert scrub("random RAND rand_1 Al 12345 123456") == "random *** ***_1 Al *** 123456"
+    assert scrub("random RAND rand_1 Al 12345 123456") == "random *** ***_1 *** *** 123456"
+    header.PatientName, header.PatientBirthDate = "Is^To", "19500102"
+    short = Scrubber([header])
+    assert short("what is to be: Is TO 1950-01-02 02.01.1950 19500102") == "what is to be: *** *** *** *** ***"
     assert re.fullmatch(r"x uid-[0-9a-f]{12} y", scrub("x 1.2.840.113619.2.55.3.1 y"))
     assert scrub("T1 1.5 2.0.1 mm") == "T1 1.5 2.0.1 mm"

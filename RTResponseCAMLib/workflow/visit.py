@@ -1,0 +1,203 @@
+"""One follow-up after registration: which of its regions is which lesion, and what is said of lesions nobody drew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dicom.load import read_follow_up_structures
+from RTResponseCAMLib.dicom.rtstruct import is_helper, looks_like_target
+from RTResponseCAMLib.errors import RTResponseError, StudyError
+from RTResponseCAMLib.imaging.grid import Grid, same_grid
+from RTResponseCAMLib.imaging.labels import label_structures, labels_touch
+from RTResponseCAMLib.imaging.overlap import share_on_image, without_nested
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.imaging.registration import Registration
+from RTResponseCAMLib.imaging.rigid import moved_structure
+from RTResponseCAMLib.response.diameter import Diameters, diameters, of_parts
+from RTResponseCAMLib.response.matching import match_lesions, split_islands
+from RTResponseCAMLib.response.propose import IN_VIEW, propose_lesion
+from RTResponseCAMLib.response.trajectory import PROPOSED, Visit
+from RTResponseCAMLib.response.volume import Volume, volume_interval
+from RTResponseCAMLib.study import Caution, FollowUp, Lesion, Structure, Study
+
+SAME_GRID_MM = 0.1
+MAX_GROWTH = 8.0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A follow-up after registration, and what its lesions are compared with."""
+
+    name: str
+    days: int | None
+    study: Study
+    baselines: Mapping[str, tuple[Volume, Diameters]]
+    image: sitk.Image
+    registration: Registration
+    boundary_mm: float
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A label map that the user gives for a follow-up; ``values`` are parts of one lesion, None: a lesion each."""
+
+    path: Path
+    image: sitk.Image
+    values: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Region:
+    """A lesion found or proposed at a follow-up, in the frame of the planning MR; ``lesion`` is "L1", "L1+L2" or ""."""
+
+    structure: Structure
+    source: str
+    lesion: str
+
+    @property
+    def name(self) -> str:
+        """Name for people and files, the plan's lesion first."""
+        return f"{self.lesion or 'new'}, {self.structure.name} ({self.source})"
+
+
+def unknown(name: str, days: int | None, baseline: tuple[Volume, Diameters], caution: Caution) -> Visit:
+    """A visit of which nothing is known, and why."""
+    return Visit(name, days, "unknown", None, None, *baseline, "", (), (caution,))
+
+
+def measure(
+    scan: Scan, follow_up: FollowUp, mask: Mask | None, propose: bool
+) -> tuple[dict[str, Visit], tuple[Region, ...], tuple[Caution, ...]]:
+    """What each lesion of the plan has become, the regions that say so, and what the reader must know.
+
+    Raises
+    ------
+    StudyError : a drawing that cannot be read, or a mask on neither grid.
+    GeometryError : regions that cannot be measured.
+    """
+    drawn, source, cautions = _drawn(scan, follow_up, mask)
+    measured, regions = ({}, []) if drawn is None else _match(scan, drawn, source)
+    for lesion in scan.study.lesions:
+        seed = moved_structure(scan.registration.to_follow_up, lesion.structure)
+        if share_on_image(seed, scan.image) < IN_VIEW:
+            text = f"{lesion.id} lies at or beyond the edge of {scan.name}: nothing can be said of it"
+            measured[lesion.id] = _unknown(scan, lesion, Caution("beyond-follow-up", text))
+        elif drawn is None or measured[lesion.id].status == "vanished":
+            found = _undrawn(scan, lesion, seed, propose, nobody_drew=drawn is None)
+            if found is not None:
+                measured[lesion.id], region = found
+                regions += [] if region is None else [region]
+    return measured, tuple(regions), cautions
+
+
+def _unknown(scan: Scan, lesion: Lesion, caution: Caution) -> Visit:
+    return unknown(scan.name, scan.days, scan.baselines[lesion.id], caution)
+
+
+def _drawn(
+    scan: Scan, follow_up: FollowUp, mask: Mask | None
+) -> tuple[tuple[Structure, ...] | None, str, tuple[Caution, ...]]:
+    """Regions in the plan's frame, split into islands; None when nothing was drawn: never the same as no lesion."""
+    if mask is not None:
+        return _from_mask(scan, mask)
+    if not follow_up.structures:
+        return None, "", ()
+    structures, cautions, source = read_follow_up_structures(Path(follow_up.structures[0]))
+    if len(follow_up.structures) > 1:
+        text = f"{len(follow_up.structures)} structure sets were drawn on the follow-up; the first is used"
+        cautions = (*cautions, Caution("several-structure-sets", text))
+    placed = [moved_structure(scan.registration.to_plan, s) for s in structures if s.contours]
+    lesions = tuple(s for s in placed if looks_like_target(s) or _in_place_of_a_lesion(scan, s))
+    left = [s.name for s in placed if all(s is not lesion for lesion in lesions)]
+    if left:
+        text = f"structures of {scan.name} that are not taken for lesions: {', '.join(left)}"
+        cautions = (*cautions, Caution("not-taken", text))
+    if not lesions:
+        text = "no structure of the follow-up with contours looks like a lesion; empty does not mean gone"
+        return None, "", (*cautions, Caution("no-lesions-drawn", text))
+    kept, said = without_nested(lesions)
+    return tuple(island for s in kept for island in split_islands(s)), source, (*cautions, *said)
+
+
+def _in_place_of_a_lesion(scan: Scan, structure: Structure) -> bool:
+    """Anatomy by its name ("L periventricular") that lies where a lesion was, and is about as large."""
+    if is_helper(structure.name):
+        return False
+    matches, new = match_lesions(scan.study.lesions, (structure,))
+    places = [x for x, match in zip(scan.study.lesions, matches, strict=True) if match.regions]
+    limit = MAX_GROWTH * sum(contour_volume_cc(x.structure) for x in places)
+    return not new and contour_volume_cc(structure) <= limit
+
+
+def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tuple[Caution, ...]]:
+    cautions: list[Caution] = []
+    grid = Grid.of(mask.image)
+    regions = label_structures(mask.image, mask.values)
+    if same_grid(grid, Grid.of(scan.image), SAME_GRID_MM):
+        regions = tuple(moved_structure(scan.registration.to_plan, region) for region in regions)
+    elif not same_grid(grid, Grid.of(scan.study.mr), SAME_GRID_MM):
+        what = f"lies neither on the grid of {scan.name} nor on that of the planning MR"
+        raise StudyError(mask.path, what, "Draw or resample it on one of them")
+    if not regions:
+        text = "the label map holds no lesion: what does not enhance counts as vanished"
+        cautions.append(Caution("empty-mask", text))
+    if mask.values is None and labels_touch(mask.image):
+        text = "labels of the map touch one another: parts of one lesion belong together (--mask-values)"
+        cautions.append(Caution("labels-touch", text))
+    return regions, "label map", tuple(cautions)
+
+
+def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[str, Visit], list[Region]]:
+    matches, _ = match_lesions(scan.study.lesions, drawn)
+    after = [volume_interval(region, scan.boundary_mm) for region in drawn]
+    before = {lesion: volume for lesion, (volume, _) in scan.baselines.items()}
+    owners: dict[int, str] = {}
+    measured: dict[str, Visit] = {}
+    for match in matches:
+        said: tuple[Caution, ...] = ()
+        everyone = sorted((match.lesion, *match.merged_with))
+        if match.merged_with:
+            text = f"{' and '.join(everyone)} share a region at {scan.name}; they are judged together"
+            said = (Caution("merged-lesions", text),)
+        baseline, now = match.volumes(before, after, scan.boundary_mm)
+        measured[match.lesion] = Visit(
+            scan.name, scan.days, match.word, now,
+            of_parts([diameters(drawn[n]) for n in match.regions]) if match.regions else None,
+            baseline, None if match.merged_with else scan.baselines[match.lesion][1], source, match.merged_with, said,
+        )  # fmt: skip
+        owners |= dict.fromkeys(match.regions, "+".join(everyone))
+    return measured, [Region(region, source, owners.get(n, "")) for n, region in enumerate(drawn)]
+
+
+def _undrawn(
+    scan: Scan, lesion: Lesion, seed: Structure, propose: bool, nobody_drew: bool
+) -> tuple[Visit, Region | None] | None:
+    """What to say of a lesion that was not drawn; None when it is gone: others were drawn, and nothing enhances.
+
+    Where tissue still enhances in its place it may have been forgotten, or left out of a later plan on purpose.
+    """
+    if nobody_drew and not propose:
+        caution = Caution("nothing-drawn", "nothing was drawn on the follow-up, and nothing was proposed")
+        return _unknown(scan, lesion, caution), None
+    try:
+        proposal = propose_lesion(scan.image, seed)
+    except RTResponseError as error:
+        return _unknown(scan, lesion, Caution("nothing-proposed", str(error))), None
+    if proposal.structure is None:
+        return (_unknown(scan, lesion, proposal.cautions[0]), None) if nobody_drew else None
+    cautions = proposal.cautions
+    if not nobody_drew:
+        text = f"{lesion.id} was not drawn at {scan.name} although tissue enhances in its place: gone or forgotten?"
+        cautions = (Caution("not-drawn", text), *cautions)
+        if not propose:
+            return _unknown(scan, lesion, cautions[0]), None
+    region = moved_structure(scan.registration.to_plan, proposal.structure)
+    visit = Visit(
+        scan.name, scan.days, PROPOSED, volume_interval(region, scan.boundary_mm), diameters(region),
+        *scan.baselines[lesion.id], PROPOSED, (), cautions,
+    )  # fmt: skip
+    return visit, Region(region, PROPOSED, lesion.id)
