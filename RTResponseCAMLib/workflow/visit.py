@@ -25,6 +25,7 @@ from RTResponseCAMLib.response.volume import Volume, volume_interval
 from RTResponseCAMLib.study import Caution, FollowUp, Lesion, Structure, Study
 
 SAME_GRID_MM = 0.1
+ON_PLAN = "RTResponseCAM_OnPlanningGrid"
 MAX_GROWTH = 8.0
 
 
@@ -136,12 +137,18 @@ def _in_place_of_a_lesion(scan: Scan, structure: Structure) -> bool:
 def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tuple[Caution, ...]]:
     cautions: list[Caution] = []
     grid = Grid.of(mask.image)
-    regions = label_structures(mask.image, mask.values)
-    if same_grid(grid, Grid.of(scan.image), SAME_GRID_MM):
-        regions = tuple(moved_structure(scan.registration.to_plan, region) for region in regions)
-    elif not same_grid(grid, Grid.of(scan.study.mr), SAME_GRID_MM):
+    drawn = label_structures(mask.image, mask.values)
+    moved = tuple(moved_structure(scan.registration.to_plan, region) for region in drawn)
+    on_follow_up, on_plan = (same_grid(grid, Grid.of(i), SAME_GRID_MM) for i in (scan.image, scan.study.mr))
+    if not on_follow_up and not on_plan:
         what = f"lies neither on the grid of {scan.name} nor on that of the planning MR"
         raise StudyError(mask.path, what, "Draw or resample it on one of them")
+    if on_follow_up and on_plan and not mask.image.HasMetaDataKey(ON_PLAN):
+        on_plan = _hits(scan, drawn) > _hits(scan, moved)
+        text = "the label map fits the grids of both scans; it is taken as drawn on the "
+        text += "planning MR, where it meets more lesions" if on_plan else "follow-up"
+        cautions.append(Caution("mask-on-either", text))
+    regions = drawn if on_plan else moved
     if not regions:
         text = "the label map holds no lesion: what does not enhance counts as vanished"
         cautions.append(Caution("empty-mask", text))
@@ -149,6 +156,10 @@ def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tupl
         text = "labels of the map touch one another: parts of one lesion belong together (--mask-values)"
         cautions.append(Caution("labels-touch", text))
     return regions, "label map", tuple(cautions)
+
+
+def _hits(scan: Scan, regions: tuple[Structure, ...]) -> int:
+    return sum(bool(match.regions) for match in match_lesions(scan.study.lesions, regions)[0])
 
 
 def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[str, Visit], list[Region]]:

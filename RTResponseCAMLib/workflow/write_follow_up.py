@@ -26,6 +26,7 @@ from RTResponseCAMLib.response.trajectory import (
 from RTResponseCAMLib.response.volume import Change, Volume
 from RTResponseCAMLib.workflow.follow_up import FollowedStudy, VisitResult
 from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.visit import ON_PLAN
 from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, safe_cell, write_labels
 
 SCHEMA_VERSION = 1
@@ -185,7 +186,9 @@ def _write_regions(followed: FollowedStudy, visit: VisitResult, path: Path) -> N
     labels = np.zeros(grid.shape, dtype=np.uint8 if len(visit.regions) < 256 else np.uint16)
     for number, region in enumerate(visit.regions, start=1):
         labels[mask(region.structure, grid)] = number
-    write_labels(grid.image(labels), [region.name for region in visit.regions], path)
+    image = grid.image(labels)
+    image.SetMetaData(ON_PLAN, "1")
+    write_labels(image, [region.name for region in visit.regions], path)
 
 
 def _write_report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,38 @@ def write_segmentation(path: Path, series: list[Path], masks: dict[str, np.ndarr
         data.PixelData = packed + b"\0" * (len(packed) % 2)
     data["PixelData"].VR = "OB"
     save(data, path)
+
+
+def second_course(folder: Path, label: str = "second plan", date: str = "20210301", patient: str | None = None) -> None:
+    """A copy of the plan with its MR as a later course: every UID is new."""
+    target = folder / "later"
+    for part in ("t1c", "plan_t1c"):
+        shutil.copytree(folder / part, target / part)
+    new: dict[str, str] = {}
+
+    def fresh(uid):
+        return new.setdefault(str(uid), generate_uid(entropy_srcs=[label, str(uid)]))
+
+    def renew(data):
+        for element in data:
+            if element.VR == "SQ":
+                for part in element.value:
+                    renew(part)
+            elif element.VR == "UI" and element.keyword.endswith("InstanceUID"):
+                element.value = fresh(element.value)
+        for keyword in ("RTPlanLabel", "StructureSetLabel"):
+            if keyword in data:
+                setattr(data, keyword, label)
+        for keyword in ("StudyDate", "SeriesDate", "ContentDate", "RTPlanDate", "StructureSetDate"):
+            if keyword in data:
+                setattr(data, keyword, date)
+        if patient and "PatientID" in data:
+            data.PatientID = patient
+
+    for path in target.rglob("*.dcm"):
+
+        def change(data):
+            renew(data)
+            data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+
+        edit(path, change)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import trees
-from openpyxl import Workbook
-from quirks import edit
+from openpyxl import Workbook, load_workbook
+from quirks import edit, second_course
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.cohort.case import read_case
@@ -137,6 +137,24 @@ class TestOpenBtai:
         assert first.mask_values == (11, 12)
         assert rows["010006 lesion 1"].label is None
 
+    def test_days_count_from_the_first_image_also_where_nobody_segmented_it(self, tmp_path):
+        source = trees.openbtai(tmp_path / "src")
+        folder = source / "010005" / "010005" / "NIFTI"
+        trees.write(folder / "010005_19010401_img.nii", trees.head(), (0.9, 0.9, 1.2))
+        rows, _, _ = imported("openbtai", source, tmp_path)
+        assert rows["010005 lesion 1"].label is None  # radiosurgery on day 2: 76 days before the first mask
+
+    def test_the_first_of_several_treatments_of_a_lesion_counts(self, tmp_path):
+        source = trees.openbtai(tmp_path / "src")
+        path = source / "OpenBTAI_METS_ClinicalData_Nov2023.xlsx"
+        book = load_workbook(path)
+        again = [None] * 45
+        again[0], again[4], again[31], again[32], again[33] = "010005", 1, "18", 1, 400
+        book.active.append(again)
+        book.save(path)
+        rows, _, _ = imported("openbtai", source, tmp_path)
+        assert (rows["010005 lesion 1"].rx_gy, rows["010005 lesion 1"].days_to_follow_up) == (20, 89)
+
     def test_shifted_dates_count_as_spreadsheets_do(self):
         assert serial_day("19000101") == 1
         assert serial_day("19000228") == 59
@@ -150,9 +168,82 @@ def test_a_plain_folder_gives_labels_and_prescriptions(tmp_path):
     assert rows["one label 1 region 1"].label == 0
     assert rows["one label 1 region 2"].label == 1
     assert rows["one label 1 region 1"].days_to_follow_up == 88
-    assert (rows["two label 1 region 1"].rx_gy, rows["two label 1 region 1"].label) == (20, None)
-    assert set(rows) == {f"{p} region {n}" for p, n in
-                         (("one label 1", 1), ("one label 1", 2), ("two label 1", 1), ("two label 2", 1))}  # fmt: skip
+    assert (rows["two label 1"].rx_gy, rows["two label 1"].label) == (20, None)
+    assert set(rows) == {"one label 1 region 1", "one label 1 region 2", "two label 1", "two label 2"}
+
+
+def test_lesions_of_several_labels_are_found_again_by_place_and_keep_their_islands(tmp_path):
+    """The numbers of labels may change between visits; a label may have two islands."""
+    base = tmp_path / "src" / "one"
+    first = 1 * trees.ball(6, trees.A) + 2 * trees.ball(4, trees.B) + 2 * trees.ball(2, trees.A + np.array([0, 14, 0]))
+    later = 2 * trees.ball(6, trees.A) + 1 * trees.ball(4, trees.B) + 1 * trees.ball(2, trees.A + np.array([0, 14, 0]))
+    trees.write(base / "t1c.nrrd", trees.head())
+    trees.write(base / "mask.nrrd", first.astype(np.uint8))
+    trees.write(base / "follow_up_90_mask.nrrd", later.astype(np.uint8))
+    rows, summary, _ = imported("plain", tmp_path / "src", tmp_path)
+    assert {name: round(row.volume_ratio, 2) for name, row in rows.items()} == {"one label 1": 1.0, "one label 2": 1.0}
+    assert rows["one label 2"].volume_cc == pytest.approx(
+        (trees.ball(4, trees.B).sum() + trees.ball(2, trees.A).sum()) / 1000
+    )
+    assert not any("new lesion" in text for text in summary["remarks"])
+
+
+def test_labels_that_touch_are_questioned(tmp_path):
+    base = tmp_path / "src" / "one"
+    trees.write(base / "t1c.nrrd", trees.head())
+    parts = np.where(trees.ball(3, trees.A), 1, 3 * trees.ball(6, trees.A))
+    trees.write(base / "mask.nrrd", parts.astype(np.uint8))
+    _, summary, _ = imported("plain", tmp_path / "src", tmp_path)
+    assert any("labels touch one another" in text for text in summary["remarks"])
+
+
+class TestCases:
+    def manifest(self, folder, lines):
+        head = "patient_group_id,course,lesion,study,mr,mask,mask_values,region,dose,rx_gy,label,label_source"
+        (folder / "manifest.csv").write_text("\n".join([head, *lines]) + "\n")
+
+    def test_each_row_has_its_own_prescription(self, tmp_path):
+        trees.write(tmp_path / "t1c.nrrd", trees.head())
+        trees.write(tmp_path / "mask.nrrd", (trees.ball(6, trees.A) + 2 * trees.ball(4, trees.B)).astype(np.uint8))
+        trees.write(tmp_path / "dose.nrrd", np.where(trees.ball(6, trees.A), 40.0, 5.0).astype(np.float32))
+        cells = "t1c.nrrd,mask.nrrd,{v},,dose.nrrd,{rx},,x"
+        lines = [f"p,1,lesion {v},," + cells.format(v=v, rx=rx) for v, rx in ((1, 20), (2, 24))]
+        self.manifest(tmp_path, lines)
+        found = read_case(read_cohort(tmp_path))
+        assert [found.plan.prescription.dose_for(x.structure) for x in found.lesions] == [20, 24]
+        self.manifest(tmp_path, [line.replace(",20,", ",,").replace(",24,", ",,") for line in lines])
+        found = read_case(read_cohort(tmp_path))
+        assert found.dose is None
+        assert [c.code for c in found.cautions] == ["dose-unused"]
+
+    def test_prescriptions_of_rows_go_to_their_rois(self, tmp_path, study_folder):
+        lines = [f"p,1,GTV {n},{study_folder / 'dicom'},,,,,,{rx},,x" for n, rx in ((1, 20), (3, 24))]
+        self.manifest(tmp_path, lines)
+        found = read_case(read_cohort(tmp_path))
+        doses = {x.structure.name: found.plan.prescription.dose_for(x.structure) for x in found.lesions}
+        assert (doses["GTV 1"], doses["GTV 3"]) == (20, 24)
+
+    def test_rows_of_two_courses_in_one_folder_are_read_from_their_own(self, tmp_path, study_folder):
+        both = tmp_path / "both"
+        shutil.copytree(study_folder / "dicom", both)
+        second_course(both)
+
+        def smaller(data):
+            item = data.ROIContourSequence[0]
+            item.ContourSequence = item.ContourSequence[: len(item.ContourSequence) // 2]
+
+        edit(both / "later" / "plan_t1c" / "RS.dcm", smaller)
+        self.manifest(tmp_path, [f"p,{course},GTV 1,both,,,,,,,,x" for course in (1, 2)])
+        rows = read_cohort(tmp_path)
+        assert len({row.case for row in rows}) == 2
+        volumes = [contour_volume_cc(read_case([row]).lesions[0].structure) for row in rows]
+        assert volumes[1] < 0.8 * volumes[0]
+
+    def test_a_label_that_is_no_ascii_number_is_a_bad_cell(self, tmp_path):
+        trees.write(tmp_path / "t1c.nrrd", trees.head())
+        self.manifest(tmp_path, ["p,1,a,,t1c.nrrd,t1c.nrrd,²,,,,,x"])
+        with pytest.raises(CohortError, match="column mask_values is '²'"):
+            read_cohort(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["proteas", "brain-tr-gk", "vs-seg", "ucsf-bmsr", "openbtai", "plain"])

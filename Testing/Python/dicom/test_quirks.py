@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.uid import generate_uid
-from quirks import codes, edit, make_enhanced, turn, write_registration, write_segmentation
+from quirks import codes, edit, make_enhanced, second_course, turn, write_registration, write_segmentation
 
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up_structures
@@ -297,42 +297,8 @@ class TestSegmentations:
 
 
 class TestCourses:
-    def second_course(self, folder, label="second plan", date="20210301", patient=None):
-        """A copy of the plan with its MR as a later course: every UID is new."""
-        target = folder / "later"
-        for part in ("t1c", "plan_t1c"):
-            shutil.copytree(folder / part, target / part)
-        new: dict[str, str] = {}
-
-        def fresh(uid):
-            return new.setdefault(str(uid), generate_uid(entropy_srcs=[label, str(uid)]))
-
-        def renew(data):
-            for element in data:
-                if element.VR == "SQ":
-                    for part in element.value:
-                        renew(part)
-                elif element.VR == "UI" and element.keyword.endswith("InstanceUID"):
-                    element.value = fresh(element.value)
-            for keyword in ("RTPlanLabel", "StructureSetLabel"):
-                if keyword in data:
-                    setattr(data, keyword, label)
-            for keyword in ("StudyDate", "SeriesDate", "ContentDate", "RTPlanDate", "StructureSetDate"):
-                if keyword in data:
-                    setattr(data, keyword, date)
-            if patient and "PatientID" in data:
-                data.PatientID = patient
-
-        for path in target.rglob("*.dcm"):
-
-            def change(data):
-                renew(data)
-                data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-
-            edit(path, change)
-
     def test_two_courses_are_told_apart_and_chosen_by_name(self, own_study):
-        self.second_course(own_study)
+        second_course(own_study)
         found = load_study(own_study)
         assert "several-courses" in codes(found)
         assert found.plan.label == "second plan"
@@ -345,7 +311,7 @@ class TestCourses:
             load_study(own_study, course="C9")
 
     def test_inspect_names_courses_and_why_the_rest_is_not_used(self, own_study):
-        self.second_course(own_study)
+        second_course(own_study)
         found = inspect_folder(own_study, course="C1")
         assert [(c["name"], c["label"], c["used"]) for c in found["courses"]] == [
             ("C1", "GK plan", True),
@@ -357,7 +323,7 @@ class TestCourses:
         assert "belongs to another chain or course (C2)" in text
 
     def test_plans_of_two_patients_are_never_mixed(self, own_study):
-        self.second_course(own_study, patient="SOMEONE-ELSE")
+        second_course(own_study, patient="SOMEONE-ELSE")
         with pytest.raises(StudyError, match="plans of several patients"):
             load_study(own_study)
         assert len(load_study(own_study, course="C1").follow_ups) == 1

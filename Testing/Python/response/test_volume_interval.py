@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from bodies import ball, cc
 
-from RTResponseCAMLib.response.diameter import diameters
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.outlines import edge_contours
+from RTResponseCAMLib.response.diameter import diameters, of_parts
 from RTResponseCAMLib.response.volume import Volume, absent_volume, change_interval, volume_interval
+from RTResponseCAMLib.study import Structure
 
 
 @pytest.mark.parametrize("radius", [2.9, 5.0, 10.0, 17.0])
@@ -63,3 +66,20 @@ def test_diameters_are_those_of_the_widest_slice():
     assert found.longest_mm == pytest.approx(24.0, rel=0.01)
     assert found.perpendicular_mm == pytest.approx(16.0, rel=0.02)
     assert found.slices == 16
+
+
+@pytest.mark.parametrize("voxel", [(1.0, 1.0, 1.0), (0.6, 0.6, 2.0)])
+def test_diameters_of_voxels_are_those_of_the_ball_that_they_stand_for(voxel):
+    grid = Grid((40, 40, 24), voxel, (-20 * voxel[0], -20 * voxel[1], -12 * voxel[2]))
+    inside = np.linalg.norm(grid.points() - (0.2, -0.1, 0.3), axis=-1) <= 5.0
+    found = diameters(Structure(1, "ball", "", edge_contours(inside, grid)))
+    # Their corners would give 11.4 mm and 10.6 mm.
+    assert found.longest_mm == pytest.approx(10.0, abs=0.9 * voxel[0])
+    assert found.perpendicular_mm == pytest.approx(10.0, abs=0.9 * voxel[0])
+    assert found.slices == inside.any(axis=(1, 2)).sum()
+
+
+def test_parts_of_a_lesion_add_their_diameters():
+    parts = [diameters(ball(3.0)), diameters(ball(4.0))]
+    assert of_parts(parts).longest_mm == pytest.approx(14.0, rel=0.02)
+    assert of_parts(parts).perpendicular_mm == parts[1].perpendicular_mm

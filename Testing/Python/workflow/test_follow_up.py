@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from dataclasses import replace
@@ -12,15 +13,16 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from quirks import edit, write_registration, write_segmentation
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.imaging.rigid import as_matrix
+from RTResponseCAMLib.imaging.rigid import as_matrix, moved_points
 from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
+from RTResponseCAMLib.response.conventions import CONVENTIONS, with_thresholds
 from RTResponseCAMLib.response.trajectory import three_month_label
 from RTResponseCAMLib.workflow.follow_up import follow_study
 from RTResponseCAMLib.workflow.write_follow_up import write_follow_up
@@ -142,6 +144,102 @@ def test_a_lesion_beyond_the_follow_up_is_unknown_although_others_were_drawn(own
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "unknown", "matched"]
 
 
+def test_a_lesion_at_the_edge_of_the_follow_up_is_unknown(own, folder, truth):
+    """The scan ends within the lesion, and just above it: nothing is said of what was not seen."""
+    study = load_study(own, with_dose=False)
+    transform = folder / "truth" / "planning_to_follow_up.tfm"
+    to_follow_up = as_matrix(sitk.ReadTransform(str(transform)))
+    files = sorted((own / "follow_up").glob("*.dcm"))
+    heads = [pydicom.dcmread(f, stop_before_pixels=True) for f in files]
+    x, y = np.asarray(heads[0].ImageOrientationPatient, float).reshape(2, 3)
+    normal = np.cross(x, y)
+    along = np.asarray([np.asarray(h.ImagePositionPatient, float) @ normal for h in heads])
+    reach = [moved_points(to_follow_up, np.concatenate(x.structure.contours)) @ normal for x in study.lesions]
+    number = int(np.argmin([r.mean() for r in reach]))  # little of the head lies below it
+    lowest, highest = reach[number].min(), reach[number].max()
+    for first in ((lowest + highest) / 2, highest + 3.0):
+        for file, place in zip(files, along, strict=True):
+            if place < first:
+                file.unlink(missing_ok=True)
+        visit = follow_study(load_study(own, with_dose=False), {"F1": transform}).trajectories[number].visits[0]
+        assert (visit.status, visit.cautions[0].code) == ("unknown", "beyond-follow-up")
+
+
+def test_proposals_that_are_given_back_are_what_they_were(own, folder, tmp_path):
+    """The written lesions lie on the planning grid; edited, they are given back as they are."""
+    study = load_study(own, with_dose=False)
+    transforms = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}
+    first = follow_study(study, transforms)
+    write_follow_up(first, tmp_path / "out", report=False)
+    again = follow_study(study, transforms, {"F1": tmp_path / "out" / "F1_lesions.seg.nrrd"})
+    for one, other in zip(first.trajectories, again.trajectories, strict=True):
+        assert (one.visits[0].status, other.visits[0].status) == ("proposed", "matched")
+        assert other.visits[0].volume.cc == pytest.approx(one.visits[0].volume.cc, rel=0.12)  # 65 voxels
+    assert [r.lesion for r in again.visits[0].regions] == sorted(r.lesion for r in again.visits[0].regions)
+    plain = sitk.ReadImage(str(tmp_path / "out" / "F1_lesions.seg.nrrd"))
+    for key in plain.GetMetaDataKeys():
+        plain.EraseMetaData(key)
+    sitk.WriteImage(plain, str(tmp_path / "plain.nrrd"))  # here the grids of both scans are the same numbers
+    guessed = follow_study(study, transforms, {"F1": tmp_path / "plain.nrrd"})
+    assert [t.visits[0].status for t in guessed.trajectories] == ["matched"] * 3
+    assert "mask-on-either" in {c.code for c in guessed.visits[0].cautions}
+    elsewhere = sitk.Image([20, 20, 20], sitk.sitkUInt8)
+    sitk.WriteImage(elsewhere, str(tmp_path / "elsewhere.nrrd"))
+    failed = follow_study(study, transforms, {"F1": tmp_path / "elsewhere.nrrd"})
+    assert "lies neither on the grid of F1 nor on that of the planning MR" in failed.visits[0].problem
+
+
+def test_parts_of_lesions_in_a_label_map_belong_together_when_told_so(own, folder, tmp_path):
+    study = load_study(own, with_dose=False)
+    transforms = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}
+    image = sitk.ReadImage(str(folder / "truth" / "lesions_follow_up.nrrd"))
+    inside = sitk.GetArrayFromImage(image) > 0
+    parts = np.where(inside, 3, 0) + np.where(binary_dilation(inside, iterations=3) & ~inside, 2, 0)
+    parts[binary_erosion(inside)] = 1
+    mask = sitk.GetImageFromArray(parts.astype(np.uint8))
+    mask.CopyInformation(image)
+    sitk.WriteImage(mask, str(tmp_path / "parts.nrrd"))
+    files = {"F1": tmp_path / "parts.nrrd"}
+    loose = follow_study(study, transforms, files)
+    assert "labels-touch" in {c.code for c in loose.visits[0].cautions}
+    whole = follow_study(study, transforms, files, mask_values=(1, 3))
+    voxel = float(np.prod(image.GetSpacing())) / 1000
+    assert sum(t.visits[0].volume.cc for t in whole.trajectories) == pytest.approx(inside.sum() * voxel, rel=1e-3)
+
+
+def test_drawn_lesions_named_like_anatomy_are_not_lost(own, folder):
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "truth" / "lesions_follow_up.nrrd")))
+    masks = {name: labels == n for n, name in enumerate(("L periventricular", "Brainstem", "GTV 3"), start=1)}
+    masks["Chiasm"] = np.zeros(labels.shape, bool)
+    masks["Chiasm"][50:54, 80:86, 70:76] = True
+    write_segmentation(own / "fu.dcm", sorted((own / "follow_up").glob("*.dcm")), masks)
+    followed = follow_study(load_study(own, with_dose=False))
+    assert [t.visits[0].status for t in followed.trajectories] == ["matched"] * 3
+    assert [c.text for c in followed.visits[0].cautions if c.code == "not-taken"] == [
+        "structures of F1 that are not taken for lesions: Chiasm"
+    ]
+
+
+def test_slips_of_the_user_are_errors_at_once(own, folder, tmp_path, capsys):
+    study = load_study(own, with_dose=False)
+    for boundary in (0.0, -0.5, float("nan")):
+        with pytest.raises(StudyError, match="expected more than 0"):
+            follow_study(study, boundary_mm=boundary)
+    with pytest.raises(StudyError, match="there is no such file"):
+        follow_study(study, masks={"F1": tmp_path / "slip.nrrd"})
+    base = ["--quiet", "follow-up", str(own), "--out", str(tmp_path / "out")]
+    mask = str(folder / "truth" / "lesions_follow_up.nrrd")
+    for extra, said in (
+        (["--window", "120", "60"], "not in order"),
+        (["--target-day", "30"], "not in order"),
+        (["--response-below", "20"], "expected below 0 %"),
+        (["--mask", f"F1={mask}", "--mask", f"F1={mask}"], "names a follow-up twice"),
+    ):
+        assert main([*base, *extra]) == BAD_INPUT
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_plan_without_follow_up_is_refused(own):
     shutil.rmtree(own / "follow_up")
     with pytest.raises(StudyError, match="no later contrast-enhanced T1"):
@@ -216,6 +314,19 @@ def test_everything_is_written_and_readable(proposed, tmp_path):
     text = (tmp_path / "out" / "report.html").read_text()
     assert "Research use only" in text
     assert text.count("data:image/png") == 2
+    assert "volume is more than 20 % smaller" in text
+    for trajectory in proposed.trajectories:
+        for caution in trajectory.visits[0].cautions:
+            assert html.escape(caution.text, quote=True).replace("&#x27;", "&#39;") in text
+
+
+def test_the_report_states_the_rule_that_was_asked_for(proposed, tmp_path):
+    rule = with_thresholds(CONVENTIONS["rano-bm"], -50.0, 40.0)
+    write_follow_up(proposed, tmp_path / "out", label_convention=rule, window_days=(30, 200), target_days=120)
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "longest diameter is more than 50 % smaller" in text
+    assert "more than 40 % larger than at the smallest visit before and by 5 mm or more" in text
+    assert "nearest day 120 within days 30–200" in text
 
 
 def test_the_command_line_follows_up(folder, tmp_path, capsys):

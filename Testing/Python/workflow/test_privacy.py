@@ -98,6 +98,19 @@ def test_follow_ups_name_nobody(planted, uids, tmp_path, capfd):
     assert_clean({**everything(tmp_path / "out"), "console": capfd.readouterr().out.encode()}, uids)
 
 
+def test_a_visit_that_fails_names_nobody(planted, uids, tmp_path, capfd):
+    folder = Path(shutil.copytree(planted, tmp_path / "in"))
+    for number, path in enumerate(sorted((folder / "follow_up").glob("*.dcm"))):
+        if number in (20, 21, 22, 23):
+            path.unlink()
+        else:
+            path.rename(path.with_name(f"MR_Zweistein_{number:03d}.dcm"))
+    assert main(["--quiet", "follow-up", str(folder), "--out", str(tmp_path / "out")]) == DONE
+    said = capfd.readouterr().out
+    assert "the step to the next slice" in said
+    assert_clean({**everything(tmp_path / "out"), "console": said.encode()}, uids)
+
+
 def test_inspection_names_nobody(planted, uids, capfd):
     for extra in ([], ["--json"]):
         assert main(["--quiet", "inspect", str(planted), *extra]) == DONE
