@@ -145,7 +145,7 @@ def test_a_lesion_beyond_the_follow_up_is_unknown_although_others_were_drawn(own
 
 
 def test_a_lesion_at_the_edge_of_the_follow_up_is_unknown(own, folder, truth):
-    """The scan ends within the lesion, and just above it: nothing is said of what was not seen."""
+    """The scan ends within the lesion, and just below it: nothing is said of what was not seen."""
     study = load_study(own, with_dose=False)
     transform = folder / "truth" / "planning_to_follow_up.tfm"
     to_follow_up = as_matrix(sitk.ReadTransform(str(transform)))
@@ -155,11 +155,11 @@ def test_a_lesion_at_the_edge_of_the_follow_up_is_unknown(own, folder, truth):
     normal = np.cross(x, y)
     along = np.asarray([np.asarray(h.ImagePositionPatient, float) @ normal for h in heads])
     reach = [moved_points(to_follow_up, np.concatenate(x.structure.contours)) @ normal for x in study.lesions]
-    number = int(np.argmin([r.mean() for r in reach]))  # little of the head lies below it
+    number = int(np.argmax([r.mean() for r in reach]))  # little of the head lies above it
     lowest, highest = reach[number].min(), reach[number].max()
-    for first in ((lowest + highest) / 2, highest + 3.0):
+    for last in ((lowest + highest) / 2, lowest - 3.0):
         for file, place in zip(files, along, strict=True):
-            if place < first:
+            if place > last:
                 file.unlink(missing_ok=True)
         visit = follow_study(load_study(own, with_dose=False), {"F1": transform}).trajectories[number].visits[0]
         assert (visit.status, visit.cautions[0].code) == ("unknown", "beyond-follow-up")
