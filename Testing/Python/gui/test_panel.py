@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import vtk
 
+from RTResponseCAMLib.dicom.load import load_study, read_follow_up
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.workflow.predict import predict_study
 
@@ -50,6 +53,18 @@ def test_an_empty_scene_says_what_is_needed(panel):
     assert "never seen a patient" in panel.ui.researchLabel.text
 
 
+def assert_follow_up_lies_on_the_plan(panel, study_folder):
+    """Its voxels are where the planted pose says they are, in the plan's space (RAS, mm)."""
+    series = read_follow_up(load_study(study_folder / "dicom", with_dose=False).follow_ups[0])
+    pose = sitk.ReadTransform(str(study_folder / "truth" / "planning_to_follow_up.tfm"))
+    matrix = vtk.vtkMatrix4x4()
+    panel.parameters.followUpVolume.GetIJKToRASMatrix(matrix)
+    for index in ((0, 0, 0), (115, 0, 79), (58, 135, 40)):
+        place = np.asarray(matrix.MultiplyPoint([*index, 1.0])[:3]) * (-1, -1, 1)
+        there = pose.TransformPoint(place.tolist())
+        assert np.linalg.norm(np.subtract(there, series.image.TransformIndexToPhysicalPoint(index))) < 1.0
+
+
 def test_a_folder_loads_beside_the_event_loop(host, panel, study_folder):
     panel.study.load_folder(study_folder / "dicom")
     assert panel.busy
@@ -59,6 +74,7 @@ def test_a_folder_loads_beside_the_event_loop(host, panel, study_folder):
     assert panel.ui.loadSampleButton.text == "Load sample"
     assert panel.parameters.mrVolume.GetName() == "MR T1 MPRAGE +C"
     assert panel.parameters.followUpVolume.GetName().endswith("(registered)")
+    assert_follow_up_lies_on_the_plan(panel, study_folder)
     assert panel.ui.mrSelector.currentNode() is panel.parameters.mrVolume
     assert panel.ui.lesionTable.rowCount == 3
     assert panel.ui.predictButton.enabled
@@ -290,7 +306,7 @@ def test_isodose_lines_follow_the_prescription(host, loaded):
 
 
 def test_side_by_side_shows_dose_evidence_and_follow_up(host, predicted):
-    from RTResponseCAMLib.scene.views import isodoses_of
+    from RTResponseCAMLib.scene.views import REGISTERED, isodoses_of
 
     predicted.ui.sideBySideButton.checked = True
     assert host.layouts.sliceViewNames() == ["RTRDose", "RTREvidence", "RTRFollowUp"]
@@ -303,6 +319,14 @@ def test_side_by_side_shows_dose_evidence_and_follow_up(host, predicted):
     shown = isodoses_of(p.doseVolume)[0].GetDisplayNode()
     assert shown.IsDisplayableInView(host.scene.GetSingletonNode("RTRDose", "vtkMRMLSliceNode").GetID())
     assert not shown.IsDisplayableInView(host.scene.GetSingletonNode("RTREvidence", "vtkMRMLSliceNode").GetID())
+    # The plan's contours are shown on a follow-up that was moved onto the plan, and on no other.
+    contours = p.segmentation.GetDisplayNode()
+    later = host.scene.GetSingletonNode("RTRFollowUp", "vtkMRMLSliceNode").GetID()
+    assert contours.IsDisplayableInView(later)
+    p.followUpVolume.SetAttribute(REGISTERED, None)
+    predicted.ui.sideBySideButton.checked = False
+    predicted.ui.sideBySideButton.checked = True
+    assert not contours.IsDisplayableInView(host.scene.GetSingletonNode("RTRFollowUp", "vtkMRMLSliceNode").GetID())
     predicted.ui.sideBySideButton.checked = False
     assert host.layouts.sliceViewNames() == ["Red", "Green", "Yellow"]
     assert shown.IsDisplayableInView(host.scene.GetSingletonNode("Red", "vtkMRMLSliceNode").GetID())
