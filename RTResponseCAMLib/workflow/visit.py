@@ -126,12 +126,12 @@ def _drawn(
 
 def _in_place_of_a_lesion(scan: Scan, structure: Structure) -> bool:
     """Anatomy by its name ("L periventricular") that lies where a lesion was, and is about as large."""
-    if is_helper(structure.name):
+    volumes = {lesion: volume.cc for lesion, (volume, _) in scan.baselines.items()}
+    size = contour_volume_cc(structure)
+    if is_helper(structure.name) or size > MAX_GROWTH * sum(volumes.values()):
         return False
-    matches, new = match_lesions(scan.study.lesions, (structure,))
-    places = [x for x, match in zip(scan.study.lesions, matches, strict=True) if match.regions]
-    limit = MAX_GROWTH * sum(contour_volume_cc(x.structure) for x in places)
-    return not new and contour_volume_cc(structure) <= limit
+    matches, _ = match_lesions(scan.study.lesions, (structure,))
+    return size <= MAX_GROWTH * sum(volumes[match.lesion] for match in matches if match.regions)
 
 
 def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tuple[Caution, ...]]:
