@@ -144,7 +144,7 @@ def _follow_up_text(content: dict[str, Any], out: Path) -> str:
             low, high = label["change_interval"]
             change = f"  {100 * label['change']:+.0f} % ({100 * low:+.0f} … {100 * high:+.0f} %) at {label['visit']}"
         lines.append(f"{lesion['id']:<4}{lesion['name']:<20}{label['word']:<15}{change}  {label['reason']}")
-        lines += [f"      ! {v['visit']}: {c['text']}" for v in lesion["visits"] for c in v["cautions"]]
+    lines += [f"! {text}" for text in content["remarks"]]
     return "\n".join(lines)
 
 

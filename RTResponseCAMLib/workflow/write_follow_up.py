@@ -90,6 +90,7 @@ def follow_up_json(
         "label_target_days": target_days,
         "label_window_days": list(window_days),
         "cautions": [vars(c) for c in followed.study.cautions],
+        "remarks": _remarks(followed),
         "visits": [_visit_json(v) for v in followed.visits],
         "lesions": [
             {
@@ -116,6 +117,16 @@ def follow_up_json(
             for t in followed.trajectories
         ],
     }
+
+
+def _remarks(followed: FollowedStudy) -> list[str]:
+    """What the reader must know of single lesions; the proposals in one sentence, not to drown the rest."""
+    said = [(t.lesion, v.name, c) for t in followed.trajectories for v in t.visits for c in v.cautions]
+    proposed = [f"{lesion} at {visit}" for lesion, visit, c in said if c.code == "proposed-region"]
+    remarks = [f"{lesion}, {visit}: {c.text}" for lesion, visit, c in said if c.code != "proposed-region"]
+    if proposed:
+        remarks.append(f"proposed by the program, not drawn by a person, to be edited: {', '.join(proposed)}")
+    return remarks
 
 
 def _visit_json(visit: VisitResult) -> dict[str, Any]:
@@ -213,7 +224,7 @@ def _write_report(
         "trajectories": followed.trajectories,
         "labels": [(t, labels[t.lesion]) for t in followed.trajectories],
         "rows": rows,
-        "remarks": [(t.lesion, v.name, v.cautions) for t, v in visits if v.cautions],
+        "remarks": content["remarks"],
         "conventions": list(CONVENTIONS),
         "sources": list(CONVENTIONS.values()),
     }

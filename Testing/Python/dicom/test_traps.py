@@ -14,8 +14,9 @@ from quirks import codes, edit, item, make_enhanced, write_registration, write_s
 
 from RTResponseCAMLib.dicom.chain import t1c_score
 from RTResponseCAMLib.dicom.files import decimal
-from RTResponseCAMLib.dicom.index import Entry
+from RTResponseCAMLib.dicom.index import Entry, index_folder
 from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan
 from RTResponseCAMLib.dicom.rtstruct import names_a_target, read_structures
@@ -346,6 +347,9 @@ def test_registrations_that_contradict_each_other_are_not_used(own_study):
         matrix = np.eye(4)
         matrix[0, 3] = shift
         write_registration(own_study / f"reg{number}.dcm", *frames, matrix)
+    links, cautions = read_links(index_folder(own_study).registrations)
+    assert links == {}
+    assert [c.code for c in cautions] == ["registrations-differ"]
     assert "registrations-differ" in codes(load_study(own_study))
 
 

@@ -101,11 +101,12 @@ def test_a_chain_of_regions_ties_all_its_lesions():
     assert {m.regions for m in matches} == {(0, 1)}
 
 
-def test_a_touch_is_no_match():
-    """Less than a tenth of the smaller, 3 mm beyond the boundary's and the registration's error."""
-    found, new = words([ball(3.0, (30 + 5.0 + 3.0 + 3.0, 0, 0))])
-    assert found["L2"][0] == "vanished"
-    assert new == [0]
+@pytest.mark.parametrize(("apart_mm", "word"), [(8.8, "matched"), (10.0, "vanished")])
+def test_a_touch_is_no_match(apart_mm, word):
+    """Balls of 5 mm: grown by 2 mm, the one holds 16 % of the other at 8.8 mm, and 7 % at 10 mm."""
+    found, new = words([ball(5.0, (30 + apart_mm, 0, 0))])
+    assert found["L2"][0] == word
+    assert new == ([] if word == "matched" else [0])
 
 
 def test_a_lost_slice_of_thick_ones_does_not_cut_a_lesion():

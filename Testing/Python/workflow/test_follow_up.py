@@ -304,9 +304,9 @@ def test_everything_is_written_and_readable(proposed, tmp_path):
     assert "Research use only" in text
     assert text.count("data:image/png") == 2
     assert "volume is more than 20 % smaller" in text
-    for trajectory in proposed.trajectories:
-        for caution in trajectory.visits[0].cautions:
-            assert html.escape(caution.text, quote=True).replace("&#x27;", "&#39;") in text
+    assert "not drawn by a person, to be edited: L1 at F1, L2 at F1, L3 at F1" in text
+    doubts = [c.text for t in proposed.trajectories for c in t.visits[0].cautions if c.code != "proposed-region"]
+    assert all(html.escape(doubt).replace("&#x27;", "&#39;") in text for doubt in doubts)
 
 
 def test_the_report_states_the_rule_that_was_asked_for(proposed, tmp_path):
