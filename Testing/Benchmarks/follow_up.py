@@ -25,6 +25,7 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import mask, occupancy
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.rigid import as_matrix, as_transform, moved_points
+from RTResponseCAMLib.phantom.lesion import PhantomLesion
 from RTResponseCAMLib.phantom.patient import draw_patient, label_maps, planning_grid, render_mr
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import names_of, write_mr, write_patient
@@ -44,6 +45,17 @@ def disturbed(image: sitk.Image, rng: np.random.Generator) -> sitk.Image:
         values *= 1 + rng.uniform(-0.25, 0.25) * axis
     values += rng.normal(0, rng.uniform(0.01, 0.05), values.shape).astype(np.float32)
     return Grid.of(image).image(np.clip(values * 900, 0, 30000).astype(np.uint16))
+
+
+def body_cc(lesion: PhantomLesion, count: int = 180) -> float:
+    """Volume of the planted body itself, cm³; the phantom sets its nominal volume on a coarse lattice (to 2 %)."""
+    reach = 1.9 * lesion.radius_mm
+    axis = (np.arange(count) + 0.5) / count * 2 * reach - reach
+    inside = 0
+    for z in axis:
+        plane = np.stack(np.meshgrid(axis, axis, [z], indexing="ij"), axis=-1)
+        inside += int((lesion.level(plane) > 0).sum())
+    return inside * (2 * reach / count) ** 3 / 1000
 
 
 def judge(seed: int, number: int) -> dict:
@@ -85,7 +97,7 @@ def judge(seed: int, number: int) -> dict:
         structure = study.lesions[index].structure
         filled = float(occupancy(structure, Grid.of(study.mr)).sum(dtype=np.float64)) * Grid.of(study.mr).voxel_cc
         entry = {
-            "true_cc": lesion.volume_cc,
+            "true_cc": body_cc(lesion),
             "contours_cc": contour_volume_cc(structure),
             "occupancy_cc": filled,
             "true_ratio": lesion.volume_ratio,
