@@ -23,7 +23,7 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 
 
 def values(image):
-    return sitk.GetArrayViewFromImage(image)
+    return sitk.GetArrayFromImage(image)  # a view of a temporary would outlive its image
 
 
 def same_image(one, other, rtol=1e-6):

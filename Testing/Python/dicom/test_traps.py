@@ -331,7 +331,7 @@ class TestImages:
         assert data.file_meta.TransferSyntaxUID.is_compressed
         pydicom.dcmwrite(path, data)
         np.testing.assert_allclose(
-            sitk.GetArrayViewFromImage(load_study(own_study).mr),
+            sitk.GetArrayFromImage(load_study(own_study).mr),
             sitk.GetArrayViewFromImage(study.mr) * 0.5 + 5,
             rtol=1e-6,
         )
