@@ -31,10 +31,10 @@ def modules() -> list[str]:
     return [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in SOURCES]
 
 
-def test_everything_but_the_network_imports_without_torch_slicer_and_qt():
+def test_everything_but_network_and_evaluation_imports_without_torch_sklearn_slicer_and_qt():
     blocked = {"torch", "slicer", "qt", "ctk", "vtk", "vtkmodules", "trame_slicer", "radiomics", "sklearn"}
     torch = ("network.bundle", "network.classifier", "network.stem", "network.training", "network.weights")
-    others = ("cam.pixelwise", "cam.gradient", "workflow.train", "gui.")
+    others = ("cam.pixelwise", "cam.gradient", "workflow.train", "gui.", "evaluation.")
     free = [m for m in modules() if not m.startswith(tuple(f"RTResponseCAMLib.{n}" for n in torch + others))]
     done = run(BLOCK.replace("{blocked}", repr(blocked)) + "".join(f"import {m}\n" for m in free))
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,127 @@
+"""Metrics against scikit-learn, formulas worked by hand, and simulated cohorts whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
+
+from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.evaluation.metrics import (
+    PatientAuc,
+    auc_difference,
+    auc_interval,
+    by_stratum,
+    calibration,
+    net_benefit,
+    patient_weights,
+    permutation_p,
+    point_metrics,
+)
+
+
+def cohort(seed, separation=1.0, patients=39, lesions=69):
+    rng = np.random.default_rng(seed)
+    owner = np.sort(np.concatenate([np.arange(patients), rng.integers(0, patients, lesions - patients)]))
+    label = rng.integers(0, 2, lesions)
+    score = expit(separation * label + rng.normal(0, 0.7, patients)[owner] + rng.normal(0, 1, lesions) - 0.5)
+    return label, score, np.asarray([f"p{n}" for n in owner])
+
+
+def test_a_small_table_worked_by_hand():
+    found = point_metrics([1, 1, 1, 0, 0, 0, 0, 0], [0.9, 0.6, 0.3, 0.7, 0.4, 0.2, 0.2, 0.1])
+    assert found["auc"] == pytest.approx((5 + 4 + 3) / 15)
+    assert found["sensitivity"] == pytest.approx(2 / 3)
+    assert found["specificity"] == pytest.approx(4 / 5)
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    squares = [0.1**2, 0.4**2, 0.7**2, 0.7**2, 0.4**2, 0.2**2, 0.2**2, 0.1**2]
+    assert found["brier"] == pytest.approx(sum(squares) / 8)
+    # Precision at each non-responding lesion, from the highest score down: 1/1, 2/3, 3/5.
+    assert found["pr_auc"] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
+
+
+def test_calibration_finds_what_was_bent():
+    rng = np.random.default_rng(3)
+    true = rng.uniform(0.02, 0.98, 60_000)
+    label = (rng.random(60_000) < true).astype(int)
+    assert calibration(label, true) == pytest.approx((1.0, 0.0), abs=0.04)
+    overconfident = expit(2.0 * logit(true))
+    assert calibration(label, overconfident)[0] == pytest.approx(0.5, abs=0.02)
+    too_high = expit(logit(true) + 1.0)
+    assert calibration(label, too_high)[1] == pytest.approx(-1.0, abs=0.05)
+
+
+def test_net_benefit_is_true_positives_less_weighted_false_ones():
+    label, score = [1, 1, 0, 0, 0], [0.8, 0.3, 0.6, 0.2, 0.1]
+    assert net_benefit(label, score, [0.5]) == pytest.approx([1 / 5 - 1 / 5 * 1.0])
+    assert net_benefit(label, score, [0.25]) == pytest.approx([2 / 5 - 1 / 5 * (0.25 / 0.75)])
+
+
+def test_weighted_patients_give_the_auc_of_their_repeated_lesions():
+    label, score, patient = cohort(1)
+    score = np.round(score, 1)  # ties
+    auc = PatientAuc(label, score, patient)
+    assert auc.value == pytest.approx(roc_auc_score(label, score))
+    weights = patient_weights(len(auc.names), 5, seed=2)
+    for row, found in zip(weights, auc.of(weights), strict=True):
+        times = np.asarray([row[np.flatnonzero(auc.names == p)[0]] for p in patient]).astype(int)
+        assert found == pytest.approx(roc_auc_score(np.repeat(label, times), np.repeat(score, times)))
+    assert weights.sum(axis=1) == pytest.approx(len(auc.names))
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    """The benchmark ``interval_coverage.py`` looks closer."""
+    label, score, _ = cohort(0, 1.0, 20_000, 35_000)
+    truth = roc_auc_score(label, score)
+    held = 0
+    for seed in range(100):
+        found = auc_interval(*cohort(seed + 1), repeats=400)
+        held += found.low <= truth <= found.high
+    assert 88 <= held <= 100
+
+
+def test_patients_with_many_alike_lesions_widen_the_interval():
+    label, score, _ = cohort(5, lesions=69)
+    alone = auc_interval(label, score, np.arange(69).astype(str))
+    four_times = [np.tile(a, 4) for a in (label, score, np.arange(69).astype(str))]
+    copied = auc_interval(*four_times)
+    assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)
+
+
+def test_the_difference_of_a_model_to_itself_is_nothing_and_to_noise_is_plain():
+    label, score, patient = cohort(7, 2.5)
+    same = auc_difference(label, score, score, patient)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    noise = np.random.default_rng(1).random(len(label))
+    gap = auc_difference(label, score, noise, patient)
+    assert gap.low > 0
+
+
+def test_permutations_see_a_signal_and_none_where_there_is_none():
+    assert permutation_p(*cohort(11, 2.0), repeats=400) < 0.01
+    found = [permutation_p(*cohort(seed, 0.0), repeats=100, seed=seed) for seed in range(80)]
+    assert 0.35 < np.mean(found) < 0.65
+    assert np.mean(np.asarray(found) < 0.1) < 0.25
+
+
+def test_strata_of_one_class_are_unknown():
+    label, score, patient = cohort(3)
+    found = by_stratum(label, score, patient, {"all": np.ones(69, bool), "bad": label == 1})
+    assert found["all"].value == pytest.approx(roc_auc_score(label, score))
+    assert np.isnan(found["bad"].value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([1, 1, 1, 1], [0.1, 0.2, 0.3, 0.4], "expected both 0 and 1"),
+        ([1, 0], [0.1, 0.2], "Give four lesions or more"),
+        ([1, 0, 1, 0], [0.1, 0.2, float("nan"), 0.3], "no probabilities"),
+        ([1, 0, 1, 0], [0.1, 0.2, 1.3, 0.3], "no probabilities"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(labels, scores, message):
+    with pytest.raises(CohortError, match=message):
+        point_metrics(labels, scores)
