@@ -18,15 +18,15 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy
-from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.imaging.occupancy import stack_occupancy
+from RTResponseCAMLib.imaging.planes import PlaneStack, stack_planes
 from RTResponseCAMLib.imaging.resample import resample
+from RTResponseCAMLib.imaging.surface import distance_from_surface
 from RTResponseCAMLib.study import Structure
 
-STEP_MM = 0.5
+STEP_MM = 1.0
 LARGE_CC, LARGE_MARGIN_MM, SMALL_MARGIN_MM = 4.0, 3.0, 1.0
 FIELDS = ("gm", "rg", "rd")
 OCTANTS = tuple("".join(letters) for letters in itertools.product("RL", "AP", "IS"))
@@ -40,7 +40,7 @@ Mask = npt.NDArray[np.bool_]
 def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0) -> dict[str, float]:
     """The 90 features of `NAMES`, per mm of patient space whatever the voxels' shape; angles in radians.
 
-    Sampled on a lattice of 0.5 mm along the patient's axes (LPS), cubic. A region without voxels, and the variation
+    Sampled on a lattice of 1 mm along the patient's axes (LPS), cubic. A region without voxels, and the variation
     about a mean of zero, are NaN.
 
     Parameters
@@ -52,14 +52,17 @@ def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0
     ------
     GeometryError : the structure has no usable contours, or lies outside the image.
     """
-    margin_mm = margin_of(contour_volume_cc(structure))
-    grid = _lattice(structure, margin_mm)
+    stack = stack_planes(structure)
+    margin_mm = margin_of(stack.volume_mm3 / 1000)
+    grid = _lattice(structure, stack, margin_mm)
     values = sitk.GetArrayFromImage(resample(image, grid, smooth=True)).astype(np.float64) / unit
-    share = box_occupancy(structure, grid)
+    share = stack_occupancy(stack, grid)
+    level = min(0.5, 0.9 * float(share.max()))  # a lesion smaller than a voxel fills none by half
+    depth = distance_from_surface(share.astype(np.float64) - level, STEP_MM, margin_mm)
     points = grid.points()
     away = points - np.average(points, axis=(0, 1, 2), weights=np.repeat(share[..., None], 3, axis=-1))
     fields = gradient_fields(values, grid, away)
-    regions = _regions(_depth_mm(share), away, margin_mm)
+    regions = _regions(depth, away, margin_mm)
     return {
         f"gradient_{field}_{region}_{name}": value
         for field, array in zip(FIELDS, fields, strict=True)
@@ -87,23 +90,14 @@ def gradient_fields(values: Array64, grid: Grid, away_mm: Array64) -> tuple[Arra
     return magnitude, radial, np.arccos(np.clip(cosine, -1.0, 1.0))
 
 
-def _lattice(structure: Structure, margin_mm: float) -> Grid:
+def _lattice(structure: Structure, stack: PlaneStack, margin_mm: float) -> Grid:
     points = np.concatenate(structure.contours)
     low = points.min(axis=0) - margin_mm - 3 * STEP_MM
+    if stack.axes[2, 2] > 0.9999:  # axial: on the contours' own planes, where their area is exact
+        low[2] = stack.offsets_mm[0] - STEP_MM * np.ceil((stack.offsets_mm[0] - low[2]) / STEP_MM)
     size = np.ceil((points.max(axis=0) + margin_mm + 3 * STEP_MM - low) / STEP_MM).astype(int) + 1
     x, y, z = low.tolist()
     return Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
-
-
-def _depth_mm(share: npt.NDArray[np.floating]) -> Array64:
-    """Distance to the surface, positive inside: to the nearest voxel that it cuts, and to the cut within that voxel."""
-    inside = share > 0.5
-    cut = (share > 0) & (share < 1)
-    if not cut.any():  # the surface runs between voxels everywhere
-        cut = inside ^ binary_erosion(inside)
-    distance, place = distance_transform_edt(~cut, sampling=STEP_MM, return_indices=True)
-    offset = (share[tuple(place)] - 0.5) * STEP_MM
-    return np.where(inside, distance + offset, offset - distance)
 
 
 def _regions(depth_mm: Array64, away_mm: Array64, margin_mm: float) -> dict[str, Mask]:

@@ -33,7 +33,7 @@ def occupancy(structure: Structure, grid: Grid) -> Occupancy:
     stack = stack_planes(structure)
     box, start = _bounding_box(structure, stack, grid)
     whole = np.zeros(grid.shape, dtype=np.float32)
-    _paste(whole, _fill(stack, box), start)
+    _paste(whole, stack_occupancy(stack, box), start)
     return whole
 
 
@@ -66,19 +66,20 @@ def structure_box(structure: Structure, grid: Grid) -> Grid:
 
 def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
     """As `occupancy`, for a grid that is already small; parts of the structure beyond it are cut off."""
-    return _fill(stack_planes(structure), box)
+    return stack_occupancy(stack_planes(structure), box)
+
+
+def stack_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
+    """As `box_occupancy`, of planes that have been sorted already."""
+    if _in_slabs(stack, box):
+        return _slab_occupancy(stack, box)
+    return shape_occupancy(stack, box, _holds(box, stack))
 
 
 def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
     """Voxels of a structure's box that stand for it: half filled at least, or the fullest when none is."""
     share = box_occupancy(structure, box)
     return np.asarray(share >= min(0.5, float(share.max())))
-
-
-def _fill(stack: PlaneStack, box: Grid) -> Occupancy:
-    if _in_slabs(stack, box):
-        return _slab_occupancy(stack, box)
-    return shape_occupancy(stack, box, _holds(box, stack))
 
 
 def _bounding_box(structure: Structure, stack: PlaneStack, grid: Grid) -> tuple[Grid, tuple[int, int, int]]:

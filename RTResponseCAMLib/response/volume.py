@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.planes import Array64, stack_planes
+from RTResponseCAMLib.imaging.planes import stack_planes
 from RTResponseCAMLib.imaging.shape import shape_of
+from RTResponseCAMLib.imaging.surface import distance_from_surface
 from RTResponseCAMLib.study import Structure
 
 BOUNDARY_MM = 0.5
@@ -60,7 +60,7 @@ def volume_interval(structure: Structure, boundary_mm: float = BOUNDARY_MM) -> V
     # The level that encloses the structure's own volume; distances are then measured from its surface.
     ordered = np.sort(distance.ravel())[::-1]
     count = min(max(round(volume_mm3 / step**3), 1), ordered.size - 1)
-    exact = _distance_from_surface(distance - (ordered[count - 1] + ordered[count]) / 2, step, 1.5 * boundary_mm)
+    exact = distance_from_surface(distance - (ordered[count - 1] + ordered[count]) / 2, step, 1.5 * boundary_mm)
 
     def moved_mm3(offset_mm: float) -> float:
         return float(np.clip(0.5 + (exact + offset_mm) / step, 0.0, 1.0).sum())
@@ -68,24 +68,6 @@ def volume_interval(structure: Structure, boundary_mm: float = BOUNDARY_MM) -> V
     scale = volume_mm3 / max(moved_mm3(0.0), 1e-9)
     low_cc, high_cc = (moved_mm3(offset) * scale / 1000 for offset in (-boundary_mm, boundary_mm))
     return Volume(volume_mm3 / 1000, low_cc, high_cc)
-
-
-def _distance_from_surface(field: Array64, step_mm: float, reach_mm: float) -> Array64:
-    """Distances, positive inside, of lattice points to where ``field`` changes sign; exact within ``reach_mm``."""
-    places = np.indices(field.shape, dtype=np.float64)
-    crossings = []
-    for axis in range(3):
-        one, two = (np.take(field, range(n, field.shape[axis] - 1 + n), axis) for n in (0, 1))
-        at = np.nonzero((one > 0) != (two > 0))
-        points = np.stack([places[n][at] for n in range(3)], axis=1)
-        before, after = np.asarray(one)[at], np.asarray(two)[at]
-        points[:, axis] += before / (before - after)
-        crossings.append(points)
-    tree = cKDTree(np.concatenate(crossings) * step_mm)
-    points = np.stack([p.ravel() for p in places], axis=1) * step_mm
-    found, _ = tree.query(points, distance_upper_bound=reach_mm + 2 * step_mm)  # infinite beyond
-    found = found.reshape(field.shape)
-    return np.where(field > 0, found, -found)
 
 
 def absent_volume(boundary_mm: float = BOUNDARY_MM) -> Volume:
