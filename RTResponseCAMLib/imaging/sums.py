@@ -23,11 +23,13 @@ def plan_total(images: list[sitk.Image]) -> tuple[sitk.Image, int]:
     """
     groups: list[list[sitk.Image]] = []
     for image in images:
-        home = next((group for group in groups if any(agree(image, other) for other in group)), None)
-        if home is None:
-            groups.append([image])
-        else:
-            home.append(image)
+        joined, apart = [image], []
+        for group in groups:
+            if any(agree(image, other) for other in group):
+                joined = group + joined  # it may tie windows that lie apart
+            else:
+                apart.append(group)
+        groups = [*apart, joined]
     return total_on_one_grid(groups), len(images) - len(groups)
 
 

@@ -63,7 +63,9 @@ class TestDoses:
         copied(plan / "RD.dcm", "RD2.dcm", of_rival)
         assert peak(load_study(own_study)) == pytest.approx(peak(study), rel=1e-6)
 
-    def test_windows_that_share_half_of_one_dose_count_once(self, own_study, plan, study):
+    @pytest.mark.parametrize("shares", [((0.0, 0.68), (0.35, 1.0)), ((0.0, 0.4), (0.6, 1.0), (0.3, 0.7))])
+    def test_windows_that_overlap_on_one_dose_count_once(self, own_study, plan, study, shares):
+        """The last of three ties two that lie apart."""
         whole = pydicom.dcmread(plan / "RD.dcm")
         frames = whole.NumberOfFrames
         pixels = whole.pixel_array
@@ -78,8 +80,10 @@ class TestDoses:
 
             return change
 
-        copied(plan / "RD.dcm", "RD2.dcm", window(int(0.35 * frames), frames))
-        edit(plan / "RD.dcm", window(0, int(0.68 * frames)))
+        ends = [(int(start * frames), int(stop * frames)) for start, stop in shares]
+        for number, (start, stop) in enumerate(ends[1:], start=2):
+            copied(plan / "RD.dcm", f"RD{number}.dcm", window(start, stop))
+        edit(plan / "RD.dcm", window(*ends[0]))
         found = load_study(own_study)
         assert "dose-repeated" in codes(found)
         np.testing.assert_allclose(
