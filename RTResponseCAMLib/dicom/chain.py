@@ -23,9 +23,10 @@ from RTResponseCAMLib.study import Caution
 # What says of a series that it was taken without contrast agent.
 NATIVE = re.compile(
     r"\bpre[\s_-]*(contrast|gad|gd|ce|c\b)|\b(w/?o|without|no|non|ohne)[\s_.-]*(contrast|gad|gd|ce\b|c\b|km\b)|\bnativ"
-    r"|\bnon[\s_-]*enhanced|\bpre$|\bunenhanced",
+    r"|\bnon[\s_-]*enhanced|\bunenhanced",
     re.IGNORECASE,
 )
+CONTRAST = re.compile(r"\+\s?c\b|c\+|\bgad|\bgd\b|post|contrast|t1c|t1ce|\bce\b|\bkm\b")
 NO_AGENT = ("", "no", "none", "n", "n/a", "na", "0", "without")
 
 
@@ -148,11 +149,14 @@ def choose_chain(
 def t1c_score(entry: Entry) -> int:
     """How much a series looks like a contrast-enhanced T1: 3 and more is enough, negative speaks against it."""
     name = entry.text("SeriesDescription").lower()
-    if NATIVE.search(name):
+    agent = entry.text("ContrastBolusAgent").lower() not in NO_AGENT
+    named = bool(CONTRAST.search(name))
+    # "T1 pre" is native; "T1 +C pre" was taken before treatment.
+    if NATIVE.search(name) or (re.search(r"\bpre$", name) and not agent and not named):
         return -6
-    score = 3 * (entry.text("ContrastBolusAgent").lower() not in NO_AGENT)
+    score = 3 * agent
     score += 2 * bool(re.search(r"t1|mprage|mp-rage|bravo|spgr|vibe|tfe", name))
-    score += 2 * bool(re.search(r"\+\s?c\b|c\+|\bgad|\bgd\b|post|contrast|t1c|t1ce|\bce\b|\bkm\b", name))
+    score += 2 * named
     score -= 4 * bool(re.search(r"t2|flair|dwi|adc|ciss|fiesta|swi|perf|localizer|scout", name))
     return score - 6 * (entry.modality != "MR")
 

@@ -18,7 +18,6 @@ from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.outlines import pixel_edges
 from RTResponseCAMLib.study import Caution, FloatArray, Structure
 
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 MAX_SEGMENTS = 1000
 

@@ -69,7 +69,7 @@ def draw_trajectories(
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(-last * 0.04, last * 1.05)
-    ax.set_xlabel("days after the plan (grey: window of the three-month label)")
+    ax.set_xlabel("days after the plan (grey: window of the label)")
     ax.set_ylabel("volume relative to the plan")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
@@ -90,6 +90,8 @@ def _draw_one(ax: Axes, trajectory: Trajectory, color: str, shift: float, day_un
         if visit.volume is None:
             ax.text(day, 0.052, "?", color=color, ha="center", fontsize=11, fontweight="bold")
             continue
+        if visit.days is None:
+            continue
         share = visit.volume.cc / visit.baseline.cc
         days.append(day)
         middle.append(max(share, LOWEST))
@@ -104,6 +106,13 @@ def _draw_one(ax: Axes, trajectory: Trajectory, color: str, shift: float, day_un
         days, middle, errors, color=color, marker="o", markersize=5, linewidth=1.4, elinewidth=1, capsize=2.5,
         label=name if len(name) < 24 else name[:22] + "…",
     )  # fmt: skip
+    for visit in trajectory.visits:
+        if visit.days is None and visit.volume is not None:  # no line may lead to a day that nobody knows
+            y = max(visit.volume.cc / visit.baseline.cc, LOWEST)
+            bounds = [max(v / visit.baseline.cc, LOWEST) for v in (visit.volume.low_cc, visit.volume.high_cc)]
+            ax.plot([day_unknown + shift] * 2, bounds, color=color, linewidth=1)
+            ax.plot(day_unknown + shift, y, "D", markersize=5, markerfacecolor="white", markeredgecolor=color)
+            ax.text(day_unknown + shift, y * 1.08, f"{visit.name}, day ?", color=color, fontsize=8, ha="right")
     for day, y, marker in marked:
         size = 9 if marker == "v" else 5
         ax.plot(day, y, marker, markersize=size, markerfacecolor="white", markeredgecolor=color, zorder=5)

@@ -86,9 +86,10 @@ def match_lesions(lesions: tuple[Lesion, ...], regions: tuple[Structure, ...]) -
     none, to those that it reaches within 2 mm, the registration's and the boundary's error. Lesions tied by regions
     that they share are matched together.
     """
-    pairs = _pairs(lesions, regions, 0.0)
+    everything = range(len(regions))
+    pairs = _pairs(lesions, regions, everything, 0.0)
     placed = {number for _, number in pairs}
-    pairs |= {pair for pair in _pairs(lesions, regions, TOLERANCE_MM) if pair[1] not in placed}
+    pairs |= _pairs(lesions, regions, [n for n in everything if n not in placed], TOLERANCE_MM)
     tied = [({lesion.id}, {number for name, number in pairs if name == lesion.id}) for lesion in lesions]
     groups: list[tuple[set[str], set[int]]] = []
     for names, numbers in tied:
@@ -103,12 +104,14 @@ def match_lesions(lesions: tuple[Lesion, ...], regions: tuple[Structure, ...]) -
     return tuple(matches), [number for number in range(len(regions)) if number not in taken]
 
 
-def _pairs(lesions: tuple[Lesion, ...], regions: tuple[Structure, ...], reach_mm: float) -> set[tuple[str, int]]:
+def _pairs(
+    lesions: tuple[Lesion, ...], regions: tuple[Structure, ...], numbers: Sequence[int], reach_mm: float
+) -> set[tuple[str, int]]:
     return {
-        (lesion.id, number)
+        (lesion.id, n)
         for lesion in lesions
-        for number, region in enumerate(regions)
-        if near(lesion.structure, region, reach_mm) and _overlap(lesion.structure, region, reach_mm)
+        for n in numbers
+        if near(lesion.structure, regions[n], reach_mm) and _overlap(lesion.structure, regions[n], reach_mm)
     }
 
 

@@ -293,6 +293,11 @@ class TestImages:
         header.Modality, header.SeriesDescription = "MR", name
         assert t1c_score(Entry(None, header)) < 0
 
+    def test_a_t1c_taken_before_treatment_is_one(self):
+        header = pydicom.Dataset()
+        header.Modality, header.SeriesDescription = "MR", "T1 MPRAGE +C pre"
+        assert t1c_score(Entry(None, header)) >= 3
+
     def test_an_agent_that_says_none_is_none(self):
         header = pydicom.Dataset()
         header.Modality, header.SeriesDescription, header.ContrastBolusAgent = "MR", "T1 MPRAGE", "NONE"

@@ -162,3 +162,13 @@ def test_narrow_lesions_and_those_of_one_slice_are_not_measurable_by_diameter(sc
     later = Visit("F1", 90, "matched", base, size, base, size, "RTSTRUCT")
     path = Trajectory("L1", "GTV", base, size, (later,))
     assert judge(path, later, CONVENTIONS["rano-bm"]).word == "not measurable"
+
+
+def test_no_line_of_the_plot_leads_to_a_visit_of_unknown_day():
+    from RTResponseCAMLib.report.follow_up_figures import draw_trajectories
+
+    figure = draw_trajectories((trajectory(visit("F1", 80, 11.0), visit("F2", None, 9.0)),), (60, 120))
+    (ax,) = figure.axes
+    joined = [line for line in ax.lines if line.get_linestyle() == "-" and len(set(line.get_xdata())) > 1]
+    assert max(x for line in joined for x in line.get_xdata() if line.get_color() == "#1553b5") == pytest.approx(80)
+    assert "F2, day ?" in [text.get_text() for text in ax.texts]
