@@ -150,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_phantom(groups)
     _add_inspect(groups)
     _add_train(groups)
+    _add_evaluate(groups)
     _add_predict(groups)
     _add_follow_up(groups)
     _add_cohort(groups)
@@ -185,6 +186,7 @@ def _add_phantom(groups: Any) -> None:
         "--variants", default="darker,texture,volume", help=f"comma-separated, of {', '.join(VARIANTS)}"
     )
     cohort.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    cohort.add_argument("--total-lesions", type=int, metavar="N", help="lesions of all patients together")
     for parser, matrix in ((study, (208, 240, 168)), (cohort, (184, 216, 156))):
         parser.add_argument("--seed", type=int, default=1)
         parser.add_argument("--lesions", type=int, help="targets per patient (default: drawn, 1 to 5)")
@@ -214,14 +216,37 @@ def _add_train(groups: Any) -> None:
     train.add_argument("--caution", action="append", default=[], help="sentence shown beside every result (repeatable)")
     train.add_argument("--cohort-note", default="", help="how the cohort was made, for the card")
     train.add_argument("--form", choices=("signed", "hazard"), default="signed")
-    train.add_argument("--members", type=int, default=6, help="heads of the ensemble")
+    train.add_argument("--members", type=int, default=6, help="heads of each kind in the ensemble")
     train.add_argument("--dose", action="store_true", help="dose / prescription as an input channel")
     train.add_argument("--no-autoencoder", action="store_true", help="stem and head only, for comparison")
-    train.add_argument("--pretrain-epochs", type=int, default=4)
-    train.add_argument("--head-epochs", type=int, default=40)
-    train.add_argument("--joint-epochs", type=int, default=1)
+    train.add_argument("--width", type=int, default=8, help="hidden units of a head")
+    train.add_argument("--code", type=int, default=6, help="numbers per voxel in the autoencoder's bottleneck")
+    train.add_argument("--steps", type=int, default=240, help="optimisation steps of the heads")
+    train.add_argument("--weight-decay", type=float, default=1.0, help="defaults suit 69 lesions; more allow less")
+    train.add_argument("--dropout", type=float, default=0.5, help="share of the features left out at each step")
+    train.add_argument("--smallness", type=float, default=0.02, help="weight of the mean squared local evidence")
     train.add_argument("--seed", type=int, default=7)
     _add_out(train)
+
+
+def _add_evaluate(groups: Any) -> None:
+    text = "compare radiomics, image gradients and the network on a cohort, without leaks; resumes what was interrupted"
+    evaluate = _command(groups, "evaluate", commands.evaluate, text)
+    evaluate.add_argument("cohort", type=Path, help="folder with manifest.csv")
+    evaluate.add_argument("--external", type=Path, metavar="COHORT", help="other patients, to judge every approach on")
+    evaluate.add_argument("--arms", help="comma-separated; the baselines volume and clinical always run")
+    evaluate.add_argument("--folds", type=int, default=5)
+    evaluate.add_argument("--repeats", type=int, default=3)
+    evaluate.add_argument("--steps", type=int, default=240, help="optimisation steps of the network's heads")
+    evaluate.add_argument(
+        "--indeterminate", choices=("unlabelled", "as-labelled"), default="unlabelled",
+        help="lesions whose change may lie on either side of the threshold",
+    )  # fmt: skip
+    evaluate.add_argument("--settings", type=Path, metavar="JSON", help="of pyradiomics")
+    evaluate.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--json", action="store_true", help="result.json on standard output")
+    _add_out(evaluate)
 
 
 def _add_follow_up(groups: Any) -> None:

@@ -178,7 +178,8 @@ def phantom_cohort(options: argparse.Namespace, progress: Progress) -> None:
 
     variants = tuple(Variant(name) for name in options.variants.split(","))
     with new_folder(options.out, options.overwrite) as folder:
-        write_cohort(_spec(options, variants[0].value), options.patients, folder, variants, options.workers, progress)
+        spec = _spec(options, variants[0].value)
+        write_cohort(spec, options.patients, folder, variants, options.workers, progress, options.total_lesions)
     _close(progress)
     print(f"written: {options.out}")
 
@@ -218,17 +219,65 @@ def train(options: argparse.Namespace, progress: Progress) -> None:
         "cautions": options.caution,
     }
     architecture = Architecture(
-        form=options.form, members=options.members, dose=options.dose, autoencoder=not options.no_autoencoder
+        form=options.form,
+        members=options.members,
+        width=options.width,
+        code=options.code,
+        dose=options.dose,
+        autoencoder=not options.no_autoencoder,
     )
     schedule = Schedule(
         seed=options.seed,
-        pretrain_epochs=options.pretrain_epochs,
-        head_epochs=options.head_epochs,
-        joint_epochs=options.joint_epochs,
+        steps=options.steps,
+        weight_decay=options.weight_decay,
+        dropout=options.dropout,
+        smallness=options.smallness,
     )
     figures = train_bundle(options.cohort, options.out, architecture, schedule, card, options.overwrite, progress)
     _close(progress)
     print(json.dumps(figures, indent=2))
+
+
+def evaluate(options: argparse.Namespace, progress: Progress) -> None:
+    """Compare the approaches."""
+    from RTResponseCAMLib.errors import CohortError
+    from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_arms
+    from RTResponseCAMLib.features.radiomics import SETTINGS, read_settings
+    from RTResponseCAMLib.network.training import Schedule
+    from RTResponseCAMLib.workflow.evaluate import evaluate as compare
+
+    for name in ("folds", "repeats", "workers"):
+        if getattr(options, name) < (2 if name == "folds" else 1):
+            raise CohortError(f"--{name}", f"is {getattr(options, name)}", "Give a larger number")
+    protocol = Protocol(
+        arms=chosen_arms(options.arms.split(",") if options.arms else Protocol().arms),
+        folds=options.folds,
+        repeats=options.repeats,
+        seed=options.seed,
+        indeterminate=options.indeterminate,
+        schedule=Schedule(steps=options.steps),
+        settings=read_settings(options.settings or SETTINGS),
+    )
+    content = compare(
+        options.cohort, options.out, protocol, options.external, options.workers, options.overwrite, progress
+    )
+    _close(progress)
+    print(json.dumps(content, indent=2) if options.json else _comparison_text(content, options.out))
+
+
+def _comparison_text(content: dict[str, Any], out: Path) -> str:
+    lines = [f"written: {out}", content["notice"]]
+    for name in ("internal", "external"):
+        found = content[name]
+        if not found:
+            continue
+        lines.append(f"{name}: {found['lesions']} lesions of {found['patients']} patients")
+        for arm in found["arms"].values():
+            auc = arm["metrics"]["auc"]
+            interval = f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+            lines.append(f"  {arm['title']:<36}AUC {interval}  Brier {arm['metrics']['brier']['value']:.3f}")
+    lines += [f"! {name} was not run: {reason}" for name, reason in content["not_run"].items()]
+    return "\n".join(lines + [f"! {text}" for text in content["cohort"]["left_out"]])
 
 
 def cohort_import(options: argparse.Namespace, progress: Progress) -> None:

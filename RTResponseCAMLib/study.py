@@ -176,6 +176,8 @@ class Prediction:
     spread : standard deviation of ``evidence`` over the ensemble, same grid.
     bias, total : see ``Result.form``.
     dose : metrics of the lesion, None without a dose.
+    from_volume : the part of ``bias`` that the lesion's volume alone gives.
+    checks : what the checks of the map found, by name; None where a lesion is too small for one.
     cautions : what must be read beside the number.
     """
 
@@ -191,6 +193,8 @@ class Prediction:
     total: float
     dose: DoseMetrics | None
     cautions: tuple[Caution, ...]
+    from_volume: float = 0.0
+    checks: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,14 @@ class Evidence:
     ----------
     map : ``[z, y, x]`` float32 on the patch's grid, zero outside the lesion.
     spread : standard deviation of the map over the ensemble's members, same shape.
-    bias, total : Σ map + bias = total.
+    bias, total : Σ map + bias = total. from_volume : the part of the bias that the lesion's volume alone gives.
     p_response, low, high : probability of response and the members' 5th…95th percentile.
     """
 
     map: Array32
     spread: Array32
     bias: float
+    from_volume: float
     total: float
     p_response: float
     low: float

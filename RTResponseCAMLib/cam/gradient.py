@@ -1,10 +1,20 @@
-"""Grad-CAM from the same network, for comparison only: gradients of the total, averaged, times activations.
+"""Gradient CAMs from the same network, for comparison only: what clinicians know, beside our map.
 
-Selvaraju et al. 2017: weights are the spatial mean of the gradient of the class score; the map is the ReLU of
-the weighted sum of activations, brought to the patch's resolution by trilinear interpolation.
+With A the activations of a layer, G the gradient of the total with respect to them, k channels and v voxels:
+
+==============  ===========================================================  ===============================
+grad-cam        ReLU Σₖ mean(Gₖ) Aₖ                                          Selvaraju et al., ICCV 2017
+grad-cam++      ReLU Σₖ αₖ Aₖ, αₖ = Σᵥ a ReLU(G), a = G²/(2G² + G³ ΣA)        Chattopadhay et al., WACV 2018
+hirescam        Σₖ Gₖ Aₖ                                                     Draelos & Carin, arXiv 2011.08891
+layercam        ReLU Σₖ ReLU(Gₖ) Aₖ                                          Jiang et al., IEEE TIP 2021
+elementwise     Σₖ ReLU(Gₖ Aₖ)                                               as in pytorch-grad-cam
+==============  ===========================================================  ===============================
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,42 +24,98 @@ from torch.nn import functional
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.network.bundle import Bundle
+from RTResponseCAMLib.network.classifier import AutoencoderClassifier
 
-LAYERS = ("bottleneck", "up_first")
+METHODS = ("grad-cam", "grad-cam++", "hirescam", "layercam", "elementwise")
+LAYERS = ("stem", "code", "hidden")
+CLASSES = ("non-response", "response")
 
 
-def grad_cam(bundle: Bundle, patch: Patch, layer: str = "bottleneck") -> Array32:
-    """Grad-CAM for non-response at one layer of the autoencoder, ``[z, y, x]`` on the patch's grid, ≥ 0.
+def gradient_map(
+    bundle: Bundle,
+    patch: Patch,
+    method: str = "grad-cam",
+    layer: str = "code",
+    toward: str = "non-response",
+    signed: bool = False,
+) -> Array32:
+    """A gradient CAM ``[z, y, x]`` on the patch's grid.
 
     Parameters
     ----------
-    layer : "bottleneck" (last encoder layer, a quarter of the resolution) or "up_first" (last decoder layer).
+    layer : "stem" (the fixed features), "code" (the autoencoder's bottleneck) or "hidden" (the heads' hidden units).
+    toward : class whose score is followed.
+    signed : leave the outer ReLU out (grad-cam, grad-cam++, layercam).
 
     Raises
     ------
-    ModelError : the network has no autoencoder, or no such layer.
+    ModelError : no such method, layer or class; "code" of a network without autoencoder.
     """
-    if layer not in LAYERS or not bundle.network.architecture.autoencoder:
-        raise ModelError("layer", f"'{layer}' is not a layer of this network", f"Choose one of {LAYERS}")
-    module: nn.Module = getattr(bundle.network.autoencoder, layer)
+    network = bundle.network
+    for what, name, known in (("method", method, METHODS), ("layer", layer, LAYERS), ("class", toward, CLASSES)):
+        if name not in known:
+            raise ModelError(what, f"is '{name}', expected one of {known}", f"Choose another {what}")
+    if layer == "code" and not network.architecture.autoencoder:
+        raise ModelError("layer", "'code' is not a layer of a network without autoencoder", "Choose another layer")
+    inputs = (torch.from_numpy(a)[None, None].to(bundle.device) for a in (patch.mr, patch.occupancy, patch.dose))
+    with _kept(_places(network, layer)) as kept, torch.enable_grad():
+        total = network(*inputs).total.mean() * (1 if toward == "non-response" else -1)
+        gradients = torch.autograd.grad(total, kept)
+    inside = torch.from_numpy(patch.occupancy > 0).to(bundle.device)
+    activation, gradient = (
+        torch.cat([_as_channels(t.detach(), inside) for t in tensors]) for tensors in (kept, gradients)
+    )
+    found = _combined(method, activation, gradient)
+    if not signed and method in ("grad-cam", "grad-cam++", "layercam"):
+        found = functional.relu(found)
+    return np.asarray(found.cpu().numpy(), dtype=np.float32)
+
+
+def _places(network: AutoencoderClassifier, layer: str) -> list[nn.Module]:
+    if layer == "stem":
+        return [network.at_stem]
+    if layer == "code":
+        return [network.at_code]
+    heads = [network.stem_head] + ([network.code_head] if network.architecture.autoencoder else [])
+    return [head.at_hidden for head in heads]
+
+
+@contextmanager
+def _kept(places: list[nn.Module]) -> Iterator[list[Tensor]]:
+    """Outputs of some modules during the next forward pass, as leaves of the gradient."""
     kept: list[Tensor] = []
 
     def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        output = output.detach().requires_grad_()
-        kept.append(output)
-        return output
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
 
-    handle = module.register_forward_hook(keep)
+    handles = [place.register_forward_hook(keep) for place in places]
     try:
-        mr, occupancy, dose = (
-            torch.from_numpy(a)[None, None].to(bundle.device) for a in (patch.mr, patch.occupancy, patch.dose)
-        )
-        with torch.enable_grad():
-            total = bundle.network(mr, occupancy, dose).total.mean()
-            (gradient,) = torch.autograd.grad(total, kept[0])
+        yield kept
     finally:
-        handle.remove()
-    weights = gradient.mean((2, 3, 4), keepdim=True)
-    map_ = functional.relu((weights * kept[0].detach()).sum(1, keepdim=True))
-    whole = functional.interpolate(map_, size=patch.mr.shape, mode="trilinear", align_corners=False)
-    return np.asarray(whole[0, 0].cpu().numpy(), dtype=np.float32)
+        for handle in handles:
+            handle.remove()
+
+
+def _as_channels(values: Tensor, inside: Tensor) -> Tensor:
+    """``(1, channels, z, y, x)``, or ``(voxels inside, channels)``, to ``(channels, z, y, x)``."""
+    if values.dim() == 5:
+        return values[0]
+    whole = values.new_zeros((*inside.shape, values.shape[1]))
+    whole[inside] = values
+    return whole.movedim(-1, 0)
+
+
+def _combined(method: str, activation: Tensor, gradient: Tensor) -> Tensor:
+    dims = (1, 2, 3)
+    if method == "grad-cam":
+        return (gradient.mean(dims, keepdim=True) * activation).sum(0)
+    if method == "grad-cam++":
+        below = 2 * gradient**2 + activation.sum(dims, keepdim=True) * gradient**3
+        share = torch.where(below.abs() > 1e-20, gradient**2 / below, torch.zeros_like(below))
+        return ((share * functional.relu(gradient)).sum(dims, keepdim=True) * activation).sum(0)
+    if method == "hirescam":
+        return (gradient * activation).sum(0)
+    if method == "layercam":
+        return (functional.relu(gradient) * activation).sum(0)
+    return functional.relu(gradient * activation).sum(0)

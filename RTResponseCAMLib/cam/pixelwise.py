@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -54,14 +55,16 @@ def _batches(patches: Sequence[Patch]) -> list[list[int]]:
 def _calibrated(bundle: Bundle, output: Output) -> list[Evidence]:
     slope, intercept = bundle.calibration
     results = []
-    for maps, total in zip(output.maps.double(), output.total.double(), strict=True):
+    for maps, total, bias, from_volume in zip(
+        output.maps.double(), output.total.double(), output.bias.double(), output.from_volume.double(), strict=True
+    ):
         if bundle.form == "signed":
             scale = torch.full_like(total, slope)
-            bias = slope * output.bias.double() + intercept
             members = slope * total + intercept
+            bias = slope * bias + intercept
         else:
             members = torch.exp(intercept + slope * total.clamp_min(1e-12).log())
-            scale, bias = members / total.clamp_min(1e-12), torch.zeros_like(total)
+            scale = members / total.clamp_min(1e-12)
         scaled = maps * scale[:, None, None, None]
         overall = members.mean()
         p = probability_of_response(members, bundle.form).cpu().numpy()
@@ -71,6 +74,7 @@ def _calibrated(bundle: Bundle, output: Output) -> list[Evidence]:
                 _array(scaled.mean(0)),
                 _array(scaled.std(0, correction=0)),
                 float(bias.mean()),
+                float((scale * from_volume).mean()),
                 float(overall),
                 float(probability_of_response(overall, bundle.form)),
                 float(low),
@@ -78,6 +82,11 @@ def _calibrated(bundle: Bundle, output: Output) -> list[Evidence]:
             )
         )
     return results
+
+
+def probability(totals: npt.NDArray[np.float64], form: str) -> npt.NDArray[np.float64]:
+    """p(response) of calibrated totals."""
+    return np.asarray(probability_of_response(torch.from_numpy(totals), form).numpy())
 
 
 def _array(values: Tensor) -> Array32:

@@ -21,6 +21,14 @@ SAME_GRID_MM = 0.1
 PLAUSIBLE_GY = (0.1, 300.0)
 
 
+def cases_of(rows: Sequence[CohortRow]) -> list[list[CohortRow]]:
+    """Rows that are read together, in the order of the manifest."""
+    cases: dict[tuple[Path | str, ...], list[CohortRow]] = {}
+    for row in rows:
+        cases.setdefault(row.case, []).append(row)
+    return list(cases.values())
+
+
 def read_case(rows: Sequence[CohortRow]) -> Study:
     """Read what the rows of one case need; ``lesions`` are in the order of the rows, named as there.
 

@@ -18,6 +18,7 @@ volume_ratio        follow-up / planning volume; 0 only where the lesion was loo
 label               1 non-response, 0 response, empty unknown
 certainty           "certain", "indeterminate" (the change's interval holds the threshold), or empty
 label_source        where the label comes from
+clinical_…          any further columns of this prefix: numbers known before treatment, for the clinical baseline
 ==================  ==========================================================================================
 """
 
@@ -38,6 +39,7 @@ COLUMNS = (
     "fractions", "days_to_follow_up", "volume_cc", "volume_ratio", "label", "certainty", "label_source",
 )  # fmt: skip
 NEEDED = ("patient_group_id", "course", "lesion", "label", "label_source")
+CLINICAL = "clinical_"
 MAX_PROBLEMS = 20
 
 
@@ -62,6 +64,17 @@ class CohortRow:
     label: int | None = None
     certainty: str = ""
     label_source: str = ""
+    clinical: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def clinical_numbers(self) -> dict[str, float]:
+        """Columns ``clinical_…`` by name; NaN where the cell is empty."""
+        return dict(self.clinical)
+
+    @property
+    def certain_label(self) -> int | None:
+        """The label, unless the change's interval holds the threshold: then it is unknown."""
+        return None if self.certainty == "indeterminate" else self.label
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -165,6 +178,10 @@ def _row(folder: Path, number: int, line: dict[str, str], problems: list[str]) -
             return None
         return value
 
+    def amount(column: str) -> float:
+        value = figure(column, -1e9, 1e9, "a number (write categories as 0 and 1, a column each)")
+        return math.nan if value is None else value
+
     def whole(column: str, low: int, high: int, expected: str) -> int | None:
         value = figure(column, low, high, expected)
         if value is not None and value != int(value):
@@ -201,6 +218,7 @@ def _row(folder: Path, number: int, line: dict[str, str], problems: list[str]) -
         label=int(cell("label")) if cell("label") in ("0", "1") else None,
         certainty=cell("certainty"),
         label_source=cell("label_source"),
+        clinical=tuple((name, amount(name)) for name in line if (name or "").startswith(CLINICAL)),
     )
     if (row.study is None) == (row.mr is None):
         problems.append(f"line {number}: give either column study (DICOM) or columns mr and mask")

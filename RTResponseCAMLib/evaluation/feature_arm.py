@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.evaluation.splits import patient_folds
+from RTResponseCAMLib.evaluation.splits import Fold, patient_folds
 
 INNER_FOLDS = 4
 PENALTIES = (0.003, 0.03, 0.3)
@@ -31,17 +31,26 @@ Array64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FittedArm:
-    """A pipeline fitted on all training lesions, and the line that calibrates its logits."""
+    """A pipeline fitted on all training lesions, the line that calibrates its logits, and where it cuts.
+
+    ``threshold`` is a probability of non-response, chosen on inner, held-out predictions.
+    """
 
     pipeline: Pipeline
     slope: float
     intercept: float
+    threshold: float
     chosen: dict[str, float]
+
+    @property
+    def selected(self) -> list[int]:
+        """Positions of the features that it reads in the end."""
+        varying = np.flatnonzero(self.pipeline.named_steps["constant"].get_support())
+        return [int(i) for i in varying[self.pipeline.named_steps["select"].get_support()]]
 
     def predict(self, features: Array64) -> Array64:
         """Probability of non-response, ``(n,)``."""
-        raw = self.pipeline.predict_proba(_finite(features))[:, 1]
-        return np.asarray(expit(self.slope * logit(np.clip(raw, CLIP, 1 - CLIP)) + self.intercept), dtype=np.float64)
+        return _on_line(self.pipeline.predict_proba(_finite(features))[:, 1], self.slope, self.intercept)
 
 
 def fit_arm(features: Array64, labels: Sequence[int], patients: Sequence[str], seed: int = 0) -> FittedArm:
@@ -56,12 +65,15 @@ def fit_arm(features: Array64, labels: Sequence[int], patients: Sequence[str], s
     CohortError : no feature varies, or the training lesions cannot be split by patient.
     """
     x, y, groups = _finite(features), np.asarray(labels), np.asarray(patients)
-    varies = np.asarray([len(np.unique(column[np.isfinite(column)])) > 1 for column in x.T])
+    varies = varying(x)
     if not varies.any():
         raise CohortError("features", "are the same for every lesion", "Check the images and the contours")
     settings = [(c, k) for c in PENALTIES for k in sorted({min(count, int(varies.sum())) for count in COUNTS})]
     inner = np.full((len(settings), len(y)), np.nan)
-    for fold in patient_folds(y.tolist(), groups.tolist(), _inner_folds(y, groups), 1, seed):
+    for fold in inner_folds(y, groups, seed):
+        if not varying(x[fold.train]).any():  # known of a few patients only, all of them in the test fold
+            inner[:, fold.test] = y[fold.train].mean()
+            continue
         prepare = _preparation().fit(x[fold.train])
         train, test = prepare.transform(x[fold.train]), prepare.transform(x[fold.test])
         ranked = np.argsort(-np.nan_to_num(f_classif(train, y[fold.train])[0]), kind="stable")
@@ -77,7 +89,14 @@ def fit_arm(features: Array64, labels: Sequence[int], patients: Sequence[str], s
     )
     slope, intercept = _platt(inner[best], y)
     chosen = {"penalty_c": penalty, "features": float(count), "inner_auc": scores[best]}
-    return FittedArm(whole.fit(x, y), slope, intercept, chosen)
+    threshold = best_threshold(y, _on_line(inner[best], slope, intercept))
+    return FittedArm(whole.fit(x, y), slope, intercept, threshold, chosen)
+
+
+def varying(features: Array64) -> npt.NDArray[np.bool_]:
+    """Which features have two values or more."""
+    x = _finite(features)
+    return np.asarray([len(np.unique(column[np.isfinite(column)])) > 1 for column in x.T], dtype=bool)
 
 
 def _finite(features: Array64) -> Array64:
@@ -86,9 +105,26 @@ def _finite(features: Array64) -> Array64:
     return np.where(np.isfinite(x), x, np.nan)
 
 
-def _inner_folds(labels: npt.NDArray[np.intp], patients: npt.NDArray[np.str_]) -> int:
+def inner_folds(
+    labels: npt.NDArray[np.integer], patients: npt.NDArray[np.str_], seed: int, most: int = INNER_FOLDS
+) -> tuple[Fold, ...]:
+    """Patient folds within training lesions: as many as the rarer class has patients, up to ``most``."""
     fewest = min(len(set(patients[labels == label].tolist())) for label in (0, 1))
-    return max(min(INNER_FOLDS, fewest), 2)
+    return patient_folds(labels.tolist(), patients.tolist(), max(min(most, fewest), 2), 1, seed)
+
+
+def best_threshold(labels: npt.NDArray[np.integer], probabilities: Array64) -> float:
+    """Probability of non-response with the best balanced accuracy; of equals the one nearest one half."""
+    values = np.unique(probabilities)
+    cuts = np.concatenate([[0.5], (values[1:] + values[:-1]) / 2])
+    called = probabilities[None] >= cuts[:, None]
+    balanced = called[:, labels == 1].mean(axis=1) - called[:, labels == 0].mean(axis=1)
+    best = np.flatnonzero(balanced >= balanced.max() - 1e-12)
+    return float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]])
+
+
+def _on_line(probabilities: Array64, slope: float, intercept: float) -> Array64:
+    return np.asarray(expit(slope * logit(np.clip(probabilities, CLIP, 1 - CLIP)) + intercept), dtype=np.float64)
 
 
 def _preparation() -> Pipeline:

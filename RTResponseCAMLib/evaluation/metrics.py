@@ -21,6 +21,8 @@ CLIP = 1e-4
 REPEATS = 2000
 Array64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
+Scores = Sequence[float] | npt.NDArray[np.float64]  # one for each lesion, or a row of them for each repeat
+Folds = Sequence[object] | npt.NDArray[np.intp]  # alike
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Estimate:
     high: float
 
 
-def point_metrics(labels: Sequence[int], probabilities: Sequence[float], threshold: float = 0.5) -> dict[str, float]:
-    """Discrimination, classification at ``threshold``, and calibration of probabilities of non-response.
+def point_metrics(
+    labels: Sequence[int], probabilities: Sequence[float], threshold: float | Sequence[float] = 0.5
+) -> dict[str, float]:
+    """Discrimination, classification at ``threshold`` (one, or one each), and calibration of p(non-response).
 
     ``calibration_slope`` and ``calibration_intercept`` are those of a logistic regression of the labels on the logit of
     the probabilities; the intercept with the slope held at 1 (calibration in the large) [Van Calster et al., BMC Med 17
@@ -44,7 +48,7 @@ def point_metrics(labels: Sequence[int], probabilities: Sequence[float], thresho
     CohortError : one class only, fewer than four lesions, or values that are no probabilities.
     """
     y, p = _checked(labels, probabilities)
-    called = (p >= threshold).astype(int)
+    called = (p >= np.asarray(threshold)).astype(int)
     slope, intercept = calibration(y, p)
     return {
         "auc": float(roc_auc_score(y, p)),
@@ -82,21 +86,33 @@ def net_benefit(labels: Sequence[int], probabilities: Sequence[float], threshold
 
 
 class PatientAuc:
-    """AUC over resampled patients: pairs of patients are compared once, and weighted ever after.
+    """AUC over resampled patients: pairs of lesions are compared once, and weighted ever after.
 
-    Entry (g, h) of the wins counts the pairs of a non-responding lesion of patient g and a responding one of patient h
-    that are ranked rightly (ties: one half). A resample only changes how often each patient counts.
+    Only lesions tested in the same fold are compared: scores of two folds come from two models, and pooled they rank
+    whole folds against each other, which pulls a model without knowledge below one half [Forman & Scholz, SIGKDD
+    Explorations 12 (2010) 49]. Entry (g, h) counts pairs of a non-responding lesion of patient g and a responding one
+    of patient h: all of them, and those ranked rightly (ties: one half). Of repeated folds, scores and folds have a row
+    for each repeat.
     """
 
-    def __init__(self, labels: Sequence[int], scores: Sequence[float], patients: Sequence[str]) -> None:
-        y, s = _checked(labels, scores, probabilities=False)
+    def __init__(
+        self,
+        labels: Sequence[int],
+        scores: Scores,
+        patients: Sequence[str],
+        folds: Folds | None = None,
+    ) -> None:
+        y, rows = _rows(labels, scores)
         self.names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
         if len(owner) != len(y):
             raise CohortError("predictions", "have not one patient for each lesion", "Give a patient for each")
-        self.bad, self.good = (np.bincount(owner[y == c], minlength=len(self.names)).astype(float) for c in (1, 0))
-        beats = (s[y == 1][:, None] > s[y == 0][None]) + 0.5 * (s[y == 1][:, None] == s[y == 0][None])
-        self.wins = np.zeros((len(self.names), len(self.names)))
-        np.add.at(self.wins, (owner[y == 1][:, None], owner[y == 0][None]), beats)
+        where = owner[y == 1][:, None], owner[y == 0][None]
+        self.wins, self.pairs = (np.zeros((len(self.names), len(self.names))) for _ in range(2))
+        for s, place in zip(rows, _fold_numbers(folds, rows.shape), strict=True):
+            same = place[y == 1][:, None] == place[y == 0][None]
+            beats = (s[y == 1][:, None] > s[y == 0][None]) + 0.5 * (s[y == 1][:, None] == s[y == 0][None])
+            np.add.at(self.wins, where, beats * same)
+            np.add.at(self.pairs, where, same.astype(float))
 
     @property
     def value(self) -> float:
@@ -104,9 +120,8 @@ class PatientAuc:
         return float(self.of(np.ones((1, len(self.names))))[0])
 
     def of(self, weights: Array64) -> Array64:
-        """AUC for each row of patients' weights; NaN where a class has no weight."""
-        pairs = (weights @ self.bad) * (weights @ self.good)
-        wins = np.einsum("bg,gh,bh->b", weights, self.wins, weights, optimize=True)
+        """AUC for each row of patients' weights; NaN where no pair has a weight."""
+        pairs, wins = (((weights @ matrix) * weights).sum(axis=1) for matrix in (self.pairs, self.wins))
         return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
@@ -117,14 +132,19 @@ def patient_weights(count: int, repeats: int = REPEATS, seed: int = 0) -> Array6
 
 
 def auc_interval(
-    labels: Sequence[int], scores: Sequence[float], patients: Sequence[str], repeats: int = REPEATS, seed: int = 0
+    labels: Sequence[int],
+    scores: Scores,
+    patients: Sequence[str],
+    folds: Folds | None = None,
+    repeats: int = REPEATS,
+    seed: int = 0,
 ) -> Estimate:
     """AUC with a 95 % interval: the patient-cluster bootstrap's standard error on the logit scale.
 
     The logit keeps the interval within 0 … 1 and its coverage near 95 % for AUCs away from one half
     (``Testing/Benchmarks/interval_coverage.py``); percentiles of so few patients are too narrow.
     """
-    auc = PatientAuc(labels, scores, patients)
+    auc = PatientAuc(labels, scores, patients, folds)
     drawn = auc.of(patient_weights(len(auc.names), repeats, seed))
     return on_logit_scale(auc.value, drawn[np.isfinite(drawn)], len(auc.names))
 
@@ -139,14 +159,15 @@ def on_logit_scale(value: float, drawn: Array64, patients: int) -> Estimate:
 
 def auc_difference(
     labels: Sequence[int],
-    one: Sequence[float],
-    other: Sequence[float],
+    one: Scores,
+    other: Scores,
     patients: Sequence[str],
+    folds: Folds | None = None,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Estimate:
     """AUC of ``one`` less that of ``other`` on the same lesions, by the same resamples of patients."""
-    aucs = [PatientAuc(labels, scores, patients) for scores in (one, other)]
+    aucs = [PatientAuc(labels, scores, patients, folds) for scores in (one, other)]
     count = len(aucs[0].names)
     weights = patient_weights(count, repeats, seed)
     drawn = aucs[0].of(weights) - aucs[1].of(weights)
@@ -156,29 +177,39 @@ def auc_difference(
 
 
 def permutation_p(
-    labels: Sequence[int], scores: Sequence[float], patients: Sequence[str], repeats: int = REPEATS, seed: int = 0
+    labels: Sequence[int],
+    scores: Scores,
+    patients: Sequence[str],
+    folds: Folds | None = None,
+    repeats: int = REPEATS,
+    seed: int = 0,
 ) -> float:
     """One-sided p-value of the AUC against chance: patients' labels change hands as blocks, in random order.
 
     Labels of one patient stay together, so that what lesions of a patient share is no evidence.
     """
-    y, s = _checked(labels, scores, probabilities=False)
+    y, rows = _rows(labels, scores)
+    place = _fold_numbers(folds, rows.shape).ravel()
     order = np.argsort(np.asarray(patients, dtype=str), kind="stable")
-    y, s = y[order], s[order]
     _, starts = np.unique(np.asarray(patients, dtype=str)[order], return_index=True)
-    blocks = np.split(y, starts[1:])
-    ranks = _mid_ranks(s)
+    blocks = np.split(y[order], starts[1:])
+    ranks = _mid_ranks(rows.ravel(), place)
     rng = np.random.default_rng(seed)
-    found = _auc_of_ranks(y, ranks)
-    hits = sum(
-        _auc_of_ranks(np.concatenate([blocks[n] for n in rng.permutation(len(blocks))]), ranks) >= found - 1e-12
-        for _ in range(repeats)
-    )
+    found = _auc_of_ranks(np.tile(y, len(rows)), ranks, place)
+    hits = 0
+    for _ in range(repeats):
+        drawn = np.empty_like(y)
+        drawn[order] = np.concatenate([blocks[n] for n in rng.permutation(len(blocks))])
+        hits += _auc_of_ranks(np.tile(drawn, len(rows)), ranks, place) >= found - 1e-12
     return (hits + 1) / (repeats + 1)
 
 
 def by_stratum(
-    labels: Sequence[int], scores: Sequence[float], patients: Sequence[str], strata: Mapping[str, Sequence[bool]]
+    labels: Sequence[int],
+    scores: Scores,
+    patients: Sequence[str],
+    strata: Mapping[str, Sequence[bool] | npt.NDArray[np.bool_]],
+    folds: Folds | None = None,
 ) -> dict[str, Estimate]:
     """AUC within each stratum (of volume, for instance); NaN where it holds one class only."""
     found = {}
@@ -188,22 +219,55 @@ def by_stratum(
         if len(np.unique(y)) < 2 or len(index) < 4:
             found[name] = Estimate(np.nan, np.nan, np.nan)
             continue
-        found[name] = auc_interval(y.tolist(), np.asarray(scores)[index].tolist(), np.asarray(patients)[index].tolist())
+        place = None if folds is None else np.asarray(folds)[..., index]
+        owners = np.asarray(patients)[index].tolist()
+        found[name] = auc_interval(y.tolist(), np.asarray(scores)[..., index], owners, place)
     return found
 
 
-def _mid_ranks(scores: Array64) -> Array64:
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[place], dtype=np.float64)
+def _rows(labels: Sequence[int], scores: Scores) -> tuple[Labels, Array64]:
+    """Labels, and a row of scores for each repeat; checked."""
+    rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    return _checked(labels, rows[0].tolist(), probabilities=False)[0], np.stack(
+        [_checked(labels, row.tolist(), probabilities=False)[1] for row in rows]
+    )
 
 
-def _auc_of_ranks(labels: Labels, ranks: Array64) -> float:
-    bad = int(labels.sum())
-    return float((ranks[labels == 1].sum() - bad * (bad + 1) / 2) / (bad * (len(labels) - bad)))
+def _fold_numbers(folds: Folds | None, shape: tuple[int, ...]) -> Labels:
+    """Number of the fold of each score; folds of different repeats are different folds."""
+    repeats, count = shape
+    if folds is None:
+        names = np.zeros(shape, dtype=np.intp)
+    else:
+        names = np.unique(np.asarray(folds).astype(str), return_inverse=True)[1].reshape(-1)
+        if len(names) != repeats * count:
+            raise CohortError("predictions", "have not one fold for each lesion", "Give a fold for each")
+        names = names.reshape(shape)
+    return names + (names.max() + 1) * np.arange(repeats, dtype=np.intp)[:, None]
 
 
-def _checked(labels: Sequence[int], scores: Sequence[float], probabilities: bool = True) -> tuple[Labels, Array64]:
+def _mid_ranks(scores: Array64, folds: Labels) -> Array64:
+    """Ranks within each fold; equal scores share their mean rank."""
+    order = np.lexsort((scores, folds))
+    fresh = np.r_[True, (np.diff(scores[order]) != 0) | (np.diff(folds[order]) != 0)]
+    group = np.cumsum(fresh) - 1
+    counts = np.bincount(group)
+    last = np.cumsum(counts)
+    ranks = np.empty(len(scores))
+    ranks[order] = (last - (counts - 1) / 2)[group]
+    before = np.r_[0, np.cumsum(np.bincount(folds))][folds]
+    return np.asarray(ranks - before)
+
+
+def _auc_of_ranks(labels: Labels, ranks: Array64, folds: Labels) -> float:
+    bad = np.bincount(folds, weights=labels)
+    good = np.bincount(folds) - bad
+    wins = np.bincount(folds, weights=ranks * labels) - bad * (bad + 1) / 2
+    pairs = float((bad * good).sum())
+    return float(wins.sum() / pairs) if pairs else 0.5
+
+
+def _checked(labels: Sequence[int], scores: Scores, probabilities: bool = True) -> tuple[Labels, Array64]:
     y, s = np.asarray(labels, dtype=np.intp), np.asarray(scores, dtype=np.float64)
     if y.shape != s.shape or y.ndim != 1 or len(y) < 4:
         raise CohortError("predictions", f"are {len(y)} labels and {len(s)} scores", "Give four lesions or more")

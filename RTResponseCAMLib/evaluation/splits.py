@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,9 +56,3 @@ def patient_folds(
         for number, (train, test) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):
             found.append(Fold(repeat, number, np.asarray(train, dtype=np.intp), np.asarray(test, dtype=np.intp)))
     return tuple(found)
-
-
-def fingerprint(rows: Sequence[Sequence[object]]) -> str:
-    """Key of a cohort as it was when a run began: another row, label or order gives another key."""
-    text = "\n".join("\t".join(str(cell) for cell in row) for row in rows)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -19,14 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from RTResponseCAMLib.features.lattice import STEP_MM, lesion_lattice
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import stack_occupancy
-from RTResponseCAMLib.imaging.planes import PlaneStack, stack_planes
-from RTResponseCAMLib.imaging.resample import resample
+from RTResponseCAMLib.imaging.planes import stack_planes
 from RTResponseCAMLib.imaging.surface import distance_from_surface
 from RTResponseCAMLib.study import Structure
 
-STEP_MM = 1.0
 LARGE_CC, LARGE_MARGIN_MM, SMALL_MARGIN_MM = 4.0, 3.0, 1.0
 FIELDS = ("gm", "rg", "rd")
 OCTANTS = tuple("".join(letters) for letters in itertools.product("RL", "AP", "IS"))
@@ -54,11 +52,10 @@ def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0
     """
     stack = stack_planes(structure)
     margin_mm = margin_of(stack.volume_mm3 / 1000)
-    grid = _lattice(structure, stack, margin_mm)
-    values = sitk.GetArrayFromImage(resample(image, grid, smooth=True)).astype(np.float64) / unit
-    share = stack_occupancy(stack, grid)
-    level = min(0.5, 0.9 * float(share.max()))  # a lesion smaller than a voxel fills none by half
-    depth = distance_from_surface(share.astype(np.float64) - level, STEP_MM, margin_mm)
+    lattice = lesion_lattice(structure, stack, margin_mm + 3 * STEP_MM)
+    grid, share = lattice.grid, lattice.share
+    values = lattice.sample(image) / unit
+    depth = distance_from_surface(share.astype(np.float64) - lattice.level, STEP_MM, margin_mm)
     points = grid.points()
     away = points - np.average(points, axis=(0, 1, 2), weights=np.repeat(share[..., None], 3, axis=-1))
     fields = gradient_fields(values, grid, away)
@@ -88,16 +85,6 @@ def gradient_fields(values: Array64, grid: Grid, away_mm: Array64) -> tuple[Arra
     radial = np.divide(along, distance, out=np.zeros_like(along), where=distance > 0)
     cosine = np.divide(radial, magnitude, out=np.zeros_like(radial), where=magnitude > 1e-12)
     return magnitude, radial, np.arccos(np.clip(cosine, -1.0, 1.0))
-
-
-def _lattice(structure: Structure, stack: PlaneStack, margin_mm: float) -> Grid:
-    points = np.concatenate(structure.contours)
-    low = points.min(axis=0) - margin_mm - 3 * STEP_MM
-    if stack.axes[2, 2] > 0.9999:  # axial: on the contours' own planes, where their area is exact
-        low[2] = stack.offsets_mm[0] - STEP_MM * np.ceil((stack.offsets_mm[0] - low[2]) / STEP_MM)
-    size = np.ceil((points.max(axis=0) + margin_mm + 3 * STEP_MM - low) / STEP_MM).astype(int) + 1
-    x, y, z = low.tolist()
-    return Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
 
 
 def _regions(depth_mm: Array64, away_mm: Array64, margin_mm: float) -> dict[str, Mask]:

@@ -94,10 +94,8 @@ def load_bundle(folder: Path, device: str = "auto") -> Bundle:
             f"has SHA-256 {digest[:12]}…, model.json says {str(entry['sha256'])[:12]}…",
             "Restore the bundle",
         )
-    known = dict(card["architecture"])
-    known["channels"] = tuple(known["channels"])
     try:
-        network = AutoencoderClassifier(Architecture(**known))
+        network = AutoencoderClassifier(Architecture(**card["architecture"]))
         network.load_state_dict(read_weights(content, path))
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(path, "does not fit the architecture in model.json", "Restore the bundle") from error

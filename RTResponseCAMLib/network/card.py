@@ -8,7 +8,7 @@ from typing import Any
 
 from RTResponseCAMLib.errors import ModelError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 REQUIRED = ("schema_version", "name", "architecture", "preprocessing", "calibration", "threshold", "weights")
 

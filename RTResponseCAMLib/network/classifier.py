@@ -1,9 +1,9 @@
 """The integrated autoencoder-classifier: reconstruction and voxel evidence from one set of features.
 
-The autoencoder squeezes the patch through a bottleneck at a quarter of the resolution and draws it again. What
-it sees, what it draws and what it fails to draw go, with the fixed stem, to a 1 × 1 × 1 head that gives
-evidence per voxel. The prediction is a pooling of that evidence inside the lesion, and nothing else: the map
-adds up to the prediction.
+A fixed stem describes every voxel in scale space. An autoencoder draws these features again from a short code per
+voxel, taken over the voxel's surroundings; it learns from lesions without labels what varies within lesions. Heads of
+1 × 1 × 1 convolutions, some reading the features and some the code, give evidence per voxel. The prediction is a
+pooling of that evidence inside the lesion, and nothing else but the lesion's volume: the map adds up to the prediction.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from RTResponseCAMLib.network.stem import STEM_CHANNELS, lesion_units, stem_features
+from RTResponseCAMLib.network.stem import STEM_CHANNELS, masked_mean, stem_features
 
 FORMS = ("signed", "hazard")
+PATTERN = 12  # voxels along each side of a lesion's box to which maps are brought for comparison
+LIMIT = 5.0  # features and code are cut at five standard deviations
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,27 @@ class Architecture:
     Attributes
     ----------
     form : "signed" (logit = Σ map + bias) or "hazard" (−ln p(response) = Σ map).
-    members : heads of the ensemble, each trained on its own patient bootstrap.
+    members : heads of each kind in the ensemble, each trained on its own patient bootstrap.
     width : hidden units of a head.
-    channels : autoencoder channels at full, half and quarter resolution.
-    autoencoder, dose : parts that can be left out, for comparison.
+    code : numbers per voxel in the autoencoder's bottleneck.
+    context_mm : standard deviation of the surroundings that the code is taken over, and that evidence is spread over.
+    autoencoder, dose, volume : parts that can be left out, for comparison.
     """
 
     form: str = "signed"
     members: int = 6
-    width: int = 16
-    channels: tuple[int, int, int] = (8, 16, 16)
+    width: int = 8
+    code: int = 6
+    context_mm: float = 2.0
     autoencoder: bool = True
     dose: bool = False
+    volume: bool = True
     spacing_mm: float = 1.0
+
+    @property
+    def heads(self) -> int:
+        """All heads: those that read the features, and those that read the code."""
+        return self.members * (2 if self.autoencoder else 1)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -52,117 +62,132 @@ class Output:
 
     Attributes
     ----------
-    maps : evidence per voxel and member, ``(batch, members, z, y, x)``; zero outside the lesion.
-    bias : what the voxel sum lacks to the total, ``(members,)``.
-    total : Σ map + bias, ``(batch, members)``: logit, or cumulative hazard.
-    features : input of the head, kept for the gradient maps.
-    reconstruction : what the autoencoder drew, lesion units, ``(batch, 1, z, y, x)`` (None without one).
+    maps : evidence per voxel and head, ``(batch, heads, z, y, x)``; zero outside the lesion.
+    bias : what the voxel sum lacks to the total, ``(batch, heads)``; ``from_volume`` is the volume's part of it.
+    total : Σ map + bias, ``(batch, heads)``: logit, or cumulative hazard.
     """
 
     maps: Tensor
     bias: Tensor
+    from_volume: Tensor
     total: Tensor
-    features: Tensor
-    reconstruction: Tensor | None
 
 
-class Autoencoder(nn.Module):
-    """Encoder–decoder without skips: what passes has gone through the bottleneck."""
+class Head(nn.Module):
+    """Evidence of several members from one set of features, each voxel by itself (a 1 × 1 × 1 convolution)."""
 
-    def __init__(self, inputs: int, channels: tuple[int, int, int]) -> None:
+    def __init__(self, inputs: int, members: int, width: int) -> None:
         super().__init__()
-        a, b, c = channels
-        self.first = nn.Sequential(_conv(inputs, a), nn.GELU())
-        self.second = nn.Sequential(_conv(a, b), nn.GELU(), _conv(b, b), nn.GELU())
-        self.bottleneck = nn.Sequential(_conv(b, c), nn.GELU(), _conv(c, c), nn.GELU())
-        self.up_second = nn.Sequential(_conv(c, b), nn.GELU())
-        self.narrow = nn.Conv3d(b, a, 1)  # before upsampling: full resolution is where the time goes
-        self.up_first = nn.Sequential(_conv(a, a), nn.GELU())
-        self.draw = nn.Conv3d(a, 1, 1)
+        self.hidden = nn.Linear(inputs, members * width)
+        self.at_hidden = nn.Identity()
+        self.weight = nn.Parameter(torch.randn(members, width) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(members))
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Full-resolution encoder features, decoder features, and the reconstruction."""
-        seen = self.first(inputs)
-        half = self.second(functional.avg_pool3d(seen, 2))
-        deep = self.bottleneck(functional.avg_pool3d(half, 2))
-        up = self.up_second(functional.interpolate(deep, scale_factor=2, mode="trilinear", align_corners=False))
-        drawn = self.up_first(
-            functional.interpolate(self.narrow(up), scale_factor=2, mode="trilinear", align_corners=False)
-        )
-        return seen, drawn, self.draw(drawn)
+    def forward(self, features: Tensor) -> Tensor:
+        """``(…, inputs)`` to ``(…, members)``."""
+        members, width = self.weight.shape
+        active = self.at_hidden(functional.gelu(self.hidden(features)))
+        return (active.unflatten(-1, (members, width)) * self.weight).sum(-1) + self.bias
 
 
 class AutoencoderClassifier(nn.Module):
-    """Patch in, evidence per voxel and prediction out; ``features → evidence`` is linear in space (1 × 1 × 1)."""
+    """Patch in, evidence per voxel and prediction out; ``features → evidence`` is 1 × 1 × 1 in space."""
 
     mean: Tensor
     deviation: Tensor
+    volume_mean: Tensor
+    volume_deviation: Tensor
+    pattern: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         if architecture.form not in FORMS:
             raise ValueError(f"form is '{architecture.form}', expected one of {FORMS}")
         self.architecture = architecture
-        count = STEM_CHANNELS + (1 if architecture.dose else 0)
+        extra, members, width = int(architecture.dose), architecture.members, architecture.width
+        self.stem_head = Head(STEM_CHANNELS + extra, members, width)
         if architecture.autoencoder:
-            self.autoencoder = Autoencoder(3, architecture.channels)
-            count += 2 * architecture.channels[0] + 3
-        members, width = architecture.members, architecture.width
-        self.hidden = nn.Conv3d(count, members * width, 1)
-        self.evidence = nn.Conv3d(members * width, members, 1, groups=members)
-        self.slope = nn.Parameter(torch.zeros(members))
-        self.offset = nn.Parameter(torch.zeros(members))
-        # Standardisation of the stem over the training lesions; part of the weights, not of the training.
+            self.encode = nn.Conv3d(STEM_CHANNELS, architecture.code, 1, bias=False)
+            self.encode_offset = nn.Parameter(torch.zeros(architecture.code))
+            self.decode = nn.Conv3d(architecture.code, STEM_CHANNELS, 1, bias=False)
+            self.decode_offset = nn.Parameter(torch.zeros(STEM_CHANNELS))
+            self.code_head = Head(architecture.code + extra, members, width)
+        self.slope = nn.Parameter(torch.zeros(architecture.heads))
+        self.offset = nn.Parameter(torch.zeros(architecture.heads))
+        self.volume_slope = nn.Parameter(torch.zeros(architecture.heads))
+        # Places for hooks: what the gradient maps are taken at.
+        self.at_stem, self.at_code = nn.Identity(), nn.Identity()
+        # Units of the training lesions; part of the weights, not of the training.
         self.register_buffer("mean", torch.zeros(STEM_CHANNELS))
         self.register_buffer("deviation", torch.ones(STEM_CHANNELS))
+        self.register_buffer("volume_mean", torch.zeros(()))
+        self.register_buffer("volume_deviation", torch.ones(()))
+        # Mean map of the training lesions, for the check on fixed patterns; zero while unknown.
+        self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
 
-    def forward(self, mr: Tensor, occupancy: Tensor, dose: Tensor | None = None, stem: Tensor | None = None) -> Output:
-        """Run a batch of equal patches ``(batch, 1, z, y, x)``; sides are multiples of 4.
+    def forward(self, mr: Tensor, occupancy: Tensor, dose: Tensor | None = None) -> Output:
+        """Run a batch of equal patches ``(batch, 1, z, y, x)``: MR in head units, occupancy, dose / prescription."""
+        features, code = self.describe(mr, occupancy)
+        relative = dose_feature(mr, dose) if self.architecture.dose else None
+        evidence = self.judge(features, code, occupancy, relative)
+        spread = masked_mean(evidence, occupancy, self.architecture.context_mm, self.architecture.spacing_mm)
+        return self.pool(spread, occupancy, self.log_volume(occupancy))
 
-        ``stem`` may carry the features of `stem_features` computed before.
-        """
-        features, reconstruction = self.features(mr, occupancy, dose, stem)
-        maps, bias, total = self.pool(features, occupancy)
-        return Output(maps, bias, total, features, reconstruction)
+    def describe(self, mr: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Stem features in units of the training lesions, and the autoencoder's code (None without one)."""
+        features = self.standardised(stem_features(mr, occupancy, self.architecture.spacing_mm))
+        if not self.architecture.autoencoder:
+            return features, None
+        # Encoder and surroundings are both linear: encoding first blurs few channels instead of many.
+        context = self.architecture.context_mm, self.architecture.spacing_mm
+        code = masked_mean(self.encode(features), occupancy, *context)
+        return features, code + self.encode_offset[:, None, None, None]
 
-    def features(
-        self, mr: Tensor, occupancy: Tensor, dose: Tensor | None = None, stem: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Full-resolution features that the head reads, and the reconstruction."""
-        fixed = stem_features(mr, occupancy, self.architecture.spacing_mm) if stem is None else stem
-        parts = [self.standardised(fixed)]
-        reconstruction = None
-        if self.architecture.autoencoder:
-            drawn, reconstruction = self.drawn_features(mr, occupancy)
-            parts.append(drawn)
-        if self.architecture.dose:
-            parts.append(dose_feature(mr, dose))
-        return torch.cat(parts, dim=1), reconstruction
+    def draw(self, code: Tensor) -> Tensor:
+        """What the autoencoder draws: the standardised features over each voxel's surroundings."""
+        drawn: Tensor = self.decode(code)
+        return drawn + self.decode_offset[:, None, None, None]
+
+    def judge(self, features: Tensor, code: Tensor | None, occupancy: Tensor, dose: Tensor | None = None) -> Tensor:
+        """Evidence of every head ``(batch, heads, z, y, x)`` inside the lesions, 0 elsewhere."""
+        inside = occupancy[:, 0] > 0  # most of a patch is not lesion: nobody asks for its evidence
+        more = [] if dose is None else [dose]
+        found = []
+        for head, place, source in self.readers(features, code):
+            whole = place(torch.cat([source.clamp(-LIMIT, LIMIT), *more], dim=1))
+            found.append(head(whole.movedim(1, -1)[inside]))
+        evidence = features.new_zeros((*inside.shape, self.architecture.heads))
+        evidence[inside] = torch.cat(found, dim=1)
+        return evidence.movedim(-1, 1)
+
+    def readers(self, features: Tensor, code: Tensor | None) -> list[tuple[Head, nn.Identity, Tensor]]:
+        """Each kind of head, the place of its input, and what it reads."""
+        first = [(self.stem_head, self.at_stem, features)]
+        return first if code is None else [*first, (self.code_head, self.at_code, code)]
 
     def standardised(self, stem: Tensor) -> Tensor:
         """Stem features ``(batch, channels, …)`` in units of the training lesions' spread."""
         shape = (1, -1) + (1,) * (stem.dim() - 2)
         return (stem - self.mean.reshape(shape)) / self.deviation.reshape(shape)
 
-    def drawn_features(self, mr: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor]:
-        """What the autoencoder sees, draws and misses, ``(batch, 2 a + 3, z, y, x)``, and its reconstruction."""
-        own = lesion_units(mr, occupancy).clamp(-4, 4)
-        seen, drawn, reconstruction = self.autoencoder(torch.cat([own, (mr / 4).clamp(-3, 3), occupancy], dim=1))
-        residual = own - reconstruction
-        energy = functional.avg_pool3d(residual**2, 5, stride=1, padding=2)
-        return torch.cat([seen, drawn, reconstruction, residual, (energy + 1e-4).sqrt()], dim=1), reconstruction
+    def log_volume(self, occupancy: Tensor) -> Tensor:
+        """Logarithm of the lesion's volume ``(batch,)`` in units of the training lesions' spread."""
+        volume_cc = occupancy.sum((1, 2, 3, 4)) * self.architecture.spacing_mm**3 / 1000
+        return (volume_cc.clamp_min(1e-4).log() - self.volume_mean) / self.volume_deviation
 
-    def pool(self, features: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Evidence of features, pooled inside the lesion: maps, bias, total."""
-        value = self.evidence(functional.gelu(self.hidden(features)))
+    def pool(self, evidence: Tensor, occupancy: Tensor, log_volume: Tensor) -> Output:
+        """Evidence ``(batch, heads, z, y, x)`` pooled inside the lesion."""
         weight = occupancy / occupancy.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
+        from_volume = self.volume_slope * log_volume[:, None] * float(self.architecture.volume)
         if self.architecture.form == "signed":
-            maps = value * weight * self.slope.exp().reshape(1, -1, 1, 1, 1)
-            return maps, self.offset, maps.sum((2, 3, 4)) + self.offset
-        share = functional.softplus(value) * weight
+            maps = evidence * weight * self.slope.exp().reshape(1, -1, 1, 1, 1)
+            bias = self.offset + from_volume
+            return Output(maps, bias, from_volume, maps.sum((2, 3, 4)) + bias)
+        share = functional.softplus(evidence) * weight
         mean = share.sum((2, 3, 4)) + 1e-6
-        total = (self.offset + self.slope.exp() * mean.log()).exp()
-        return share * (total / mean)[..., None, None, None], torch.zeros_like(self.offset), total
+        total = (self.offset + from_volume + self.slope.exp() * mean.log()).exp()
+        none = torch.zeros_like(total)
+        return Output(share * (total / mean)[..., None, None, None], none, none, total)
 
 
 def probability_of_response(total: Tensor, form: str) -> Tensor:
@@ -171,9 +196,5 @@ def probability_of_response(total: Tensor, form: str) -> Tensor:
 
 
 def dose_feature(mr: Tensor, dose: Tensor | None) -> Tensor:
-    """Dose / prescription, cut at 4; 1 (the prescription) where no dose is known."""
-    return torch.ones_like(mr) if dose is None else dose.clamp(0, 4)
-
-
-def _conv(inputs: int, outputs: int) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, 3, padding=1, padding_mode="replicate")
+    """Dose / prescription less 1, cut at 3; 0 (the prescription) where no dose is known."""
+    return torch.zeros_like(mr) if dose is None else dose.clamp(0, 4) - 1

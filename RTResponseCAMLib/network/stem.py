@@ -29,26 +29,31 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
     own = lesion_units(mr, inside)
     raw = (mr / 4).clamp(-3, 3)
     features: list[Tensor] = [raw, own.clamp(-4, 4)]
-    fine = own - _masked_mean(own, inside, SCALES_MM[0], spacing_mm)
+    fine = own - masked_mean(own, inside, SCALES_MM[0], spacing_mm)
+    inner = torch.cat([raw, own, own**2, fine**2], dim=1) * inside
+    means, energies = [], []
     for scale in SCALES_MM:
-        mean = _masked_mean(own, inside, scale, spacing_mm)
-        square = _masked_mean(own**2, inside, scale, spacing_mm)
-        smooth = _blur(own, scale, spacing_mm)
+        # One blur for everything of a scale: many small ones cost more than their arithmetic.
+        blurred = _blur(torch.cat([inner, inside, own], dim=1), scale, spacing_mm)
+        raw_mean, mean, square, fine_square = (blurred[:, :4] / (blurred[:, 4:5] + EPSILON)).split(1, dim=1)
+        smooth = blurred[:, 5:]
+        fine_energy = (fine_square + EPSILON).sqrt()
+        means.append(mean)
+        energies.append(fine_energy)
         features += [
-            _masked_mean(raw, inside, scale, spacing_mm),
+            raw_mean,
             mean.clamp(-4, 4),
             ((square - mean**2).clamp_min(0) + EPSILON).sqrt().clamp(0, 4),
-            (_masked_mean(fine**2, inside, scale, spacing_mm) + EPSILON).sqrt().clamp(0, 4),
+            fine_energy.clamp(0, 4),
             (_gradient(smooth, spacing_mm).pow(2).sum(1, keepdim=True) + EPSILON).sqrt() * scale,
             (_blur(smooth, scale, spacing_mm) - smooth).clamp(-4, 4),
-            _blur(inside, scale, spacing_mm),
+            blurred[:, 4:5],
         ]
     # Energy of the band between two scales: coarse texture, whatever the overall contrast.
-    for low, high in itertools.pairwise(SCALES_MM):
-        band = _masked_mean(own, inside, low, spacing_mm) - _masked_mean(own, inside, high, spacing_mm)
-        energy = (_masked_mean(band**2, inside, high, spacing_mm) + EPSILON).sqrt()
-        fine_energy = (_masked_mean(fine**2, inside, high, spacing_mm) + EPSILON).sqrt()
-        features += [energy.clamp(0, 4), (energy / fine_energy).log().clamp(-3, 3)]
+    for low, high in itertools.pairwise(range(len(SCALES_MM))):
+        band = means[low] - means[high]
+        energy = (masked_mean(band**2, inside, SCALES_MM[high], spacing_mm) + EPSILON).sqrt()
+        features += [energy.clamp(0, 4), (energy / energies[high]).log().clamp(-3, 3)]
     return torch.cat(features, dim=1)
 
 
@@ -64,25 +69,27 @@ def lesion_units(mr: Tensor, inside: Tensor) -> Tensor:
     return (mr - mean) / (variance + EPSILON).sqrt()
 
 
-def _masked_mean(values: Tensor, inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
+def masked_mean(values: Tensor, inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
+    """Gaussian mean over lesion voxels only, ``(batch, channels, z, y, x)``; a constant stays a constant."""
     both = _blur(torch.cat([values * inside, inside], dim=1), scale_mm, spacing_mm)
-    return both[:, :1] / (both[:, 1:] + EPSILON)
+    return both[:, :-1] / (both[:, -1:] + EPSILON)
 
 
 def _blur(values: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
-    sigma = scale_mm / spacing_mm
+    """Gaussian with zeros beyond the border, cut at 3 σ; products with banded matrices, which every BLAS is fast at."""
+    batch, channels, depth, height, width = values.shape
+    bands = {n: _band(n, scale_mm / spacing_mm, values) for n in {depth, height, width}}
+    along_z = bands[depth] @ values.reshape(batch, channels, depth, height * width)
+    return bands[height] @ (along_z.reshape(values.shape) @ bands[width])
+
+
+def _band(count: int, sigma: float, like: Tensor) -> Tensor:
+    """Symmetric matrix whose rows are the Gaussian's taps."""
     radius = max(int(3 * sigma + 0.5), 1)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=values.dtype, device=values.device) / sigma) ** 2)
-    taps = taps / taps.sum()
-    channels = values.shape[1]
-    for axis in range(3):
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = len(taps)
-        padding = [0, 0, 0]
-        padding[axis] = radius
-        kernel = taps.reshape(shape).expand(channels, 1, *shape[2:])
-        values = functional.conv3d(values, kernel, padding=tuple(padding), groups=channels)
-    return values
+    place = torch.arange(count, device=like.device)
+    distance = (place[:, None] - place[None]).abs()
+    whole = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=like.device) / sigma) ** 2).sum()
+    return (torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= radius) / whole).to(like.dtype)
 
 
 def _gradient(values: Tensor, spacing_mm: float) -> Tensor:

@@ -1,16 +1,18 @@
-"""Fit the autoencoder-classifier in three steps: reconstruct, judge, and both together.
+"""Fit the autoencoder-classifier: the autoencoder learns to draw lesions, then the heads learn to judge them.
 
-1. The autoencoder learns to draw lesions; this needs no labels.
-2. The heads learn the response from its features and the stem's, which are fixed meanwhile and kept in memory.
-3. Reconstruction and response are trained together at a low rate.
+1. The autoencoder needs no labels. It is linear, so that the best one is known in closed form: the leading principal
+   components of the features over a voxel's surroundings, each lesion counting the same [Baldi & Hornik, Neural
+   Networks 2 (1989) 53].
+2. The heads learn the response from voxels drawn at random, with features dropped at random; each member sees its own
+   bootstrap of the patients. The autoencoder stays as it is: at 69 lesions, labels teach it noise.
 
 Everything is drawn from one seed; no lesion held out is looked at while fitting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,20 +22,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from RTResponseCAMLib.imaging.patch import Patch
-from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier, dose_feature
-from RTResponseCAMLib.network.stem import lesion_units, stem_features
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.network.classifier import LIMIT, Architecture, AutoencoderClassifier, dose_feature
+from RTResponseCAMLib.network.stem import masked_mean, stem_features
+from RTResponseCAMLib.progress import Progress, silent
 
 INSIDE = 0.05
-BLOCK = 24
 
 
 @dataclass(frozen=True)
 class Example:
-    """One labelled lesion: 1 non-response, 0 response; ``group`` is the patient."""
+    """One lesion: 1 non-response, 0 response, None unknown (only drawn, not judged); ``group`` is the patient."""
 
     patch: Patch
-    label: int
+    label: int | None
     group: str
 
 
@@ -43,25 +44,19 @@ class Schedule:
 
     Attributes
     ----------
-    pretrain_epochs, head_epochs, joint_epochs : length of the three steps.
-    voxels : voxels drawn per lesion and step for the heads, by occupancy.
-    reconstruction_weight : share of the reconstruction in the joint loss.
+    steps : of the heads. batch : most lesions per step. voxels : drawn per lesion and step, by occupancy.
+    dropout : share of the features that a step of the heads on features does without.
     smallness : weight of the mean squared local evidence: it stays small where the response does not ask for it.
     """
 
     seed: int = 7
-    pretrain_epochs: int = 4
-    head_epochs: int = 40
-    joint_epochs: int = 1
-    batch: int = 32
-    voxels: int = 512
+    steps: int = 240
+    batch: int = 64
+    voxels: int = 64
     learning_rate: float = 3e-3
-    joint_rate: float = 3e-4
-    weight_decay: float = 2e-2
-    reconstruction_weight: float = 0.2
+    weight_decay: float = 1.0
+    dropout: float = 0.5
     smallness: float = 0.02
-    dropout: float = 0.1
-    noise: float = 0.05
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -70,18 +65,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class PreparedLesion:
-    """Tensors of one example: the block for the autoencoder, the lesion's voxels for the heads.
+    """What training needs of one lesion: its voxels, in array order.
 
-    ``fixed`` holds stem (and dose) of the voxels of ``inside``, ``(channels, voxels)``, in array order;
-    ``share`` is their cumulative occupancy, 0…1, by which voxels are drawn.
+    Attributes
+    ----------
+    features, surroundings : stem features ``(voxels, channels)``, and their mean over each voxel's surroundings.
+    dose : dose feature ``(voxels, 1)``.
+    share : cumulative occupancy of the voxels, 0…1, by which they are drawn.
     """
 
-    mr: Tensor
-    occupancy: Tensor
-    inside: Tensor
-    fixed: Tensor
+    features: Tensor
+    surroundings: Tensor
+    dose: Tensor
     share: npt.NDArray[np.float64]
-    label: int
+    volume_cc: float
+    label: int | None
     group: str
 
 
@@ -102,18 +100,20 @@ def fit(
     schedule: Schedule,
     progress: Progress = silent,
 ) -> AutoencoderClassifier:
-    """Train on all lesions given and return the network in evaluation mode."""
+    """Train on all lesions given and return the network in evaluation mode.
+
+    Lesions without a label teach the autoencoder alone.
+    """
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
     network = AutoencoderClassifier(architecture)
     _standardise(network, lesions)
-    weights = _bootstrap([lesion.group for lesion in lesions], architecture.members, rng)
-    _start_at_prevalence(network, float(np.mean([lesion.label for lesion in lesions])))
     if architecture.autoencoder:
-        _learn_to_draw(network, lesions, schedule, rng, part(progress, 0.0, 0.5))
-    _learn_to_judge(network, lesions, weights, schedule, rng, part(progress, 0.5, 0.75))
-    if architecture.autoencoder:
-        _learn_both(network, lesions, weights, schedule, rng, part(progress, 0.75, 1.0))
+        _learn_to_draw(network, lesions)
+    labelled = [lesion for lesion in lesions if lesion.label is not None]
+    _start_at_prevalence(network, float(np.mean([int(lesion.label or 0) for lesion in labelled])))
+    weights = bootstrap_weights([lesion.group for lesion in labelled], architecture.heads, rng)
+    _learn_to_judge(network, labelled, weights, schedule, rng, progress)
     return network.eval()
 
 
@@ -121,43 +121,56 @@ def _prepare(example: Example, architecture: Architecture) -> PreparedLesion:
     mr, occupancy, dose = (
         torch.from_numpy(a)[None, None] for a in (example.patch.mr, example.patch.occupancy, example.patch.dose)
     )
-    inside = occupancy[0, 0] > INSIDE
+    inside = occupancy[0, 0] > min(INSIDE, 0.5 * float(occupancy.max()))
     with torch.inference_mode():
-        fixed = stem_features(mr, occupancy, architecture.spacing_mm)[0][:, inside]
-        if architecture.dose:
-            fixed = torch.cat([fixed, dose_feature(mr, dose)[0][:, inside]])
-    cut = _training_box(occupancy[0, 0])
+        features = stem_features(mr, occupancy, architecture.spacing_mm)
+        around = masked_mean(features, occupancy, architecture.context_mm, architecture.spacing_mm)
+        relative = dose_feature(mr, dose if example.patch.has_dose else None)
     weight = occupancy[0, 0][inside].double().numpy()
     return PreparedLesion(
-        mr[0][(slice(None), *cut)].clone(),
-        occupancy[0][(slice(None), *cut)].clone(),
-        inside[cut].clone(),
-        fixed.clone(),
+        features[0][:, inside].T.contiguous(),
+        around[0][:, inside].T.contiguous(),
+        relative[0][:, inside].T.contiguous(),
         np.cumsum(weight) / weight.sum(),
+        float(occupancy.sum()) * architecture.spacing_mm**3 / 1000,
         example.label,
         example.group,
     )
 
 
-def _training_box(occupancy: Tensor) -> tuple[slice, slice, slice]:
-    """Central part that holds the lesion and 4 voxels more; sides stay multiples of 4."""
-    where = torch.nonzero(occupancy > 0)
-    size = occupancy.shape[0]
-    spare = min(int(where.min()), size - 1 - int(where.max())) - 4
-    cut = max(spare, 0) // 4 * 4
-    return (slice(cut, size - cut),) * 3
-
-
 def _standardise(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
     # Every lesion counts the same, whatever its volume.
-    count = len(network.mean)
-    mean = torch.stack([lesion.fixed[:count].mean(1) for lesion in lesions]).mean(0)
-    square = torch.stack([(lesion.fixed[:count] ** 2).mean(1) for lesion in lesions]).mean(0)
+    mean = torch.stack([lesion.features.mean(0) for lesion in lesions]).mean(0)
+    square = torch.stack([(lesion.features**2).mean(0) for lesion in lesions]).mean(0)
     network.mean.copy_(mean)
     network.deviation.copy_((square - mean**2).clamp_min(1e-4).sqrt())
+    volume = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
+    network.volume_mean.copy_(volume.mean())
+    network.volume_deviation.copy_(volume.std(correction=0).clamp_min(0.1))
 
 
-def _bootstrap(groups: Sequence[str], members: int, rng: np.random.Generator) -> Tensor:
+def _learn_to_draw(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
+    """The linear autoencoder that best draws what varies within lesions, its code scaled to unit spread over all.
+
+    Channels count by their spread over all lesions, so that a lively one does not drown the rest.
+    """
+    drawn = [((lesion.surroundings - network.mean) / network.deviation).double() for lesion in lesions]
+    centre = torch.stack([d.mean(0) for d in drawn]).mean(0)
+    unit = torch.stack([((d - centre) ** 2).mean(0) for d in drawn]).mean(0).clamp_min(1e-6).sqrt()
+    within = torch.stack([torch.cov((d / unit).T, correction=0) for d in drawn]).mean(0)
+    count = network.architecture.code
+    axes = torch.linalg.eigh(within).eigenvectors[:, -count:].flip(1)
+    axes = axes * axes[axes.abs().argmax(0), torch.arange(count)].sign()  # a component has no sign of its own
+    spread = torch.stack([(((d - centre) / unit @ axes) ** 2).mean(0) for d in drawn]).mean(0).clamp_min(1e-6).sqrt()
+    to_code, to_drawing = axes / unit[:, None] / spread, axes * unit[:, None] * spread
+    with torch.no_grad():
+        network.encode.weight.copy_(to_code.T[:, :, None, None, None])
+        network.encode_offset.copy_(-(centre @ to_code))
+        network.decode.weight.copy_(to_drawing[:, :, None, None, None])
+        network.decode_offset.copy_(centre)
+
+
+def bootstrap_weights(groups: Sequence[str], members: int, rng: np.random.Generator) -> Tensor:
     """How often each lesion counts for each member: patients drawn with replacement, ``(lesions, members)``."""
     names = sorted(set(groups))
     place = np.asarray([names.index(g) for g in groups])
@@ -175,27 +188,6 @@ def _start_at_prevalence(network: AutoencoderClassifier, prevalence: float) -> N
         network.offset.fill_(float(start))
 
 
-def _learn_to_draw(
-    network: AutoencoderClassifier,
-    lesions: Sequence[PreparedLesion],
-    schedule: Schedule,
-    rng: np.random.Generator,
-    progress: Progress,
-) -> None:
-    optimiser = torch.optim.AdamW(network.autoencoder.parameters(), lr=schedule.learning_rate, weight_decay=1e-4)
-    for epoch in range(schedule.pretrain_epochs):
-        batches = list(_batches_of_equal_size(lesions, rng, 8, BLOCK))
-        losses = []
-        for number, batch in enumerate(batches):
-            loss = _draw_turned(network, [_cut_block(lesions[i], rng) for i in batch], schedule, rng)[1]
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            done = (epoch + number / len(batches)) / schedule.pretrain_epochs
-            progress(done, f"reconstruction loss {np.mean(losses):.3f}")
-
-
 def _learn_to_judge(
     network: AutoencoderClassifier,
     lesions: Sequence[PreparedLesion],
@@ -204,130 +196,93 @@ def _learn_to_judge(
     rng: np.random.Generator,
     progress: Progress,
 ) -> None:
-    stored = [_stored_features(network, lesion) for lesion in lesions]
-    heads = [p for n, p in network.named_parameters() if not n.startswith("autoencoder")]
-    optimiser = torch.optim.AdamW(heads, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    steps = schedule.head_epochs * -(-len(lesions) // schedule.batch)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.learning_rate, total_steps=steps, pct_start=0.2)
-    for epoch in range(schedule.head_epochs):
-        order = rng.permutation(len(lesions))
-        for start in range(0, len(order), schedule.batch):
-            batch = [int(i) for i in order[start : start + schedule.batch]]
-            picks = [_draw_voxels(lesions[i], schedule.voxels, rng) for i in batch]
-            voxels = torch.stack([stored[i][:, pick] for i, pick in zip(batch, picks, strict=True)])
-            loss = _response_loss(network, voxels, [lesions[i].label for i in batch], weights[batch], schedule)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            rate.step()
-        progress((epoch + 1) / schedule.head_epochs, f"response loss {float(loss.detach()):.3f}")
+    voxels = _Voxels.of(network, lesions)
+    volumes = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
+    volumes = (volumes - network.volume_mean) / network.volume_deviation
+    labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
+    optimiser = _optimiser(network, schedule)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.2
+    )
+    for step in range(schedule.steps):
+        chosen = rng.permutation(len(lesions))[: schedule.batch]
+        loss = _loss(
+            network,
+            voxels.draw(chosen, schedule.voxels, rng),
+            volumes[chosen],
+            labels[chosen],
+            weights[chosen],
+            schedule,
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        rate.step()
+        if step % 10 == 9:
+            progress((step + 1) / schedule.steps, f"response loss {float(loss.detach()):.3f}")
 
 
-def _learn_both(
+@dataclass(frozen=True)
+class _Voxels:
+    """All voxels of all lesions, one after the other, as the heads read them; ``(voxels, channels)``."""
+
+    features: Tensor
+    code: Tensor | None
+    share: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> _Voxels:
+        with torch.no_grad():
+            features = (torch.cat([lesion.features for lesion in lesions]) - network.mean) / network.deviation
+            features, code = features.clamp(-LIMIT, LIMIT), None
+            if network.architecture.autoencoder:
+                around = (torch.cat([lesion.surroundings for lesion in lesions]) - network.mean) / network.deviation
+                code = around @ network.encode.weight[:, :, 0, 0, 0].T + network.encode_offset
+                code = code.clamp(-LIMIT, LIMIT)
+            if network.architecture.dose:
+                dose = torch.cat([lesion.dose for lesion in lesions])
+                features = torch.cat([features, dose], dim=1)
+                code = None if code is None else torch.cat([code, dose], dim=1)
+        # Of lesion n, from n to n + 1: one search finds voxels of every lesion.
+        share = np.concatenate([number + lesion.share for number, lesion in enumerate(lesions)])
+        return cls(features, code, share)
+
+    def draw(self, lesions: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        """Voxels drawn by occupancy ``(lesions, count, channels)``, so that a plain mean is the lesion's mean."""
+        place = np.searchsorted(self.share, lesions[:, None] + rng.random((len(lesions), count)) * (1 - 1e-9))
+        rows = torch.from_numpy(place.ravel())
+        shape = (len(lesions), count, -1)
+        return self.features[rows].reshape(shape), None if self.code is None else self.code[rows].reshape(shape)
+
+
+def _optimiser(network: AutoencoderClassifier, schedule: Schedule) -> torch.optim.Optimizer:
+    """Weights of the heads decay, offsets and scales hardly; the autoencoder stays as it is."""
+    learning = [(n, p) for n, p in network.named_parameters() if not n.startswith(("encode", "decode"))]
+    decaying = [p for n, p in learning if n.endswith("weight")]
+    plain = [p for n, p in learning if not n.endswith("weight")]
+    groups = [{"params": decaying, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 1e-3}]
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate)
+
+
+def _loss(
     network: AutoencoderClassifier,
-    lesions: Sequence[PreparedLesion],
+    drawn: tuple[Tensor, Tensor | None],
+    volumes: Tensor,
+    labels: Tensor,
     weights: Tensor,
     schedule: Schedule,
-    rng: np.random.Generator,
-    progress: Progress,
-) -> None:
-    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.joint_rate, weight_decay=schedule.weight_decay)
-    for epoch in range(schedule.joint_epochs):
-        batches = list(_batches_of_equal_size(lesions, rng, 8))
-        for number, batch in enumerate(batches):
-            drawn, reconstruction_loss = _draw_turned(network, [lesions[i] for i in batch], schedule, rng)
-            voxels = []
-            for place, i in enumerate(batch):
-                pick = _draw_voxels(lesions[i], schedule.voxels, rng)
-                own = torch.cat([_standard_fixed(network, lesions[i]), drawn[place][:, lesions[i].inside]])
-                voxels.append(own[:, pick])
-            labels = [lesions[i].label for i in batch]
-            loss = _response_loss(network, torch.stack(voxels), labels, weights[batch], schedule)
-            loss = loss + schedule.reconstruction_weight * reconstruction_loss
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            progress(
-                (epoch + number / len(batches)) / schedule.joint_epochs,
-                f"joint loss {float(loss.detach()):.3f}",
-            )
-
-
-def _response_loss(
-    network: AutoencoderClassifier, voxels: Tensor, labels: Sequence[int], weights: Tensor, schedule: Schedule
 ) -> Tensor:
-    """Loss of a batch of voxel samples ``(lesions, channels, voxels)``, members weighted by their bootstrap."""
-    voxels = functional.dropout(voxels, schedule.dropout, training=True)[..., None, None]
-    maps, _, total = network.pool(voxels, torch.ones_like(voxels[:, :1]))
-    label = torch.tensor(labels, dtype=torch.float32)[:, None]
+    """Loss of drawn voxels, members weighted by their bootstrap."""
+    features, code = drawn
+    evidence = network.stem_head(functional.dropout(features, schedule.dropout, training=True))
+    if code is not None:
+        evidence = torch.cat([evidence, network.code_head(code)], dim=2)
+    evidence = evidence.transpose(1, 2)[..., None, None]
+    output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes)
+    label = labels[:, None]
     if network.architecture.form == "signed":
-        loss = functional.softplus(total) - label * total
+        loss = functional.softplus(output.total) - label * output.total
     else:
-        loss = torch.where(label == 1, -torch.log(-torch.expm1(-total) + 1e-6), total)
-    local = maps * maps.shape[2]
+        loss = torch.where(label == 1, -torch.log(-torch.expm1(-output.total) + 1e-6), output.total)
+    local = output.maps * output.maps.shape[2]
     return (loss * weights).mean() + schedule.smallness * (local**2).mean().clamp_max(50)
-
-
-def _stored_features(network: AutoencoderClassifier, lesion: PreparedLesion) -> Tensor:
-    with torch.no_grad():
-        parts = [_standard_fixed(network, lesion)]
-        if network.architecture.autoencoder:
-            drawn = network.drawn_features(lesion.mr[None], lesion.occupancy[None])[0][0]
-            parts.append(drawn[:, lesion.inside])
-    return torch.cat(parts)
-
-
-def _standard_fixed(network: AutoencoderClassifier, lesion: PreparedLesion) -> Tensor:
-    count = len(network.mean)
-    return torch.cat([network.standardised(lesion.fixed[None, :count])[0], lesion.fixed[count:]])
-
-
-def _draw_voxels(lesion: PreparedLesion, count: int, rng: np.random.Generator) -> Tensor:
-    """Voxels drawn by occupancy, so that a plain mean over them is the lesion's mean."""
-    return torch.from_numpy(np.minimum(np.searchsorted(lesion.share, rng.random(count)), len(lesion.share) - 1))
-
-
-def _batches_of_equal_size(
-    lesions: Sequence[PreparedLesion], rng: np.random.Generator, most: int, largest: int = 10**6
-) -> Iterator[list[int]]:
-    by_size: dict[int, list[int]] = {}
-    for i in rng.permutation(len(lesions)):
-        by_size.setdefault(min(lesions[int(i)].mr.shape[-1], largest), []).append(int(i))
-    batches = [members[a : a + most] for members in by_size.values() for a in range(0, len(members), most)]
-    for place in rng.permutation(len(batches)):
-        yield batches[int(place)]
-
-
-def _cut_block(lesion: PreparedLesion, rng: np.random.Generator) -> PreparedLesion:
-    """A random block of at most 24³ voxels: large lesions teach texture as well by a part."""
-    size = lesion.mr.shape[-1]
-    if size <= BLOCK:
-        return lesion
-    start = rng.integers(0, size - BLOCK + 1, 3)
-    cut = (slice(None), *(slice(int(s), int(s) + BLOCK) for s in start))
-    if float(lesion.occupancy[cut].sum()) < 50:  # a corner without lesion teaches nothing
-        cut = (slice(None), *(slice((size - BLOCK) // 2, (size + BLOCK) // 2),) * 3)
-    return replace(lesion, mr=lesion.mr[cut], occupancy=lesion.occupancy[cut])
-
-
-def _draw_turned(
-    network: AutoencoderClassifier, batch: Sequence[PreparedLesion], schedule: Schedule, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Autoencoder features of mirrored, turned and noisy blocks, turned back; and the reconstruction loss.
-
-    The stem needs none of this: it does not change with orientation.
-    """
-    flips = [axis for axis in (2, 3, 4) if rng.random() < 0.5]
-    order = [2 + int(a) for a in rng.permutation(3)]
-    back = [2 + int(a) for a in np.argsort(order)]
-    mr, occupancy = (
-        torch.flip(torch.stack([getattr(lesion, name) for lesion in batch]), flips).permute(0, 1, *order)
-        for name in ("mr", "occupancy")
-    )
-    noisy = (mr + schedule.noise * torch.randn_like(mr)).contiguous(memory_format=torch.channels_last_3d)
-    drawn, reconstruction = network.drawn_features(noisy, occupancy)
-    target = lesion_units(mr, occupancy).clamp(-4, 4)
-    near = functional.max_pool3d(occupancy, 5, stride=1, padding=2)
-    loss = (((reconstruction - target) ** 2) * near).sum() / near.sum()
-    return torch.flip(drawn.permute(0, 1, *back), flips), loss

@@ -7,10 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib.cohort.manifest import CohortRow, write_manifest
-from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.phantom.patient import LESION_COUNTS, draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 from RTResponseCAMLib.progress import Progress, silent
@@ -23,10 +25,21 @@ def write_cohort(
     variants: tuple[Variant, ...],
     workers: int = 1,
     progress: Progress = silent,
+    total: int | None = None,
 ) -> None:
-    """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants take turns from patient to patient."""
+    """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants take turns from patient to patient.
+
+    ``total`` asks for that many lesions altogether, spread over the patients as in mixed practice.
+
+    Raises
+    ------
+    RTResponseError : fewer lesions than patients, or more than five for each.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     specs = [replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)]
+    if total is not None:
+        counts = lesion_counts(base.seed, patients, total)
+        specs = [replace(spec, lesions=count) for spec, count in zip(specs, counts, strict=True)]
     rows: list[CohortRow] = []
     with ProcessPoolExecutor(max_workers=workers, initializer=_one_thread) as pool:
         jobs = [pool.submit(_write_one, spec, folder) for spec in specs]
@@ -38,6 +51,21 @@ def write_cohort(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     write_manifest(folder, rows)
+
+
+def lesion_counts(seed: int, patients: int, total: int) -> list[int]:
+    """Lesions of each patient, drawn as `LESION_COUNTS` says, then one more or less here and there up to ``total``."""
+    values, shares = zip(*LESION_COUNTS, strict=True)
+    if not min(values) * patients <= total <= max(values) * patients:
+        what = f"asks for {total} lesions of {patients} patients, {min(values)} to {max(values)} each"
+        raise RTResponseError("--total-lesions", what, "Change the number of patients or of lesions")
+    rng = np.random.default_rng([seed, 69])
+    counts = rng.choice(values, size=patients, p=shares)
+    while (excess := int(counts.sum()) - total) != 0:
+        step = -1 if excess > 0 else 1
+        able = np.flatnonzero(counts > min(values)) if step < 0 else np.flatnonzero(counts < max(values))
+        counts[rng.choice(able)] += step
+    return [int(c) for c in counts]
 
 
 def _one_thread() -> None:
@@ -52,7 +80,7 @@ def _write_one(spec: PhantomSpec, folder: Path) -> list[CohortRow]:
     write_patient(patient, folder / name)
     return [
         CohortRow(
-            patient_group=name,
+            patient_group=f"S{spec.seed}-{name}",  # patients of two cohorts are different people
             course="1",
             lesion=lesion.name,
             study=folder / name / "dicom",

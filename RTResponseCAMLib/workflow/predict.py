@@ -20,6 +20,7 @@ from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, DoseMetrics, Lesion, Prediction, Result, Study
 
 if TYPE_CHECKING:
+    from RTResponseCAMLib.cam.checks import MapChecks
     from RTResponseCAMLib.network.bundle import Bundle
 
 SMALL_CC, LARGE_CC = 0.05, 15.0
@@ -48,7 +49,8 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     ------
     GeometryError : a lesion that lies outside the MR, or has contours that cannot be used.
     """
-    from RTResponseCAMLib.cam.pixelwise import find_evidence  # torch may be absent until now
+    from RTResponseCAMLib.cam.checks import check_map  # torch may be absent until now
+    from RTResponseCAMLib.cam.pixelwise import find_evidence
 
     stages = stages or Stages()
     stages.begin("dose metrics")
@@ -58,10 +60,15 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     stages.begin("sample lesions")
     patches = [_patch(study, lesion, head, bundle, m) for lesion, m in zip(study.lesions, metrics, strict=True)]
     stages.begin("evidence")
-    evidences = find_evidence(bundle, patches, part(progress, 0.2, 0.7))
+    evidences = find_evidence(bundle, patches, part(progress, 0.2, 0.6))
+    stages.begin("checks of the maps")
+    checks = []
+    for number, patch in enumerate(patches):
+        progress(0.6 + 0.15 * number / len(patches), f"checking the map of lesion {number + 1}")
+        checks.append(check_map(bundle, patch))
     predictions = tuple(
-        _prediction(study, lesion, patch, evidence, bundle, m)
-        for lesion, patch, evidence, m in zip(study.lesions, patches, evidences, metrics, strict=True)
+        _prediction(study, lesion, patch, evidence, bundle, m, c)
+        for lesion, patch, evidence, m, c in zip(study.lesions, patches, evidences, metrics, checks, strict=True)
     )
     stages.begin("map onto the MR")
     cut = CUTS[bundle.form]
@@ -132,8 +139,16 @@ def _check_inside(study: Study, lesion: Lesion) -> None:
 
 
 def _prediction(
-    study: Study, lesion: Lesion, patch: Patch, evidence: Evidence, bundle: Bundle, metrics: DoseMetrics | None
+    study: Study,
+    lesion: Lesion,
+    patch: Patch,
+    evidence: Evidence,
+    bundle: Bundle,
+    metrics: DoseMetrics | None,
+    checks: MapChecks,
 ) -> Prediction:
+    from RTResponseCAMLib.cam.checks import cautions_of
+
     cautions = list(stack_planes(lesion.structure).cautions)
     if study.dose is not None and metrics is None:
         cautions.append(Caution("outside-dose", "lies outside the dose grid: no dose metrics"))
@@ -154,6 +169,7 @@ def _prediction(
     elif {c.code for c in (*study.cautions, *cautions)} & UNFAMILIAR:
         label = "indeterminate"
         cautions.append(Caution("unfamiliar", "unlike anything the model was trained on: no class is given"))
+    cautions += cautions_of(checks)
     return Prediction(
         lesion=lesion,
         volume_cc=volume,
@@ -167,6 +183,8 @@ def _prediction(
         total=evidence.total,
         dose=metrics,
         cautions=tuple(cautions),
+        from_volume=evidence.from_volume,
+        checks=checks.as_json(),
     )
 
 

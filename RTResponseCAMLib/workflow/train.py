@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 
-from RTResponseCAMLib.cohort.case import read_case
+from RTResponseCAMLib.cam.checks import check_map, mean_pattern, model_cautions_of, model_checks
+from RTResponseCAMLib.cam.pixelwise import find_evidence
+from RTResponseCAMLib.cohort.case import cases_of, read_case
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.network.bundle import save_bundle
-from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.classifier import Architecture
 from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule, fit, prepare
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.output import check_free, new_folder
 
 MARGIN_MM = 8.0
-FOLDS = 3
 MIN_LESIONS = 12
 
 
@@ -38,38 +38,46 @@ def train_bundle(
 ) -> dict[str, Any]:
     """Train on a cohort and write a bundle; returns the held-out figures that its card carries.
 
-    Calibration and figures come from patient-grouped cross-validation with the same schedule; the network that
-    is written is then fitted on everyone.
+    Calibration, threshold and figures come from patient-grouped folds with the same schedule; the network that is
+    written is then fitted on everyone. Lesions without a certain label only teach the autoencoder.
 
     Raises
     ------
     CohortError : see `read_cohort`; too few lesions, or one class only.
     """
-    examples, variants = read_examples(cohort, architecture, part(progress, 0.0, 0.2))
-    labels = np.asarray([e.label for e in examples])
-    if len(examples) < MIN_LESIONS or len(set(labels.tolist())) < 2:
+    from RTResponseCAMLib.evaluation.metrics import auc_interval, by_stratum, point_metrics
+    from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network
+
+    check_free(out, overwrite)
+    examples, rows = read_examples(cohort, architecture, part(progress, 0.0, 0.4))
+    labelled = [(e, r) for e, r in zip(examples, rows, strict=True) if e.label is not None]
+    labels = [int(e.label or 0) for e, _ in labelled]
+    if len(labelled) < MIN_LESIONS or len(set(labels)) < 2:
         raise CohortError(
             cohort,
-            f"has {len(examples)} labelled lesions, {int(labels.sum())} of them non-responding; "
+            f"has {len(labelled)} lesions with a certain label, {sum(labels)} of them non-responding; "
             f"needed are {MIN_LESIONS} and both classes",
             "Add lesions",
         )
-    lesions = prepare(examples, architecture, part(progress, 0.2, 0.3))
-    totals = _held_out_totals(examples, lesions, architecture, schedule, part(progress, 0.3, 0.75))
-    slope, intercept = calibrate(totals, labels, architecture.form)
+    torch.manual_seed(schedule.seed)
+    lesions = prepare(examples, architecture, part(progress, 0.4, 0.5))
+    fitted = fit_network(examples, lesions, architecture, schedule, part(progress, 0.5, 0.97))
+    patients = [e.group for e, _ in labelled]
+    sources = [r.label_source for _, r in labelled]
+    strata = {name: [s == name for s in sources] for name in sorted(set(sources))}
     figures = {
-        "protocol": f"{FOLDS}-fold cross-validation grouped by patient, one repeat; not nested",
-        "lesions": len(examples),
-        "patients": len({e.group for e in examples}),
-        "auc": rank_auc(totals, labels),
+        "protocol": "inner folds grouped by patient, one repeat; calibration and threshold fitted on the same "
+        "predictions (`rtresponsecam evaluate` judges without that)",
+        "lesions": len(labelled),
+        "without_label": len(examples) - len(labelled),
+        "patients": len(set(patients)),
+        "auc": _rounded(asdict(auc_interval(labels, fitted.inner.tolist(), patients))),
+        "brier": round(point_metrics(labels, fitted.inner.tolist())["brier"], 4),
         "auc_by_label_source": {
-            name: rank_auc(totals[rows], labels[rows])
-            for name in sorted(set(variants))
-            for rows in [np.asarray([v == name for v in variants])]
-            if 0 < labels[rows].sum() < rows.sum()
+            name: _rounded(asdict(found))
+            for name, found in by_stratum(labels, fitted.inner.tolist(), patients, strata).items()
         },
     }
-    network = fit(lesions, architecture, schedule, part(progress, 0.75, 0.99))
     full = {
         **card,
         "preprocessing": {
@@ -78,93 +86,77 @@ def train_bundle(
             "margin_mm": MARGIN_MM,
         },
         "schedule": schedule.as_json(),
-        "calibration": {"slope": slope, "intercept": intercept, "fitted_on": "held-out folds"},
-        "threshold": 0.5,
+        "calibration": {"slope": fitted.slope, "intercept": fitted.intercept, "fitted_on": "held-out folds"},
+        "threshold": 1 - fitted.threshold,
         "held_out": figures,
     }
+    checks = _judge_maps(examples, lesions, architecture, schedule)
+    full["checks"] = checks
+    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks)]
+    patches = [e.patch for e in examples]
+    maps = [found.map for found in find_evidence(as_bundle(fitted), patches)]
+    fitted.network.pattern.copy_(torch.from_numpy(mean_pattern(patches, maps)))
     with new_folder(out, overwrite) as folder:
-        save_bundle(folder, network, full)
+        save_bundle(folder, fitted.network, full)
     progress(1.0, "bundle written")
     return figures
 
 
+def _judge_maps(
+    examples: Sequence[Example], lesions: Sequence[PreparedLesion], architecture: Architecture, schedule: Schedule
+) -> dict[str, float]:
+    """Checks of the maps on lesions of the first inner fold, by networks that have not seen them."""
+    from RTResponseCAMLib.evaluation.feature_arm import inner_folds
+    from RTResponseCAMLib.evaluation.network_arm import plain_bundle
+
+    known = [i for i, e in enumerate(examples) if e.label is not None]
+    labels = np.asarray([int(examples[i].label or 0) for i in known])
+    fold = inner_folds(labels, np.asarray([examples[i].group for i in known]), schedule.seed)[0]
+    training = [lesions[known[i]] for i in fold.train] + [x for x in lesions if x.label is None]
+    seeds = (schedule.seed + 1000, schedule.seed + 5000)
+    one, other = (plain_bundle(fit(training, architecture, replace(schedule, seed=seed))) for seed in seeds)
+    patches = [examples[known[i]].patch for i in fold.test]
+    each = [check_map(one, patch).as_json() for patch in patches]
+    means = {
+        name: round(float(np.mean([c[name] for c in each if c[name] is not None])), 4)
+        for name in ("noise", "shift", "deletion", "rim_share", "agreement")
+        if any(c[name] is not None for c in each)
+    }
+    found = {name: round(value, 4) for name, value in model_checks(one, [other], patches).items()}
+    return {"lesions": len(patches), **found, **means}
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: round(value, 4) if np.isfinite(value) else None for name, value in figures.items()}
+
+
 def read_examples(
     cohort: Path, architecture: Architecture, progress: Progress = silent
-) -> tuple[list[Example], list[str]]:
-    """Sample every labelled lesion of a cohort; also the source of each label.
+) -> tuple[list[Example], list[CohortRow]]:
+    """Sample every lesion of a cohort; an indeterminate label counts as none. Also the rows, in the same order.
 
     Raises
     ------
     CohortError : a lesion of the manifest is not a target of its study.
     """
-    rows = [row for row in read_cohort(cohort) if row.label is not None]
-    cases: dict[tuple[Path | str, ...], list[CohortRow]] = {}
-    for row in rows:
-        cases.setdefault(row.case, []).append(row)
-    examples, sources = [], []
-    for number, wanted in enumerate(cases.values(), start=1):
-        study = read_case(wanted)
-        head = head_intensity(study.mr)
-        structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
-        prescription = study.plan.prescription if study.plan else None
-        for row in wanted:
-            structure = structures[row.lesion]
-            gray = prescription.dose_for(structure) if prescription else None
-            patch = sample_patch(study.mr, head, structure, study.dose, gray, architecture.spacing_mm, MARGIN_MM)
-            examples.append(Example(patch, int(row.label or 0), row.patient_group))
-            sources.append(row.label_source)
+    cases = cases_of(read_cohort(cohort))
+    examples: list[Example] = []
+    for number, wanted in enumerate(cases, start=1):
+        examples += sample_case(wanted, architecture)
         progress(number / len(cases), f"study {number} of {len(cases)}")
-    return examples, sources
+    return examples, [row for wanted in cases for row in wanted]
 
 
-def _held_out_totals(
-    examples: list[Example],
-    lesions: list[PreparedLesion],
-    architecture: Architecture,
-    schedule: Schedule,
-    progress: Progress,
-) -> npt.NDArray[np.float64]:
-    rng = np.random.default_rng(schedule.seed)
-    groups = sorted({e.group for e in examples})
-    fold_of = dict(zip(groups, rng.permutation(len(groups)) % FOLDS, strict=True))
-    totals = np.zeros(len(examples))
-    for fold in range(FOLDS):
-        training = [lesion for lesion in lesions if fold_of[lesion.group] != fold]
-        ours = replace(schedule, seed=schedule.seed + 1000 * (fold + 1))
-        network = fit(training, architecture, ours, part(progress, fold / FOLDS, (fold + 1) / FOLDS))
-        for index, example in enumerate(examples):
-            if fold_of[example.group] == fold:
-                totals[index] = raw_total(network, example)
-    return totals
-
-
-def raw_total(network: AutoencoderClassifier, example: Example) -> float:
-    """Uncalibrated total of one lesion, mean over the ensemble (log of it for hazards)."""
-    arrays = (example.patch.mr, example.patch.occupancy, example.patch.dose)
-    with torch.inference_mode():
-        total = network(*(torch.from_numpy(a)[None, None] for a in arrays)).total[0]
-    return float(total.mean() if network.architecture.form == "signed" else total.clamp_min(1e-12).log().mean())
-
-
-def calibrate(totals: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], form: str) -> tuple[float, float]:
-    """Slope and intercept of Platt's scaling on held-out totals (for hazards: of the log hazard).
-
-    The slope is kept above 0.05, so that calibration never turns a ranking round.
-    """
-
-    def loss(parameters: npt.NDArray[np.float64]) -> float:
-        z = np.exp(parameters[0]) * totals + parameters[1]
-        if form == "signed":
-            return float(np.mean(np.logaddexp(0, z) - labels * z))
-        hazard = np.exp(np.clip(z, -20, 5))
-        return float(np.mean(np.where(labels == 1, -np.log(-np.expm1(-hazard) + 1e-9), hazard)))
-
-    best = minimize(loss, np.asarray([0.0, 0.0]), method="Nelder-Mead")
-    return max(float(np.exp(best.x[0])), 0.05), float(best.x[1])
-
-
-def rank_auc(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
-    """Area under the ROC curve of ``scores`` for label 1: the Mann–Whitney statistic, ties counting half."""
-    positive, negative = scores[labels == 1], scores[labels == 0]
-    difference = positive[:, None] - negative[None, :]
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+def sample_case(rows: Sequence[CohortRow], architecture: Architecture) -> list[Example]:
+    """Patches of the rows of one case, in their order."""
+    study = read_case(rows)
+    head = head_intensity(study.mr)
+    structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
+    prescription = study.plan.prescription if study.plan else None
+    found = []
+    for row in rows:
+        structure = structures[row.lesion]
+        gray = prescription.dose_for(structure) if prescription else None
+        patch = sample_patch(study.mr, head, structure, study.dose, gray, architecture.spacing_mm, MARGIN_MM)
+        found.append(Example(patch, row.certain_label, row.patient_group))
+    return found

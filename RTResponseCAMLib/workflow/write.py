@@ -108,6 +108,8 @@ def _lesion_json(prediction: Prediction) -> dict[str, Any]:
         "label": prediction.label,
         "evidence_total": prediction.total,
         "evidence_bias": prediction.bias,
+        "bias_from_volume": prediction.from_volume,
+        "map_checks": dict(prediction.checks),
         "evidence_map": f"evidence/{prediction.lesion.id}.nrrd",
         "dose": None if dose is None else dict(vars(dose)),
         "cautions": _cautions(prediction.cautions),

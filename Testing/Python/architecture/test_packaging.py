@@ -33,6 +33,14 @@ def test_the_modules_cmake_list_names_every_file_of_the_module():
     assert listed(text, "MODULE_PYTHON_RESOURCES") == {f for f in files if f.startswith("Resources/")}
 
 
+def test_the_librarys_cmake_list_names_every_file_that_is_no_python():
+    """A report without its template would fail in Slicer alone."""
+    library = ROOT / "RTResponseCAMLib"
+    files = {f.relative_to(library).as_posix() for f in library.rglob("*") if f.is_file() and f.suffix != ".pyc"}
+    others = {f for f in files if not f.endswith(".py") and f != "CMakeLists.txt"}
+    assert listed((library / "CMakeLists.txt").read_text(), "MODULE_PYTHON_RESOURCES") == others
+
+
 def test_every_in_application_test_is_registered():
     folder = ROOT / "Testing" / "Slicer"
     registered = set(re.findall(r"SCRIPT (\w+)\.py", (folder / "CMakeLists.txt").read_text()))

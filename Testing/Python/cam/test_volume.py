@@ -24,7 +24,7 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
     for patch in patches:
         weight = patch.occupancy / patch.occupancy.sum()
         share = ((patch.grid.points() @ RAMP) * weight).astype(np.float32)
-        evidences.append(Evidence(share, share, 0.0, float(share.sum()), 0.5, 0.4, 0.6))
+        evidences.append(Evidence(share, share, 0.0, 0.0, float(share.sum()), 0.5, 0.4, 0.6))
     cam, _ = evidence_volume(Grid.of(study.mr), structures, patches, evidences, 0.0)
     values, points = sitk.GetArrayFromImage(cam), Grid.of(cam).points()
     for structure in structures:

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.feature_arm import fit_arm
 from RTResponseCAMLib.evaluation.metrics import calibration
-from RTResponseCAMLib.evaluation.splits import fingerprint, patient_folds
+from RTResponseCAMLib.evaluation.splits import patient_folds
 
 
 def cohort(seed, signal=0.0, patients=39, lesions=69, features=60):
@@ -51,12 +51,6 @@ def test_cohorts_that_cannot_be_split_are_refused():
         patient_folds([1, 1, 1], ["a", "b", "c"], 2)
     with pytest.raises(CohortError, match="1 patients with a lesion of the rarer class, fewer than 2 folds"):
         patient_folds([0, 0, 1, 1], ["a", "b", "c", "c"], 2)
-
-
-def test_the_fingerprint_sees_every_change():
-    rows = [("a", 1, 0), ("b", 1, 1)]
-    assert fingerprint(rows) == fingerprint(list(rows))
-    assert len({fingerprint(r) for r in (rows, rows[::-1], rows[:1], [("a", 1, 1), ("b", 1, 1)])}) == 4
 
 
 def test_noise_gives_chance_although_features_are_selected():

@@ -9,11 +9,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from RTResponseCAMLib.cam.gradient import LAYERS, grad_cam
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.dicom.load import load_study
-from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.imaging.patch import sample_patch
@@ -28,6 +26,8 @@ from RTResponseCAMLib.workflow.predict import predict_study
 def untrained(form: str, **parts) -> Bundle:
     torch.manual_seed(3)
     network = AutoencoderClassifier(Architecture(form=form, members=3, **parts)).eval()
+    with torch.no_grad():
+        network.volume_slope.copy_(torch.tensor([0.4, -0.2, 0.1] * (len(network.volume_slope) // 3)))
     card = {"name": "untrained", "calibration": {"slope": 1.7, "intercept": -0.3}, "threshold": 0.5}
     card["preprocessing"] = {"spacing_mm": 1.0, "margin_mm": 8.0}
     return Bundle(card, network, "0" * 64, torch.device("cpu"))
@@ -45,13 +45,22 @@ def shipped(bundle_folder):
 
 
 @pytest.mark.parametrize("form", ["signed", "hazard"])
-@pytest.mark.parametrize("parts", [{}, {"autoencoder": False}, {"dose": True}])
+@pytest.mark.parametrize("parts", [{}, {"autoencoder": False}, {"dose": True}, {"volume": False}])
 def test_the_map_adds_up_to_the_prediction(patches, form, parts):
     bundle = untrained(form, **parts)
     for evidence in find_evidence(bundle, patches):
         assert float(evidence.map.sum(dtype=np.float64)) + evidence.bias == pytest.approx(evidence.total, abs=1e-4)
         p = 1 / (1 + np.exp(evidence.total)) if form == "signed" else np.exp(-evidence.total)
         assert evidence.p_response == pytest.approx(p, abs=1e-6)
+
+
+def test_the_volumes_part_of_the_bias_is_the_volumes_alone(patches):
+    """The same signal in a lesion: what the volume adds follows its logarithm; without it nothing is added."""
+    bundle, plain = untrained("signed"), untrained("signed", volume=False)
+    found = [e.from_volume for e in find_evidence(bundle, patches)]
+    logs = [float(np.log(p.occupancy.sum() / 1000)) for p in patches]
+    assert np.corrcoef(found, logs)[0, 1] == pytest.approx(1.0, abs=1e-6)
+    assert all(e.from_volume == 0 for e in find_evidence(plain, patches))
 
 
 def test_the_shipped_models_map_adds_up(shipped, patches):
@@ -103,7 +112,7 @@ def test_moving_the_patient_moves_the_map_and_nothing_else(shipped, study):
 
 
 def test_a_shift_inside_the_patch_shifts_the_map(shipped, patches):
-    """By multiples of the autoencoder's stride the whole network is equivariant, away from the border."""
+    """The whole network is equivariant, away from the border."""
     patch = patches[-1]
     wide = [np.pad(a, 24, mode="edge") for a in (patch.mr, patch.occupancy)]
     rolled = [np.roll(a, (4, -4, 4), (0, 1, 2)) for a in wide]
@@ -147,16 +156,3 @@ def test_the_map_lies_where_the_subregion_is(shipped, study_folder, result):
     inside = cam != 0
     assert len(study.lesions) == 3
     assert cam[inside & (truth > 0)].mean() > cam[inside & (truth == 0)].mean() + 0.3
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_grad_cam_is_a_map_on_the_patch(shipped, patches, layer):
-    map_ = grad_cam(shipped, patches[0], layer)
-    assert map_.shape == patches[0].mr.shape
-    assert map_.min() >= 0
-    assert map_.max() > 0
-
-
-def test_grad_cam_of_a_network_without_autoencoder_is_refused(patches):
-    with pytest.raises(ModelError, match="is not a layer"):
-        grad_cam(untrained("signed", autoencoder=False), patches[0])

@@ -1,0 +1,130 @@
+"""The autoencoder-classifier as an approach to be judged: fitted, calibrated and cut within the training lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+
+from RTResponseCAMLib.cam.pixelwise import probability
+from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.evaluation.feature_arm import best_threshold, inner_folds
+from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.network.bundle import Bundle
+from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule, fit
+from RTResponseCAMLib.progress import Progress, part, silent
+
+Array64 = npt.NDArray[np.float64]
+SMALLEST_SLOPE = 0.05
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network fitted on all training lesions; calibration and threshold come from inner, held-out predictions.
+
+    ``threshold`` is a probability of non-response; ``inner`` holds the inner predictions of the labelled lesions, in
+    their order.
+    """
+
+    network: AutoencoderClassifier
+    slope: float
+    intercept: float
+    threshold: float
+    inner: Array64
+
+
+def as_bundle(fitted: FittedNetwork) -> Bundle:
+    """A fitted network as a bundle in memory, for the maps."""
+    return plain_bundle(fitted.network, fitted.slope, fitted.intercept, 1 - fitted.threshold)
+
+
+def plain_bundle(
+    network: AutoencoderClassifier, slope: float = 1.0, intercept: float = 0.0, threshold: float = 0.5
+) -> Bundle:
+    """A network in memory as `find_evidence` wants it; without calibration unless given one."""
+    card = {"name": "in memory", "calibration": {"slope": slope, "intercept": intercept}, "threshold": threshold}
+    return Bundle(card, network, "", torch.device("cpu"))
+
+
+def fit_network(
+    examples: Sequence[Example],
+    lesions: Sequence[PreparedLesion],
+    architecture: Architecture,
+    schedule: Schedule,
+    progress: Progress = silent,
+) -> FittedNetwork:
+    """Fit, and calibrate on inner folds of the patients.
+
+    Parameters
+    ----------
+    examples, lesions : the same lesions in the same order; those without a label only teach the autoencoder.
+
+    Raises
+    ------
+    CohortError : the labelled lesions cannot be split by patient, or hold one class only.
+    """
+    labelled = [i for i, e in enumerate(examples) if e.label is not None]
+    labels = np.asarray([int(examples[i].label or 0) for i in labelled])
+    patients = np.asarray([examples[i].group for i in labelled])
+    unlabelled = [lesion for lesion in lesions if lesion.label is None]
+    if len(set(labels.tolist())) < 2:
+        raise CohortError("labels", "hold one class only, expected both 0 and 1", "Add lesions of both classes")
+    folds = inner_folds(labels, patients, schedule.seed)
+    totals = np.zeros((len(labelled), architecture.heads))
+    for number, fold in enumerate(folds):
+        training = [lesions[labelled[i]] for i in fold.train] + unlabelled
+        ours = replace(schedule, seed=schedule.seed + 1000 * (number + 1))
+        span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
+        network = fit(training, architecture, ours, part(progress, *span))
+        for i in fold.test:
+            totals[i] = head_totals(network, examples[labelled[i]].patch)
+    pooled = log_mean(totals, architecture.form)
+    slope, intercept = calibrate(pooled, labels, architecture.form)
+    inner = 1 - probability(calibrated(totals, slope, intercept, architecture.form).mean(axis=1), architecture.form)
+    network = fit(list(lesions), architecture, schedule, part(progress, len(folds) / (len(folds) + 1), 1.0))
+    return FittedNetwork(network, slope, intercept, best_threshold(labels, inner), inner)
+
+
+def head_totals(network: AutoencoderClassifier, patch: Patch) -> Array64:
+    """Uncalibrated total of one lesion for each head (logits, or cumulative hazards)."""
+    with torch.inference_mode():
+        arrays = (patch.mr, patch.occupancy, patch.dose)
+        total = network(*(torch.from_numpy(a)[None, None] for a in arrays)).total[0]
+    return np.asarray(total.double().numpy(), dtype=np.float64)
+
+
+def log_mean(totals: Array64, form: str) -> Array64:
+    """What calibration works on: mean logit, or mean log hazard, of the heads."""
+    return np.asarray(totals.mean(axis=1) if form == "signed" else np.log(np.maximum(totals, 1e-12)).mean(axis=1))
+
+
+def calibrated(totals: Array64, slope: float, intercept: float, form: str) -> Array64:
+    """Totals of the heads on the calibrated scale."""
+    if form == "signed":
+        return slope * totals + intercept
+    return np.asarray(np.exp(intercept + slope * np.log(np.maximum(totals, 1e-12))))
+
+
+def calibrate(totals: Array64, labels: npt.NDArray[np.integer], form: str) -> tuple[float, float]:
+    """Slope and intercept of Platt's scaling on held-out totals (for hazards: of the log hazard).
+
+    With Platt's smoothed targets, so that a perfect split gives no certainty. The slope is kept above 0.05, so that
+    calibration never turns a ranking round.
+    """
+    bad, good = int((labels == 1).sum()), int((labels == 0).sum())
+    target = np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
+
+    def loss(parameters: Array64) -> float:
+        z = np.exp(parameters[0]) * totals + parameters[1]
+        if form == "signed":
+            return float(np.mean(np.logaddexp(0, z) - target * z))
+        hazard = np.exp(np.clip(z, -20, 5))
+        return float(np.mean(target * -np.log(-np.expm1(-hazard) + 1e-9) + (1 - target) * hazard))
+
+    best = minimize(loss, np.asarray([0.0, 0.0]), method="Nelder-Mead", bounds=[(-6.0, 6.0), (-20.0, 20.0)])
+    return max(float(np.exp(best.x[0])), SMALLEST_SLOPE), float(best.x[1])

@@ -1,0 +1,110 @@
+"""Files of a running comparison: every one appears whole, so that a run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.patch import Patch
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write under a temporary name, then rename.
+
+    Raises
+    ------
+    OutputError : the disk is full, or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            path, f"cannot be written ({error.strerror or error})", "Free some space, then resume"
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Content of a file that `write_json` wrote.
+
+    Raises
+    ------
+    OutputError : it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(path, "is no file of a comparison", "Remove it, or choose another --out") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """NumPy arrays, compressed; written whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as handle:
+            np.savez_compressed(handle, allow_pickle=False, **dict(arrays))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            path, f"cannot be written ({error.strerror or error})", "Free some space, then resume"
+        ) from error
+
+
+def write_case(folder: Path, number: int, lesions: Sequence[MeasuredLesion], positions: Sequence[int]) -> None:
+    """Measured lesions of one case; the JSON comes last and says that the case is done."""
+    arrays = {
+        f"{name}{i}": getattr(lesion.patch, name)
+        for i, lesion in enumerate(lesions)
+        for name in ("mr", "dose", "occupancy")
+    }
+    write_arrays(folder / f"{number:05d}.npz", arrays)
+    content = [
+        {
+            "row": position,
+            "volume_cc": lesion.volume_cc,
+            "origin_mm": lesion.patch.grid.origin_mm,
+            "spacing_mm": lesion.patch.grid.spacing_mm,
+            "has_dose": lesion.patch.has_dose,
+            "features": {
+                family: {k: None if np.isnan(v) else v for k, v in values.items()}
+                for family, values in lesion.features.items()
+            },
+            "remarks": lesion.remarks,
+        }
+        for position, lesion in zip(positions, lesions, strict=True)
+    ]
+    write_json(folder / f"{number:05d}.json", content)
+
+
+def read_cases(folder: Path, rows: Sequence[CohortRow]) -> list[MeasuredLesion]:
+    """All measured lesions, in the order of the manifest."""
+    found: dict[int, MeasuredLesion] = {}
+    for path in sorted(folder.glob("[0-9]*[0-9].json")):
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            for i, entry in enumerate(read_json(path)):
+                parts = {name: arrays[f"{name}{i}"] for name in ("mr", "dose", "occupancy")}
+                size = parts["mr"].shape[::-1]
+                grid = Grid(size, tuple(entry["spacing_mm"]), tuple(entry["origin_mm"]))
+                features = {
+                    family: {k: np.nan if v is None else v for k, v in values.items()}
+                    for family, values in entry["features"].items()
+                }
+                patch = Patch(grid, **parts, has_dose=entry["has_dose"])
+                found[entry["row"]] = MeasuredLesion(
+                    rows[entry["row"]], patch, entry["volume_cc"], features, tuple(entry["remarks"])
+                )
+    return [found[i] for i in sorted(found)]

@@ -1,0 +1,55 @@
+"""A lesion sampled for features: 1 mm along the patient's axes, so that numbers of two scanners compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import stack_occupancy
+from RTResponseCAMLib.imaging.planes import PlaneStack
+from RTResponseCAMLib.imaging.resample import resample
+from RTResponseCAMLib.study import Structure
+
+STEP_MM = 1.0
+Array32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LesionLattice:
+    """The grid of one lesion and its margin (LPS, 1 mm), and the share of each voxel inside, ``[z, y, x]``."""
+
+    grid: Grid
+    share: Array32
+
+    @property
+    def level(self) -> float:
+        """Share from which a voxel counts as lesion: one half, less where none is filled by half."""
+        return min(0.5, 0.9 * float(self.share.max()))
+
+    def sample(self, image: sitk.Image, smooth: bool = True) -> npt.NDArray[np.float64]:
+        """Values of an image ``[z, y, x]``: cubic for MR, trilinear for dose (``smooth`` False).
+
+        Raises
+        ------
+        GeometryError : the lattice lies outside the image.
+        """
+        return sitk.GetArrayFromImage(resample(image, self.grid, smooth=smooth)).astype(np.float64)
+
+
+def lesion_lattice(structure: Structure, stack: PlaneStack, margin_mm: float) -> LesionLattice:
+    """Lattice that holds a structure, whose planes are ``stack``, and ``margin_mm`` around it.
+
+    Axial contours keep their own planes, where their area is exact.
+    """
+    points = np.concatenate(structure.contours)
+    low = points.min(axis=0) - margin_mm
+    if stack.axes[2, 2] > 0.9999:
+        low[2] = stack.offsets_mm[0] - STEP_MM * np.ceil((stack.offsets_mm[0] - low[2]) / STEP_MM)
+    size = np.ceil((points.max(axis=0) + margin_mm - low) / STEP_MM).astype(int) + 1
+    x, y, z = low.tolist()
+    grid = Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
+    return LesionLattice(grid, stack_occupancy(stack, grid))

@@ -1,0 +1,58 @@
+"""The report of a comparison: one self-contained HTML file with tables, curves, maps and reporting checklists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from RTResponseCAMLib.report.comparison_figures import draw_curves, draw_differences, draw_gallery
+from RTResponseCAMLib.report.figures import as_data_uri
+
+TEMPLATE = "comparison.html.jinja"
+METRICS = (
+    ("auc", "AUC"), ("pr_auc", "PR-AUC"), ("balanced_accuracy", "Balanced accuracy"), ("sensitivity", "Sensitivity"),
+    ("specificity", "Specificity"), ("f1", "F1"), ("brier", "Brier"), ("calibration_slope", "Calibration slope"),
+    ("calibration_intercept", "Calibration intercept"),
+)  # fmt: skip
+
+
+def write_comparison(
+    content: Mapping[str, Any],
+    checklists: Mapping[str, Sequence[Mapping[str, str]]],
+    gallery: Sequence[Mapping[str, Any]],
+    path: Path,
+) -> None:
+    """Write the report; everything from outside is escaped.
+
+    Parameters
+    ----------
+    content : what ``workflow.evaluate`` found (``result.json``).
+    gallery : held-out lesions with ``mr``, ``occupancy`` and ``map`` ``[z, y, x]``.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), trim_blocks=True
+    )
+    environment.filters["estimate"] = _estimate
+    cohorts = [
+        (title, content[name], as_data_uri(draw_curves(content[name])), as_data_uri(draw_differences(content[name])))
+        for name, title in (("internal", "Cross-validation"), ("external", "External cohort"))
+        if content[name]
+    ]
+    text = environment.get_template(TEMPLATE).render(
+        **content,
+        metrics=METRICS,
+        cohorts=cohorts,
+        checklists=checklists,
+        maps=as_data_uri(draw_gallery(gallery)) if gallery else "",
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _estimate(estimate: Mapping[str, float | None]) -> str:
+    if estimate["value"] is None:
+        return "–"
+    value, low, high = (float("nan") if estimate[k] is None else estimate[k] for k in ("value", "low", "high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -1,0 +1,98 @@
+"""The checks of a map pass where they should, and each fails where its fault is planted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_gradient_maps import network_of, patch_of
+
+from RTResponseCAMLib.cam import checks as checks_of_maps
+from RTResponseCAMLib.cam.checks import MapChecks, cautions_of, check_map, mean_pattern, model_cautions_of, model_checks
+from RTResponseCAMLib.cam.pixelwise import find_evidence
+from RTResponseCAMLib.evaluation.network_arm import plain_bundle
+
+GOOD = MapChecks(0.0, 0.99, 0.95, 0.4, 0.1, 0.5, 0.8)
+
+
+def darkness_network():
+    """Evidence is minus the intensity in head units, in every head: its map is known everywhere."""
+    network = network_of(volume=False)
+    with torch.no_grad():
+        for head in (network.stem_head, network.code_head):
+            for parameter in head.parameters():
+                parameter.zero_()
+        network.stem_head.hidden.weight[:, 0] = -1.0  # channel 0 of the stem: intensity in head units
+        network.stem_head.hidden.bias += 20.0  # gelu is the identity there
+        network.stem_head.weight.fill_(1.0)
+        network.stem_head.bias.fill_(-20.0 * network.stem_head.weight.shape[1])
+    return network
+
+
+def test_a_good_map_passes_and_says_nothing():
+    found = check_map(plain_bundle(darkness_network()), patch_of())
+    assert found.gap < 1e-4
+    assert found.noise > 0.9
+    assert found.deletion > 0
+    assert 0.3 < found.rim_share < 0.95
+    assert np.isnan(found.fixed_pattern)  # no pattern is known of this network
+    assert cautions_of(GOOD) == ()
+
+
+def test_without_its_strongest_voxels_a_prediction_falls_further_than_without_others():
+    """Evidence is minus the intensity here, so the darkest voxels carry it."""
+    bundle, patch = plain_bundle(darkness_network()), patch_of()
+    upside_down = replace(patch, mr=-patch.mr)
+    assert check_map(bundle, patch).deletion > 0
+    assert check_map(bundle, upside_down).deletion > 0  # the strongest evidence is elsewhere, and found again
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("gap", 0.1, "does not add up"),
+        ("gap", float("nan"), "does not add up"),
+        ("noise", 0.2, "a little noise"),
+        ("shift", 0.2, "0.5 mm off"),
+        ("deletion", -0.1, "rests on"),
+        ("fixed_pattern", 0.9, "fixed pattern"),
+        ("agreement", 0.0, "not agreed on"),
+    ],
+)
+def test_each_failure_is_a_caution_of_its_own(part, value, words):
+    (caution,) = cautions_of(replace(GOOD, **{part: value}))
+    assert words in caution.text
+    assert caution.code == "cam-check"
+
+
+def test_a_lesion_like_all_others_shows_a_fixed_pattern():
+    bundle = plain_bundle(darkness_network())
+    patches = [patch_of(seed) for seed in range(4)]
+    slope = np.broadcast_to(np.linspace(0, 6, 24, dtype=np.float32), (24, 24, 24)).copy()
+    alike = [replace(p, mr=slope + 0.05 * p.mr) for p in patches]
+    maps = [e.map for e in find_evidence(bundle, alike)]
+    bundle.network.pattern.copy_(torch.from_numpy(mean_pattern(alike, maps)))
+    assert check_map(bundle, alike[0]).fixed_pattern > 0.95
+    turned = replace(alike[0], mr=np.ascontiguousarray(alike[0].mr.transpose(2, 1, 0)))  # its slope runs elsewhere
+    assert abs(check_map(bundle, turned).fixed_pattern) < 0.3
+
+
+def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
+    patch = patch_of()
+    speck = np.zeros_like(patch.occupancy)
+    speck[12, 12, 12] = 0.04
+    found = check_map(plain_bundle(darkness_network()), replace(patch, occupancy=speck))
+    assert found.as_json()["noise"] is None
+    assert found.gap < 1e-4
+
+
+def test_the_models_checks_tell_a_trained_head_from_a_random_one():
+    bundle = plain_bundle(darkness_network())
+    patches = [patch_of(seed) for seed in range(3)]
+    found = model_checks(bundle, [plain_bundle(darkness_network())], patches)
+    assert found["seed_to_seed"] == pytest.approx(1.0, abs=1e-5)
+    assert 0 <= found["randomised_abs_rho"] < 1
+    assert model_cautions_of(found) == () or found["randomised_abs_rho"] > checks_of_maps.RANDOM_LEFT
+    assert len(model_cautions_of({"randomised_abs_rho": 0.9, "seed_to_seed": 0.1})) == 2

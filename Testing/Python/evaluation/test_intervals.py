@@ -1,0 +1,69 @@
+"""Weighted metrics are scikit-learn's on the resample that the weights stand for; fold-wise AUC does not mix folds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, recall_score
+
+from RTResponseCAMLib.evaluation.intervals import metric_intervals, weighted_metrics
+from RTResponseCAMLib.evaluation.metrics import PatientAuc, calibration, permutation_p
+
+
+def test_weights_are_repetitions():
+    rng = np.random.default_rng(2)
+    y = (rng.random(40) < 0.4).astype(float)
+    p = np.round(np.clip(0.3 * y + rng.random(40) * 0.7, 0.02, 0.98), 2)  # with ties
+    weights = rng.integers(0, 4, (5, 40)).astype(float)
+    found = weighted_metrics(y, p, p >= 0.5, weights)
+    for n, row in enumerate(weights):
+        who = np.repeat(np.arange(40), row.astype(int))
+        called = (p[who] >= 0.5).astype(int)
+        assert found["pr_auc"][n] == pytest.approx(average_precision_score(y[who], p[who]))
+        assert found["brier"][n] == pytest.approx(brier_score_loss(y[who], p[who]))
+        assert found["f1"][n] == pytest.approx(f1_score(y[who], called))
+        assert found["sensitivity"][n] == pytest.approx(recall_score(y[who], called))
+        slope, intercept = calibration(y[who].astype(int), p[who])
+        assert found["calibration_slope"][n] == pytest.approx(slope, abs=2e-3)
+        assert found["calibration_intercept"][n] == pytest.approx(intercept, abs=2e-3)
+
+
+def test_an_interval_holds_its_value_and_shrinks_with_more_patients():
+    rng = np.random.default_rng(4)
+
+    def width(count):
+        y = (rng.random(count) < 0.4).astype(int)
+        p = np.clip(0.25 * y + 0.6 * rng.random(count), 0.02, 0.98)
+        found = metric_intervals(y.tolist(), p[None], np.full((1, count), 0.5), [f"p{n // 2}" for n in range(count)])
+        assert all(e.low <= e.value <= e.high for e in found.values())
+        return found["brier"].high - found["brier"].low
+
+    assert width(400) < 0.6 * width(80)
+
+
+def test_folds_are_not_ranked_against_each_other():
+    """Each fold ranks its own lesions rightly, but one fold's scores all lie above the other's."""
+    labels = [1, 0, 0, 0, 1, 1, 1, 0]
+    scores = [0.2, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.8]
+    patients = list("abcdefgh")
+    folds = [0, 0, 0, 0, 1, 1, 1, 1]
+    assert PatientAuc(labels, scores, patients, folds).value == 1.0
+    assert PatientAuc(labels, scores, patients).value < 1.0
+    base_rates = [0.3] * 4 + [0.1] * 4  # each fold gets a constant: no knowledge, though the constants differ
+    assert PatientAuc(labels, base_rates, patients, folds).value == 0.5
+    assert PatientAuc(labels, base_rates, patients).value < 0.5
+
+
+def test_repeats_are_meant_over_and_permuted_together():
+    rng = np.random.default_rng(0)
+    labels = (rng.random(30) < 0.5).astype(int).tolist()
+    patients = [f"p{n // 2}" for n in range(30)]
+    scores = np.asarray([np.asarray(labels) + rng.normal(0, 0.8, 30) for _ in range(3)])
+    folds = np.asarray([rng.permutation(30) % 5 for _ in range(3)])
+    each = [PatientAuc(labels, s, patients, f) for s, f in zip(scores, folds, strict=True)]
+    pairs = [float(a.pairs.sum()) for a in each]
+    mean = sum(a.value * n for a, n in zip(each, pairs, strict=True)) / sum(pairs)
+    assert PatientAuc(labels, scores, patients, folds).value == pytest.approx(mean)
+    assert permutation_p(labels, scores, patients, folds, repeats=300) < 0.02
+    noise = rng.normal(size=(3, 30))
+    assert permutation_p(labels, noise, patients, folds, repeats=300) > 0.02

@@ -1,0 +1,241 @@
+"""A comparison end to end: nothing leaks, what was interrupted goes on, what changed is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL
+
+from RTResponseCAMLib.cli import main
+from RTResponseCAMLib.cohort.manifest import read_cohort
+from RTResponseCAMLib.errors import CohortError, OutputError
+from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol, chosen_arms
+from RTResponseCAMLib.evaluation.run import judged, outer_folds, runnable
+from RTResponseCAMLib.evaluation.store import read_cases
+from RTResponseCAMLib.evaluation.summary import gather
+from RTResponseCAMLib.evaluation.tasks import feature_names, feature_table
+from RTResponseCAMLib.features.radiomics import read_settings
+from RTResponseCAMLib.network.training import Schedule
+from RTResponseCAMLib.phantom.cohort import lesion_counts, write_cohort
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.workflow.evaluate import evaluate
+
+SHORT = Protocol(
+    arms=chosen_arms(["gradient", "network"]), folds=2, repeats=1, schedule=Schedule(steps=20), settings=read_settings()
+)
+
+
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory) -> Path:
+    """Six patients, eighteen lesions, both classes in most patients."""
+    folder = tmp_path_factory.mktemp("compared") / "cohort"
+    spec = PhantomSpec(seed=33, follow_up=False, **SMALL)
+    write_cohort(spec, 6, folder, (Variant.DARKER,), workers=2, total=18)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compared(small_cohort, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("compared") / "out"
+    evaluate(small_cohort, out, SHORT, workers=2)
+    return out
+
+
+def own(folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change; the studies stay where they are."""
+    copy = tmp_path / "cohort"
+    copy.mkdir()
+    for part in folder.iterdir():
+        if part.is_dir():
+            (copy / part.name).symlink_to(part)
+        else:
+            shutil.copy(part, copy)
+    return copy
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_lesion_is_tested_once_by_every_arm_and_the_baselines_are_always_there(small_cohort, compared):
+    rows = table(compared / "predictions.csv")
+    wanted = sorted((r.patient_group, r.lesion) for r in read_cohort(small_cohort))
+    for arm in ("volume", "clinical", "gradient", "network"):
+        mine = [r for r in rows if r["arm"] == arm]
+        assert sorted((r["patient_group_id"], r["lesion"]) for r in mine) == wanted
+        assert all(0 <= float(r["p_non_response"]) <= 1 for r in mine)
+        tested = {r["fold"]: {x["patient_group_id"] for x in mine if x["fold"] == r["fold"]} for r in mine}
+        assert len(tested) == 2
+        assert not set.intersection(*tested.values())
+    content = json.loads((compared / "result.json").read_text())
+    assert set(content["internal"]["arms"]) == {"volume", "clinical", "gradient", "network"}
+    assert len(content["internal"]["differences"]) == 6
+    names = {r["cohort"] for r in table(compared / "arms.csv")}
+    assert names == {"internal"}
+
+
+def test_the_report_is_one_file_that_says_what_it_is(compared):
+    text = (compared / "report.html").read_text()
+    assert "Research use only" in text
+    assert "synthetic lesions, nothing here is a clinical result" in text
+    assert text.count("data:image/png;base64,") == 3
+    assert "http" not in text.replace("http-equiv", "")
+    for name, count in (("TRIPOD+AI", 52), ("METRICS", 30), ("CLEAR", 58)):
+        items = table(compared / f"{name}.csv")
+        assert len(items) == count
+        assert {i["status"] for i in items} == {"filled", "open"}
+        assert not any("{" in i["answer"] for i in items)
+
+
+def test_a_run_goes_on_where_it_was_and_comes_to_the_same_end(small_cohort, compared, tmp_path):
+    out = Path(shutil.copytree(compared, tmp_path / "out"))
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.parent.name in ("r0f0", "r0f1", "lesions")}
+    lost = out / "folds" / "r0f1" / "gradient.json"
+    old = json.loads(lost.read_text())
+    lost.unlink()
+    (out / "result.json").unlink()
+    evaluate(small_cohort, out, SHORT, workers=1)
+    assert {p for p, t in before.items() if p.stat().st_mtime_ns != t} == {lost}
+    new = json.loads(lost.read_text())
+    assert {k: v for k, v in new.items() if k != "seconds"} == {k: v for k, v in old.items() if k != "seconds"}
+    one, other = (json.loads((f / "result.json").read_text())["internal"]["arms"] for f in (compared, out))
+    assert {k: v["metrics"] for k, v in one.items()} == {k: v["metrics"] for k, v in other.items()}
+
+
+def test_a_killed_run_leaves_whole_files_and_goes_on(small_cohort, compared, tmp_path):
+    out = tmp_path / "out"
+    line = ["evaluate", str(small_cohort), "--out", str(out), "--arms", "gradient,network", "--folds", "2"]
+    line += ["--repeats", "1", "--steps", "20", "--workers", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "RTResponseCAMLib.cli", *line], start_new_session=True)
+    until = time.monotonic() + 120
+    while not list(out.glob("folds/*/network.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {p: p.stat().st_mtime_ns for p in out.glob("folds/*/*.json")} | {
+        p: p.stat().st_mtime_ns for p in out.glob("lesions/[0-9]*.json")
+    }
+    assert done
+    time.sleep(2.5)  # the worker notices that its parent is gone
+    assert main(["--quiet", *line]) == 0
+    assert all(p.stat().st_mtime_ns == t for p, t in done.items())
+    assert not list(out.rglob(".*.partial")) or all("r0f" in str(p) for p in out.rglob(".*.partial"))
+    one, other = (json.loads((f / "result.json").read_text())["internal"]["arms"] for f in (compared, out))
+    assert one["network"]["metrics"]["auc"] == other["network"]["metrics"]["auc"]
+
+
+def test_a_cohort_that_changed_since_is_not_resumed(small_cohort, compared, tmp_path):
+    out = Path(shutil.copytree(compared, tmp_path / "out"))
+    cohort = own(small_cohort, tmp_path)
+    text = (cohort / "manifest.csv").read_text().splitlines()
+    cells = text[2].split(",")
+    place = text[0].split(",").index("volume_ratio")
+    (cohort / "manifest.csv").write_text(
+        "\n".join([*text[:2], ",".join([*cells[:place], "0.5", *cells[place + 1 :]]), *text[3:]]) + "\n"
+    )
+    with pytest.raises(OutputError, match=r"line\(s\) 3 have changed since; it is not resumed"):
+        evaluate(cohort, out, SHORT)
+    (cohort / "manifest.csv").write_text("\n".join(text[:-1]) + "\n")
+    with pytest.raises(OutputError, match="a cohort of 18 rows; it has 17 now"):
+        evaluate(cohort, out, SHORT)
+    with pytest.raises(OutputError, match="another protocol: seed 0 → 1"):
+        evaluate(small_cohort, out, replace(SHORT, seed=1))
+    assert (out / "result.json").is_file()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(OutputError, match="is no comparison"):
+        evaluate(small_cohort, tmp_path / "other", SHORT)
+
+
+@pytest.mark.parametrize(
+    ("label", "folds", "message"),
+    [("1", 2, "expected both 0 and 1"), (None, 7, "fewer than 7 folds"), ("", 2, "no lesion with a certain label")],
+)
+def test_a_cohort_that_cannot_be_compared_is_refused_before_anything_is_read(
+    small_cohort, tmp_path, label, folds, message
+):
+    cohort = own(small_cohort, tmp_path)
+    if label is not None:
+        lines = [line.split(",") for line in (cohort / "manifest.csv").read_text().splitlines()]
+        place = lines[0].index("label")
+        text = [lines[0], *([*c[:place], label, *c[place + 1 :]] for c in lines[1:])]
+        (cohort / "manifest.csv").write_text("\n".join(",".join(c) for c in text) + "\n")
+    with pytest.raises(CohortError, match=message):
+        evaluate(cohort, tmp_path / "out", replace(SHORT, folds=folds))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path):
+    with pytest.raises(CohortError, match="6 patient group"):
+        evaluate(small_cohort, tmp_path / "out", SHORT, external=small_cohort)
+
+
+def test_indeterminate_lesions_are_not_judged_unless_asked_for(small_cohort, compared):
+    rows = read_cohort(small_cohort)
+    lesions = read_cases(compared / "lesions", rows)
+    blurred = [
+        replace(x, row=replace(x.row, certainty="indeterminate")) if i in (0, 5) else x for i, x in enumerate(lesions)
+    ]
+    assert set(range(18)) - set(judged(blurred, SHORT)) == {0, 5}
+    assert judged(blurred, replace(SHORT, indeterminate="as-labelled")) == list(range(18))
+    for fold in outer_folds(blurred, SHORT):
+        assert not {0, 5} & {*fold.train.tolist(), *fold.test.tolist()}
+
+
+def test_an_arm_that_lacks_its_features_is_not_run_and_says_why(small_cohort, compared):
+    lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
+    protocol = replace(SHORT, arms=tuple(a.name for a in ARMS))
+    reasons = runnable(lesions, protocol, "pyradiomics is not installed")
+    assert reasons["radiomics"] == reasons["delta"] == "pyradiomics is not installed"
+    assert "network-dose" not in reasons
+    bare = [replace(x, patch=replace(x.patch, has_dose=False)) for x in lesions]
+    assert "lesions lack what it needs" in runnable(bare, protocol, None)["network-dose"]
+
+
+def test_missing_features_are_gaps_in_the_table(small_cohort, compared):
+    lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
+    arm = next(a for a in ARMS if a.name == "gradient")
+    names = feature_names(arm, lesions)
+    assert len(names) == 90
+    gap = replace(lesions[0], features={k: v for k, v in lesions[0].features.items() if k != "gradient"})
+    found = feature_table(arm, names, [gap, lesions[1]])
+    assert np.isnan(found[0]).all()
+    assert found[1].tolist() == [pytest.approx(lesions[1].features["gradient"][n], nan_ok=True) for n in names]
+
+
+def test_repeats_are_told_apart_and_a_hole_is_noticed():
+    parts = [{"test": [1, 3], "p": [0.1, 0.3], "threshold": 0.5}, {"test": [7], "p": [0.7], "threshold": 0.4}] * 2
+    p, cut, folds = gather({"a": parts}, [1, 3, 7])["a"]
+    assert p.tolist() == [[0.1, 0.3, 0.7]] * 2
+    assert cut.tolist() == [[0.5, 0.5, 0.4]] * 2
+    assert folds.tolist() == [[0, 0, 1], [2, 2, 3]]
+    with pytest.raises(ValueError, match="lacks lesions"):
+        gather({"a": parts[:1]}, [1, 3, 7])
+    with pytest.raises(ValueError, match="tested before"):
+        gather({"a": [parts[0], parts[0]]}, [1, 3, 7])
+
+
+def test_the_phantoms_lesions_add_up_to_what_was_asked_for():
+    counts = lesion_counts(5, 39, 69)
+    assert sum(counts) == 69
+    assert len(counts) == 39
+    assert min(counts) >= 1
+    assert max(counts) <= 5
+    with pytest.raises(Exception, match="asks for 20 lesions of 39 patients"):
+        lesion_counts(5, 39, 20)
+
+
+def test_unknown_arms_are_refused():
+    with pytest.raises(CohortError, match="names svm"):
+        chosen_arms(["svm"])
