@@ -35,7 +35,6 @@ def write_comparison(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), trim_blocks=True
     )
-    environment.filters["estimate"] = _estimate
     cohorts = [
         (title, content[name], as_data_uri(draw_curves(content[name])), as_data_uri(draw_differences(content[name])))
         for name, title in (("internal", "Cross-validation"), ("external", "External cohort"))
@@ -49,10 +48,3 @@ def write_comparison(
         maps=as_data_uri(draw_gallery(gallery)) if gallery else "",
     )
     path.write_text(text, encoding="utf-8")
-
-
-def _estimate(estimate: Mapping[str, float | None]) -> str:
-    if estimate["value"] is None:
-        return "–"
-    value, low, high = (float("nan") if estimate[k] is None else estimate[k] for k in ("value", "low", "high"))
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def _begin(
         "protocol": protocol.as_json(),
         "rows": row_keys(rows),
         "external_rows": row_keys(others),
-        "command": "rtresponsecam " + " ".join(sys.argv[1:]),
+        "command": _command(protocol, bool(others)),
     }
     if os.path.lexists(out):
         found = (out / RUN).is_file()
@@ -109,6 +108,14 @@ def _begin(
             raise OutputError(out, "exists already and is no comparison", "Choose another --out, or remove it yourself")
         shutil.rmtree(out)
     write_json(out / RUN, now)
+
+
+def _command(protocol: Protocol, external: bool) -> str:
+    """The command line without its paths: a folder's name may be a person's."""
+    steps = protocol.schedule.steps
+    words = f"rtresponsecam evaluate COHORT --out DIR{' --external OTHERS' if external else ''}"
+    words += f" --arms {','.join(protocol.arms)} --folds {protocol.folds} --repeats {protocol.repeats}"
+    return f"{words} --steps {steps} --indeterminate {protocol.indeterminate} --seed {protocol.seed}"
 
 
 def _tasks(

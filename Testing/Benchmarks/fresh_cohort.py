@@ -12,90 +12,43 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
-import torch
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from localisation import (
+    can_be_judged,
+    interval,
+    localisation,
+    maps_of,
+    mean_figures,
+    planted_part,
+    print_figures,
+    untrained_heads,
+)
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from RTResponseCAMLib.cam.gradient import grad_cam
 from RTResponseCAMLib.cam.pixelwise import find_evidence
-from RTResponseCAMLib.cam.volume import local_evidence
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.network.bundle import Bundle, load_bundle
 from RTResponseCAMLib.network.card import default_bundle
-from RTResponseCAMLib.network.classifier import AutoencoderClassifier
-
-RESAMPLES = 1000
-
-
-def untrained_head(bundle: Bundle) -> Bundle:
-    """The same stem and autoencoder under a head that has learned nothing."""
-    torch.manual_seed(0)
-    network = AutoencoderClassifier(bundle.network.architecture)
-    state = bundle.network.state_dict()
-    fresh = {k: v for k, v in network.state_dict().items() if k.startswith(("hidden", "evidence", "slope", "offset"))}
-    network.load_state_dict({**state, **fresh})
-    return replace(bundle, network=network.eval())
-
-
-def localisation(map_: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """AUROC, AUPRC, Dice at the threshold that selects the true volume, and whether the peak hits."""
-    count = int(truth.sum())
-    top = np.zeros(len(map_), dtype=bool)
-    top[np.argsort(-map_, kind="stable")[:count]] = True
-    return {
-        "auroc": roc_auc_score(truth, map_),
-        "auprc": average_precision_score(truth, map_),
-        "dice": float((top & truth).sum() / count),
-        "hit": float(truth[np.argmax(map_)]),
-    }
 
 
 def judge_patient(folder: Path, bundle: Bundle, control: Bundle) -> list[dict]:
     study = load_study(folder / "dicom")
     truth = json.loads((folder / "truth" / "truth.json").read_text())
-    resistant = sitk.ReadImage(str(folder / "truth" / "resistant_planning.nrrd"))
     head = head_intensity(study.mr)
     patches = [sample_patch(study.mr, head, x.structure, study.dose, 20.0) for x in study.lesions]
     rows = []
-    ours, theirs = find_evidence(bundle, patches), find_evidence(control, patches)
-    for lesion, patch, evidence, other in zip(truth["lesions"], patches, ours, theirs, strict=True):
-        moved = sitk.Resample(resistant, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-        inside = patch.occupancy >= 0.5
-        planted = sitk.GetArrayFromImage(moved)[inside] == lesion["number"]
+    for lesion, patch, evidence in zip(truth["lesions"], patches, find_evidence(bundle, patches), strict=True):
+        planted = planted_part(folder, lesion["number"], patch)
         row = {"patient": folder.name, "p_non_response": 1 - evidence.p_response, "total": evidence.total, **lesion}
-        if inside.any() and 0.05 < planted.mean() < 0.95 and planted.sum() >= 10:
-            maps = {
-                "pixel-wise CAM": local_evidence(patch, evidence),
-                "Grad-CAM, bottleneck": grad_cam(bundle, patch, "bottleneck"),
-                "Grad-CAM, decoder": grad_cam(bundle, patch, "up_first"),
-                "minus intensity": -patch.mr,
-                "untrained head": local_evidence(patch, other),
-            }
-            row["maps"] = {name: localisation(m[inside], planted) for name, m in maps.items()}
-            row["chance_auprc"] = float(planted.mean())
+        if can_be_judged(planted, patch):
+            maps = maps_of(bundle, {"untrained heads": control}, patch)
+            row["maps"] = {name: localisation(m, planted, patch) for name, m in maps.items()}
+            row["chance_auprc"] = float(planted[patch.occupancy >= 0.5].mean())
         rows.append(row)
     return rows
-
-
-def interval(rows: list[dict], figure) -> tuple[float, float, float]:
-    """A figure and its 95 % interval by resampling patients."""
-    patients = sorted({r["patient"] for r in rows})
-    groups = {p: [r for r in rows if r["patient"] == p] for p in patients}
-    rng = np.random.default_rng(0)
-    values = []
-    while len(values) < RESAMPLES:
-        drawn = [r for p in rng.choice(patients, len(patients)) for r in groups[p]]
-        try:
-            values.append(figure(drawn))
-        except ValueError:  # a resample with one class only
-            continue
-    return figure(rows), *np.percentile(values, [2.5, 97.5])
 
 
 def summarise(rows: list[dict]) -> dict:
@@ -107,7 +60,6 @@ def summarise(rows: list[dict]) -> dict:
 
     labels = [r["label"] for r in rows]
     mapped = [r for r in rows if "maps" in r]
-    names = mapped[0]["maps"] if mapped else ()
     return {
         "lesions": len(rows),
         "patients": len({r["patient"] for r in rows}),
@@ -116,14 +68,8 @@ def summarise(rows: list[dict]) -> dict:
         "auc_volume_only": float(roc_auc_score(labels, [r["volume_cc"] for r in rows])),
         "brier": float(brier_score_loss(labels, [r["p_non_response"] for r in rows])),
         "lesions_mapped": len(mapped),
-        "chance_auprc": float(np.mean([r["chance_auprc"] for r in mapped])),
-        "maps": {
-            name: {
-                k: interval(mapped, lambda of, n=name, k=k: float(np.mean([r["maps"][n][k] for r in of])))
-                for k in ("auroc", "auprc", "dice", "hit")
-            }
-            for name in names
-        },
+        "chance_auprc": sum(r["chance_auprc"] for r in mapped) / len(mapped),
+        "maps": mean_figures(mapped),
     }
 
 
@@ -134,7 +80,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     bundle = load_bundle(options.model or default_bundle(), "cpu")
-    control = untrained_head(bundle)
+    control = untrained_heads(bundle)
     folders = sorted(p for p in options.cohort.iterdir() if p.is_dir())
     rows = [row for folder in folders for row in judge_patient(folder, bundle, control)]
     variant = {f.name: json.loads((f / "truth" / "truth.json").read_text())["variant"] for f in folders}
@@ -148,9 +94,7 @@ def main() -> None:
         print(f"  AUC {auc:.3f} ({low:.3f}–{high:.3f}), volume only {table['auc_volume_only']:.3f}")
         print(f"  Brier {table['brier']:.3f}")
         print(f"  maps of {table['lesions_mapped']} lesions (AUPRC by chance {table['chance_auprc']:.3f})")
-        for kind, figures in table["maps"].items():
-            words = "  ".join(f"{k} {v[0]:.3f} ({v[1]:.3f}–{v[2]:.3f})" for k, v in figures.items())
-            print(f"    {kind:<22}{words}")
+        print_figures(table["maps"])
     if options.json:
         options.json.write_text(json.dumps(tables, indent=1) + "\n")
 

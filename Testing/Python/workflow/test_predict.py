@@ -70,6 +70,25 @@ def test_the_map_on_disk_adds_up_to_the_number_on_disk(written):
         assert total == pytest.approx(found["evidence_total"], abs=1e-4)
 
 
+def test_the_checks_of_each_map_lie_beside_it_and_a_failed_one_is_said(written, result):
+    for found, prediction in zip(
+        json.loads((written / "result.json").read_text())["lesions"], result.predictions, strict=True
+    ):
+        checks = found["map_checks"]
+        assert set(checks) == {"gap", "noise", "shift", "deletion", "fixed_pattern", "rim_share", "agreement"}
+        assert checks["gap"] < 1e-3
+        failed = [c for c in prediction.cautions if c.code == "cam-check"]
+        assert bool(failed) == (
+            checks["noise"] < 0.7
+            or checks["shift"] < 0.7
+            or checks["deletion"] <= 0
+            or checks["fixed_pattern"] > 0.7
+            or checks["agreement"] < 0.3
+        )
+        assert found["bias_from_volume"] == prediction.from_volume
+    assert "Checks of the map" in (written / "report.html").read_text()
+
+
 def test_the_prediction_carries_its_own_sum(result):
     for prediction in result.predictions:
         assert evidence_sum(prediction) == pytest.approx(prediction.total, abs=1e-4)

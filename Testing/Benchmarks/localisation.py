@@ -1,0 +1,103 @@
+"""Maps against planted truth, shared by the benchmarks: figures of one lesion, means with intervals, controls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from RTResponseCAMLib.cam.gradient import METHODS, gradient_map
+from RTResponseCAMLib.cam.pixelwise import find_evidence
+from RTResponseCAMLib.cam.volume import local_evidence
+from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.network.bundle import Bundle
+from RTResponseCAMLib.network.classifier import AutoencoderClassifier
+
+FIGURES = ("auroc", "auprc", "dice", "hit")
+RESAMPLES = 1000
+
+
+def planted_part(folder: Path, number: int, patch: Patch) -> np.ndarray:
+    """Which voxels of a patch are planted as resistant; ``folder`` is the patient's."""
+    resistant = sitk.ReadImage(str(folder / "truth" / "resistant_planning.nrrd"))
+    moved = sitk.Resample(resistant, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return sitk.GetArrayFromImage(moved) == number
+
+
+def can_be_judged(planted: np.ndarray, patch: Patch) -> bool:
+    """The planted part is 5 % to 95 % of the lesion, and 10 voxels or more."""
+    part = planted[patch.occupancy >= 0.5]
+    return bool(part.size and 0.05 < part.mean() < 0.95 and part.sum() >= 10)
+
+
+def localisation(map_: np.ndarray, planted: np.ndarray, patch: Patch) -> dict[str, float]:
+    """Inside the lesion: AUROC, AUPRC, Dice at the threshold of the true volume, and whether the peak hits."""
+    inside = patch.occupancy >= 0.5
+    values, truth = map_[inside], planted[inside]
+    count = int(truth.sum())
+    top = np.zeros(len(values), dtype=bool)
+    top[np.argsort(-values, kind="stable")[:count]] = True
+    return {
+        "auroc": float(roc_auc_score(truth, values)),
+        "auprc": float(average_precision_score(truth, values)),
+        "dice": float((top & truth).sum() / count),
+        "hit": float(truth[np.argmax(values)]),
+    }
+
+
+def untrained_heads(bundle: Bundle) -> Bundle:
+    """The same stem and autoencoder under heads that have learned nothing."""
+    torch.manual_seed(0)
+    network = AutoencoderClassifier(bundle.network.architecture)
+    fresh = {k: v for k, v in network.state_dict().items() if "head" in k}
+    network.load_state_dict({**bundle.network.state_dict(), **fresh})
+    return replace(bundle, network=network.eval())
+
+
+def maps_of(bundle: Bundle, controls: dict[str, Bundle], patch: Patch) -> dict[str, np.ndarray]:
+    """Our map, every gradient CAM at every layer, minus intensity, and the maps of other models."""
+    (evidence,) = find_evidence(bundle, [patch])
+    maps = {"pixel-wise CAM": local_evidence(patch, evidence)}
+    layers = ("stem", "code", "hidden") if bundle.network.architecture.autoencoder else ("stem", "hidden")
+    maps |= {f"{m}, {layer}": gradient_map(bundle, patch, m, layer) for m in METHODS for layer in layers}
+    maps["minus intensity"] = -patch.mr
+    for name, other in controls.items():
+        (found,) = find_evidence(other, [patch])
+        maps[name] = local_evidence(patch, found)
+    return maps
+
+
+def interval(rows: list[dict], figure) -> tuple[float, float, float]:
+    """A figure of some lesions and its 95 % interval by resampling patients."""
+    patients = sorted({r["patient"] for r in rows})
+    groups = {p: [r for r in rows if r["patient"] == p] for p in patients}
+    rng = np.random.default_rng(0)
+    values = []
+    while len(values) < RESAMPLES:
+        drawn = [r for p in rng.choice(patients, len(patients)) for r in groups[p]]
+        try:
+            values.append(figure(drawn))
+        except ValueError:  # a resample with one class only
+            continue
+    return figure(rows), *np.percentile(values, [2.5, 97.5])
+
+
+def mean_figures(rows: list[dict]) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Mean of each figure of each map over lesions, with intervals; ``rows`` hold ``patient`` and ``maps``."""
+    return {
+        name: {
+            k: interval(rows, lambda of, n=name, k=k: float(np.mean([r["maps"][n][k] for r in of]))) for k in FIGURES
+        }
+        for name in rows[0]["maps"]
+    }
+
+
+def print_figures(table: dict[str, dict[str, tuple[float, float, float]]]) -> None:
+    """One line per map."""
+    for name, figures in table.items():
+        words = "  ".join(f"{k} {v[0]:.3f} ({v[1]:.3f} to {v[2]:.3f})" for k, v in figures.items())
+        print(f"    {name:<24}{words}")

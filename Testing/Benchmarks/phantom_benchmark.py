@@ -1,0 +1,176 @@
+"""The three approaches on phantom cohorts of the paper's size, judged on lesions that nobody has seen, map by map.
+
+    python Testing/Benchmarks/phantom_benchmark.py OUT --seed 4711 [--unseen 600] [--variants texture,none]
+
+For each variant: 69 lesions of 39 patients (seed) to learn from, nested cross-validation on them, and 600 other
+lesions (seed + 1) on which every approach, fitted on the 69, is judged; then maps against planted truth on those 600.
+Beside our map stand every gradient CAM of the same network at three layers, and controls: minus intensity, untrained
+heads, a model of permuted labels, a network without autoencoder, and the ceiling: the same network taught by the
+planted voxels themselves. Goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from localisation import (
+    can_be_judged,
+    localisation,
+    maps_of,
+    mean_figures,
+    planted_part,
+    print_figures,
+    untrained_heads,
+)
+from torch.nn import functional
+
+from RTResponseCAMLib.cam.checks import model_checks
+from RTResponseCAMLib.cohort.manifest import read_cohort
+from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network, plain_bundle
+from RTResponseCAMLib.evaluation.protocol import Protocol
+from RTResponseCAMLib.evaluation.run import judged
+from RTResponseCAMLib.evaluation.store import read_cases
+from RTResponseCAMLib.features.radiomics import read_settings
+from RTResponseCAMLib.network.training import Example, fit, prepare
+from RTResponseCAMLib.phantom.cohort import write_cohort
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.workflow.evaluate import evaluate
+from RTResponseCAMLib.workflow.output import new_folder
+
+PATIENTS, LESIONS = 39, 69
+MATRIX = {"columns": 184, "rows": 216, "slices": 156}
+CEILING_STEPS = 400
+
+
+def cohort(folder: Path, variant: str, seed: int, patients: int, lesions: int, workers: int) -> Path:
+    if not folder.is_dir():
+        spec = PhantomSpec(seed=seed, variant=Variant(variant), follow_up=False, **MATRIX)
+        with new_folder(folder, False) as partial:
+            write_cohort(spec, patients, partial, (Variant(variant),), workers, total=lesions)
+    return folder
+
+
+def examples_of(lesions: list) -> list[Example]:
+    return [Example(x.patch, x.row.certain_label, x.row.patient_group) for x in lesions]
+
+
+def lesion_number(lesion) -> int:
+    return int(lesion.row.lesion.rpartition(" ")[2])
+
+
+def taught_by_voxels(network, lesions: list, prepared: list):
+    """The ceiling: heads of the same network, taught which voxels were planted."""
+    features, codes, truths = [], [], []
+    for lesion, known in zip(lesions, prepared, strict=True):
+        planted = planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.patch)
+        truths.append(torch.from_numpy(planted[lesion.patch.occupancy > 0.05].astype(np.float32)))
+        features.append(((known.features - network.mean) / network.deviation).clamp(-5, 5))
+        around = (known.surroundings - network.mean) / network.deviation
+        codes.append((around @ network.encode.weight[:, :, 0, 0, 0].T + network.encode_offset).detach().clamp(-5, 5))
+    rng = np.random.default_rng(0)
+    parameters = [*network.stem_head.parameters(), *network.code_head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-2)
+    for _ in range(CEILING_STEPS):
+        own, code, truth = [], [], []
+        for f, c, t in zip(features, codes, truths, strict=True):
+            rows = torch.from_numpy(rng.integers(0, len(t), 128))
+            own.append(f[rows])
+            code.append(c[rows])
+            truth.append(t[rows])
+        evidence = torch.cat([network.stem_head(torch.cat(own)), network.code_head(torch.cat(code))], dim=1)
+        target = torch.cat(truth)[:, None].expand_as(evidence)
+        loss = functional.binary_cross_entropy_with_logits(evidence, target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network.eval()
+
+
+def judge_maps(train: list, unseen: list, protocol: Protocol) -> dict:
+    """Fit as `evaluate` does for its external cohort, and compare the maps with the planted truth."""
+    architecture, schedule = protocol.architecture, protocol.schedule
+    examples = examples_of(train)
+    prepared = prepare(examples, architecture)
+    fitted = fit_network(examples, prepared, architecture, schedule)
+    bundle = as_bundle(fitted)
+    rng = np.random.default_rng(protocol.seed)
+    permuted = [
+        replace(p, label=int(v)) for p, v in zip(prepared, rng.permutation([p.label for p in prepared]), strict=True)
+    ]
+    controls = {
+        "untrained heads": untrained_heads(bundle),
+        "labels permuted": plain_bundle(fit(permuted, architecture, schedule)),
+        "without autoencoder": plain_bundle(fit(prepared, replace(architecture, autoencoder=False), schedule)),
+        "ceiling (planted voxels)": plain_bundle(
+            taught_by_voxels(fit(prepared, architecture, replace(schedule, steps=1)), train, prepared)
+        ),
+    }
+    rows = []
+    for lesion in unseen:
+        planted = planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.patch)
+        if can_be_judged(planted, lesion.patch):
+            maps = maps_of(bundle, controls, lesion.patch)
+            judged_maps = {name: localisation(m, planted, lesion.patch) for name, m in maps.items()}
+            chance = float(planted[lesion.patch.occupancy >= 0.5].mean())
+            rows.append({"patient": lesion.row.patient_group, "maps": judged_maps, "chance": chance})
+    other = plain_bundle(fit(prepared, architecture, replace(schedule, seed=schedule.seed + 1)))
+    some = [x.patch for x in unseen[:: max(len(unseen) // 40, 1)]]
+    return {
+        "lesions": len(rows),
+        "chance_auprc": float(np.mean([r["chance"] for r in rows])),
+        "maps": mean_figures(rows),
+        "checks": model_checks(bundle, [other], some),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--unseen", type=int, default=600)
+    parser.add_argument("--variants", default="darker,texture,volume,none")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    protocol = Protocol(repeats=options.repeats, settings=read_settings())
+    for variant in options.variants.split(","):
+        here = options.out / variant
+        train = cohort(here / "train", variant, options.seed, PATIENTS, LESIONS, options.workers)
+        patients = round(options.unseen * PATIENTS / LESIONS)
+        unseen = cohort(here / "unseen", variant, options.seed + 1, patients, options.unseen, options.workers)
+        began = time.perf_counter()
+        found = evaluate(train, here / "comparison", protocol, unseen, options.workers)
+        print(f"\n{variant}: evaluate {time.perf_counter() - began:.0f} s (resumed parts are not repeated)")
+        for name in ("internal", "external"):
+            table = found[name]
+            print(f"  {name}: {table['lesions']} lesions of {table['patients']} patients, {table['non_response']} bad")
+            for arm in table["arms"].values():
+                auc = arm["metrics"]["auc"]
+                print(
+                    f"    {arm['title']:<36}AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})  "
+                    f"Brier {arm['metrics']['brier']['value']:.3f}  p {arm['permutation_p']:.4f}"
+                )
+        lesions = [
+            read_cases(here / "comparison" / n, read_cohort(c)) for n, c in (("lesions", train), ("external", unseen))
+        ]
+        use = [[x[i] for i in judged(x, protocol)] for x in lesions]
+        maps = judge_maps(*use, protocol)
+        print(f"  maps of {maps['lesions']} unseen lesions (AUPRC by chance {maps['chance_auprc']:.3f})")
+        print_figures(maps["maps"])
+        ours, ceiling = (maps["maps"][n] for n in ("pixel-wise CAM", "ceiling (planted voxels)"))
+        shares = ", ".join(f"{k} {100 * ours[k][0] / ceiling[k][0]:.1f} %" for k in ("auprc", "dice"))
+        print(f"  of the ceiling: {shares}")
+        print(f"  checks: {maps['checks']}", flush=True)
+        (here / "maps.json").write_text(json.dumps(maps, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
