@@ -197,6 +197,7 @@ def _add_phantom(groups: Any) -> None:
         parser.add_argument("--second-series", action="store_true", help="also a T2 series with its copy of the plan")
         parser.add_argument("--no-rtplan", action="store_true")
         parser.add_argument("--no-follow-up", action="store_true")
+        parser.add_argument("--mid-treatment", action="store_true", help="also an MR of day 30")
         _add_out(parser)
 
 

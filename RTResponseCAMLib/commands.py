@@ -201,6 +201,7 @@ def _spec(options: argparse.Namespace, variant: str) -> Any:
         second_series=options.second_series,
         rtplan=not options.no_rtplan,
         follow_up=not options.no_follow_up,
+        mid_treatment=options.mid_treatment,
     )
 
 

@@ -36,7 +36,7 @@ def find_evidence(bundle: Bundle, patches: Sequence[Patch], progress: Progress =
         )
         with torch.inference_mode():
             output = bundle.network(mr, occupancy, dose)
-            found.update(zip(batch, _calibrated(bundle, output), strict=True))
+            found.update(zip(batch, _calibrated(bundle, output, occupancy), strict=True))
     progress(1.0)
     return [found[i] for i in range(len(patches))]
 
@@ -52,12 +52,11 @@ def _batches(patches: Sequence[Patch]) -> list[list[int]]:
     return batches
 
 
-def _calibrated(bundle: Bundle, output: Output) -> list[Evidence]:
+def _calibrated(bundle: Bundle, output: Output, occupancy: Tensor) -> list[Evidence]:
     slope, intercept = bundle.calibration
     results = []
-    for maps, total, bias, from_volume in zip(
-        output.maps.double(), output.total.double(), output.bias.double(), output.from_volume.double(), strict=True
-    ):
+    parts = (output.maps, output.total.double(), output.bias.double(), output.from_volume.double(), occupancy[:, 0] > 0)
+    for maps, total, bias, from_volume, inside in zip(*parts, strict=True):
         if bundle.form == "signed":
             scale = torch.full_like(total, slope)
             members = slope * total + intercept
@@ -65,14 +64,14 @@ def _calibrated(bundle: Bundle, output: Output) -> list[Evidence]:
         else:
             members = torch.exp(intercept + slope * total.clamp_min(1e-12).log())
             scale = members / total.clamp_min(1e-12)
-        scaled = maps * scale[:, None, None, None]
+        scaled = maps[:, inside] * scale[:, None].to(maps.dtype)  # most of a patch is not lesion, and zero
         overall = members.mean()
         p = probability_of_response(members, bundle.form).cpu().numpy()
         low, high = np.percentile(p, INTERVAL)
         results.append(
             Evidence(
-                _array(scaled.mean(0)),
-                _array(scaled.std(0, correction=0)),
+                _array(scaled.mean(0), inside),
+                _array(scaled.std(0, correction=0), inside),
                 float(bias.mean()),
                 float((scale * from_volume).mean()),
                 float(overall),
@@ -89,5 +88,7 @@ def probability(totals: npt.NDArray[np.float64], form: str) -> npt.NDArray[np.fl
     return np.asarray(probability_of_response(torch.from_numpy(totals), form).numpy())
 
 
-def _array(values: Tensor) -> Array32:
-    return np.asarray(values.float().cpu().numpy(), dtype=np.float32)
+def _array(values: Tensor, inside: Tensor) -> Array32:
+    whole = np.zeros(tuple(inside.shape), dtype=np.float32)
+    whole[inside.cpu().numpy()] = values.float().cpu().numpy()
+    return whole

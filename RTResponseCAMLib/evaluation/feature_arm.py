@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
 from sklearn.impute import SimpleImputer
@@ -26,6 +27,7 @@ INNER_FOLDS = 4
 PENALTIES = (0.003, 0.03, 0.3)
 COUNTS = (4, 8, 16, 32)
 CLIP = 1e-4
+LOG_SLOPES = (float(np.log(0.05)), 4.0)
 Array64 = npt.NDArray[np.float64]
 
 
@@ -87,7 +89,7 @@ def fit_arm(features: Array64, labels: Sequence[int], patients: Sequence[str], s
     whole = Pipeline(
         [*_preparation().steps, ("select", SelectKBest(f_classif, k=count)), ("classify", _classifier(penalty))]
     )
-    slope, intercept = _platt(inner[best], y)
+    slope, intercept = calibrate(logit(np.clip(inner[best], CLIP, 1 - CLIP)), y, "signed")
     chosen = {"penalty_c": penalty, "features": float(count), "inner_auc": scores[best]}
     threshold = best_threshold(y, _on_line(inner[best], slope, intercept))
     return FittedArm(whole.fit(x, y), slope, intercept, threshold, chosen)
@@ -136,12 +138,21 @@ def _classifier(penalty: float) -> LogisticRegression:
     return LogisticRegression(C=penalty, class_weight="balanced", solver="newton-cholesky")
 
 
-def _platt(probabilities: Array64, labels: npt.NDArray[np.intp]) -> tuple[float, float]:
-    """Line on the logits [Platt 1999], with his smoothed targets, so that a perfect split gives no certainty."""
-    x = logit(np.clip(probabilities, CLIP, 1 - CLIP))[:, None]
+def calibrate(totals: Array64, labels: npt.NDArray[np.integer], form: str) -> tuple[float, float]:
+    """Slope and intercept of Platt's scaling on held-out totals (for hazards: of the log hazard).
+
+    With Platt's smoothed targets [Platt 1999], so that a perfect split gives no certainty. The slope is kept above
+    0.05: where inner folds rank worse than chance, a negative one would turn the ranking round, and make skill of noise.
+    """
     bad, good = int((labels == 1).sum()), int((labels == 0).sum())
-    targets = np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
-    twice, weights = np.concatenate([x, x]), np.concatenate([targets, 1 - targets])
-    called = np.concatenate([np.ones(len(x)), np.zeros(len(x))])
-    line = LogisticRegression(C=1e6, max_iter=2000).fit(twice, called, sample_weight=weights)
-    return float(line.coef_[0, 0]), float(line.intercept_[0])
+    target = np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
+
+    def loss(parameters: Array64) -> float:
+        z = np.exp(parameters[0]) * totals + parameters[1]
+        if form == "signed":
+            return float(np.mean(np.logaddexp(0, z) - target * z))
+        hazard = np.exp(np.clip(z, -20, 5))
+        return float(np.mean(target * -np.log(-np.expm1(-hazard) + 1e-9) + (1 - target) * hazard))
+
+    best = minimize(loss, np.asarray([0.0, 0.0]), method="Nelder-Mead", bounds=[LOG_SLOPES, (-20.0, 20.0)])
+    return float(np.exp(best.x[0])), float(best.x[1])

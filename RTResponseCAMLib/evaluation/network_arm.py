@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 
 from RTResponseCAMLib.cam.pixelwise import probability
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.evaluation.feature_arm import best_threshold, inner_folds
+from RTResponseCAMLib.evaluation.feature_arm import best_threshold, calibrate, inner_folds
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
@@ -20,7 +19,6 @@ from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule,
 from RTResponseCAMLib.progress import Progress, part, silent
 
 Array64 = npt.NDArray[np.float64]
-SMALLEST_SLOPE = 0.05
 
 
 @dataclass(frozen=True)
@@ -108,23 +106,3 @@ def calibrated(totals: Array64, slope: float, intercept: float, form: str) -> Ar
     if form == "signed":
         return slope * totals + intercept
     return np.asarray(np.exp(intercept + slope * np.log(np.maximum(totals, 1e-12))))
-
-
-def calibrate(totals: Array64, labels: npt.NDArray[np.integer], form: str) -> tuple[float, float]:
-    """Slope and intercept of Platt's scaling on held-out totals (for hazards: of the log hazard).
-
-    With Platt's smoothed targets, so that a perfect split gives no certainty. The slope is kept above 0.05, so that
-    calibration never turns a ranking round.
-    """
-    bad, good = int((labels == 1).sum()), int((labels == 0).sum())
-    target = np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
-
-    def loss(parameters: Array64) -> float:
-        z = np.exp(parameters[0]) * totals + parameters[1]
-        if form == "signed":
-            return float(np.mean(np.logaddexp(0, z) - target * z))
-        hazard = np.exp(np.clip(z, -20, 5))
-        return float(np.mean(target * -np.log(-np.expm1(-hazard) + 1e-9) + (1 - target) * hazard))
-
-    best = minimize(loss, np.asarray([0.0, 0.0]), method="Nelder-Mead", bounds=[(-6.0, 6.0), (-20.0, 20.0)])
-    return max(float(np.exp(best.x[0])), SMALLEST_SLOPE), float(best.x[1])

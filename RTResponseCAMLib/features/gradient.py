@@ -52,7 +52,7 @@ def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0
     """
     stack = stack_planes(structure)
     margin_mm = margin_of(stack.volume_mm3 / 1000)
-    lattice = lesion_lattice(structure, stack, margin_mm + 3 * STEP_MM)
+    lattice = lesion_lattice(structure, stack, margin_mm + 2 * STEP_MM)
     grid, share = lattice.grid, lattice.share
     values = lattice.sample(image) / unit
     depth = distance_from_surface(share.astype(np.float64) - lattice.level, STEP_MM, margin_mm)
@@ -90,10 +90,8 @@ def gradient_fields(values: Array64, grid: Grid, away_mm: Array64) -> tuple[Arra
 def _regions(depth_mm: Array64, away_mm: Array64, margin_mm: float) -> dict[str, Mask]:
     margin = np.abs(depth_mm) <= margin_mm
     regions = {"core": depth_mm > margin_mm, "margin": margin}
-    sides = away_mm > 0  # towards L, P, S
-    for name, wanted in zip(OCTANTS, itertools.product((False, True), repeat=3), strict=True):
-        regions[name] = margin & (sides == np.asarray(wanted)).all(axis=-1)
-    return regions
+    octant = (away_mm > 0) @ np.asarray([4, 2, 1])  # towards L, P, S: in the order of the names
+    return regions | {name: margin & (octant == number) for number, name in enumerate(OCTANTS)}
 
 
 def _statistics(values: Array64) -> tuple[float, float, float]:

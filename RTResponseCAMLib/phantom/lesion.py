@@ -72,9 +72,9 @@ class PhantomLesion:
         drift = local @ self.zone_axis
         return np.asarray(drift + 0.55 * self.zone.at(local * 10.0) - self.zone_level, dtype=np.float32)
 
-    def later(self) -> PhantomLesion:
-        """The same lesion at follow-up."""
-        return replace(self, scale=self.volume_ratio ** (1 / 3))
+    def later(self, share: float = 1.0) -> PhantomLesion:
+        """The same lesion at follow-up, or when a share of its change in volume has come about."""
+        return replace(self, scale=(1 + share * (self.volume_ratio - 1)) ** (1 / 3))
 
 
 def draw_lesion(

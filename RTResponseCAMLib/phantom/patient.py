@@ -85,16 +85,22 @@ def second_grid(patient: Patient) -> Grid:
     return Grid((grid.size[0], grid.size[1], slices), (step[0], step[1], 1.5), (x, y, z), grid.direction)
 
 
-def render_mr(patient: Patient, grid: Grid, follow_up: bool = False, t2: bool = False) -> sitk.Image:
-    """MR with lesions, bias field and Rician noise; arbitrary units as scanners give them, int16 range."""
-    to_head = patient.follow_up_to_head if follow_up else patient.to_head
+def render_mr(
+    patient: Patient, grid: Grid, follow_up: bool = False, t2: bool = False, days: int | None = None
+) -> sitk.Image:
+    """MR with lesions, bias field and Rician noise; arbitrary units as scanners give them, int16 range.
+
+    ``days`` names a visit before the follow-up: lesions have changed by as much of their way as of the time.
+    """
+    later = follow_up or days is not None
+    to_head = patient.follow_up_to_head if later else patient.to_head
     image = render_head(patient.anatomy, grid, to_head, t2)
     softness = float(np.mean(grid.spacing_mm))
     for lesion in patient.lesions:
-        shown = lesion.later() if follow_up else lesion
+        shown = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
         box, points = _head_points(grid, to_head, shown, 1.9 * shown.radius_mm * shown.scale + 4)
         image[box] = paint(shown, image[box], points, softness)
-    rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2))
+    rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2) + (0 if days is None else 4))
     image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
     # Noise grows as voxels shrink, as it does on a scanner.
     sigma = NOISE / np.sqrt(min(float(np.prod(grid.spacing_mm)), 1.0)) ** 0.5

@@ -36,6 +36,7 @@ class PhantomSpec:
     dose_files : "one" box for all targets, or "per-target" boxes.
     second_series : also write a T2 series with its own copy of the plan, as GammaPlan exports it.
     rtplan, follow_up : leave these objects out when False.
+    mid_treatment : also write an MR of day 30, as between the fractions of an adaptive course.
     """
 
     seed: int = 1
@@ -51,6 +52,7 @@ class PhantomSpec:
     second_series: bool = False
     rtplan: bool = True
     follow_up: bool = True
+    mid_treatment: bool = False
 
     def rng(self, stream: int) -> np.random.Generator:
         """Independent random numbers for one purpose."""

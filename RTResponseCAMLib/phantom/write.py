@@ -31,6 +31,7 @@ from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Structure
 
 PLAN_DATE = "20200110"
+MID_DAYS = 30
 GAMMAPLAN_DOSE_SCALING = 3.75e-4
 
 
@@ -69,6 +70,11 @@ def write_patient(patient: Patient, folder: Path, progress: Progress = silent, t
         other = second_grid(patient)
         t2 = write_mr(folder / "dicom/t2", render_mr(patient, other, t2=True), names, "T2", PLAN_DATE)
         _write_plan(patient, folder / "dicom/plan_t2", names, "T2", other, t2, doses)
+    if spec.mid_treatment:
+        progress(0.55, "MR during treatment")
+        between = render_mr(patient, grid, days=MID_DAYS)
+        date = str(np.datetime64("2020-01-10") + np.timedelta64(MID_DAYS, "D")).replace("-", "")
+        write_mr(folder / "dicom/mid_treatment", between, names, "MID", date)
     if spec.follow_up:
         progress(0.6, "follow-up MR")
         day = np.datetime64("2020-01-10") + np.timedelta64(patient.days, "D")
@@ -129,14 +135,21 @@ def write_mr(
         uid = names.uid(f"{series}/slice/{k}")
         data = new_file(MRImageStorage, uid)
         _identify(data, names, "MR", series, date)
-        data.SeriesDescription = {"T1c": "T1 MPRAGE +C", "T2": "T2 SPACE", "FU": "T1 MPRAGE +C follow-up"}[series]
+        data.SeriesDescription = {
+            "T1c": "T1 MPRAGE +C",
+            "T2": "T2 SPACE",
+            "MID": "T1 MPRAGE +C during treatment",
+            "FU": "T1 MPRAGE +C follow-up",
+        }[series]
         data.ImageType = ["ORIGINAL", "PRIMARY", "M"]
         data.ScanningSequence, data.SequenceVariant, data.MRAcquisitionType = "GR", "MP", "3D"
         data.ScanOptions = ""
         data.EchoTime, data.RepetitionTime = ("90", "3200") if series == "T2" else ("3.2", "2100")
         if series != "T2":
             data.ContrastBolusAgent = "Gadolinium (synthetic)"
-        data.FrameOfReferenceUID = names.uid("follow-up frame" if series == "FU" else "frame")
+        data.FrameOfReferenceUID = names.uid(
+            {"FU": "follow-up frame", "MID": "mid-treatment frame"}.get(series, "frame")
+        )
         data.PositionReferenceIndicator = ""
         data.InstanceNumber = k + 1
         data.ImagePositionPatient = [decimal(c) for c in position]
@@ -266,10 +279,10 @@ def _identify(data: Dataset, names: Names, modality: str, series: str, date: str
     data.ManufacturerModelName = "phantom"
     data.PatientName, data.PatientID = f"{names.patient_id}^Synthetic", names.patient_id
     data.PatientBirthDate, data.PatientSex = "", "O"
-    follow_up = series == "FU"
-    data.StudyInstanceUID = names.uid("follow-up study" if follow_up else "study")
+    study, number = {"FU": ("follow-up study", "2"), "MID": ("mid-treatment study", "3")}.get(series, ("study", "1"))
+    data.StudyInstanceUID = names.uid(study)
     data.SeriesInstanceUID = names.uid(f"{series}/series")
-    data.StudyID, data.SeriesNumber = "2" if follow_up else "1", 1
+    data.StudyID, data.SeriesNumber = number, 1
     data.StudyDate = data.SeriesDate = data.ContentDate = date
     data.StudyTime = data.ContentTime = "120000"
     data.AccessionNumber = data.ReferringPhysicianName = ""

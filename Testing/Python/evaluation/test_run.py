@@ -20,12 +20,13 @@ from conftest import SMALL
 from RTResponseCAMLib.cli import main
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
+from RTResponseCAMLib.evaluation.lesions import measure_case
 from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol, chosen_arms
 from RTResponseCAMLib.evaluation.run import judged, outer_folds, runnable
 from RTResponseCAMLib.evaluation.store import read_cases
 from RTResponseCAMLib.evaluation.summary import gather
 from RTResponseCAMLib.evaluation.tasks import feature_names, feature_table
-from RTResponseCAMLib.features.radiomics import read_settings
+from RTResponseCAMLib.features.radiomics import read_settings, why_unavailable
 from RTResponseCAMLib.network.training import Schedule
 from RTResponseCAMLib.phantom.cohort import lesion_counts, write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
@@ -239,3 +240,20 @@ def test_the_phantoms_lesions_add_up_to_what_was_asked_for():
 def test_unknown_arms_are_refused():
     with pytest.raises(CohortError, match="names svm"):
         chosen_arms(["svm"])
+
+
+@pytest.mark.skipif(why_unavailable() is not None, reason="pyradiomics is absent (make radiomics)")
+def test_delta_features_come_from_the_scan_before_the_labels_visit_and_from_no_other(tmp_path):
+    spec = PhantomSpec(seed=12, lesions=1, variant=Variant.DARKER, mid_treatment=True, **SMALL)
+    write_cohort(spec, 1, tmp_path / "both", (Variant.DARKER,))
+    rows = read_cohort(tmp_path / "both")
+    settings = read_settings()
+    (found,) = measure_case(rows, 1.0, settings, delta=True)
+    assert len(found.features["delta"]) == 107
+    # The label's own visit shows the answer: without the scan of day 30 there is nothing that may be used.
+    shutil.rmtree(tmp_path / "both" / "P0001" / "dicom" / "mid_treatment")
+    (bare,) = measure_case(rows, 1.0, settings, delta=True)
+    assert "delta" not in bare.features
+    assert any("no scan between the plan and day" in r for r in bare.remarks)
+    later = [replace(rows[0], days_to_follow_up=None)]
+    assert any("is unknown" in r for r in measure_case(later, 1.0, settings, delta=True)[0].remarks)
