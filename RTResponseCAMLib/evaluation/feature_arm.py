@@ -142,7 +142,7 @@ def calibrate(totals: Array64, labels: npt.NDArray[np.integer], form: str) -> tu
     """Slope and intercept of Platt's scaling on held-out totals (for hazards: of the log hazard).
 
     With Platt's smoothed targets [Platt 1999], so that a perfect split gives no certainty. The slope is kept above
-    0.05: where inner folds rank worse than chance, a negative one would turn the ranking round, and make skill of noise.
+    0.05: where inner folds rank worse than chance, a negative one would turn the ranking round: skill out of noise.
     """
     bad, good = int((labels == 1).sum()), int((labels == 0).sum())
     target = np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
