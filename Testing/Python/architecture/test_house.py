@@ -34,7 +34,15 @@ def modules() -> list[str]:
 def test_everything_but_network_and_evaluation_imports_without_torch_sklearn_slicer_and_qt():
     blocked = {"torch", "slicer", "qt", "ctk", "vtk", "vtkmodules", "trame_slicer", "radiomics", "sklearn"}
     torch = ("network.bundle", "network.classifier", "network.stem", "network.training", "network.weights")
-    others = ("cam.pixelwise", "cam.gradient", "cam.checks", "workflow.train", "workflow.evaluate", "gui.", "evaluation.")
+    others = (
+        "cam.pixelwise",
+        "cam.gradient",
+        "cam.checks",
+        "workflow.train",
+        "workflow.evaluate",
+        "gui.",
+        "evaluation.",
+    )
     free = [m for m in modules() if not m.startswith(tuple(f"RTResponseCAMLib.{n}" for n in torch + others))]
     done = run(BLOCK.replace("{blocked}", repr(blocked)) + "".join(f"import {m}\n" for m in free))
     assert done.returncode == 0, done.stderr
