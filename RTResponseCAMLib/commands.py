@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -216,7 +215,7 @@ def train(options: argparse.Namespace, progress: Progress) -> None:
         "description": options.description,
         "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
         "cohort": options.cohort_note,
-        "command": "rtresponsecam " + shlex.join(sys.argv[1:]),
+        "command": _train_command(options),
         "cautions": options.caution,
     }
     architecture = Architecture(
@@ -279,6 +278,16 @@ def _comparison_text(content: dict[str, Any], out: Path) -> str:
             lines.append(f"  {arm['title']:<36}AUC {interval}  Brier {arm['metrics']['brier']['value']:.3f}")
     lines += [f"! {name} was not run: {reason}" for name, reason in content["not_run"].items()]
     return "\n".join(lines + [f"! {text}" for text in content["cohort"]["left_out"]])
+
+
+def _train_command(options: argparse.Namespace) -> str:
+    """The command line without its paths: a folder's name may be a person's, and a card is passed on."""
+    kept = ("form", "members", "width", "code", "steps", "weight_decay", "dropout", "smallness", "seed")
+    words = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE"]
+    for name in kept:
+        words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    words += [f"--{name.replace('_', '-')}" for name in ("dose", "no_autoencoder") if getattr(options, name)]
+    return shlex.join(words)
 
 
 def cohort_import(options: argparse.Namespace, progress: Progress) -> None:

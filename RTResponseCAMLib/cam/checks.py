@@ -38,10 +38,10 @@ class MapChecks:
 
     Attributes
     ----------
-    gap : |Σ map + bias − total|.
+    gap : |Σ map + bias − total|, before calibration.
     noise, shift : correlation of the map with that of a noisier MR, and (mean of six) of a contour 0.5 mm off.
-    deletion : fall of the total when the strongest 30 % of the voxels are left out of the lesion, less that of random
-        30 %. They are left out, not blanked: a blank would be a texture of its own.
+    deletion : fall of the calibrated total when the strongest 30 % of the voxels are left out of the lesion, less
+        that of random 30 %. They are left out, not blanked: a blank would be a texture of its own.
     fixed_pattern : correlation with the mean map of the training lesions.
     rim_share : share of |map| within 2 mm of the surface; none lies outside the lesion, by construction.
     agreement : mean correlation of a head's map with the mean of the others.
@@ -61,7 +61,7 @@ class MapChecks:
 
 
 def check_map(bundle: Bundle, patch: Patch, seed: int = 0) -> MapChecks:
-    """Run the checks of one prediction: one batch of eight passes."""
+    """Run the checks of one prediction: twelve passes in two batches."""
     rng = np.random.default_rng(seed)
     inside = patch.occupancy > min(INSIDE, 0.5 * float(patch.occupancy.max()))
     noisy = patch.mr + NOISE * rng.standard_normal(patch.mr.shape).astype(np.float32)
@@ -118,7 +118,7 @@ def model_checks(bundle: Bundle, others: Sequence[Bundle], patches: Sequence[Pat
     ``randomised_abs_rho`` : mean |ρ| between maps before and after the heads' weights are drawn anew.
     ``seed_to_seed`` : mean correlation with the maps of ``others``; both within lesions.
     """
-    fresh = _randomised(bundle)
+    fresh = with_random_heads(bundle)
     left, alike = [], []
     for patch in patches:
         inside = patch.occupancy > INSIDE
@@ -172,7 +172,8 @@ def _deletion(bundle: Bundle, patch: Patch, map_: Array32, inside: Mask, rng: np
         rest.ravel()[voxels] = 0
         variants.append((patch.mr, rest))
     totals = _passes(bundle, patch, variants)[1]
-    return float(totals[1:].mean() - totals[0])
+    fall = float(totals[1:].mean() - totals[0])
+    return bundle.calibration[0] * fall if bundle.form == "signed" else fall
 
 
 def _fixed(bundle: Bundle, map_: Array32, patch: Patch, inside: Mask) -> float:
@@ -225,7 +226,7 @@ def _correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating],
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _randomised(bundle: Bundle) -> Bundle:
+def with_random_heads(bundle: Bundle) -> Bundle:
     """The same stem and autoencoder under heads that have learned nothing."""
     torch.manual_seed(0)
     network = AutoencoderClassifier(bundle.network.architecture)

@@ -18,13 +18,11 @@ from RTResponseCAMLib.features import radiomics
 from RTResponseCAMLib.features.gradient import gradient_features
 from RTResponseCAMLib.imaging.patch import Patch, sample_patch
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.imaging.registration import register_rigidly
+from RTResponseCAMLib.imaging.registration import register_follow_up
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.imaging.rigid import moved_image
 from RTResponseCAMLib.study import Structure, Study
 
-FAMILIES = ("volume", "clinical", "gradient", "radiomics", "dosiomics", "delta")
-MARGIN_MM = 8.0
 EARLIER_DAYS = 20  # a scan this long before the label's visit may be used to foretell it
 Features = Mapping[str, float]
 
@@ -79,7 +77,7 @@ def _measured(
 ) -> MeasuredLesion:
     prescription = study.plan.prescription if study.plan else None
     gray = prescription.dose_for(structure) if prescription else None
-    patch = sample_patch(study.mr, head, structure, study.dose, gray, spacing_mm, MARGIN_MM)
+    patch = sample_patch(study.mr, head, structure, study.dose, gray, spacing_mm)
     volume = contour_volume_cc(structure)
     fractions = row.fractions or (prescription.fractions if prescription else None)
     found: dict[str, Features] = {
@@ -151,7 +149,7 @@ def _earlier_scan(study: Study, rows: Sequence[CohortRow]) -> tuple[sitk.Image, 
     chosen = earlier[-1]
     try:
         image = read_follow_up(chosen).image
-        found = register_rigidly(study.mr, image, chosen.same_frame)
+        found = register_follow_up(study, chosen, image)
     except RTResponseError as error:
         return f"the scan of day {chosen.days_after_plan} cannot be used: {error.what}"
     return moved_image(found.to_plan, image), head_intensity(image)

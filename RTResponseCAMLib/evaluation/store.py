@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import Patch
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write under a temporary name, then rename.
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name; the file takes its own when the block ends well, and vanishes otherwise.
 
     Raises
     ------
@@ -27,13 +29,19 @@ def write_json(path: Path, content: Any) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        yield partial
         partial.replace(path)
     except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise OutputError(path, what, "Free some space, then resume") from error
+    finally:
         partial.unlink(missing_ok=True)
-        raise OutputError(
-            path, f"cannot be written ({error.strerror or error})", "Free some space, then resume"
-        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Plain values as JSON; whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -50,18 +58,9 @@ def read_json(path: Path) -> Any:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """NumPy arrays, compressed; written whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as handle:
-            np.savez_compressed(handle, allow_pickle=False, **dict(arrays))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(
-            path, f"cannot be written ({error.strerror or error})", "Free some space, then resume"
-        ) from error
+    """NumPy arrays, compressed; whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as handle:
+        np.savez_compressed(handle, allow_pickle=False, **dict(arrays))
 
 
 def write_case(folder: Path, number: int, lesions: Sequence[MeasuredLesion], positions: Sequence[int]) -> None:

@@ -18,6 +18,7 @@ from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
 from RTResponseCAMLib.study import Dose, Structure
 
 Array32 = npt.NDArray[np.float32]
+MARGIN_MM = 8.0
 SIZE_STEP = 8
 MIN_SIZE, MAX_SIZE = 24, 96
 
@@ -40,7 +41,7 @@ class Patch:
     has_dose: bool
 
 
-def patch_grid(structure: Structure, spacing_mm: float = 1.0, margin_mm: float = 8.0) -> Grid:
+def patch_grid(structure: Structure, spacing_mm: float = 1.0, margin_mm: float = MARGIN_MM) -> Grid:
     """Cube that holds the lesion and a margin; its side is a multiple of 8 voxels, 24 to 96.
 
     Centred on the middle of the contours' bounding box.
@@ -59,7 +60,7 @@ def sample_patch(
     dose: Dose | None,
     prescription_gy: float | None,
     spacing_mm: float = 1.0,
-    margin_mm: float = 8.0,
+    margin_mm: float = MARGIN_MM,
 ) -> Patch:
     """Sample MR (cubic), dose (trilinear) and occupancy around one lesion.
 

@@ -18,7 +18,7 @@ from RTResponseCAMLib.imaging.head import evened_head, head_centre, head_mask
 from RTResponseCAMLib.imaging.resample import shrunk
 from RTResponseCAMLib.imaging.rigid import Matrix, as_matrix, as_transform, is_rigid, moved_points
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.study import Caution, FollowUp, Study
 
 LEVELS = ((4.0, 10_000, 80), (2.0, 10_000, 40), (1.0, 10_000, 30))  # voxel mm, samples in the head, iterations
 COARSE_MM, COARSE_SAMPLES = 8.0, 3_000
@@ -139,6 +139,23 @@ def accept_transform(planning: sitk.Image, follow_up: sitk.Image, matrix: Matrix
         raise GeometryError("the transform", "is not rigid (rotation and translation)", "Give a rigid transform")
     fixed, moving = evened_head(planning), evened_head(follow_up)
     return _judged(matrix, method, None, fixed, moving, head_mask(fixed))
+
+
+def register_follow_up(
+    study: Study, follow_up: FollowUp, image: sitk.Image, given: Matrix | None = None, progress: Progress = silent
+) -> Registration:
+    """Map the plan onto a follow-up: as given, by a DICOM registration, or by finding it, in this order.
+
+    Raises
+    ------
+    GeometryError : see `register_rigidly` and `accept_transform`.
+    """
+    if given is not None:
+        return accept_transform(study.mr, image, given, "manual")
+    if follow_up.to_plan is not None:
+        matrix = np.linalg.inv(np.asarray(follow_up.to_plan))
+        return accept_transform(study.mr, image, np.asarray(matrix, dtype=np.float64), "DICOM")
+    return register_rigidly(study.mr, image, follow_up.same_frame, progress)
 
 
 def largest_difference_mm(one: Matrix, other: Matrix, image: sitk.Image) -> float:

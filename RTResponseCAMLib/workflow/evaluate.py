@@ -27,10 +27,11 @@ from RTResponseCAMLib.evaluation.run import (
     run_tasks,
     runnable,
 )
-from RTResponseCAMLib.evaluation.store import read_cases, read_json, write_json
+from RTResponseCAMLib.evaluation.store import read_cases, read_json, whole_file, write_json
 from RTResponseCAMLib.evaluation.summary import summarise
 from RTResponseCAMLib.features.radiomics import why_unavailable
 from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, safe_cell
 
 RUN = "run.json"
 
@@ -153,7 +154,7 @@ def _content(
     indeterminate = sum(lesion.row.certainty == "indeterminate" for lesion in lesions)
     return {
         "schema_version": 1,
-        "notice": "Research use only. Not a medical device; not for clinical decisions.",
+        "notice": RESEARCH_ONLY,
         "program": run["program"],
         "command": run["command"],
         "protocol": run["protocol"],
@@ -204,9 +205,8 @@ def _write(
     for name, items in checklists.items():
         _write_csv(out / f"{name}.csv", items)
     gallery = _gallery(lesions, tasks, protocol)
-    partial = out / ".report.html.partial"
-    write_comparison(content, checklists, gallery, partial)
-    partial.replace(out / "report.html")
+    with whole_file(out / "report.html") as partial:
+        write_comparison(content, checklists, gallery, partial)
 
 
 def _arm_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -258,6 +258,7 @@ def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol:
                         "lesion": f"{lesion.row.patient_group} {lesion.row.lesion}",
                         "label": int(protocol.label_of(lesion.row) or 0),
                         "p": content["p"][place],
+                        "right": (content["p"][place] >= content["threshold"]) == bool(protocol.label_of(lesion.row)),
                         "volume_cc": lesion.volume_cc,
                         "mr": lesion.patch.mr,
                         "occupancy": lesion.patch.occupancy,
@@ -267,20 +268,17 @@ def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol:
     kinds = [(1, True), (1, False), (0, True), (0, False)]  # label, called rightly
     shown = []
     for label, right in kinds:
-        some = [f for f in found if f["label"] == label and ((f["p"] >= 0.5) == bool(label)) == right]
-        some.sort(key=lambda f: -abs(f["p"] - 0.5))
-        shown += [{**f, "right": right} for f in some[:3]]
+        some = [f for f in found if f["label"] == label and f["right"] == right]
+        shown += sorted(some, key=lambda f: -abs(f["p"] - 0.5))[:3]
     return shown
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as handle:
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
         names = list(dict.fromkeys(name for row in rows for name in row))
         writer = csv.DictWriter(handle, names)
         writer.writeheader()
         writer.writerows([{k: _cell(v) for k, v in row.items()} for row in rows])
-    partial.replace(path)
 
 
 def _cell(value: Any) -> Any:
@@ -288,6 +286,4 @@ def _cell(value: Any) -> Any:
         return f"{value:.6g}"
     if isinstance(value, (list, dict)):
         return json.dumps(value)
-    text = "" if value is None else value
-    # A spreadsheet must not take a name for a formula.
-    return f"'{text}" if isinstance(text, str) and text[:1] in "=+-@" else text
+    return safe_cell(value) if isinstance(value, str) else value

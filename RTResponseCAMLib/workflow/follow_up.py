@@ -15,15 +15,15 @@ from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.labels import read_volume
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc
-from RTResponseCAMLib.imaging.registration import Registration, accept_transform, register_rigidly
+from RTResponseCAMLib.imaging.registration import Registration, register_follow_up
 from RTResponseCAMLib.imaging.resample import head_intensity
-from RTResponseCAMLib.imaging.rigid import Matrix, as_transform
+from RTResponseCAMLib.imaging.rigid import as_transform
 from RTResponseCAMLib.imaging.transform_file import read_transform
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.response.diameter import diameters
 from RTResponseCAMLib.response.trajectory import Trajectory, Visit
 from RTResponseCAMLib.response.volume import BOUNDARY_MM, volume_interval
-from RTResponseCAMLib.study import Caution, FollowUp, Study
+from RTResponseCAMLib.study import Caution, Study
 from RTResponseCAMLib.workflow.visit import Mask, Region, Scan, measure, unknown
 
 MAX_BOUNDARY_MM = 5.0
@@ -151,23 +151,6 @@ def _check_names(study: Study, *named: Mapping[str, Path]) -> None:
         if name not in known:
             have = ", ".join(known) or "none"
             raise StudyError(name, f"there is no such follow-up; the study has {have}", "Correct the name")
-
-
-def register_follow_up(
-    study: Study, follow_up: FollowUp, image: sitk.Image, given: Matrix | None = None, progress: Progress = silent
-) -> Registration:
-    """Map the plan onto a follow-up: as given, by a DICOM registration, or by finding it, in this order.
-
-    Raises
-    ------
-    GeometryError : see `register_rigidly` and `accept_transform`.
-    """
-    if given is not None:
-        return accept_transform(study.mr, image, given, "manual")
-    if follow_up.to_plan is not None:
-        matrix = np.linalg.inv(np.asarray(follow_up.to_plan))
-        return accept_transform(study.mr, image, np.asarray(matrix, dtype=np.float64), "DICOM")
-    return register_rigidly(study.mr, image, follow_up.same_frame, progress)
 
 
 def _overlays(study: Study, image: sitk.Image, registration: Registration) -> tuple[Overlay, ...]:

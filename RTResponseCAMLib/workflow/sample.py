@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.imaging.registration import register_follow_up
 from RTResponseCAMLib.imaging.resample import as_stored
 from RTResponseCAMLib.imaging.rigid import moved_image
 from RTResponseCAMLib.phantom.patient import draw_patient
@@ -19,7 +20,6 @@ from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, DoseMetrics, Study
-from RTResponseCAMLib.workflow.follow_up import register_follow_up
 from RTResponseCAMLib.workflow.predict import lesion_dose
 
 # Chosen because its lesions show all three answers of the shipped model; it says nothing about how often it is right.

@@ -15,7 +15,7 @@ from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cohort.case import cases_of, read_case
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.imaging.patch import sample_patch
+from RTResponseCAMLib.imaging.patch import MARGIN_MM, sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.network.bundle import save_bundle
 from RTResponseCAMLib.network.classifier import Architecture
@@ -23,7 +23,6 @@ from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule,
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.workflow.output import check_free, new_folder
 
-MARGIN_MM = 8.0
 MIN_LESIONS = 12
 
 
@@ -157,6 +156,6 @@ def sample_case(rows: Sequence[CohortRow], architecture: Architecture) -> list[E
     for row in rows:
         structure = structures[row.lesion]
         gray = prescription.dose_for(structure) if prescription else None
-        patch = sample_patch(study.mr, head, structure, study.dose, gray, architecture.spacing_mm, MARGIN_MM)
+        patch = sample_patch(study.mr, head, structure, study.dose, gray, architecture.spacing_mm)
         found.append(Example(patch, row.certain_label, row.patient_group))
     return found

@@ -22,10 +22,10 @@ from localisation import (
     mean_figures,
     planted_part,
     print_figures,
-    untrained_heads,
 )
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from RTResponseCAMLib.cam.checks import with_random_heads
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.patch import sample_patch
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     bundle = load_bundle(options.model or default_bundle(), "cpu")
-    control = untrained_heads(bundle)
+    control = with_random_heads(bundle)
     folders = sorted(p for p in options.cohort.iterdir() if p.is_dir())
     rows = [row for folder in folders for row in judge_patient(folder, bundle, control)]
     variant = {f.name: json.loads((f / "truth" / "truth.json").read_text())["variant"] for f in folders}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from RTResponseCAMLib.cam.gradient import METHODS, gradient_map
@@ -15,7 +13,6 @@ from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import local_evidence
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.bundle import Bundle
-from RTResponseCAMLib.network.classifier import AutoencoderClassifier
 
 FIGURES = ("auroc", "auprc", "dice", "hit")
 RESAMPLES = 1000
@@ -47,15 +44,6 @@ def localisation(map_: np.ndarray, planted: np.ndarray, patch: Patch) -> dict[st
         "dice": float((top & truth).sum() / count),
         "hit": float(truth[np.argmax(values)]),
     }
-
-
-def untrained_heads(bundle: Bundle) -> Bundle:
-    """The same stem and autoencoder under heads that have learned nothing."""
-    torch.manual_seed(0)
-    network = AutoencoderClassifier(bundle.network.architecture)
-    fresh = {k: v for k, v in network.state_dict().items() if "head" in k}
-    network.load_state_dict({**bundle.network.state_dict(), **fresh})
-    return replace(bundle, network=network.eval())
 
 
 def maps_of(bundle: Bundle, controls: dict[str, Bundle], patch: Patch) -> dict[str, np.ndarray]:

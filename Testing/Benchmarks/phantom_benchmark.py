@@ -27,11 +27,10 @@ from localisation import (
     mean_figures,
     planted_part,
     print_figures,
-    untrained_heads,
 )
 from torch.nn import functional
 
-from RTResponseCAMLib.cam.checks import model_checks
+from RTResponseCAMLib.cam.checks import model_checks, with_random_heads
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network, plain_bundle
 from RTResponseCAMLib.evaluation.protocol import Protocol
@@ -105,7 +104,7 @@ def judge_maps(train: list, unseen: list, protocol: Protocol) -> dict:
         replace(p, label=int(v)) for p, v in zip(prepared, rng.permutation([p.label for p in prepared]), strict=True)
     ]
     controls = {
-        "untrained heads": untrained_heads(bundle),
+        "untrained heads": with_random_heads(bundle),
         "labels permuted": plain_bundle(fit(permuted, architecture, schedule)),
         "without autoencoder": plain_bundle(fit(prepared, replace(architecture, autoencoder=False), schedule)),
         "ceiling (planted voxels)": plain_bundle(

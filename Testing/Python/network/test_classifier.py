@@ -19,6 +19,7 @@ from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.network.bundle import Bundle, load_bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.stem import STEM_CHANNELS, stem_features
+from RTResponseCAMLib.network.training import PreparedLesion, Schedule, fit
 from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.workflow.predict import predict_study
 
@@ -156,3 +157,21 @@ def test_the_map_lies_where_the_subregion_is(shipped, study_folder, result):
     inside = cam != 0
     assert len(study.lesions) == 3
     assert cam[inside & (truth > 0)].mean() > cam[inside & (truth == 0)].mean() + 0.3
+
+
+def test_the_autoencoder_draws_what_varies_within_lesions_better_than_any_other_axes():
+    """The drawing from a code of 4 misses less of lesions it learned from than one from four random axes."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(4, STEM_CHANNELS)).astype(np.float32)
+
+    def lesion(n: int) -> PreparedLesion:
+        varied = torch.from_numpy((rng.normal(size=(300, 4)) @ mixing + 0.1 * rng.normal(size=(300, 27))).astype("f4"))
+        return PreparedLesion(varied, varied, torch.zeros(300, 1), np.arange(1, 301) / 300, 1.0, n % 2, f"p{n}")
+
+    lesions = [lesion(n) for n in range(6)]
+    network = fit(lesions, Architecture(members=1, code=4), Schedule(steps=2))
+    with torch.no_grad():
+        shown = ((lesions[0].surroundings - network.mean) / network.deviation).T[None, :, :, None, None]
+        code = network.encode(shown) + network.encode_offset[:, None, None, None]
+        missed = float(((network.draw(code) - shown) ** 2).mean() / (shown**2).mean())
+    assert missed < 0.02  # four axes hold all but the noise
