@@ -231,6 +231,7 @@ def train(options: argparse.Namespace, progress: Progress) -> None:
         steps=options.steps,
         weight_decay=options.weight_decay,
         dropout=options.dropout,
+        views=options.views,
         smallness=options.smallness,
     )
     figures = train_bundle(options.cohort, options.out, architecture, schedule, card, options.overwrite, progress)
@@ -282,7 +283,7 @@ def _comparison_text(content: dict[str, Any], out: Path) -> str:
 
 def _train_command(options: argparse.Namespace) -> str:
     """The command line without its paths: a folder's name may be a person's, and a card is passed on."""
-    kept = ("form", "members", "width", "code", "steps", "weight_decay", "dropout", "smallness", "seed")
+    kept = ("form", "members", "width", "code", "steps", "weight_decay", "dropout", "views", "smallness", "seed")
     words = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE"]
     for name in kept:
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]

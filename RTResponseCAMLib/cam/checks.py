@@ -17,8 +17,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt, zoom
 
-from RTResponseCAMLib.cam.volume import INSIDE
-from RTResponseCAMLib.imaging.patch import Array32, Patch
+from RTResponseCAMLib.imaging.patch import INSIDE, Array32, Patch
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import PATTERN, AutoencoderClassifier
 from RTResponseCAMLib.study import Caution
@@ -63,7 +62,7 @@ class MapChecks:
 def check_map(bundle: Bundle, patch: Patch, seed: int = 0) -> MapChecks:
     """Run the checks of one prediction: twelve passes in two batches."""
     rng = np.random.default_rng(seed)
-    inside = patch.occupancy > min(INSIDE, 0.5 * float(patch.occupancy.max()))
+    inside = patch.inside
     noisy = patch.mr + NOISE * rng.standard_normal(patch.mr.shape).astype(np.float32)
     variants = [(patch.mr, patch.occupancy), (noisy, patch.occupancy)]
     share = SHIFT_MM / patch.grid.spacing_mm[0]
@@ -121,7 +120,7 @@ def model_checks(bundle: Bundle, others: Sequence[Bundle], patches: Sequence[Pat
     fresh = with_random_heads(bundle)
     left, alike = [], []
     for patch in patches:
-        inside = patch.occupancy > INSIDE
+        inside = patch.inside
         variants = [(patch.mr, patch.occupancy)]
         own = _passes(bundle, patch, variants)[0][0][inside]
         left.append(abs(_correlation(own, _passes(fresh, patch, variants)[0][0][inside], ranks=True)))

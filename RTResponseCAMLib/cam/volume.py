@@ -15,8 +15,6 @@ from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Structure
 
-INSIDE = 0.05
-
 
 def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
     """Share of a voxel over its weight, plus the bias: what the lesion would total were it all like this voxel.
@@ -24,9 +22,7 @@ def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
     Voxels outside the lesion take the value of the nearest voxel inside, so that interpolation to other grids
     does not bleed zeros into the rim.
     """
-    inside = patch.occupancy > INSIDE
-    if not inside.any():  # a lesion smaller than any voxel: its fullest voxel stands for it
-        inside = patch.occupancy == patch.occupancy.max()
+    inside = patch.inside
     weight = patch.occupancy / patch.occupancy.sum()
     local = np.where(inside, evidence.map / np.maximum(weight, 1e-12), 0.0) + evidence.bias
     nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)

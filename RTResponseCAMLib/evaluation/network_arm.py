@@ -15,7 +15,8 @@ from RTResponseCAMLib.evaluation.feature_arm import best_threshold, calibrate, i
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
-from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule, fit
+from RTResponseCAMLib.network.preparation import PreparedLesion
+from RTResponseCAMLib.network.training import Schedule, fit
 from RTResponseCAMLib.progress import Progress, part, silent
 
 Array64 = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ def plain_bundle(
 
 
 def fit_network(
-    examples: Sequence[Example],
+    patches: Sequence[Patch],
     lesions: Sequence[PreparedLesion],
     architecture: Architecture,
     schedule: Schedule,
@@ -60,15 +61,15 @@ def fit_network(
 
     Parameters
     ----------
-    examples, lesions : the same lesions in the same order; those without a label only teach the autoencoder.
+    patches, lesions : the same lesions in the same order; those without a label only teach the autoencoder.
 
     Raises
     ------
     CohortError : the labelled lesions cannot be split by patient, or hold one class only.
     """
-    labelled = [i for i, e in enumerate(examples) if e.label is not None]
-    labels = np.asarray([int(examples[i].label or 0) for i in labelled])
-    patients = np.asarray([examples[i].group for i in labelled])
+    labelled = [i for i, e in enumerate(lesions) if e.label is not None]
+    labels = np.asarray([int(lesions[i].label or 0) for i in labelled])
+    patients = np.asarray([lesions[i].group for i in labelled])
     unlabelled = [lesion for lesion in lesions if lesion.label is None]
     if len(set(labels.tolist())) < 2:
         raise CohortError("labels", "hold one class only, expected both 0 and 1", "Add lesions of both classes")
@@ -80,7 +81,7 @@ def fit_network(
         span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
         network = fit(training, architecture, ours, part(progress, *span))
         for i in fold.test:
-            totals[i] = head_totals(network, examples[labelled[i]].patch)
+            totals[i] = head_totals(network, patches[labelled[i]])
     pooled = log_mean(totals, architecture.form)
     slope, intercept = calibrate(pooled, labels, architecture.form)
     inner = 1 - probability(calibrated(totals, slope, intercept, architecture.form).mean(axis=1), architecture.form)

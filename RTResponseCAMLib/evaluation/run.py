@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from RTResponseCAMLib.evaluation.protocol import ARMS, Arm, Protocol
 from RTResponseCAMLib.evaluation.splits import Fold, patient_folds
 from RTResponseCAMLib.evaluation.store import read_cases, read_json, write_arrays, write_case, write_json
 from RTResponseCAMLib.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.network.preparation import PreparedLesion
 
 MISSING_LIMIT = 0.5  # an arm whose features lack for more than this share of the lesions is not run
 BEAT_S = 0.5
@@ -138,6 +141,19 @@ def _loaded(cohort: Cohort) -> list[MeasuredLesion]:
     return _LOADED[cohort.folder]
 
 
+_PREPARED: dict[Path, list[PreparedLesion]] = {}
+
+
+def _prepared(cohort: Cohort, protocol: Protocol) -> list[PreparedLesion]:
+    from RTResponseCAMLib.network.preparation import Example, prepare
+
+    if cohort.folder not in _PREPARED:
+        lesions = _loaded(cohort)
+        examples = [Example(x.patch, protocol.label_of(x.row), x.row.patient_group) for x in lesions]
+        _PREPARED[cohort.folder] = prepare(examples, protocol.architecture, protocol.schedule.views)
+    return _PREPARED[cohort.folder]
+
+
 def _do(task: Task, cohort: Cohort, external: Cohort | None, protocol: Protocol) -> None:
     from RTResponseCAMLib.evaluation.tasks import predict_by_features, predict_by_network
 
@@ -150,8 +166,10 @@ def _do(task: Task, cohort: Cohort, external: Cohort | None, protocol: Protocol)
         assert external is not None
         others = _loaded(external)
         train, test = use, judged(others, protocol)
-    predict = predict_by_features if task.arm.families else predict_by_network
-    found, maps = predict(task.arm, lesions, train, others, test, protocol, task.fold)
+    what = task.arm, lesions, train, others, test, protocol, task.fold
+    found, maps = (
+        predict_by_features(*what) if task.arm.families else predict_by_network(*what, _prepared(cohort, protocol))
+    )
     if maps:
         write_arrays(task.out.with_suffix(".npz"), maps)
     write_json(task.out, {"test": test, **found, "seconds": round(time.perf_counter() - began, 2)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from RTResponseCAMLib.evaluation.feature_arm import fit_arm, varying
 from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
 from RTResponseCAMLib.evaluation.protocol import Arm, Protocol
 from RTResponseCAMLib.evaluation.splits import Fold
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.network.preparation import PreparedLesion
 
 Array64 = npt.NDArray[np.float64]
 Found = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
@@ -71,14 +74,14 @@ def predict_by_network(
     test: Sequence[int],
     protocol: Protocol,
     fold: Fold | None,
+    prepared: Sequence[PreparedLesion],
 ) -> Found:
     """Probabilities and maps of ``others[test]`` by a network that saw ``lesions[train]``, and unlabelled lesions of
-    patients that are not tested.
+    patients that are not tested. ``prepared`` holds ``lesions`` as training wants them.
     """  # noqa: D205
     from RTResponseCAMLib.cam.pixelwise import find_evidence
     from RTResponseCAMLib.cam.volume import local_evidence
     from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network
-    from RTResponseCAMLib.network.training import Example, prepare
 
     tested = {others[i].row.patient_group for i in test} if others is lesions else set()
     unlabelled = [
@@ -88,11 +91,8 @@ def predict_by_network(
     ]
     architecture = replace(protocol.architecture, dose=arm.dose)
     schedule = replace(protocol.schedule, seed=protocol.schedule.seed + _seed(protocol, fold))
-    examples = [
-        Example(lesions[i].patch, protocol.label_of(lesions[i].row), lesions[i].row.patient_group)
-        for i in [*train, *unlabelled]
-    ]
-    fitted = fit_network(examples, prepare(examples, architecture), architecture, schedule)
+    use = [*train, *unlabelled]
+    fitted = fit_network([lesions[i].patch for i in use], [prepared[i] for i in use], architecture, schedule)
     bundle = as_bundle(fitted)
     patches = [others[i].patch for i in test]
     evidences = find_evidence(bundle, patches)

@@ -21,6 +21,7 @@ Array32 = npt.NDArray[np.float32]
 MARGIN_MM = 8.0
 SIZE_STEP = 8
 MIN_SIZE, MAX_SIZE = 24, 96
+INSIDE = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Patch:
     dose: Array32
     occupancy: Array32
     has_dose: bool
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """Voxels that belong to the lesion ``[z, y, x]``; never none, however small it is."""
+        return np.asarray(self.occupancy > min(INSIDE, 0.5 * float(self.occupancy.max())))
 
 
 def patch_grid(structure: Structure, spacing_mm: float = 1.0, margin_mm: float = MARGIN_MM) -> Grid:

@@ -2,7 +2,8 @@
 
 At 69 lesions a network from scratch cannot learn filters; these describe brightness, edges, blobs and texture
 at three scales, in head units (is it dark for this head?) and in lesion units (is it dark for this lesion?).
-Means and textures are taken over lesion voxels only, so that the rim does not look like texture.
+Means and textures are taken over the lesion's core, so that neither the rim nor the voxels that a contour cuts look
+like texture: contours of one lesion drawn twice, or turned into a label map, differ in just these.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch.nn import functional
 
 SCALES_MM = (0.8, 1.6, 3.0)
 EPSILON = 1e-4
+# Where the blurred occupancy is above the second a voxel counts fully, below the first hardly (CORE_LEAST).
+CORE_BLUR_MM, CORE_FROM, CORE_FULL, CORE_LEAST = 0.6, 0.3, 0.9, 0.05
 
 
 def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
@@ -25,7 +28,7 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
     mr : T1c in head units, ``(batch, 1, z, y, x)``.
     occupancy : fraction of the voxel inside the lesion, same shape, 0…1.
     """
-    inside = occupancy.clamp(0, 1)
+    inside = core(occupancy, spacing_mm)
     own = lesion_units(mr, inside)
     raw = (mr / 4).clamp(-3, 3)
     features: list[Tensor] = [raw, own.clamp(-4, 4)]
@@ -60,8 +63,15 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
 STEM_CHANNELS = 2 + 7 * len(SCALES_MM) + 2 * (len(SCALES_MM) - 1)
 
 
+def core(occupancy: Tensor, spacing_mm: float) -> Tensor:
+    """How much each voxel counts for the features, 0…1: much less near the lesion's surface than inside."""
+    whole = occupancy.clamp(0, 1)
+    depth = (_blur(whole, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
+    return (depth.clamp(0, 1) + CORE_LEAST) * whole
+
+
 def lesion_units(mr: Tensor, inside: Tensor) -> Tensor:
-    """(value − lesion mean) / lesion standard deviation, weighted by occupancy; contrast of the lesion removed."""
+    """(value − lesion mean) / lesion standard deviation, weighted by ``inside``; contrast of the lesion removed."""
     dims = (2, 3, 4)
     weight = inside.sum(dims, keepdim=True).clamp_min(EPSILON)
     mean = (mr * inside).sum(dims, keepdim=True) / weight

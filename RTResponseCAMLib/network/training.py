@@ -21,21 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from RTResponseCAMLib.imaging.patch import Patch
-from RTResponseCAMLib.network.classifier import LIMIT, Architecture, AutoencoderClassifier, dose_feature
-from RTResponseCAMLib.network.stem import masked_mean, stem_features
+from RTResponseCAMLib.network.classifier import LIMIT, Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.preparation import PreparedLesion
 from RTResponseCAMLib.progress import Progress, silent
-
-INSIDE = 0.05
-
-
-@dataclass(frozen=True)
-class Example:
-    """One lesion: 1 non-response, 0 response, None unknown (only drawn, not judged); ``group`` is the patient."""
-
-    patch: Patch
-    label: int | None
-    group: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +34,7 @@ class Schedule:
     ----------
     steps : of the heads. batch : most lesions per step. voxels : drawn per lesion and step, by occupancy.
     dropout : share of the features that a step of the heads on features does without.
+    views : of each lesion, beside the lesion as it is, with another contour and another scan (`preparation`).
     smallness : weight of the mean squared local evidence: it stays small where the response does not ask for it.
     """
 
@@ -53,6 +42,7 @@ class Schedule:
     steps: int = 240
     batch: int = 64
     voxels: int = 64
+    views: int = 2
     learning_rate: float = 3e-3
     weight_decay: float = 1.0
     dropout: float = 0.5
@@ -61,37 +51,6 @@ class Schedule:
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class PreparedLesion:
-    """What training needs of one lesion: its voxels, in array order.
-
-    Attributes
-    ----------
-    features, surroundings : stem features ``(voxels, channels)``, and their mean over each voxel's surroundings.
-    dose : dose feature ``(voxels, 1)``.
-    share : cumulative occupancy of the voxels, 0…1, by which they are drawn.
-    """
-
-    features: Tensor
-    surroundings: Tensor
-    dose: Tensor
-    share: npt.NDArray[np.float64]
-    volume_cc: float
-    label: int | None
-    group: str
-
-
-def prepare(
-    examples: Sequence[Example], architecture: Architecture, progress: Progress = silent
-) -> list[PreparedLesion]:
-    """Compute once what no training changes: the stem of every lesion's voxels."""
-    lesions = []
-    for number, example in enumerate(examples, start=1):
-        lesions.append(_prepare(example, architecture))
-        progress(number / len(examples), "features")
-    return lesions
 
 
 def fit(
@@ -115,27 +74,6 @@ def fit(
     weights = bootstrap_weights([lesion.group for lesion in labelled], architecture.heads, rng)
     _learn_to_judge(network, labelled, weights, schedule, rng, progress)
     return network.eval()
-
-
-def _prepare(example: Example, architecture: Architecture) -> PreparedLesion:
-    mr, occupancy, dose = (
-        torch.from_numpy(a)[None, None] for a in (example.patch.mr, example.patch.occupancy, example.patch.dose)
-    )
-    inside = occupancy[0, 0] > min(INSIDE, 0.5 * float(occupancy.max()))
-    with torch.inference_mode():
-        features = stem_features(mr, occupancy, architecture.spacing_mm)
-        around = masked_mean(features, occupancy, architecture.context_mm, architecture.spacing_mm)
-        relative = dose_feature(mr, dose if example.patch.has_dose else None)
-    weight = occupancy[0, 0][inside].double().numpy()
-    return PreparedLesion(
-        features[0][:, inside].T.contiguous(),
-        around[0][:, inside].T.contiguous(),
-        relative[0][:, inside].T.contiguous(),
-        np.cumsum(weight) / weight.sum(),
-        float(occupancy.sum()) * architecture.spacing_mm**3 / 1000,
-        example.label,
-        example.group,
-    )
 
 
 def _standardise(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:

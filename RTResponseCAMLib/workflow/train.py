@@ -19,7 +19,8 @@ from RTResponseCAMLib.imaging.patch import MARGIN_MM, sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.network.bundle import save_bundle
 from RTResponseCAMLib.network.classifier import Architecture
-from RTResponseCAMLib.network.training import Example, PreparedLesion, Schedule, fit, prepare
+from RTResponseCAMLib.network.preparation import Example, PreparedLesion, prepare
+from RTResponseCAMLib.network.training import Schedule, fit
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.workflow.output import check_free, new_folder
 
@@ -59,8 +60,8 @@ def train_bundle(
             "Add lesions",
         )
     torch.manual_seed(schedule.seed)
-    lesions = prepare(examples, architecture, part(progress, 0.4, 0.5))
-    fitted = fit_network(examples, lesions, architecture, schedule, part(progress, 0.5, 0.97))
+    lesions = prepare(examples, architecture, schedule.views, part(progress, 0.4, 0.5))
+    fitted = fit_network([e.patch for e in examples], lesions, architecture, schedule, part(progress, 0.5, 0.97))
     patients = [e.group for e, _ in labelled]
     sources = [r.label_source for _, r in labelled]
     strata = {name: [s == name for s in sources] for name in sorted(set(sources))}

@@ -37,7 +37,8 @@ from RTResponseCAMLib.evaluation.protocol import Protocol
 from RTResponseCAMLib.evaluation.run import judged
 from RTResponseCAMLib.evaluation.store import read_cases
 from RTResponseCAMLib.features.radiomics import read_settings
-from RTResponseCAMLib.network.training import Example, fit, prepare
+from RTResponseCAMLib.network.preparation import Example, prepare
+from RTResponseCAMLib.network.training import fit
 from RTResponseCAMLib.phantom.cohort import write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.workflow.evaluate import evaluate
@@ -69,9 +70,10 @@ def taught_by_voxels(network, lesions: list, prepared: list):
     features, codes, truths = [], [], []
     for lesion, known in zip(lesions, prepared, strict=True):
         planted = planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.patch)
-        truths.append(torch.from_numpy(planted[lesion.patch.occupancy > 0.05].astype(np.float32)))
-        features.append(((known.features - network.mean) / network.deviation).clamp(-5, 5))
-        around = (known.surroundings - network.mean) / network.deviation
+        truths.append(torch.from_numpy(planted[lesion.patch.inside].astype(np.float32)))
+        count = len(truths[-1])  # the lesion as it is comes first, its other views after it
+        features.append(((known.features[:count] - network.mean) / network.deviation).clamp(-5, 5))
+        around = (known.surroundings[:count] - network.mean) / network.deviation
         codes.append((around @ network.encode.weight[:, :, 0, 0, 0].T + network.encode_offset).detach().clamp(-5, 5))
     rng = np.random.default_rng(0)
     parameters = [*network.stem_head.parameters(), *network.code_head.parameters()]
@@ -96,8 +98,8 @@ def judge_maps(train: list, unseen: list, protocol: Protocol) -> dict:
     """Fit as `evaluate` does for its external cohort, and compare the maps with the planted truth."""
     architecture, schedule = protocol.architecture, protocol.schedule
     examples = examples_of(train)
-    prepared = prepare(examples, architecture)
-    fitted = fit_network(examples, prepared, architecture, schedule)
+    prepared = prepare(examples, architecture, schedule.views)
+    fitted = fit_network([e.patch for e in examples], prepared, architecture, schedule)
     bundle = as_bundle(fitted)
     rng = np.random.default_rng(protocol.seed)
     permuted = [

@@ -33,7 +33,8 @@ def modules() -> list[str]:
 
 def test_everything_but_network_and_evaluation_imports_without_torch_sklearn_slicer_and_qt():
     blocked = {"torch", "slicer", "qt", "ctk", "vtk", "vtkmodules", "trame_slicer", "radiomics", "sklearn"}
-    torch = ("network.bundle", "network.classifier", "network.stem", "network.training", "network.weights")
+    networks = ("bundle", "classifier", "preparation", "stem", "training", "weights")
+    torch = tuple(f"network.{name}" for name in networks)
     others = (
         "cam.pixelwise",
         "cam.gradient",

@@ -1,0 +1,105 @@
+"""What training needs of every lesion, computed once: features of its voxels, as it is and slightly otherwise.
+
+A contour could as well lie half a millimetre off or be cut into voxels, and a scan be a little brighter or noisier;
+a network that has seen each lesion so takes these for what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import shift
+from torch import Tensor
+
+from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.network.classifier import Architecture, dose_feature
+from RTResponseCAMLib.network.stem import masked_mean, stem_features
+from RTResponseCAMLib.progress import Progress, silent
+
+SHIFT_MM = 0.5  # as far as two contours of one lesion lie apart
+SHARPEST, WIDER = 2.5, 0.15  # contrast and offset of the occupancy at the surface
+BRIGHTER, NOISE = 0.05, 0.1  # relative, and in the head's inter-quartile range
+VIEW_VOXELS = 1000  # kept of a view other than the lesion as it is: large lesions need no more
+
+
+@dataclass(frozen=True)
+class Example:
+    """One lesion: 1 non-response, 0 response, None unknown (only drawn, not judged); ``group`` is the patient."""
+
+    patch: Patch
+    label: int | None
+    group: str
+
+
+@dataclass(frozen=True)
+class PreparedLesion:
+    """Voxels of one lesion in all its views, one view after the other.
+
+    Attributes
+    ----------
+    features, surroundings : stem features ``(voxels, channels)``, and their mean over each voxel's surroundings.
+    dose : dose feature ``(voxels, 1)``.
+    share : cumulative occupancy of the voxels, 0…1, by which they are drawn; every view counts the same.
+    """
+
+    features: Tensor
+    surroundings: Tensor
+    dose: Tensor
+    share: npt.NDArray[np.float64]
+    volume_cc: float
+    label: int | None
+    group: str
+
+
+def prepare(
+    examples: Sequence[Example], architecture: Architecture, views: int, progress: Progress = silent
+) -> list[PreparedLesion]:
+    """Compute what no training changes; ``views`` are added to the lesion as it is (0: none).
+
+    The views of a lesion depend on its place among ``examples`` alone: a lesion is the same in every fold.
+    """
+    lesions = []
+    for number, example in enumerate(examples, start=1):
+        rng = np.random.default_rng([number, views])
+        looks = [example.patch, *(otherwise(example.patch, rng) for _ in range(views))]
+        parts = [_voxels(patch, architecture, VIEW_VOXELS if n else None, rng) for n, patch in enumerate(looks)]
+        features, surroundings, dose = (torch.cat([tables[k] for tables, _ in parts]) for k in range(3))
+        share = np.concatenate([(n + own) / len(parts) for n, (_, own) in enumerate(parts)])
+        volume = float(example.patch.occupancy.sum()) * architecture.spacing_mm**3 / 1000
+        lesions.append(PreparedLesion(features, surroundings, dose, share, volume, example.label, example.group))
+        progress(number / len(examples), "features")
+    return lesions
+
+
+def otherwise(patch: Patch, rng: np.random.Generator) -> Patch:
+    """The same lesion, contoured and scanned another time."""
+    distance = rng.uniform(-SHIFT_MM, SHIFT_MM, 3) / patch.grid.spacing_mm[0]
+    occupancy = shift(patch.occupancy, distance, order=1, prefilter=False)
+    cut = (occupancy > 0) & (occupancy < 1)
+    wider, sharper = rng.uniform(-WIDER, WIDER), rng.uniform(1.0, SHARPEST)
+    occupancy[cut] = np.clip(0.5 + (occupancy[cut] - 0.5 + wider) * sharper, 0, 1)
+    if not occupancy.any():  # a lesion of a few voxels, cut too sharply
+        occupancy = patch.occupancy
+    mr = patch.mr * rng.uniform(1 - BRIGHTER, 1 + BRIGHTER) + NOISE * rng.standard_normal(patch.mr.shape)
+    return replace(patch, mr=mr.astype(np.float32), occupancy=occupancy.astype(np.float32))
+
+
+def _voxels(
+    patch: Patch, architecture: Architecture, most: int | None, rng: np.random.Generator
+) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
+    mr, occupancy, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose))
+    places = np.flatnonzero(patch.inside)
+    if most is not None and len(places) > most:
+        places = np.sort(rng.choice(places, most, replace=False))
+    with torch.inference_mode():
+        features = stem_features(mr, occupancy, architecture.spacing_mm)
+        around = masked_mean(features, occupancy, architecture.context_mm, architecture.spacing_mm)
+        relative = dose_feature(mr, dose if patch.has_dose else None)
+    chosen = torch.from_numpy(places)
+    tables = [values[0].flatten(1)[:, chosen].T.contiguous() for values in (features, around, relative)]
+    weight = patch.occupancy.ravel()[places].astype(np.float64)
+    return tables, np.cumsum(weight) / weight.sum()
