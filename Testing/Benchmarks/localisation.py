@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from RTResponseCAMLib.cam.gradient import METHODS, gradient_map
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import local_evidence
+from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.bundle import Bundle
 
@@ -23,6 +24,11 @@ def planted_part(folder: Path, number: int, patch: Patch) -> np.ndarray:
     resistant = sitk.ReadImage(str(folder / "truth" / "resistant_planning.nrrd"))
     moved = sitk.Resample(resistant, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     return sitk.GetArrayFromImage(moved) == number
+
+
+def lesion_number(lesion: MeasuredLesion) -> int:
+    """Its number in the planted truth."""
+    return int(lesion.row.lesion.rpartition(" ")[2])
 
 
 def can_be_judged(planted: np.ndarray, patch: Patch) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from localisation import (
     can_be_judged,
+    lesion_number,
     localisation,
     maps_of,
     mean_figures,
@@ -59,10 +60,6 @@ def cohort(folder: Path, variant: str, seed: int, patients: int, lesions: int, w
 
 def examples_of(lesions: list) -> list[Example]:
     return [Example(x.patch, x.row.certain_label, x.row.patient_group) for x in lesions]
-
-
-def lesion_number(lesion) -> int:
-    return int(lesion.row.lesion.rpartition(" ")[2])
 
 
 def taught_by_voxels(network, lesions: list, prepared: list):
