@@ -245,6 +245,15 @@ def permutation_p(
     return (hits + 1) / (repeats + 1)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values that allow for how many are asked at once [Holm, Scand J Stat 6 (1979) 65]."""
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return [float(p) for p in adjusted]
+
+
 def by_stratum(
     labels: Sequence[int],
     scores: Scores,

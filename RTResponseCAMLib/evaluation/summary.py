@@ -17,6 +17,7 @@ from RTResponseCAMLib.evaluation.metrics import (
     auc_difference,
     auc_interval,
     by_stratum,
+    holm,
     net_benefit,
     permutation_p,
 )
@@ -87,6 +88,9 @@ def summarise(
             "curves": curves(np.tile(labels, len(p)), p.ravel()),
             "seconds": float(sum(part["seconds"] for part in results[arm.name])),
         }
+    adjusted = holm([arm["permutation_p"] for arm in arms.values()])
+    for arm_, p_ in zip(arms.values(), adjusted, strict=True):
+        arm_["permutation_p_holm"] = p_
     differences = [
         {"one": a, "other": b, **_plain(auc_difference(labels, gathered[a][0], gathered[b][0], patients, folds_))}
         for n, a in enumerate(arms)

@@ -216,7 +216,8 @@ def _arm_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"cohort": cohort, "arm": name}
             for metric, estimate in arm["metrics"].items():
                 row |= {metric: estimate["value"], f"{metric}_low": estimate["low"], f"{metric}_high": estimate["high"]}
-            rows.append({**row, "permutation_p": arm["permutation_p"], "seconds": arm["seconds"]})
+            p = {name: arm[name] for name in ("permutation_p", "permutation_p_holm")}
+            rows.append({**row, **p, "seconds": arm["seconds"]})
     return rows
 
 

@@ -2,13 +2,15 @@
 
     python Testing/Benchmarks/cam_cost.py [--size 48] [--repeats 15]
 
-Own implementation of all methods on the shipped network; peers (captum, torchcam, MONAI) are measured when they are
-installed. Medians of runs that take turns; only the ratios mean something.
+All methods on the shipped network. Peers that can be imported (captum, MONAI, torchcam; ``pip install --no-deps`` is
+enough) run beside them on the same layer, and their map is held against ours. Medians of runs that take turns; only the
+ratios mean something.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -31,6 +33,48 @@ def patch_of(size: int) -> Patch:
     return Patch(grid, rng.normal(3, 1, grid.shape).astype(np.float32), np.ones(grid.shape, np.float32), inside, False)
 
 
+class Plain(torch.nn.Module):
+    """The network as peers want it: one input, one score."""
+
+    def __init__(self, network: torch.nn.Module, patch: Patch) -> None:
+        super().__init__()
+        self.network = network
+        self.occupancy, self.dose = (torch.from_numpy(a)[None, None] for a in (patch.occupancy, patch.dose))
+
+    def forward(self, mr: torch.Tensor) -> torch.Tensor:
+        return self.network(mr, self.occupancy, self.dose).total.mean(1, keepdim=True)
+
+
+def peers(plain: Plain, mr: torch.Tensor) -> dict[str, tuple[str, Callable[[], np.ndarray]]]:
+    """What can be imported: name → our method, and a map of the peer."""
+    found: dict[str, tuple[str, Callable[[], np.ndarray]]] = {}
+    with contextlib.suppress(ImportError):
+        from captum.attr import LayerGradCam
+
+        captum = LayerGradCam(plain, plain.network.at_code)
+        found["captum LayerGradCam"] = (
+            "grad-cam",
+            lambda: captum.attribute(mr, relu_attributions=True).detach()[0, 0].numpy(),
+        )
+    with contextlib.suppress(ImportError):
+        from monai.visualize import GradCAM, GradCAMpp
+
+        for name, kind, ours in (("GradCAM", GradCAM, "grad-cam"), ("GradCAM++", GradCAMpp, "grad-cam++")):
+            # Its default normaliser turns maps round. Its GradCAM++ sums A·G³ where the paper has ΣA·G³: another map.
+            cam = kind(plain, "network.at_code", postprocessing=lambda x: x, upsampler=lambda size: lambda x: x)
+            found[f"MONAI {name}"] = (ours, lambda cam=cam: cam(mr, class_idx=0)[0, 0].detach().numpy())
+    with contextlib.suppress(ImportError):
+        from torchcam.methods import GradCAM as TorchCam
+
+        extractor = TorchCam(plain, target_layer=plain.network.at_code, input_shape=(1, *mr.shape[2:]))
+
+        def torchcam() -> np.ndarray:
+            return extractor(0, plain(mr.requires_grad_()), normalized=False)[0][0].detach().numpy()
+
+        found["torchcam GradCAM"] = ("grad-cam", torchcam)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=48)
@@ -49,6 +93,10 @@ def main() -> None:
     }
     for method in METHODS:
         runs[f"{method}, code"] = lambda m=method: gradient_map(bundle, patch, m, "code")
+    own = {m: gradient_map(bundle, patch, m, "code") for m in METHODS}
+    for name, (method, run) in peers(Plain(bundle.network, patch), inputs[0].clone()).items():
+        runs[f"{name}, code"] = run
+        print(f"{name}: correlation with our {method} {np.corrcoef(run().ravel(), own[method].ravel())[0, 1]:.4f}")
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(options.repeats + 2):
         for name, run in runs.items():

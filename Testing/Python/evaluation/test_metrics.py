@@ -14,6 +14,7 @@ from RTResponseCAMLib.evaluation.metrics import (
     auc_interval,
     by_stratum,
     calibration,
+    holm,
     net_benefit,
     patient_weights,
     permutation_p,
@@ -125,3 +126,8 @@ def test_strata_of_one_class_are_unknown():
 def test_what_cannot_be_judged_is_refused(labels, scores, message):
     with pytest.raises(CohortError, match=message):
         point_metrics(labels, scores)
+
+
+def test_holm_asks_more_of_each_of_many_p_values():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
