@@ -14,9 +14,7 @@ from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
-from RTResponseCAMLib.imaging.patch import sample_patch
-from RTResponseCAMLib.imaging.resample import head_intensity
-from RTResponseCAMLib.network.bundle import Bundle, load_bundle
+from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.stem import STEM_CHANNELS, stem_features
 from RTResponseCAMLib.network.training import PreparedLesion, Schedule, fit
@@ -32,17 +30,6 @@ def untrained(form: str, **parts) -> Bundle:
     card = {"name": "untrained", "calibration": {"slope": 1.7, "intercept": -0.3}, "threshold": 0.5}
     card["preprocessing"] = {"spacing_mm": 1.0, "margin_mm": 8.0}
     return Bundle(card, network, "0" * 64, torch.device("cpu"))
-
-
-@pytest.fixture(scope="session")
-def patches(study):
-    head = head_intensity(study.mr)
-    return [sample_patch(study.mr, head, x.structure, study.dose, 20.0) for x in study.lesions]
-
-
-@pytest.fixture(scope="session")
-def shipped(bundle_folder):
-    return load_bundle(bundle_folder, "cpu")
 
 
 @pytest.mark.parametrize("form", ["signed", "hazard"])

@@ -1,0 +1,95 @@
+"""Other views of a lesion are the same lesion; features come from its core."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from RTResponseCAMLib.cam.pixelwise import find_evidence
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.network import stem
+from RTResponseCAMLib.network.classifier import Architecture
+from RTResponseCAMLib.network.preparation import VIEW_VOXELS, Example, otherwise, prepare
+from RTResponseCAMLib.network.stem import STEM_CHANNELS, core, stem_features
+
+
+def ball(radius_mm: float, size: int = 32, soft: float = 1.0) -> Patch:
+    rng = np.random.default_rng(1)
+    grid = Grid((size,) * 3, (1.0,) * 3, (0.0, 0.0, 0.0))
+    away = np.linalg.norm(grid.points() - (size - 1) / 2, axis=-1)
+    occupancy = np.clip((radius_mm - away) / soft + 0.5, 0, 1).astype(np.float32)
+    mr = (3 * (away < radius_mm) + rng.normal(0, 0.5, grid.shape)).astype(np.float32)
+    return Patch(grid, mr, np.ones(grid.shape, np.float32), occupancy, False)
+
+
+def test_a_lesion_as_it_is_comes_first_and_views_count_the_same():
+    patch = ball(9.0)
+    (plain,), (varied,) = (prepare([Example(patch, 1, "a")], Architecture(), views) for views in (0, 3))
+    count = int(patch.inside.sum())
+    assert plain.features.shape == (count, STEM_CHANNELS)
+    assert torch.equal(varied.features[:count], plain.features)
+    assert torch.equal(varied.surroundings[:count], plain.surroundings)
+    assert varied.share[count - 1] == pytest.approx(1 / 4)
+    assert varied.share[count + VIEW_VOXELS - 1] == pytest.approx(1 / 2)  # a large lesion's views are thinned
+    assert varied.share[-1] == pytest.approx(1)
+    assert varied.volume_cc == plain.volume_cc
+    assert not torch.equal(varied.features[count : 2 * count], plain.features[:VIEW_VOXELS])
+
+
+def test_prepared_lesions_depend_on_their_place_alone():
+    examples = [Example(ball(r), 0, "a") for r in (3.0, 5.0)]
+    one, again = (prepare(examples, Architecture(), 2) for _ in range(2))
+    assert torch.equal(one[1].features, again[1].features)
+
+
+@pytest.mark.parametrize("radius_mm", [0.6, 1.0, 3.0, 9.0])
+def test_other_views_keep_the_lesion(radius_mm):
+    patch = ball(radius_mm)
+    rng = np.random.default_rng(0)
+    volume = float(patch.occupancy.sum())
+    surface = 4 * np.pi * radius_mm**2
+    for _ in range(30):
+        view = otherwise(patch, rng)
+        assert view.occupancy.any()
+        assert view.occupancy.min() >= 0
+        assert view.occupancy.max() <= 1
+        assert view.occupancy.dtype == view.mr.dtype == np.float32
+        assert abs(float(view.occupancy.sum()) - volume) <= 0.5 * surface + 1.5
+        # Half a voxel along each axis may change one layer of voxels, and no more.
+        both = (view.occupancy > 0) & (patch.occupancy > 0)
+        assert both.sum() >= 0.5 * (patch.occupancy > 0.5).sum()
+
+
+def cut(patch: Patch) -> Patch:
+    """A label map's hard edge instead of a contour's soft one."""
+    return replace(patch, occupancy=(patch.occupancy >= 0.5).astype(np.float32))
+
+
+def change(patch: Patch) -> np.ndarray:
+    """How far each feature deep inside moves when the edge is cut hard, in units of its spread."""
+    arrays = [(patch.mr, p.occupancy) for p in (patch, cut(patch))]
+    both = [stem_features(*(torch.from_numpy(a)[None, None] for a in pair), 1.0)[0] for pair in arrays]
+    deep = torch.from_numpy(distance_transform_edt(patch.occupancy > 0.5) > 2)
+    spread = both[0][:, torch.from_numpy(patch.inside)].std(1).clamp_min(0.02)
+    return ((both[0] - both[1])[:, deep].abs().mean(1) / spread).numpy()
+
+
+def test_a_surface_counts_little_and_moves_features_less_than_if_it_did(patches, monkeypatch):
+    weight = core(torch.from_numpy(patches[0].occupancy)[None, None], 1.0)[0, 0].numpy()
+    surface = (patches[0].occupancy > 0.3) & (patches[0].occupancy < 0.7)
+    assert weight[surface].mean() < 0.3 * weight[distance_transform_edt(patches[0].inside) > 3].mean()
+    found = np.mean([change(p) for p in patches], axis=0)
+    monkeypatch.setattr(stem, "core", lambda occupancy, _: occupancy)
+    without = np.mean([change(p) for p in patches], axis=0)
+    assert found.mean() < 0.6 * without.mean()
+
+
+def test_the_shipped_models_answer_hardly_changes_with_the_cut(shipped, patches):
+    for patch in patches:
+        one, other = find_evidence(shipped, [patch, cut(patch)])
+        assert abs(one.total - other.total) < 0.4
