@@ -224,7 +224,7 @@ def _add_train(groups: Any) -> None:
     train.add_argument("--code", type=int, default=6, help="numbers per voxel in the autoencoder's bottleneck")
     train.add_argument("--steps", type=int, default=240, help="optimisation steps of the heads")
     train.add_argument("--weight-decay", type=float, default=1.0, help="defaults suit 69 lesions; more allow less")
-    train.add_argument("--dropout", type=float, default=0.5, help="share of the features left out at each step")
+    train.add_argument("--dropout", type=float, default=0.5, help="share of a voxel's features left out at each step")
     train.add_argument("--views", type=int, default=2, help="views of each lesion with another contour and scan")
     train.add_argument("--smallness", type=float, default=0.02, help="weight of the mean squared local evidence")
     train.add_argument("--seed", type=int, default=7)

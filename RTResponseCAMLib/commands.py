@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.progress import Progress, part
 
 
@@ -204,12 +204,30 @@ def _spec(options: argparse.Namespace, variant: str) -> Any:
     )
 
 
+TRAINING_RANGES = (
+    ("members", 1, 100),
+    ("width", 1, 1000),
+    ("code", 1, 27),
+    ("steps", 10, 1_000_000),
+    ("weight_decay", 0, 100),
+    ("dropout", 0, 0.95),
+    ("views", 0, 20),
+    ("smallness", 0, 100),
+)
+
+
 def train(options: argparse.Namespace, progress: Progress) -> None:
     """Fit a model on a cohort."""
     from RTResponseCAMLib.network.classifier import Architecture
     from RTResponseCAMLib.network.training import Schedule
     from RTResponseCAMLib.workflow.train import train_bundle
 
+    for name, low, high in TRAINING_RANGES:
+        if not low <= getattr(options, name) <= high:
+            option = f"--{name.replace('_', '-')}"
+            raise CohortError(
+                option, f"is {getattr(options, name)}, expected {low:g} to {high:g}", "Choose another value"
+            )
     card = {
         "name": options.name,
         "description": options.description,
@@ -241,7 +259,6 @@ def train(options: argparse.Namespace, progress: Progress) -> None:
 
 def evaluate(options: argparse.Namespace, progress: Progress) -> None:
     """Compare the approaches."""
-    from RTResponseCAMLib.errors import CohortError
     from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_arms
     from RTResponseCAMLib.features.radiomics import SETTINGS, read_settings
     from RTResponseCAMLib.network.training import Schedule

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
-from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.grid import Grid, share_outside
 from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import resample
-from RTResponseCAMLib.study import Dose, DoseMetrics, Structure
+from RTResponseCAMLib.study import Dose, DoseMetrics, Structure, Study
 
 FINE_MM, COARSE_MM, FINE_BELOW_MM = 0.5, 1.0, 40.0
 
@@ -24,7 +24,7 @@ def dose_metrics(structure: Structure, dose: Dose, prescription_gy: float) -> Do
     """Mean, D98, D50, D2 (Gy) and coverage of one target; None when most of it lies outside the dose grid."""
     grid = _grid_around(structure)
     weight = box_occupancy(structure, grid)
-    outside = _outside(weight, grid, dose)
+    outside = share_outside(weight, grid, Grid.of(dose.image), 0.0)
     if outside > 0.5:
         return None
     try:
@@ -33,6 +33,13 @@ def dose_metrics(structure: Structure, dose: Dose, prescription_gy: float) -> Do
         return None
     inside = weight > 0
     return _metrics(values[inside].astype(np.float64), weight[inside].astype(np.float64), prescription_gy, outside)
+
+
+def lesion_dose(study: Study, structure: Structure) -> DoseMetrics | None:
+    """Dose metrics of a lesion; None without a dose, a prescription, or where the dose grid does not reach."""
+    if study.dose is None or study.plan is None or study.plan.prescription is None:
+        return None
+    return dose_metrics(structure, study.dose, study.plan.prescription.dose_for(structure))
 
 
 def _metrics(
@@ -51,10 +58,3 @@ def _grid_around(structure: Structure) -> Grid:
     extent = max(float(np.ptp(np.concatenate(structure.contours), axis=0).max()), 1.0)
     step = FINE_MM if extent < FINE_BELOW_MM else COARSE_MM
     return structure_box(structure, Grid((1, 1, 1), (step,) * 3, (x, y, z)))
-
-
-def _outside(weight: npt.NDArray[np.float32], grid: Grid, dose: Dose) -> float:
-    box = Grid.of(dose.image)
-    index = box.to_index(grid.points()[weight > 0])
-    beyond = ((index < -1e-6) | (index > np.asarray(box.size) - 1 + 1e-6)).any(axis=1)
-    return float(weight[weight > 0][beyond].sum() / weight.sum())

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import distance_transform_edt, zoom
 
+from RTResponseCAMLib.cam.pixelwise import BATCH_VOXELS, find_evidence
 from RTResponseCAMLib.imaging.patch import INSIDE, Array32, Patch
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import PATTERN, AutoencoderClassifier
@@ -26,6 +27,7 @@ SHIFT_MM = 0.5  # as far as a contour's place is uncertain
 NOISE = 0.1  # of the head's inter-quartile range
 DELETED = 0.3  # share of the lesion's voxels that are left out
 RIM_MM = 2.0
+FLAT = 1e-4  # a spread so small beside the mean is rounding
 ADDS_UP, STEADY, OWN, AGREES = 1e-3, 0.7, 0.7, 0.3
 RANDOM_LEFT, ALIKE = 0.7, 0.5
 Mask = npt.NDArray[np.bool_]
@@ -37,10 +39,10 @@ class MapChecks:
 
     Attributes
     ----------
-    gap : |Σ map + bias − total|, before calibration.
+    gap : |Σ map + bias − total|, as written.
     noise, shift : correlation of the map with that of a noisier MR, and (mean of six) of a contour 0.5 mm off.
-    deletion : fall of the calibrated total when the strongest 30 % of the voxels are left out of the lesion, less
-        that of random 30 %. They are left out, not blanked: a blank would be a texture of its own.
+    deletion : fall of the calibrated total, the volume's part left out, when the strongest 30 % of the lesion are left
+        out of it, less that of random 30 %. They are left out, not blanked: a blank would be a texture of its own.
     fixed_pattern : correlation with the mean map of the training lesions.
     rim_share : share of |map| within 2 mm of the surface; none lies outside the lesion, by construction.
     agreement : mean correlation of a head's map with the mean of the others.
@@ -69,21 +71,22 @@ def check_map(bundle: Bundle, patch: Patch, seed: int = 0) -> MapChecks:
     for axis in range(3):
         for sign in (-1, 1):
             variants.append((patch.mr, (1 - share) * patch.occupancy + share * np.roll(patch.occupancy, sign, axis)))
-    maps, totals, heads, bias = _passes(bundle, patch, variants)
-    straight = maps[0]
-    noise = _correlation(straight[inside], maps[1][inside])
+    maps, _, heads = _passes(bundle, patch, variants)
+    straight = _local(maps[0], patch.occupancy)
+    noise = _correlation(straight[inside], _local(maps[1], patch.occupancy)[inside])
     shifted = []
     for map_, (_, occupancy) in zip(maps[2:], variants[2:], strict=True):
         both = inside & (occupancy > INSIDE)
-        shifted.append(_correlation(_local(straight, patch.occupancy)[both], _local(map_, occupancy)[both]))
+        shifted.append(_correlation(straight[both], _local(map_, occupancy)[both]))
+    (evidence,) = find_evidence(bundle, [patch])
     return MapChecks(
-        gap=abs(float(straight.sum(dtype=np.float64)) + bias - totals[0]),
+        gap=abs(float(evidence.map.sum(dtype=np.float64)) + evidence.bias - evidence.total),
         noise=noise,
         shift=float(np.nanmean(shifted)) if np.isfinite(shifted).any() else np.nan,
         deletion=_deletion(bundle, patch, straight, inside, rng),
-        fixed_pattern=_fixed(bundle, straight, patch, inside),
-        rim_share=_rim(straight, inside, patch.grid.spacing_mm[0]),
-        agreement=_agreement(heads[:, inside]),
+        fixed_pattern=_fixed(bundle, straight, patch),
+        rim_share=_rim(maps[0], inside, patch.grid.spacing_mm[0]),
+        agreement=_agreement(_local(heads, patch.occupancy)[:, inside]),
     )
 
 
@@ -122,9 +125,11 @@ def model_checks(bundle: Bundle, others: Sequence[Bundle], patches: Sequence[Pat
     for patch in patches:
         inside = patch.inside
         variants = [(patch.mr, patch.occupancy)]
-        own = _passes(bundle, patch, variants)[0][0][inside]
-        left.append(abs(_correlation(own, _passes(fresh, patch, variants)[0][0][inside], ranks=True)))
-        alike += [_correlation(own, _passes(other, patch, variants)[0][0][inside]) for other in others]
+        own, random, *rest = (
+            _local(_passes(each, patch, variants)[0][0], patch.occupancy)[inside] for each in (bundle, fresh, *others)
+        )
+        left.append(abs(_correlation(own, random, ranks=True)))
+        alike += [_correlation(own, other) for other in rest]
     return {"randomised_abs_rho": float(np.nanmean(left)), "seed_to_seed": float(np.nanmean(alike))}
 
 
@@ -143,50 +148,57 @@ def model_cautions_of(checks: dict[str, float]) -> tuple[str, ...]:
 
 def mean_pattern(patches: Sequence[Patch], maps: Sequence[Array32]) -> Array32:
     """Mean local map of some lesions, each brought to the same box and to unit spread, ``(12, 12, 12)``."""
-    return np.mean([_pattern(_local(m, p.occupancy), p.occupancy) for p, m in zip(patches, maps, strict=True)], axis=0)
+    return np.mean([_pattern(_local(m, p.occupancy), p.inside) for p, m in zip(patches, maps, strict=True)], axis=0)
 
 
 def _passes(
     bundle: Bundle, patch: Patch, variants: Sequence[tuple[Array32, Array32]]
-) -> tuple[Array32, npt.NDArray[np.float64], Array32, float]:
-    """Mean maps and totals of variants of a patch; the heads' maps and the bias of the first."""
-    mr, occupancy = (torch.from_numpy(np.stack([v[k] for v in variants]))[:, None].to(bundle.device) for k in (0, 1))
-    dose = torch.from_numpy(patch.dose)[None, None].expand_as(mr).to(bundle.device)
-    with torch.inference_mode():
-        output = bundle.network(mr, occupancy, dose)
-    maps = output.maps.mean(1).cpu().numpy()
-    totals = output.total.double().mean(1).cpu().numpy()
-    return maps, totals, output.maps[0].cpu().numpy(), float(output.bias[0].double().mean())
+) -> tuple[Array32, npt.NDArray[np.float64], Array32]:
+    """Mean maps, and totals without the volume's part, of variants of a patch; the heads' maps of the first."""
+    maps: list[Array32] = []
+    totals: list[float] = []
+    heads: Array32 | None = None
+    step = max(1, BATCH_VOXELS // patch.mr.size)
+    for start in range(0, len(variants), step):
+        some = variants[start : start + step]
+        mr, occupancy = (torch.from_numpy(np.stack([v[k] for v in some]))[:, None].to(bundle.device) for k in (0, 1))
+        dose = torch.from_numpy(patch.dose)[None, None].expand_as(mr).to(bundle.device)
+        with torch.inference_mode():
+            output = bundle.network(mr, occupancy, dose)
+        maps += list(output.maps.mean(1).cpu().numpy())
+        totals += (output.total - output.from_volume).double().mean(1).tolist()
+        heads = output.maps[0].cpu().numpy() if heads is None else heads
+    assert heads is not None
+    return np.stack(maps), np.asarray(totals), heads
 
 
-def _deletion(bundle: Bundle, patch: Patch, map_: Array32, inside: Mask, rng: np.random.Generator) -> float:
-    """Totals without some voxels of the lesion: the strongest, and as many at random."""
+def _deletion(bundle: Bundle, patch: Patch, local: Array32, inside: Mask, rng: np.random.Generator) -> float:
+    """Totals without some of the lesion: the strongest voxels, and random ones of the same volume."""
     where = np.flatnonzero(inside)
-    count = max(int(DELETED * len(where)), 1)
-    local = _local(map_, patch.occupancy).ravel()[where]
-    chosen = [where[np.argsort(-local)[:count]], *(rng.choice(where, count, replace=False) for _ in range(3))]
+    orders = [np.argsort(-local.ravel()[where], kind="stable"), *(rng.permutation(len(where)) for _ in range(3))]
     variants = []
-    for voxels in chosen:
+    for order in orders:
+        volume = np.cumsum(patch.occupancy.ravel()[where][order])
+        gone = where[order[: max(int(np.searchsorted(volume, DELETED * volume[-1])), 1)]]
         rest = patch.occupancy.copy()
-        rest.ravel()[voxels] = 0
+        rest.ravel()[gone] = 0
         variants.append((patch.mr, rest))
     totals = _passes(bundle, patch, variants)[1]
     fall = float(totals[1:].mean() - totals[0])
     return bundle.calibration[0] * fall if bundle.form == "signed" else fall
 
 
-def _fixed(bundle: Bundle, map_: Array32, patch: Patch, inside: Mask) -> float:
+def _fixed(bundle: Bundle, local: Array32, patch: Patch) -> float:
     pattern = bundle.network.pattern.cpu().numpy()
     if not pattern.any():
         return np.nan
-    own = _pattern(_local(map_, patch.occupancy), patch.occupancy)
+    own = _pattern(local, patch.inside)
     shared = (own != 0) & (pattern != 0)
     return _correlation(own[shared], pattern[shared])
 
 
-def _pattern(local: Array32, occupancy: Array32) -> Array32:
+def _pattern(local: Array32, inside: Mask) -> Array32:
     """Local map in the box of its lesion, brought to 12³ voxels, mean 0 and spread 1 inside; 0 outside."""
-    inside = occupancy > INSIDE
     box = tuple(slice(int(w.min()), int(w.max()) + 1) for w in np.nonzero(inside))
     factors = [PATTERN / (s.stop - s.start) for s in box]
     mask = zoom(inside[box].astype(np.float32), factors, order=1, grid_mode=True, mode="nearest") > 0.5
@@ -197,6 +209,7 @@ def _pattern(local: Array32, occupancy: Array32) -> Array32:
 
 
 def _local(map_: Array32, occupancy: Array32) -> Array32:
+    """Evidence of each voxel from its share of the map: shares of cut voxels are small whatever their evidence."""
     return np.asarray(map_ / np.maximum(occupancy, 1e-6), dtype=np.float32)
 
 
@@ -220,7 +233,7 @@ def _correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating],
         return np.nan
     if ranks:
         one, other = (np.argsort(np.argsort(v)).astype(np.float64) for v in (one, other))
-    if float(one.std()) < 1e-12 or float(other.std()) < 1e-12:
+    if any(float(v.std()) <= FLAT * float(np.abs(v).mean()) for v in (one, other)):
         return np.nan
     return float(np.corrcoef(one, other)[0, 1])
 

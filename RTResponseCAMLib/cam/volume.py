@@ -39,7 +39,7 @@ def evidence_volume(
 ) -> tuple[sitk.Image, sitk.Image]:
     """Local evidence, and the lesion's number where it exceeds ``cut``, on MR voxels cropped to the lesions.
 
-    Where lesions overlap, the later ROI number wins.
+    Where lesions overlap, the later ROI number wins. What of a lesion its patch does not reach stays 0.
     """
     boxes = [structure_box(s, mr) for s in structures]
     starts = np.asarray([np.rint(mr.to_index(np.asarray([b.origin_mm]))[0]) for b in boxes]).astype(int)
@@ -56,9 +56,9 @@ def evidence_volume(
         progress(number / len(boxes), f"map of lesion {number}")
         local = patch.grid.image(local_evidence(patch, evidence))
         moved = sitk.GetArrayFromImage(
-            sitk.Resample(local, box.blank(), sitk.Transform(), sitk.sitkLinear, evidence.bias, sitk.sitkFloat32)
+            sitk.Resample(local, box.blank(), sitk.Transform(), sitk.sitkLinear, float("nan"), sitk.sitkFloat32)
         )
-        inside = filled_voxels(structure, box)
+        inside = filled_voxels(structure, box) & np.isfinite(moved)
         start = starts[number - 1] - low
         view, own = _overlap(whole.shape, start[::-1], box.shape)
         cam[view][inside[own]] = moved[own][inside[own]]

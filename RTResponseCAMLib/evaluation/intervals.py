@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-from RTResponseCAMLib.evaluation.metrics import CLIP, Estimate, patient_weights, point_metrics
+from RTResponseCAMLib.evaluation.metrics import CLIP, LEAST_LOGITS, Estimate, patient_weights, point_metrics
 
 REPEATS = 500
 NEWTON_STEPS = 25
@@ -38,7 +38,9 @@ def metric_intervals(
             draws.setdefault(name, []).append(values)
     result = {}
     for name, drawn in draws.items():
-        low, high = np.nanpercentile(np.mean(drawn, axis=0), [2.5, 97.5])
+        means = np.mean(drawn, axis=0)
+        means = means[np.isfinite(means)]
+        low, high = np.percentile(means, [2.5, 97.5]) if len(means) > REPEATS / 2 else (np.nan, np.nan)
         result[name] = Estimate(float(np.mean(points[name])), float(low), float(high))
     return result
 
@@ -78,7 +80,9 @@ def weighted_calibration(y: Array64, p: Array64, weights: Array64) -> tuple[Arra
         free += np.clip(step / np.maximum(a * c - b * b, 1e-9)[:, None], -1, 1)
         q = expit(held[:, None] + x)
         held += np.clip((weights * (y - q)).sum(axis=1) / ((weights * q * (1 - q)).sum(axis=1) + 1e-9), -1, 1)
-    return free[:, 1], held
+    mean = (weights @ x) / weights.sum(axis=1)
+    spread = np.sqrt(np.maximum((weights @ x**2) / weights.sum(axis=1) - mean**2, 0))
+    return np.where(spread < LEAST_LOGITS, np.nan, free[:, 1]), held
 
 
 def _average_precision(y: Array64, p: Array64, weights: Array64) -> Array64:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cohort.case import read_case
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.dicom.load import read_follow_up
-from RTResponseCAMLib.dosimetry import dose_metrics
+from RTResponseCAMLib.dosimetry import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.features import radiomics
 from RTResponseCAMLib.features.gradient import gradient_features
@@ -21,7 +21,7 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.registration import register_follow_up
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.imaging.rigid import moved_image
-from RTResponseCAMLib.study import Structure, Study
+from RTResponseCAMLib.study import DoseMetrics, Structure, Study
 
 EARLIER_DAYS = 20  # a scan this long before the label's visit may be used to foretell it
 Features = Mapping[str, float]
@@ -45,12 +45,17 @@ class MeasuredLesion:
 
 
 def measure_case(
-    rows: Sequence[CohortRow], spacing_mm: float, settings: Mapping[str, Any] | None, delta: bool = False
+    rows: Sequence[CohortRow],
+    counts: Sequence[int],
+    spacing_mm: float,
+    settings: Mapping[str, Any] | None,
+    delta: bool = False,
 ) -> list[MeasuredLesion]:
     """Read one case and measure its lesions, in the order of the rows.
 
     Parameters
     ----------
+    counts : lesions of the row's course, for each row.
     settings : of pyradiomics; None leaves radiomics, dosiomics and delta features out.
     delta : also compare with a scan between plan and follow-up, where there is one.
 
@@ -62,7 +67,10 @@ def measure_case(
     head = head_intensity(study.mr)
     structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
     later = _earlier_scan(study, rows) if delta and settings is not None else None
-    return [_measured(study, head, structures[row.lesion], row, len(rows), spacing_mm, settings, later) for row in rows]
+    return [
+        _measured(study, head, structures[row.lesion], row, count, spacing_mm, settings, later)
+        for row, count in zip(rows, counts, strict=True)
+    ]
 
 
 def _measured(
@@ -77,7 +85,8 @@ def _measured(
 ) -> MeasuredLesion:
     prescription = study.plan.prescription if study.plan else None
     gray = prescription.dose_for(structure) if prescription else None
-    patch = sample_patch(study.mr, head, structure, study.dose, gray, spacing_mm)
+    metrics = lesion_dose(study, structure)
+    patch = sample_patch(study.mr, head, structure, study.dose if metrics else None, gray, spacing_mm)
     volume = contour_volume_cc(structure)
     fractions = row.fractions or (prescription.fractions if prescription else None)
     found: dict[str, Features] = {
@@ -94,7 +103,7 @@ def _measured(
     if settings is not None:
         for family in ("radiomics", "dosiomics", "delta"):
             try:
-                values = _radiomics(family, study, head, structure, gray, settings, found, later)
+                values = _radiomics(family, study, head, structure, metrics, settings, found, later)
             except RTResponseError as error:
                 remarks.append(f"{family}: {error.what}")
                 continue
@@ -108,7 +117,7 @@ def _radiomics(
     study: Study,
     head: HeadIntensity,
     structure: Structure,
-    gray: float | None,
+    metrics: DoseMetrics | None,
     settings: Mapping[str, Any],
     found: Mapping[str, Features],
     later: tuple[sitk.Image, HeadIntensity] | str | None,
@@ -116,13 +125,13 @@ def _radiomics(
     if family == "radiomics":
         return radiomics.mr_features(study.mr, head, structure, settings)
     if family == "dosiomics":
-        if study.dose is None or gray is None:
-            raise RTResponseError("", "no dose, or no prescription", "Give both")
-        metrics = dose_metrics(structure, study.dose, gray)
-        if metrics is None:
-            raise RTResponseError("", "the dose grid does not reach the lesion", "Export the whole dose")
+        if study.dose is None or metrics is None:
+            raise RTResponseError("", "no dose or prescription, or a dose grid that does not reach", "Give both")
         plain = {f"dose_{name}": float(getattr(metrics, name)) for name in ("mean_gy", "d98_gy", "d50_gy", "d2_gy")}
-        more = {"dose_coverage": metrics.coverage, "dose_mean_of_prescription": metrics.mean_gy / gray}
+        more = {
+            "dose_coverage": metrics.coverage,
+            "dose_mean_of_prescription": metrics.mean_gy / metrics.prescription_gy,
+        }
         return {**plain, **more, **radiomics.dose_features(study.dose, structure, settings)}
     if later is None:
         return {}
@@ -139,9 +148,10 @@ def _earlier_scan(study: Study, rows: Sequence[CohortRow]) -> tuple[sitk.Image, 
 
     The visit that the label speaks of must never be used: its image shows the answer.
     """
-    known = [row.days_to_follow_up for row in rows if row.days_to_follow_up is not None]
-    if not known:
-        return "the day of the label's visit is unknown"
+    days = [row.days_to_follow_up for row in rows if row.label is not None]
+    known = [day for day in days if day is not None]
+    if not known or len(known) < len(days):
+        return "the day of a label's visit is unknown"
     last = min(known) - EARLIER_DAYS
     earlier = [f for f in study.follow_ups if f.days_after_plan is not None and 0 <= f.days_after_plan <= last]
     if not earlier:

@@ -18,6 +18,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, br
 from RTResponseCAMLib.errors import CohortError
 
 CLIP = 1e-4
+MIN_SPREAD = 1e-6
+LEAST_LOGITS = 0.05  # spread of logits from which a calibration slope means something
 REPEATS = 2000
 Array64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
@@ -64,13 +66,18 @@ def point_metrics(
 
 
 def calibration(labels: Labels, probabilities: Array64) -> tuple[float, float]:
-    """Slope, and intercept with the slope held at 1; 1 and 0 when probabilities mean what they say."""
+    """Slope, and intercept with the slope held at 1; 1 and 0 when probabilities mean what they say.
+
+    The slope is NaN where the probabilities are all but the same.
+    """
     x = logit(np.clip(probabilities, CLIP, 1 - CLIP))
 
     def loss(beta: Array64, slope: float | None) -> float:
         z = beta[0] + (beta[1] if slope is None else slope) * x
         return float(np.logaddexp(0, z).sum() - labels @ z)
 
+    if float(np.std(x)) < LEAST_LOGITS:
+        return float("nan"), float(minimize(loss, np.asarray([0.0]), args=(1.0,), method="BFGS").x[0])
     free = minimize(loss, np.asarray([0.0, 1.0]), args=(None,), method="BFGS").x
     held = minimize(loss, np.asarray([0.0]), args=(1.0,), method="BFGS").x
     return float(free[1]), float(held[0])
@@ -156,7 +163,10 @@ def fitting_variance(labels: Sequence[int], scores: Scores, folds: Folds | None,
     """Variance of a cross-validated AUC (or of its difference from ``other``'s) by the choice of training patients.
 
     Nadeau and Bengio's correction for overlapping training sets [Mach Learn 52 (2003) 239]: the variance of the folds'
-    AUCs times (1 / folds in all + tested / trained). 0 without folds: the model was fitted elsewhere.
+    AUCs times (1 / folds in all + tested / trained). It holds some of what resampling patients gives too, so their sum
+    is too wide for a model that hardly changes with its training patients; for models that do, either alone is too
+    narrow, and the sum right (``Testing/Benchmarks/cross_validated_coverage.py``). 0 without folds: the model was
+    fitted elsewhere. NaN where fewer than two folds hold both classes.
     """
     y, rows = _rows(labels, scores)
     if folds is None:
@@ -172,19 +182,24 @@ def fitting_variance(labels: Sequence[int], scores: Scores, folds: Folds | None,
             auc = roc_auc_score(y[at], s[at])
             found.append(auc if others is None else auc - roc_auc_score(y[at], others[number][at]))
     tested = float(np.mean(sizes))
-    if len(found) < 2 or tested >= 1:
+    if tested >= 1:
         return 0.0
+    if len(found) < 2:
+        return float("nan")
     return float(np.var(found, ddof=1)) * (1 / len(found) + tested / (1 - tested))
 
 
 def on_logit_scale(value: float, drawn: Array64, patients: int, variance: float = 0.0) -> Estimate:
     """Interval of a share from its bootstrap values; a resample of n patients is too alike by (n − 1) / n.
 
-    ``variance`` of the share is added to that of the bootstrap.
+    ``variance`` of the share is added to that of the bootstrap. Ends are NaN where nothing varies: that all resamples
+    agree, of so few lesions, is no certainty.
     """
     middle = logit(np.clip(value, CLIP, 1 - CLIP))
     spread = float(np.std(logit(np.clip(drawn, CLIP, 1 - CLIP)))) * (patients / max(patients - 1, 1)) ** 0.5
     spread = float(np.hypot(spread, variance**0.5 / max(value * (1 - value), 0.01)))
+    if spread < MIN_SPREAD:
+        spread = float("nan")
     reach = float(norm.ppf(0.975)) * spread
     return Estimate(value, float(expit(middle - reach)), float(expit(middle + reach)))
 
@@ -220,7 +235,7 @@ def permutation_p(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> float:
-    """One-sided p-value of the AUC against chance: patients' labels change hands as blocks, in random order.
+    """One-sided p-value of the AUC against chance: patients with equally many lesions exchange their labels.
 
     Labels of one patient stay together, so that what lesions of a patient share is no evidence. With ``folds`` the
     predictions themselves depend on the labels, which a permutation after the fact cannot undo: its AUCs are spread
@@ -230,17 +245,22 @@ def permutation_p(
     place = _fold_numbers(folds, rows.shape).ravel()
     order = np.argsort(np.asarray(patients, dtype=str), kind="stable")
     _, starts = np.unique(np.asarray(patients, dtype=str)[order], return_index=True)
-    blocks = np.split(y[order], starts[1:])
+    blocks = np.split(order, starts[1:])
+    alike = [np.stack([b for b in blocks if len(b) == size]) for size in sorted({len(b) for b in blocks})]
     ranks = _mid_ranks(rows.ravel(), place)
     rng = np.random.default_rng(seed)
     found = _auc_of_ranks(np.tile(y, len(rows)), ranks, place)
     drawn = np.empty(repeats)
     for n in range(repeats):
         mixed = np.empty_like(y)
-        mixed[order] = np.concatenate([blocks[k] for k in rng.permutation(len(blocks))])
+        for places in alike:
+            mixed[places] = y[rng.permutation(places)]
         drawn[n] = _auc_of_ranks(np.tile(mixed, len(rows)), ranks, place)
     spread = float(drawn.std())
-    wider = np.hypot(spread, fitting_variance(labels, scores, folds) ** 0.5) / spread if spread > 0 else 1.0
+    more = fitting_variance(labels, scores, folds)
+    if not np.isfinite(more):
+        return 1.0
+    wider = np.hypot(spread, more**0.5) / spread if spread > 0 else 1.0
     hits = int((0.5 + (drawn - 0.5) * wider >= found - 1e-12).sum())
     return (hits + 1) / (repeats + 1)
 

@@ -70,13 +70,12 @@ def fit_network(
     labelled = [i for i, e in enumerate(lesions) if e.label is not None]
     labels = np.asarray([int(lesions[i].label or 0) for i in labelled])
     patients = np.asarray([lesions[i].group for i in labelled])
-    unlabelled = [lesion for lesion in lesions if lesion.label is None]
     if len(set(labels.tolist())) < 2:
         raise CohortError("labels", "hold one class only, expected both 0 and 1", "Add lesions of both classes")
     folds = inner_folds(labels, patients, schedule.seed)
     totals = np.zeros((len(labelled), architecture.heads))
     for number, fold in enumerate(folds):
-        training = [lesions[labelled[i]] for i in fold.train] + unlabelled
+        training = without_patients(lesions, set(patients[fold.test].tolist()))
         ours = replace(schedule, seed=schedule.seed + 1000 * (number + 1))
         span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
         network = fit(training, architecture, ours, part(progress, *span))
@@ -87,6 +86,11 @@ def fit_network(
     inner = 1 - probability(calibrated(totals, slope, intercept, architecture.form).mean(axis=1), architecture.form)
     network = fit(list(lesions), architecture, schedule, part(progress, len(folds) / (len(folds) + 1), 1.0))
     return FittedNetwork(network, slope, intercept, best_threshold(labels, inner), inner)
+
+
+def without_patients(lesions: Sequence[PreparedLesion], patients: set[str]) -> list[PreparedLesion]:
+    """Lesions of other patients, those without a label too."""
+    return [lesion for lesion in lesions if lesion.group not in patients]
 
 
 def head_totals(network: AutoencoderClassifier, patch: Patch) -> Array64:

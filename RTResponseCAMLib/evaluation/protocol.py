@@ -101,7 +101,7 @@ def row_keys(rows: Sequence[CohortRow]) -> list[str]:
 
 def what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """Why a run that was begun as ``before`` must not go on as ``now``; None when it may."""
-    for part in ("program", "protocol"):
+    for part in ("program", "libraries", "protocol"):
         if before.get(part) != now[part]:
             return f"was begun with another {part}: {_difference(before.get(part), now[part])}"
     for part in ("rows", "external_rows"):

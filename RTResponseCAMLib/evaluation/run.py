@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 MISSING_LIMIT = 0.5  # an arm whose features lack for more than this share of the lesions is not run
 BEAT_S = 0.5
+INNER_LEAST = 2  # patients of each class that inner folds need
+JUDGED_LEAST = 4  # lesions
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,15 @@ def measure_all(
 ) -> tuple[str, ...]:
     """Measure every case that is not measured yet; returns why cases are left out."""
     cases = cases_of(cohort.rows)
+    treated = Counter((row.patient_group, row.course) for row in cohort.rows)
     place = {id(row): n for n, row in enumerate(cohort.rows)}
     jobs = []
     for number, rows in enumerate(cases):
         positions = [place[id(row)] for row in rows]
         # A case that was left out stays out: folds were drawn without it.
         if not any((cohort.folder / f"{number:05d}{end}").is_file() for end in (".json", ".problem.json")):
-            jobs.append((cohort.folder, number, rows, positions, protocol, radiomics))
+            counts = [treated[row.patient_group, row.course] for row in rows]
+            jobs.append((cohort.folder, number, rows, positions, counts, protocol, radiomics))
     _run(_measure, jobs, workers, progress, "measuring lesions")
     problems = []
     for number in range(len(cases)):
@@ -74,11 +79,17 @@ def measure_all(
 
 
 def _measure(
-    folder: Path, number: int, rows: Sequence[CohortRow], positions: list[int], protocol: Protocol, radiomics: bool
+    folder: Path,
+    number: int,
+    rows: Sequence[CohortRow],
+    positions: list[int],
+    counts: list[int],
+    protocol: Protocol,
+    radiomics: bool,
 ) -> None:
     settings = protocol.settings if radiomics else None
     try:
-        lesions = measure_case(rows, protocol.architecture.spacing_mm, settings, "delta" in protocol.arms)
+        lesions = measure_case(rows, counts, protocol.architecture.spacing_mm, settings, "delta" in protocol.arms)
     except RTResponseError as error:
         # The name of a patient may stand in a path: the line of the manifest says enough.
         lines = ", ".join(str(p + 2) for p in positions)
@@ -105,8 +116,9 @@ def runnable(lesions: Sequence[MeasuredLesion], protocol: Protocol, radiomics: s
         if arm.dose:
             lacking = [i for i in use if not lesions[i].patch.has_dose]
         if len(lacking) > MISSING_LIMIT * len(use):
-            remark = next((r for i in lacking for r in lesions[i].remarks if r.split(":")[0] in families), "")
-            reasons[arm.name] = f"{len(lacking)} of {len(use)} lesions lack what it needs ({remark or 'no dose'})"
+            remarks = (r for i in lacking for r in lesions[i].remarks if r.split(":")[0] in families)
+            why = next(remarks, "no dose" if arm.dose else "not measured")
+            reasons[arm.name] = f"{len(lacking)} of {len(use)} lesions lack what it needs ({why})"
     return reasons
 
 
@@ -217,15 +229,49 @@ def _begin_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def check_labels(rows: Sequence[CohortRow], protocol: Protocol, path: Path) -> None:
-    """Refuse a cohort that cannot be compared on, before anything is measured.
+def check_labels(rows: Sequence[CohortRow], protocol: Protocol, path: Path, left_out: Sequence[str] = ()) -> None:
+    """Refuse a cohort that cannot be compared on.
 
     Raises
     ------
-    CohortError : one class only, or fewer patients of the rarer class than folds.
+    CohortError : one class only, fewer patients of the rarer class than folds, or so few that no inner folds are left.
     """
+    use = _labelled(rows, protocol, path, left_out)
+    labels = np.asarray([int(protocol.label_of(row) or 0) for row in use])
+    patients = np.asarray([row.patient_group for row in use])
+    try:
+        folds = patient_folds(labels.tolist(), patients.tolist(), protocol.folds, protocol.repeats, protocol.seed)
+    except CohortError as error:
+        raise CohortError(path, error.what + _and_left_out(left_out), error.fix) from error
+    for fold in folds:
+        fewest = min(len(set(patients[fold.train][labels[fold.train] == label].tolist())) for label in (0, 1))
+        if fewest < INNER_LEAST:
+            what = f"leaves {fewest} patient(s) of the rarer class to learn from in fold {fold.name}"
+            raise CohortError(path, what + _and_left_out(left_out), "Add patients, or ask for more folds")
+
+
+def check_judgeable(rows: Sequence[CohortRow], protocol: Protocol, path: Path, left_out: Sequence[str] = ()) -> None:
+    """Refuse a cohort on which nothing can be judged.
+
+    Raises
+    ------
+    CohortError : fewer than four lesions with a certain label, or one class only.
+    """
+    labels = {protocol.label_of(row) for row in _labelled(rows, protocol, path, left_out)}
+    count = sum(protocol.label_of(row) is not None for row in rows)
+    if count < JUDGED_LEAST or labels != {0, 1}:
+        what = f"has {count} lesion(s) with a certain label, of class(es) {sorted(x for x in labels if x is not None)}"
+        fix = f"Needed are {JUDGED_LEAST} and both classes"
+        raise CohortError(path, what + _and_left_out(left_out), fix)
+
+
+def _labelled(rows: Sequence[CohortRow], protocol: Protocol, path: Path, left_out: Sequence[str]) -> list[CohortRow]:
     use = [row for row in rows if protocol.label_of(row) is not None]
     if not use:
-        raise CohortError(path, "holds no lesion with a certain label", "Fill column label")
-    labels = [int(protocol.label_of(row) or 0) for row in use]
-    patient_folds(labels, [row.patient_group for row in use], protocol.folds, 1, protocol.seed)
+        what = "holds no lesion with a certain label" + _and_left_out(left_out)
+        raise CohortError(path, what, "Correct what was left out" if left_out else "Fill column label")
+    return use
+
+
+def _and_left_out(left_out: Sequence[str]) -> str:
+    return f"; {len(left_out)} case(s) could not be measured, the first: {left_out[0]}" if left_out else ""

@@ -76,6 +76,8 @@ def summarise(
         auc = auc_interval(labels, p, patients, folds)
         arms[arm.name] = {
             "title": arm.title,
+            "families": list(arm.families),
+            "dose": arm.dose,
             "metrics": {
                 "auc": _plain(auc),
                 **{k: _plain(v) for k, v in metric_intervals(labels, p, cut, patients).items()},

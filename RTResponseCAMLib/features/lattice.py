@@ -33,11 +33,13 @@ class LesionLattice:
     def sample(self, image: sitk.Image, smooth: bool = True) -> npt.NDArray[np.float64]:
         """Values of an image ``[z, y, x]``: cubic for MR, trilinear for dose (``smooth`` False).
 
+        Beyond the image an MR goes on as at its edge, and a dose is 0.
+
         Raises
         ------
         GeometryError : the lattice lies outside the image.
         """
-        return sitk.GetArrayFromImage(resample(image, self.grid, smooth=smooth)).astype(np.float64)
+        return sitk.GetArrayFromImage(resample(image, self.grid, smooth, None if smooth else 0.0)).astype(np.float64)
 
 
 def lesion_lattice(structure: Structure, stack: PlaneStack, margin_mm: float) -> LesionLattice:

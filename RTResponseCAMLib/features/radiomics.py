@@ -40,6 +40,15 @@ def why_unavailable() -> str | None:
     return None
 
 
+def version_found() -> str:
+    """Version of pyradiomics; "none" where this arm cannot run."""
+    if why_unavailable() is not None:
+        return "none"
+    import radiomics
+
+    return str(radiomics.__version__)
+
+
 def read_settings(path: Path = SETTINGS) -> dict[str, Any]:
     """Settings of pyradiomics for MR and dose: blocks ``mr`` and ``dose``, each as pyradiomics reads them.
 

@@ -92,3 +92,10 @@ def same_grid(one: Grid, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         return False
     corners = np.asarray([(i, j, k) for i in (0, one.size[0]) for j in (0, one.size[1]) for k in (0, one.size[2])])
     return bool(np.abs(one.to_lps(corners) - other.to_lps(corners)).max() < tolerance_mm)
+
+
+def share_outside(weight: npt.NDArray[np.float32], grid: Grid, box: Grid, reach: float) -> float:
+    """Share of ``weight`` (``[z, y, x]``, on ``grid``) over ``reach`` voxels beyond the voxel centres of ``box``."""
+    index = box.to_index(grid.points()[weight > 0])
+    beyond = ((index < -reach - 1e-6) | (index > np.asarray(box.size) - 1 + reach + 1e-6)).any(axis=1)
+    return float(weight[weight > 0][beyond].sum() / weight.sum())

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy
 from RTResponseCAMLib.imaging.planes import centroid_mm
@@ -68,14 +69,25 @@ def sample_patch(
     spacing_mm: float = 1.0,
     margin_mm: float = MARGIN_MM,
 ) -> Patch:
-    """Sample MR (cubic), dose (trilinear) and occupancy around one lesion.
+    """Sample MR (cubic; beyond the scan as at its edge), dose (trilinear) and occupancy around one lesion.
 
     Raises
     ------
-    GeometryError : the lesion lies outside the MR, or has no contours.
+    GeometryError : the lesion lies outside the MR, has no contours, or none near their middle; the MR there is not
+        finite.
     """
     grid = patch_grid(structure, spacing_mm, margin_mm)
-    intensity = sitk.GetArrayFromImage(resample(mr, grid, smooth=True, outside=head.median))
+    intensity = sitk.GetArrayFromImage(resample(mr, grid, smooth=True, outside=None))
+    where = f"ROI '{structure.name}'"
+    if not np.isfinite(intensity).all():
+        raise GeometryError(where, "lies where the MR holds values that are no numbers", "Export the MR again")
+    occupancy = box_occupancy(structure, grid)
+    if not occupancy.any():
+        raise GeometryError(
+            where,
+            f"is nowhere within {MAX_SIZE / 2 * spacing_mm:.0f} mm of its own middle",
+            "Give each lesion its own ROI",
+        )
     relative = np.ones(grid.shape, dtype=np.float32)
     has_dose = dose is not None and prescription_gy is not None
     if dose is not None and prescription_gy is not None:
@@ -84,6 +96,6 @@ def sample_patch(
         grid,
         ((intensity - head.median) / head.spread).astype(np.float32),
         relative.astype(np.float32),
-        box_occupancy(structure, grid),
+        occupancy,
         has_dose,
     )

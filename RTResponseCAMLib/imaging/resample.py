@@ -13,7 +13,7 @@ from RTResponseCAMLib.imaging.grid import Grid
 CROP_MARGIN = 8
 
 
-def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float = 0.0) -> sitk.Image:
+def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float | None = 0.0) -> sitk.Image:
     """Sample an image on another grid, float32.
 
     Only the needed part of ``image`` is touched, so a lesion's patch costs the same from any head.
@@ -22,7 +22,7 @@ def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float
     ----------
     smooth : cubic B-spline, after a blur where the grid is coarser than the image, so that fine noise does not
         alias (MR). Otherwise plain trilinear: dose must show neither overshoot nor blur.
-    outside : value where the image has no voxel.
+    outside : value where the image has no voxel; None: that of the nearest one, so that a scan's edge is no edge.
     """
     part = sitk.Cast(_crop_around(image, grid), sitk.sitkFloat32)
     variances = [
@@ -32,7 +32,9 @@ def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float
     if smooth and max(variances) > 1e-3:
         part = sitk.DiscreteGaussian(part, [max(v, 1e-6) for v in variances], 16, 0.01, True)
     interpolator = sitk.sitkBSpline3 if smooth else sitk.sitkLinear
-    return sitk.Resample(part, grid.blank(), sitk.Transform(), interpolator, outside, sitk.sitkFloat32)
+    return sitk.Resample(
+        part, grid.blank(), sitk.Transform(), interpolator, outside or 0.0, sitk.sitkFloat32, outside is None
+    )
 
 
 def as_stored(image: sitk.Image) -> sitk.Image:

@@ -107,7 +107,7 @@ def _edge_samples(
     edge = np.flatnonzero(np.abs(coarse) < np.linalg.norm(grid.spacing_mm))
     sub = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
     shifts = np.stack(np.meshgrid(sub, sub, sub, indexing="ij"), axis=-1).reshape(1, -1, 3)
-    fine = shape.at(grid.to_lps((centres[edge, None] + shifts).reshape(-1, 3))).reshape(len(edge), -1)
+    fine = shape.at(grid.to_lps((centres[edge, None] + shifts).reshape(-1, 3))).reshape(len(edge), SUBSAMPLES**3)
     return edge, fine, max(grid.spacing_mm) / SUBSAMPLES
 
 

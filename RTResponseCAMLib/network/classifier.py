@@ -149,7 +149,7 @@ class AutoencoderClassifier(nn.Module):
         return drawn + self.decode_offset[:, None, None, None]
 
     def judge(self, features: Tensor, code: Tensor | None, occupancy: Tensor, dose: Tensor | None = None) -> Tensor:
-        """Evidence of every head ``(batch, heads, z, y, x)`` inside the lesions, 0 elsewhere."""
+        """Linked evidence of every head ``(batch, heads, z, y, x)`` inside the lesions, 0 elsewhere."""
         inside = occupancy[:, 0] > 0  # most of a patch is not lesion: nobody asks for its evidence
         more = [] if dose is None else [dose]
         found = []
@@ -157,8 +157,12 @@ class AutoencoderClassifier(nn.Module):
             whole = place(torch.cat([source.clamp(-LIMIT, LIMIT), *more], dim=1))
             found.append(head(whole.movedim(1, -1)[inside]))
         evidence = features.new_zeros((*inside.shape, self.architecture.heads))
-        evidence[inside] = torch.cat(found, dim=1)
+        evidence[inside] = self.linked(torch.cat(found, dim=1))
         return evidence.movedim(-1, 1)
+
+    def linked(self, evidence: Tensor) -> Tensor:
+        """Evidence as it is, or as hazards, which are never negative."""
+        return evidence if self.architecture.form == "signed" else functional.softplus(evidence)
 
     def readers(self, features: Tensor, code: Tensor | None) -> list[tuple[Head, nn.Identity, Tensor]]:
         """Each kind of head, the place of its input, and what it reads."""
@@ -176,14 +180,14 @@ class AutoencoderClassifier(nn.Module):
         return (volume_cc.clamp_min(1e-4).log() - self.volume_mean) / self.volume_deviation
 
     def pool(self, evidence: Tensor, occupancy: Tensor, log_volume: Tensor) -> Output:
-        """Evidence ``(batch, heads, z, y, x)`` pooled inside the lesion."""
+        """Linked evidence ``(batch, heads, z, y, x)`` pooled inside the lesion."""
         weight = occupancy / occupancy.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
         from_volume = self.volume_slope * log_volume[:, None] * float(self.architecture.volume)
         if self.architecture.form == "signed":
             maps = evidence * weight * self.slope.exp().reshape(1, -1, 1, 1, 1)
             bias = self.offset + from_volume
             return Output(maps, bias, from_volume, maps.sum((2, 3, 4)) + bias)
-        share = functional.softplus(evidence) * weight
+        share = evidence * weight
         mean = share.sum((2, 3, 4)) + 1e-6
         total = (self.offset + from_volume + self.slope.exp() * mean.log()).exp()
         none = torch.zeros_like(total)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.classifier import Architecture, dose_feature
-from RTResponseCAMLib.network.stem import masked_mean, stem_features
+from RTResponseCAMLib.network.stem import masked_mean, spread_weight, stem_features
 from RTResponseCAMLib.progress import Progress, silent
 
 SHIFT_MM = 0.5  # as far as two contours of one lesion lie apart
 SHARPEST, WIDER = 2.5, 0.15  # contrast and offset of the occupancy at the surface
 BRIGHTER, NOISE = 0.05, 0.1  # relative, and in the head's inter-quartile range
-VIEW_VOXELS = 1000  # kept of a view other than the lesion as it is: large lesions need no more
+OWN_VOXELS, VIEW_VOXELS = 8000, 1000  # kept of a lesion, and of each other view: large lesions need no more
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class PreparedLesion:
     ----------
     features, surroundings : stem features ``(voxels, channels)``, and their mean over each voxel's surroundings.
     dose : dose feature ``(voxels, 1)``.
-    share : cumulative occupancy of the voxels, 0…1, by which they are drawn; every view counts the same.
+    share : cumulative weight of the voxels, 0…1, by which they are drawn: as much as the pooling, after its spreading,
+        lets each count. Every view counts the same.
     """
 
     features: Tensor
@@ -66,7 +67,7 @@ def prepare(
     for number, example in enumerate(examples, start=1):
         rng = np.random.default_rng([number, views])
         looks = [example.patch, *(otherwise(example.patch, rng) for _ in range(views))]
-        parts = [_voxels(patch, architecture, VIEW_VOXELS if n else None, rng) for n, patch in enumerate(looks)]
+        parts = [_voxels(patch, architecture, VIEW_VOXELS if n else OWN_VOXELS, rng) for n, patch in enumerate(looks)]
         features, surroundings, dose = (torch.cat([tables[k] for tables, _ in parts]) for k in range(3))
         share = np.concatenate([(n + own) / len(parts) for n, (_, own) in enumerate(parts)])
         volume = float(example.patch.occupancy.sum()) * architecture.spacing_mm**3 / 1000
@@ -89,17 +90,18 @@ def otherwise(patch: Patch, rng: np.random.Generator) -> Patch:
 
 
 def _voxels(
-    patch: Patch, architecture: Architecture, most: int | None, rng: np.random.Generator
+    patch: Patch, architecture: Architecture, most: int, rng: np.random.Generator
 ) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
     mr, occupancy, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose))
     places = np.flatnonzero(patch.inside)
-    if most is not None and len(places) > most:
+    if len(places) > most:
         places = np.sort(rng.choice(places, most, replace=False))
     with torch.inference_mode():
         features = stem_features(mr, occupancy, architecture.spacing_mm)
         around = masked_mean(features, occupancy, architecture.context_mm, architecture.spacing_mm)
         relative = dose_feature(mr, dose if patch.has_dose else None)
-    chosen = torch.from_numpy(places)
-    tables = [values[0].flatten(1)[:, chosen].T.contiguous() for values in (features, around, relative)]
-    weight = patch.occupancy.ravel()[places].astype(np.float64)
+        chosen = torch.from_numpy(places)
+        tables = [values[0].flatten(1)[:, chosen].T.contiguous() for values in (features, around, relative)]
+        counts = spread_weight(occupancy, architecture.context_mm, architecture.spacing_mm)
+    weight = counts.numpy().ravel()[places].astype(np.float64)
     return tables, np.cumsum(weight) / weight.sum()

@@ -85,6 +85,11 @@ def masked_mean(values: Tensor, inside: Tensor, scale_mm: float, spacing_mm: flo
     return both[:, :-1] / (both[:, -1:] + EPSILON)
 
 
+def spread_weight(inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
+    """How much a voxel's value counts in the mean, weighted by ``inside``, of `masked_mean`: its transpose."""
+    return inside * _blur(inside / (_blur(inside, scale_mm, spacing_mm) + EPSILON), scale_mm, spacing_mm)
+
+
 def _blur(values: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
     """Gaussian with zeros beyond the border, cut at 3 σ; products with banded matrices, which every BLAS is fast at."""
     batch, channels, depth, height, width = values.shape

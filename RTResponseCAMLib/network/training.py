@@ -92,14 +92,21 @@ def _learn_to_draw(network: AutoencoderClassifier, lesions: Sequence[PreparedLes
 
     Channels count by their spread over all lesions, so that a lively one does not drown the rest.
     """
-    drawn = [((lesion.surroundings - network.mean) / network.deviation).double() for lesion in lesions]
-    centre = torch.stack([d.mean(0) for d in drawn]).mean(0)
-    unit = torch.stack([((d - centre) ** 2).mean(0) for d in drawn]).mean(0).clamp_min(1e-6).sqrt()
-    within = torch.stack([torch.cov((d / unit).T, correction=0) for d in drawn]).mean(0)
+    means, squares, covariances = [], [], []
+    for lesion in lesions:
+        drawn = ((lesion.surroundings - network.mean) / network.deviation).double()
+        means.append(drawn.mean(0))
+        covariances.append(torch.cov(drawn.T, correction=0))
+        squares.append(drawn.T @ drawn / len(drawn))
+    centre = torch.stack(means).mean(0)
+    total = torch.stack(squares).mean(0) - torch.outer(centre, centre)
+    unit = total.diagonal().clamp_min(1e-6).sqrt()
+    within = torch.stack(covariances).mean(0) / torch.outer(unit, unit)
     count = network.architecture.code
     axes = torch.linalg.eigh(within).eigenvectors[:, -count:].flip(1)
     axes = axes * axes[axes.abs().argmax(0), torch.arange(count)].sign()  # a component has no sign of its own
-    spread = torch.stack([(((d - centre) / unit @ axes) ** 2).mean(0) for d in drawn]).mean(0).clamp_min(1e-6).sqrt()
+    turned = axes / unit[:, None]
+    spread = (turned.T @ total @ turned).diagonal().clamp_min(1e-6).sqrt()
     to_code, to_drawing = axes / unit[:, None] / spread, axes * unit[:, None] * spread
     with torch.no_grad():
         network.encode.weight.copy_(to_code.T[:, :, None, None, None])
@@ -215,7 +222,7 @@ def _loss(
     evidence = network.stem_head(functional.dropout(features, schedule.dropout, training=True))
     if code is not None:
         evidence = torch.cat([evidence, network.code_head(code)], dim=2)
-    evidence = evidence.transpose(1, 2)[..., None, None]
+    evidence = network.linked(evidence).transpose(1, 2)[..., None, None]
     output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes)
     label = labels[:, None]
     if network.architecture.form == "signed":

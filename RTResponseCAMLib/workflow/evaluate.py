@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol, row_keys, what_
 from RTResponseCAMLib.evaluation.run import (
     Cohort,
     Task,
+    check_judgeable,
     check_labels,
     judged,
     measure_all,
@@ -29,7 +31,7 @@ from RTResponseCAMLib.evaluation.run import (
 )
 from RTResponseCAMLib.evaluation.store import read_cases, read_json, whole_file, write_json
 from RTResponseCAMLib.evaluation.summary import summarise
-from RTResponseCAMLib.features.radiomics import why_unavailable
+from RTResponseCAMLib.features.radiomics import version_found, why_unavailable
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, safe_cell
 
@@ -63,12 +65,14 @@ def evaluate(
     if external is not None and shared:
         what = f"holds {len(shared)} patient group(s) that {cohort.name} holds too"
         raise CohortError(external, what, "Give the groups of different people different names")
-    _begin(out, rows, others, protocol, overwrite)
+    if external is not None:
+        check_judgeable(others, protocol, external)
     missing = why_unavailable()
+    _begin(out, rows, others, protocol, overwrite)
     main = Cohort(rows, out / "lesions")
     left_out = measure_all(main, protocol, missing is None, workers, part(progress, 0.0, 0.25))
     lesions = read_cases(main.folder, rows)
-    check_labels([lesion.row for lesion in lesions], protocol, cohort)
+    check_labels([lesion.row for lesion in lesions], protocol, cohort, left_out)
     unseen: tuple[MeasuredLesion, ...] = ()
     second = None
     if external is not None:
@@ -76,7 +80,12 @@ def evaluate(
         left_out += measure_all(second, protocol, missing is None, workers, part(progress, 0.25, 0.4))
         unseen = tuple(read_cases(second.folder, others))
     reasons = runnable(lesions, protocol, missing)
-    tasks = _tasks(out, lesions, protocol, reasons, external is not None)
+    if external is not None:
+        try:
+            check_judgeable([lesion.row for lesion in unseen], protocol, external, left_out)
+        except CohortError as error:  # what was measured of the first cohort is not lost for it
+            reasons["external cohort"], second = error.what, None
+    tasks = _tasks(out, lesions, protocol, reasons, second is not None)
     run_tasks(tasks, main, second, protocol, workers, part(progress, 0.4, 0.9))
     progress(0.9, "intervals")
     content = _content(out, lesions, unseen, protocol, tasks, reasons, left_out)
@@ -87,11 +96,16 @@ def evaluate(
 
 
 def _begin(
-    out: Path, rows: Sequence[CohortRow], others: Sequence[CohortRow], protocol: Protocol, overwrite: bool
+    out: Path,
+    rows: Sequence[CohortRow],
+    others: Sequence[CohortRow],
+    protocol: Protocol,
+    overwrite: bool,
 ) -> None:
     """Open a new run, or check that the old one may go on."""
     now = {
         "program": f"RTResponseCAM {__version__}",
+        "libraries": _libraries(),
         "protocol": protocol.as_json(),
         "rows": row_keys(rows),
         "external_rows": row_keys(others),
@@ -100,15 +114,22 @@ def _begin(
     if os.path.lexists(out):
         found = (out / RUN).is_file()
         reason = what_changed(read_json(out / RUN), now) if found else "exists already and is no comparison"
-        if reason is None:
+        if reason is None and not overwrite:
             return
         if not overwrite:
-            what = f"{reason}; it is not resumed" if found else reason
+            what = f"{reason}; it is not resumed" if found else "exists already and is no comparison"
             raise OutputError(out, what, "Choose another --out, or give --overwrite to begin anew")
         if not found:
             raise OutputError(out, "exists already and is no comparison", "Choose another --out, or remove it yourself")
         shutil.rmtree(out)
     write_json(out / RUN, now)
+
+
+def _libraries() -> dict[str, str]:
+    """Versions that figures depend on; a run does not go on with others."""
+    names = ("numpy", "scipy", "scikit-learn", "SimpleITK", "torch")
+    found = {name: version(name) for name in names}
+    return {**found, "pyradiomics": version_found()}
 
 
 def _command(protocol: Protocol, external: bool) -> str:
@@ -157,6 +178,7 @@ def _content(
         "notice": RESEARCH_ONLY,
         "program": run["program"],
         "command": run["command"],
+        "libraries": run["libraries"],
         "protocol": run["protocol"],
         "cohort": {
             "rows": len(run["rows"]),
@@ -166,6 +188,7 @@ def _content(
             "without_label": sum(lesion.row.label is None for lesion in lesions),
             "left_out": list(left_out),
             "remarks": _counted([r for lesion in lesions for r in lesion.remarks]),
+            "follow_up_days": _days([lesions[i].row.days_to_follow_up for i in use]),
             "label_sources": _counted([lesions[i].row.label_source for i in use]),
             "volume_cc": np.round(np.percentile([lesions[i].volume_cc for i in use], [0, 25, 50, 75, 100]), 3).tolist(),
         },
@@ -207,6 +230,15 @@ def _write(
     gallery = _gallery(lesions, tasks, protocol)
     with whole_file(out / "report.html") as partial:
         write_comparison(content, checklists, gallery, partial)
+
+
+def _days(days: Sequence[int | None]) -> str:
+    """Least and most days to the follow-up that labels speak of."""
+    known = [day for day in days if day is not None]
+    if not known:
+        return "days not stated"
+    lacking = f", not stated for {len(days) - len(known)} lesion(s)" if len(known) < len(days) else ""
+    return f"{min(known)} to {max(known)} days{lacking}"
 
 
 def _arm_rows(content: dict[str, Any]) -> list[dict[str, Any]]:

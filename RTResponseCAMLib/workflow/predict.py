@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cam.evidence import CUTS, LOCAL_SCALES, SHARE_SCALES, Evidence
 from RTResponseCAMLib.cam.volume import evidence_volume
-from RTResponseCAMLib.dosimetry import dose_metrics
+from RTResponseCAMLib.dosimetry import lesion_dose
 from RTResponseCAMLib.errors import GeometryError
-from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.patch import MAX_SIZE, Patch, sample_patch
+from RTResponseCAMLib.imaging.grid import Grid, share_outside
+from RTResponseCAMLib.imaging.patch import Patch, sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.progress import Progress, part, silent
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.network.bundle import Bundle
 
 SMALL_CC, LARGE_CC = 0.05, 15.0
-UNFAMILIAR = {"not-t1c", "volume-range", "patch-limit"}  # cautions under which no class is given
+UNFAMILIAR = {"not-t1c", "volume-range", "patch-limit", "mr-edge", "no-dose"}  # cautions under which no class is given
+SEEN, BEYOND = 0.95, 0.01  # least share of a lesion within its patch, most of it beyond the MR
 
 
 class Stages:
@@ -56,7 +58,7 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     stages.begin("dose metrics")
     progress(0.0, "sampling lesions")
     head = head_intensity(study.mr)
-    metrics = [lesion_dose(study, lesion) for lesion in study.lesions]
+    metrics = [lesion_dose(study, lesion.structure) for lesion in study.lesions]
     stages.begin("sample lesions")
     patches = [_patch(study, lesion, head, bundle, m) for lesion, m in zip(study.lesions, metrics, strict=True)]
     stages.begin("evidence")
@@ -106,13 +108,6 @@ def model_cautions(bundle: Bundle) -> tuple[Caution, ...]:
     return tuple(Caution("model", str(text)) for text in bundle.card.get("cautions", ()))
 
 
-def lesion_dose(study: Study, lesion: Lesion) -> DoseMetrics | None:
-    """Dose metrics of one lesion; None without a dose, a prescription, or where the dose grid does not reach."""
-    if study.dose is None or study.plan is None or study.plan.prescription is None:
-        return None
-    return dose_metrics(lesion.structure, study.dose, study.plan.prescription.dose_for(lesion.structure))
-
-
 def _patch(study: Study, lesion: Lesion, head: HeadIntensity, bundle: Bundle, metrics: DoseMetrics | None) -> Patch:
     preprocessing = bundle.card["preprocessing"]
     _check_inside(study, lesion)
@@ -159,10 +154,9 @@ def _prediction(
     if not SMALL_CC <= volume <= LARGE_CC:
         text = f"{volume:.3f} cm³ is outside the {SMALL_CC}–{LARGE_CC} cm³ that the model was trained on"
         cautions.append(Caution("volume-range", text))
-    if patch.grid.size[0] == MAX_SIZE and any(
-        patch.occupancy.take(i, axis).any() for axis in range(3) for i in (0, -1)
-    ):
-        cautions.append(Caution("patch-limit", "is larger than the largest patch; its outer part is not judged"))
+    cautions += _unseen(study, patch, volume)
+    if bundle.network.architecture.dose and not patch.has_dose:
+        cautions.append(Caution("no-dose", "has no dose, which this model reads: the prescription is taken everywhere"))
     label = _label(evidence, bundle.threshold)
     if label == "indeterminate":
         cautions.append(Caution("indeterminate", "the interval holds the threshold: no class is given"))
@@ -188,8 +182,21 @@ def _prediction(
     )
 
 
+def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Caution]:
+    """What of a lesion the model did not see."""
+    found = []
+    seen_cc = float(patch.occupancy.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
+    if seen_cc < SEEN * volume_cc and volume_cc > SMALL_CC:
+        text = f"only {100 * seen_cc / volume_cc:.0f} % of it fit into the largest patch; the rest is not judged"
+        found.append(Caution("patch-limit", text))
+    beyond = share_outside(patch.occupancy, patch.grid, Grid.of(study.mr), 0.5)
+    if beyond > BEYOND:
+        found.append(Caution("mr-edge", f"{100 * beyond:.0f} % of it lie beyond the planning MR"))
+    return found
+
+
 def _label(evidence: Evidence, threshold: float) -> str:
-    if evidence.low < threshold <= evidence.high:
+    if not np.isfinite(evidence.p_response) or evidence.low < threshold <= evidence.high:
         return "indeterminate"
     return "response" if evidence.p_response >= threshold else "non-response"
 

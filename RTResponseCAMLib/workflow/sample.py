@@ -10,6 +10,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
+from RTResponseCAMLib.dosimetry import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.registration import register_follow_up
@@ -20,7 +21,6 @@ from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, DoseMetrics, Study
-from RTResponseCAMLib.workflow.predict import lesion_dose
 
 # Chosen because its lesions show all three answers of the shipped model; it says nothing about how often it is right.
 SAMPLE = PhantomSpec(seed=15, lesions=3, variant=Variant.DARKER, columns=176, rows=208, slices=136)
@@ -56,7 +56,7 @@ def open_study(folder: Path, progress: Progress = silent) -> Opened:
     """
     study = load_study(folder, progress=part(progress, 0.0, 0.55))
     progress(0.55, "measuring lesions")
-    measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x)) for x in study.lesions}
+    measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x.structure)) for x in study.lesions}
     mr = as_stored(study.mr)
     if not study.follow_ups:
         return Opened(study, mr, None, "", False, study.cautions, measures)

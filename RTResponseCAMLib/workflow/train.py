@@ -14,6 +14,7 @@ from RTResponseCAMLib.cam.checks import check_map, mean_pattern, model_cautions_
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cohort.case import cases_of, read_case
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
+from RTResponseCAMLib.dosimetry import lesion_dose
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.patch import MARGIN_MM, sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
@@ -107,12 +108,12 @@ def _judge_maps(
 ) -> dict[str, float]:
     """Checks of the maps on lesions of the first inner fold, by networks that have not seen them."""
     from RTResponseCAMLib.evaluation.feature_arm import inner_folds
-    from RTResponseCAMLib.evaluation.network_arm import plain_bundle
+    from RTResponseCAMLib.evaluation.network_arm import plain_bundle, without_patients
 
     known = [i for i, e in enumerate(examples) if e.label is not None]
     labels = np.asarray([int(examples[i].label or 0) for i in known])
     fold = inner_folds(labels, np.asarray([examples[i].group for i in known]), schedule.seed)[0]
-    training = [lesions[known[i]] for i in fold.train] + [x for x in lesions if x.label is None]
+    training = without_patients(lesions, {examples[known[i]].group for i in fold.test})
     seeds = (schedule.seed + 1000, schedule.seed + 5000)
     one, other = (plain_bundle(fit(training, architecture, replace(schedule, seed=seed))) for seed in seeds)
     patches = [examples[known[i]].patch for i in fold.test]
@@ -152,11 +153,11 @@ def sample_case(rows: Sequence[CohortRow], architecture: Architecture) -> list[E
     study = read_case(rows)
     head = head_intensity(study.mr)
     structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
-    prescription = study.plan.prescription if study.plan else None
     found = []
     for row in rows:
         structure = structures[row.lesion]
-        gray = prescription.dose_for(structure) if prescription else None
-        patch = sample_patch(study.mr, head, structure, study.dose, gray, architecture.spacing_mm)
+        metrics = lesion_dose(study, structure)
+        dose, gray = (None, None) if metrics is None else (study.dose, metrics.prescription_gy)
+        patch = sample_patch(study.mr, head, structure, dose, gray, architecture.spacing_mm)
         found.append(Example(patch, row.certain_label, row.patient_group))
     return found

@@ -45,6 +45,23 @@ def bundle_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def patches(study):
+    """Lesions of the study as the network sees them."""
+    from RTResponseCAMLib.imaging.patch import sample_patch
+    from RTResponseCAMLib.imaging.resample import head_intensity
+
+    head = head_intensity(study.mr)
+    return [sample_patch(study.mr, head, x.structure, study.dose, 20.0) for x in study.lesions]
+
+
+@pytest.fixture(scope="session")
+def shipped(bundle_folder: Path):
+    from RTResponseCAMLib.network.bundle import load_bundle
+
+    return load_bundle(bundle_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
 def result(study, bundle_folder: Path):
     from RTResponseCAMLib.network.bundle import load_bundle
     from RTResponseCAMLib.workflow.predict import predict_study

@@ -38,7 +38,7 @@ def test_a_good_map_passes_and_says_nothing():
     assert found.deletion > 0
     assert 0.3 < found.rim_share < 0.95
     assert np.isnan(found.fixed_pattern)  # no pattern is known of this network
-    assert cautions_of(GOOD) == ()
+    assert cautions_of(found) == cautions_of(GOOD) == ()
 
 
 def test_without_its_strongest_voxels_a_prediction_falls_further_than_without_others():
@@ -79,11 +79,42 @@ def test_a_lesion_like_all_others_shows_a_fixed_pattern():
     assert abs(check_map(bundle, turned).fixed_pattern) < 0.3
 
 
+@pytest.mark.parametrize("slope", [-3.0, 0.0, 3.0])
+def test_what_the_volume_adds_is_not_taken_for_the_maps_work(slope):
+    """Leaving out voxels makes a lesion smaller, which the volume's term would answer to."""
+    plain, leaning = darkness_network(), darkness_network()
+    leaning.architecture = replace(leaning.architecture, volume=True)
+    with torch.no_grad():
+        leaning.volume_slope.fill_(slope)
+    one, other = (check_map(plain_bundle(n), patch_of()).deletion for n in (plain, leaning))
+    assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_flat_map_says_nothing_of_steadiness():
+    """Evidence alike everywhere: shares still follow the lesion's edge, which is no agreement about evidence."""
+    network = darkness_network()
+    with torch.no_grad():
+        network.stem_head.hidden.weight.zero_()
+    found = check_map(plain_bundle(network), patch_of())
+    assert np.isnan(found.noise)
+    assert np.isnan(found.agreement)
+
+
+def test_heads_that_share_an_offset_but_nothing_else_do_not_agree():
+    network = darkness_network()
+    with torch.no_grad():
+        network.stem_head.weight[0] *= -0.5
+        network.stem_head.bias += 100.0
+    assert check_map(plain_bundle(network), patch_of()).agreement < -0.9
+
+
 def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
     patch = patch_of()
     speck = np.zeros_like(patch.occupancy)
     speck[12, 12, 12] = 0.04
-    found = check_map(plain_bundle(darkness_network()), replace(patch, occupancy=speck))
+    network = darkness_network()
+    network.pattern.copy_(torch.randn(network.pattern.shape))
+    found = check_map(plain_bundle(network), replace(patch, occupancy=speck))
     assert found.as_json()["noise"] is None
     assert found.gap < 1e-4
 
@@ -93,6 +124,9 @@ def test_the_models_checks_tell_a_trained_head_from_a_random_one():
     patches = [patch_of(seed) for seed in range(3)]
     found = model_checks(bundle, [plain_bundle(darkness_network())], patches)
     assert found["seed_to_seed"] == pytest.approx(1.0, abs=1e-5)
-    assert 0 <= found["randomised_abs_rho"] < 1
-    assert model_cautions_of(found) == () or found["randomised_abs_rho"] > checks_of_maps.RANDOM_LEFT
+    assert found["randomised_abs_rho"] < checks_of_maps.RANDOM_LEFT
+    assert model_cautions_of(found) == ()
+    # Random heads against random heads of the same draw: nothing is learned, and nothing changes.
+    untaught = checks_of_maps.with_random_heads(bundle)
+    assert model_checks(untaught, [untaught], patches)["randomised_abs_rho"] == pytest.approx(1.0)
     assert len(model_cautions_of({"randomised_abs_rho": 0.9, "seed_to_seed": 0.1})) == 2

@@ -107,6 +107,32 @@ def test_permutations_see_a_signal_and_none_where_there_is_none():
     assert np.mean(np.asarray(found) < 0.1) < 0.25
 
 
+def test_what_lesions_of_a_patient_share_is_no_evidence():
+    """Labels and scores of a patient alike, patients of one to six lesions: noise must stay noise."""
+    found = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        sizes = rng.permutation([1] * 22 + [2] * 8 + [3] * 5 + [6] * 4)
+        owner = np.repeat(np.arange(39), sizes)
+        label = (rng.random(39) < 0.4).astype(int)[owner]
+        score = rng.normal(size=39)[owner] + 0.1 * rng.normal(size=len(owner))
+        found.append(permutation_p(label, score, owner.astype(str), repeats=100, seed=seed))
+    assert np.mean(np.asarray(found) < 0.05) < 0.09
+    assert 0.4 < np.mean(found) < 0.6
+
+
+def test_a_perfect_rank_of_few_lesions_is_no_certainty():
+    found = auc_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], ["a", "b", "c", "d"])
+    assert found.value == 1.0
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+
+
+def test_alike_probabilities_have_no_calibration_slope():
+    label = np.asarray([0, 1] * 10)
+    assert np.isnan(calibration(label, np.full(20, 0.4) + 1e-4 * label)[0])
+
+
 def test_strata_of_one_class_are_unknown():
     label, score, patient = cohort(3)
     found = by_stratum(label, score, patient, {"all": np.ones(69, bool), "bad": label == 1})

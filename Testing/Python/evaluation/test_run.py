@@ -15,18 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import SMALL
 
 from RTResponseCAMLib.cli import main
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
 from RTResponseCAMLib.evaluation.lesions import measure_case
+from RTResponseCAMLib.evaluation.network_arm import without_patients
 from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol, chosen_arms
-from RTResponseCAMLib.evaluation.run import judged, outer_folds, runnable
+from RTResponseCAMLib.evaluation.run import check_labels, judged, outer_folds, runnable
 from RTResponseCAMLib.evaluation.store import read_cases
 from RTResponseCAMLib.evaluation.summary import gather
-from RTResponseCAMLib.evaluation.tasks import feature_names, feature_table
+from RTResponseCAMLib.evaluation.tasks import feature_names, feature_table, predict_by_features, predict_by_network
 from RTResponseCAMLib.features.radiomics import read_settings, why_unavailable
+from RTResponseCAMLib.network.preparation import Example, PreparedLesion, prepare
 from RTResponseCAMLib.network.training import Schedule
 from RTResponseCAMLib.phantom.cohort import lesion_counts, write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
@@ -182,6 +185,93 @@ def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path
         evaluate(small_cohort, tmp_path / "out", SHORT, external=small_cohort)
 
 
+def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort, tmp_path):
+    spec = PhantomSpec(seed=34, follow_up=False, **SMALL)
+    others = tmp_path / "others"
+    write_cohort(spec, 3, others, (Variant.DARKER,), workers=2, total=9)
+    out = tmp_path / "out"
+    content = evaluate(small_cohort, out, SHORT, external=others, workers=2)
+    labels = [r.certain_label for r in read_cohort(others)]
+    assert content["external"]["lesions"] == 9
+    assert content["external"]["non_response"] == sum(labels)
+    assert set(content["external"]["arms"]) == set(content["internal"]["arms"])
+    outside = [r for r in table(out / "arms.csv") if r["cohort"] == "external"]
+    assert {r["arm"] for r in outside} == {"volume", "clinical", "gradient", "network"}
+    assert "none of these patients was seen" in (out / "report.html").read_text()
+    # What cannot be judged on is refused before anything is read.
+    manifest = (others / "manifest.csv").read_text().splitlines()
+    place = manifest[0].split(",").index("label")
+    lines = [line.split(",") for line in manifest]
+    alike = [lines[0], *([*c[:place], "1", *c[place + 1 :]] for c in lines[1:])]
+    (others / "manifest.csv").write_text("\n".join(",".join(c) for c in alike) + "\n")
+    with pytest.raises(CohortError, match=r"of class\(es\) \[1\]"):
+        evaluate(small_cohort, tmp_path / "none", SHORT, external=others)
+    assert not (tmp_path / "none").exists()
+
+
+def test_to_begin_anew_is_to_begin_anew(small_cohort, compared, tmp_path):
+    out = Path(shutil.copytree(compared, tmp_path / "out"))
+    (out / "lesions" / "mark").touch()
+    evaluate(small_cohort, out, SHORT, workers=2)
+    assert (out / "lesions" / "mark").is_file()
+    evaluate(small_cohort, out, SHORT, workers=2, overwrite=True)
+    assert not (out / "lesions" / "mark").exists()
+
+
+def test_other_libraries_are_another_run(small_cohort, compared, tmp_path):
+    out = Path(shutil.copytree(compared, tmp_path / "out"))
+    run = json.loads((out / "run.json").read_text())
+    run["libraries"]["pyradiomics"] = "0.0"
+    (out / "run.json").write_text(json.dumps(run))
+    with pytest.raises(OutputError, match=r"another libraries: pyradiomics '0\.0' → "):
+        evaluate(small_cohort, out, SHORT)
+
+
+def test_nothing_is_learnt_from_those_who_are_tested(small_cohort, compared):
+    """Images, features and labels of the test fold changed beyond recognition, an unlabelled lesion's too."""
+    lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
+    first = outer_folds(lesions, SHORT)[0]
+    hidden = int(first.test[0])  # of a tested patient, without a label
+    lesions[hidden] = replace(lesions[hidden], row=replace(lesions[hidden].row, label=None))
+    fold = replace(first, test=first.test[1:])
+    assert any(lesions[i].row.patient_group == lesions[hidden].row.patient_group for i in fold.test)
+
+    def learnt(use):
+        examples = [Example(x.patch, SHORT.label_of(x.row), x.row.patient_group) for x in use]
+        prepared = prepare(examples, SHORT.architecture, 0)
+        found = []
+        for arm in (a for a in ARMS if a.name in SHORT.arms):
+            what = arm, use, fold.train.tolist(), use, fold.test.tolist(), SHORT, fold
+            content, _ = predict_by_features(*what) if arm.families else predict_by_network(*what, prepared)
+            found.append((content["threshold"], content["chosen"], content["p"]))
+        return found
+
+    def disturbed(lesion):
+        row = replace(lesion.row, label=None if lesion.row.label is None else 1 - lesion.row.label)
+        features = {k: {n: -7 * v + 3 for n, v in values.items()} for k, values in lesion.features.items()}
+        return replace(lesion, row=row, features=features, patch=replace(lesion.patch, mr=5 - 3 * lesion.patch.mr))
+
+    tested = {hidden, *fold.test.tolist()}
+    one, other = learnt(lesions), learnt([disturbed(x) if i in tested else x for i, x in enumerate(lesions)])
+    assert [x[:2] for x in one] == [x[:2] for x in other]
+    assert [x[2] for x in one] != [x[2] for x in other]
+
+
+def test_inner_folds_do_not_learn_from_whom_they_test():
+    labelled = zip("aabbc", [1, None, 0, 1, None], strict=True)
+    lesions = [PreparedLesion(*[torch.zeros(1, 1)] * 3, np.ones(1), 1.0, label, group) for group, label in labelled]
+    assert [x.group for x in without_patients(lesions, {"a", "c"})] == ["b", "b"]
+
+
+def test_too_few_patients_for_inner_folds_are_told_so_at_once(small_cohort, tmp_path):
+    rows = [replace(r, label=0) for r in read_cohort(small_cohort)]
+    for group in sorted({r.patient_group for r in rows})[:2]:
+        at = next(i for i, r in enumerate(rows) if r.patient_group == group)
+        rows[at] = replace(rows[at], label=1)
+    with pytest.raises(CohortError, match=r"leaves 1 patient\(s\) of the rarer class .*; 1 case\(s\) could not be"):
+        check_labels(rows, SHORT, tmp_path, ["manifest line(s) 4 left out: broken"])
+
+
 def test_indeterminate_lesions_are_not_judged_unless_asked_for(small_cohort, compared):
     rows = read_cohort(small_cohort)
     lesions = read_cases(compared / "lesions", rows)
@@ -248,12 +338,13 @@ def test_delta_features_come_from_the_scan_before_the_labels_visit_and_from_no_o
     write_cohort(spec, 1, tmp_path / "both", (Variant.DARKER,))
     rows = read_cohort(tmp_path / "both")
     settings = read_settings()
-    (found,) = measure_case(rows, 1.0, settings, delta=True)
+    (found,) = measure_case(rows, [2], 1.0, settings, delta=True)
     assert len(found.features["delta"]) == 107
     # The label's own visit shows the answer: without the scan of day 30 there is nothing that may be used.
     shutil.rmtree(tmp_path / "both" / "P0001" / "dicom" / "mid_treatment")
-    (bare,) = measure_case(rows, 1.0, settings, delta=True)
+    (bare,) = measure_case(rows, [2], 1.0, settings, delta=True)
     assert "delta" not in bare.features
     assert any("no scan between the plan and day" in r for r in bare.remarks)
     later = [replace(rows[0], days_to_follow_up=None)]
-    assert any("is unknown" in r for r in measure_case(later, 1.0, settings, delta=True)[0].remarks)
+    assert found.features["clinical"]["clinical_lesions"] == 2
+    assert any("is unknown" in r for r in measure_case(later, [2], 1.0, settings, delta=True)[0].remarks)

@@ -81,11 +81,11 @@ def test_a_folder_loads_beside_the_event_loop(host, panel, study_folder):
 
 
 def test_the_table_shows_volume_and_dose_before_and_probability_after_the_prediction(loaded, study, opened):
+    from RTResponseCAMLib.dosimetry import lesion_dose
     from RTResponseCAMLib.imaging.planes import contour_volume_cc
-    from RTResponseCAMLib.workflow.predict import lesion_dose
 
     for row, lesion in zip(cells(loaded.ui.lesionTable), study.lesions, strict=True):
-        dose = lesion_dose(study, lesion)
+        dose = lesion_dose(study, lesion.structure)
         assert row[0] == f"{lesion.id} {lesion.structure.name}"
         assert float(row[1]) == pytest.approx(contour_volume_cc(lesion.structure), abs=0.006)
         assert row[2:5] == [f"{dose.mean_gy:.1f}", f"{dose.d98_gy:.1f}", f"{100 * dose.coverage:.0f} %"]

@@ -13,9 +13,18 @@ from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network import stem
-from RTResponseCAMLib.network.classifier import Architecture
+from RTResponseCAMLib.network.card import SCHEMA_VERSION
+from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.preparation import VIEW_VOXELS, Example, otherwise, prepare
 from RTResponseCAMLib.network.stem import STEM_CHANNELS, core, stem_features
+
+# fmt: off
+STEM_MEANS = (
+    0.6231, -0.6021, 0.7351, -0.0118, 0.9752, 0.9051, 1.0277, -0.2657, 0.7053,
+    0.7389, 0.0142, 0.9599, 0.8711, 1.4804, -0.5196, 0.5950, 0.7399, 0.0210,
+    0.9531, 0.8624, 1.3845, -0.4993, 0.3986, 0.1441, -1.8006, 0.0543, -2.7704,
+)
+# fmt: on
 
 
 def ball(radius_mm: float, size: int = 32, soft: float = 1.0) -> Patch:
@@ -39,6 +48,26 @@ def test_a_lesion_as_it_is_comes_first_and_views_count_the_same():
     assert varied.share[-1] == pytest.approx(1)
     assert varied.volume_cc == plain.volume_cc
     assert not torch.equal(varied.features[count : 2 * count], plain.features[:VIEW_VOXELS])
+
+
+@pytest.mark.parametrize("form", ["signed", "hazard"])
+@pytest.mark.parametrize("radius_mm", [2.0, 5.0, 9.0])
+def test_training_pools_what_the_forward_pass_pools(form, radius_mm):
+    """Features and code of each voxel, and how much it counts after the spreading of evidence."""
+    torch.manual_seed(0)
+    network = AutoencoderClassifier(Architecture(form=form, members=2)).eval()
+    patch = ball(radius_mm)
+    (lesion,) = prepare([Example(patch, 1, "a")], network.architecture, 0)
+    with torch.inference_mode():
+        whole = network(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy))).total[0]
+        code = lesion.surroundings @ network.encode.weight[:, :, 0, 0, 0].T + network.encode_offset
+        evidence = torch.cat([network.stem_head(lesion.features.clamp(-5, 5)), network.code_head(code.clamp(-5, 5))], 1)
+        counts = torch.from_numpy(np.diff(lesion.share, prepend=0)).float()
+        local = (network.linked(evidence) * counts[:, None]).sum(0)[None, :, None, None, None]
+        pooled = network.pool(
+            local, torch.ones(1, 1, 1, 1, 1), network.log_volume(torch.from_numpy(patch.occupancy)[None, None])
+        )
+    assert pooled.total[0].numpy() == pytest.approx(whole.numpy(), rel=0.02, abs=0.02)
 
 
 def test_prepared_lesions_depend_on_their_place_alone():
@@ -93,3 +122,12 @@ def test_the_shipped_models_answer_hardly_changes_with_the_cut(shipped, patches)
     for patch in patches:
         one, other = find_evidence(shipped, [patch, cut(patch)])
         assert abs(one.total - other.total) < 0.4
+
+
+def test_the_stem_is_the_one_that_weights_were_trained_with():
+    """Values of one fixed patch: whoever changes them raises SCHEMA_VERSION, and trains the shipped model anew."""
+    patch = ball(6.0, size=24)
+    found = stem_features(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy)), 1.0)[0]
+    means = found[:, torch.from_numpy(patch.inside)].mean(1).numpy()
+    assert means == pytest.approx(STEM_MEANS, abs=2e-4)
+    assert SCHEMA_VERSION == 3

@@ -1,0 +1,97 @@
+"""What the model does not see of a lesion, or is not given, is said, and no class is given for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.patch import sample_patch
+from RTResponseCAMLib.imaging.resample import head_intensity, resample
+from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.preparation import Example, prepare
+from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.workflow.predict import predict_study
+
+
+def moved(structure: Structure, *by_mm: tuple[float, float, float]) -> Structure:
+    contours = tuple(np.asarray(c) + np.asarray(step) for step in by_mm for c in structure.contours)
+    return replace(structure, contours=contours)
+
+
+def only(study, structure: Structure, **parts):
+    lesion = replace(study.lesions[0], structure=structure)
+    return replace(study, lesions=(lesion,), **parts)
+
+
+def codes(result) -> set[str]:
+    return {c.code for c in result.predictions[0].cautions}
+
+
+def test_pieces_that_no_patch_holds_are_said_and_stay_without_evidence(study, shipped):
+    """As when all metastases are one ROI."""
+    structure = study.lesions[0].structure
+    several = moved(structure, (-65.0, 0.0, 0.0), (0.0, 0.0, 0.0), (65.0, 0.0, 0.0))
+    result = predict_study(only(study, several, dose=None), shipped)
+    assert "patch-limit" in codes(result)
+    assert result.predictions[0].label == "indeterminate"
+    one = predict_study(only(study, structure, dose=None), shipped)
+    judged, alone = (int((sitk.GetArrayFromImage(r.cam) != 0).sum()) for r in (result, one))
+    assert judged == pytest.approx(alone, rel=0.02)
+
+
+def test_an_roi_with_nothing_in_its_middle_is_named(study, shipped):
+    two = moved(study.lesions[0].structure, (-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
+    with pytest.raises(GeometryError, match="nowhere within 48 mm of its own middle"):
+        predict_study(only(study, two, dose=None), shipped)
+
+
+def test_numbers_that_are_none_are_refused_near_a_lesion(study, shipped):
+    values = sitk.GetArrayFromImage(study.mr).astype(np.float32)
+    structure = study.lesions[0].structure
+    x, y, z = np.rint(Grid.of(study.mr).to_index(np.asarray(structure.contours[0])[:1])[0]).astype(int)
+    values[z, y, x] = np.nan
+    spoiled = Grid.of(study.mr).image(values)
+    with pytest.raises(GeometryError, match="no numbers"):
+        predict_study(only(study, structure, mr=spoiled), shipped)
+
+
+def test_beyond_the_scan_an_image_goes_on_and_the_lesion_says_so(study, shipped):
+    mr = study.mr
+    structure = study.lesions[0].structure
+    points = np.concatenate([np.asarray(c) for c in structure.contours])
+    index = Grid.of(mr).to_index(points)[:, 2]
+    last = int(np.ceil(np.median(index))) + 1
+    cut = sitk.RegionOfInterest(mr, [*mr.GetSize()[:2], last], [0, 0, 0])
+    result = predict_study(only(study, structure, mr=cut), shipped)
+    assert "mr-edge" in codes(result)
+    assert result.predictions[0].label == "indeterminate"
+    patch = sample_patch(cut, head_intensity(cut), structure, None, None)
+    edge = Grid.of(cut).to_lps(np.asarray([[0, 0, last - 1]], dtype=float))[0, 2]
+    beyond = patch.grid.points()[..., 2] > edge + 0.5
+    within = np.abs(patch.grid.points()[..., 2] - edge) < 0.75
+    assert np.median(np.abs(patch.mr[beyond])) == pytest.approx(np.median(np.abs(patch.mr[within])), rel=0.3)
+    assert sitk.GetArrayFromImage(resample(cut, patch.grid))[beyond].max() == 0  # a dose does not
+
+
+def test_a_model_that_reads_dose_gives_no_class_without_it(study, shipped):
+    network = AutoencoderClassifier(Architecture(dose=True)).eval()
+    bundle = replace(shipped, network=network)
+    with_dose = predict_study(study, bundle)
+    assert "no-dose" not in codes(with_dose)
+    without = predict_study(replace(study, dose=None), bundle)
+    assert "no-dose" in codes(without)
+    assert all(p.label == "indeterminate" for p in without.predictions)
+
+
+def test_a_dose_that_is_not_known_is_no_dose_in_training_as_in_prediction(study):
+    structure = study.lesions[0].structure
+    patch = sample_patch(study.mr, head_intensity(study.mr), structure, None, 20.0)
+    assert not patch.has_dose
+    (lesion,) = prepare([Example(patch, 0, "a")], Architecture(dose=True), 0)
+    assert torch.equal(lesion.dose, torch.zeros_like(lesion.dose))
