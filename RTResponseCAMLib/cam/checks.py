@@ -62,7 +62,7 @@ class MapChecks:
 
 
 def check_map(bundle: Bundle, patch: Patch, seed: int = 0) -> MapChecks:
-    """Run the checks of one prediction: twelve passes in two batches."""
+    """Run the checks of one prediction: thirteen passes of the network."""
     rng = np.random.default_rng(seed)
     inside = patch.inside
     noisy = patch.mr + NOISE * rng.standard_normal(patch.mr.shape).astype(np.float32)
