@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from test_gradient_maps import network_of, patch_of
 
 from RTResponseCAMLib.cam import checks as checks_of_maps
@@ -104,8 +105,10 @@ def test_heads_that_share_an_offset_but_nothing_else_do_not_agree():
     network = darkness_network()
     with torch.no_grad():
         network.stem_head.weight[0] *= -0.5
-        network.stem_head.bias += 100.0
-    assert check_map(plain_bundle(network), patch_of()).agreement < -0.9
+        network.stem_head.bias += 1000.0
+    patch = patch_of()
+    soft = replace(patch, occupancy=gaussian_filter(patch.occupancy, 1.5))  # shares follow it, evidence does not
+    assert check_map(plain_bundle(network), soft).agreement < -0.9
 
 
 def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
