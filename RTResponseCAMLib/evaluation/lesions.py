@@ -155,7 +155,7 @@ def _earlier_scan(study: Study, rows: Sequence[CohortRow]) -> tuple[sitk.Image, 
     last = min(known) - EARLIER_DAYS
     earlier = [f for f in study.follow_ups if f.days_after_plan is not None and 0 <= f.days_after_plan <= last]
     if not earlier:
-        return f"no scan between the plan and day {last}"
+        return f"no scan between the plan and {EARLIER_DAYS} days before the label's visit"
     chosen = earlier[-1]
     try:
         image = read_follow_up(chosen).image

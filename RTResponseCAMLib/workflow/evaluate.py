@@ -187,7 +187,7 @@ def _content(
             "indeterminate": indeterminate,
             "without_label": sum(lesion.row.label is None for lesion in lesions),
             "left_out": list(left_out),
-            "remarks": _counted([r for lesion in lesions for r in lesion.remarks]),
+            "remarks": _counted([r for x in lesions for r in x.remarks if r.split(":")[0] not in reasons]),
             "follow_up_days": _days([lesions[i].row.days_to_follow_up for i in use]),
             "label_sources": _counted([lesions[i].row.label_source for i in use]),
             "volume_cc": np.round(np.percentile([lesions[i].volume_cc for i in use], [0, 25, 50, 75, 100]), 3).tolist(),

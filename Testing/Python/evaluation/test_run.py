@@ -344,7 +344,7 @@ def test_delta_features_come_from_the_scan_before_the_labels_visit_and_from_no_o
     shutil.rmtree(tmp_path / "both" / "P0001" / "dicom" / "mid_treatment")
     (bare,) = measure_case(rows, [2], 1.0, settings, delta=True)
     assert "delta" not in bare.features
-    assert any("no scan between the plan and day" in r for r in bare.remarks)
+    assert any("no scan between the plan and 20 days before" in r for r in bare.remarks)
     later = [replace(rows[0], days_to_follow_up=None)]
     assert found.features["clinical"]["clinical_lesions"] == 2
     assert any("is unknown" in r for r in measure_case(later, [2], 1.0, settings, delta=True)[0].remarks)
