@@ -206,8 +206,9 @@ def _spec(options: argparse.Namespace, variant: str) -> Any:
 
 TRAINING_RANGES = (
     ("members", 1, 100),
+    ("code_members", 1, 100),
     ("width", 1, 1000),
-    ("code", 1, 27),
+    ("code", 1, 24),
     ("steps", 10, 1_000_000),
     ("weight_decay", 0, 100),
     ("dropout", 0, 0.95),
@@ -239,6 +240,7 @@ def train(options: argparse.Namespace, progress: Progress) -> None:
     architecture = Architecture(
         form=options.form,
         members=options.members,
+        code_members=options.code_members,
         width=options.width,
         code=options.code,
         dose=options.dose,
@@ -300,7 +302,8 @@ def _comparison_text(content: dict[str, Any], out: Path) -> str:
 
 def _train_command(options: argparse.Namespace) -> str:
     """The command line without its paths: a folder's name may be a person's, and a card is passed on."""
-    kept = ("form", "members", "width", "code", "steps", "weight_decay", "dropout", "views", "smallness", "seed")
+    heads = ("form", "members", "code_members", "width", "code")
+    kept = (*heads, "steps", "weight_decay", "dropout", "views", "smallness", "seed")
     words = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE"]
     for name in kept:
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]

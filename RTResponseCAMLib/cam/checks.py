@@ -95,6 +95,8 @@ def cautions_of(checks: MapChecks) -> tuple[Caution, ...]:
     found = []
     if not checks.gap <= ADDS_UP:
         found.append(f"does not add up to the prediction (by {checks.gap:.3g})")
+    if np.isnan(checks.noise):
+        found.append("says nothing of where: it is the same everywhere, or the lesion has too few voxels to tell")
     if checks.noise < STEADY:
         found.append(f"changes with a little noise in the MR (correlation {checks.noise:.2f})")
     if checks.shift < STEADY:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from RTResponseCAMLib.cam.evidence import Evidence
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.network.bundle import Bundle
-from RTResponseCAMLib.network.classifier import Output, probability_of_response
+from RTResponseCAMLib.network.classifier import Output, calibrated, probability_of_response
 from RTResponseCAMLib.progress import Progress, silent
 
 INTERVAL = (5.0, 95.0)
@@ -57,12 +56,11 @@ def _calibrated(bundle: Bundle, output: Output, occupancy: Tensor) -> list[Evide
     results = []
     parts = (output.maps, output.total.double(), output.bias.double(), output.from_volume.double(), occupancy[:, 0] > 0)
     for maps, total, bias, from_volume, inside in zip(*parts, strict=True):
+        members = calibrated(total, slope, intercept, bundle.form)
         if bundle.form == "signed":
             scale = torch.full_like(total, slope)
-            members = slope * total + intercept
             bias = slope * bias + intercept
         else:
-            members = torch.exp(intercept + slope * total.clamp_min(1e-12).log())
             scale = members / total.clamp_min(1e-12)
         scaled = maps[:, inside] * scale[:, None].to(maps.dtype)  # most of a patch is not lesion, and zero
         overall = members.mean()
@@ -81,11 +79,6 @@ def _calibrated(bundle: Bundle, output: Output, occupancy: Tensor) -> list[Evide
             )
         )
     return results
-
-
-def probability(totals: npt.NDArray[np.float64], form: str) -> npt.NDArray[np.float64]:
-    """p(response) of calibrated totals."""
-    return np.asarray(probability_of_response(torch.from_numpy(totals), form).numpy())
 
 
 def _array(values: Tensor, inside: Tensor) -> Array32:

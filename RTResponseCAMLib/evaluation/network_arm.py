@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from RTResponseCAMLib.cam.pixelwise import probability
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.feature_arm import best_threshold, calibrate, inner_folds
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.bundle import Bundle
-from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier, calibrated, probability_of_response
 from RTResponseCAMLib.network.preparation import PreparedLesion
 from RTResponseCAMLib.network.training import Schedule, fit
 from RTResponseCAMLib.progress import Progress, part, silent
@@ -81,9 +80,11 @@ def fit_network(
         network = fit(training, architecture, ours, part(progress, *span))
         for i in fold.test:
             totals[i] = head_totals(network, patches[labelled[i]])
-    pooled = log_mean(totals, architecture.form)
-    slope, intercept = calibrate(pooled, labels, architecture.form)
-    inner = 1 - probability(calibrated(totals, slope, intercept, architecture.form).mean(axis=1), architecture.form)
+    form = architecture.form
+    pooled = totals if form == "signed" else np.log(np.maximum(totals, 1e-12))
+    slope, intercept = calibrate(pooled.mean(axis=1), labels, form)
+    overall = calibrated(torch.from_numpy(totals), slope, intercept, form).mean(dim=1)
+    inner = np.asarray(1 - probability_of_response(overall, form).numpy(), dtype=np.float64)
     network = fit(list(lesions), architecture, schedule, part(progress, len(folds) / (len(folds) + 1), 1.0))
     return FittedNetwork(network, slope, intercept, best_threshold(labels, inner), inner)
 
@@ -99,15 +100,3 @@ def head_totals(network: AutoencoderClassifier, patch: Patch) -> Array64:
         arrays = (patch.mr, patch.occupancy, patch.dose)
         total = network(*(torch.from_numpy(a)[None, None] for a in arrays)).total[0]
     return np.asarray(total.double().numpy(), dtype=np.float64)
-
-
-def log_mean(totals: Array64, form: str) -> Array64:
-    """What calibration works on: mean logit, or mean log hazard, of the heads."""
-    return np.asarray(totals.mean(axis=1) if form == "signed" else np.log(np.maximum(totals, 1e-12)).mean(axis=1))
-
-
-def calibrated(totals: Array64, slope: float, intercept: float, form: str) -> Array64:
-    """Totals of the heads on the calibrated scale."""
-    if form == "signed":
-        return slope * totals + intercept
-    return np.asarray(np.exp(intercept + slope * np.log(np.maximum(totals, 1e-12))))

@@ -1,7 +1,8 @@
 """The integrated autoencoder-classifier: reconstruction and voxel evidence from one set of features.
 
-A fixed stem describes every voxel in scale space. An autoencoder draws these features again from a short code per
-voxel, taken over the voxel's surroundings; it learns from lesions without labels what varies within lesions. Heads of
+A fixed stem describes every voxel in scale space; what is usual at the voxel's depth in a lesion is subtracted. An
+autoencoder draws these features again from a short code per voxel, taken over the voxel's surroundings; it learns from
+lesions without labels what varies within lesions. Heads of
 1 × 1 × 1 convolutions, some reading the features and some the code, give evidence per voxel. The prediction is a
 pooling of that evidence inside the lesion, and nothing else but the lesion's volume: the map adds up to the prediction.
 """
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from RTResponseCAMLib.network.stem import STEM_CHANNELS, masked_mean, stem_features
+from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, masked_mean, stem_features
 
 FORMS = ("signed", "hazard")
 PATTERN = 12  # voxels along each side of a lesion's box to which maps are brought for comparison
@@ -29,18 +30,22 @@ class Architecture:
     Attributes
     ----------
     form : "signed" (logit = Σ map + bias) or "hazard" (−ln p(response) = Σ map).
-    members : heads of each kind in the ensemble, each trained on its own patient bootstrap.
+    members, code_members : heads in the ensemble that read the features and the code, each trained on its own patient
+        bootstrap. Code raises the skill of the prediction, features the sharpness of the map.
     width : hidden units of a head.
     code : numbers per voxel in the autoencoder's bottleneck.
     context_mm : standard deviation of the surroundings that the code is taken over, and that evidence is spread over.
-    autoencoder, dose, volume : parts that can be left out, for comparison.
+    depth, autoencoder, dose, volume : parts that can be left out, for comparison; without ``depth`` the mean feature is
+        subtracted instead of what is usual at a voxel's depth.
     """
 
     form: str = "signed"
-    members: int = 6
+    members: int = 9
+    code_members: int = 3
     width: int = 8
     code: int = 6
     context_mm: float = 2.0
+    depth: bool = True
     autoencoder: bool = True
     dose: bool = False
     volume: bool = True
@@ -49,7 +54,7 @@ class Architecture:
     @property
     def heads(self) -> int:
         """All heads: those that read the features, and those that read the code."""
-        return self.members * (2 if self.autoencoder else 1)
+        return self.members + (self.code_members if self.autoencoder else 0)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -93,7 +98,7 @@ class Head(nn.Module):
 class AutoencoderClassifier(nn.Module):
     """Patch in, evidence per voxel and prediction out; ``features → evidence`` is 1 × 1 × 1 in space."""
 
-    mean: Tensor
+    usual: Tensor
     deviation: Tensor
     volume_mean: Tensor
     volume_deviation: Tensor
@@ -111,14 +116,14 @@ class AutoencoderClassifier(nn.Module):
             self.encode_offset = nn.Parameter(torch.zeros(architecture.code))
             self.decode = nn.Conv3d(architecture.code, STEM_CHANNELS, 1, bias=False)
             self.decode_offset = nn.Parameter(torch.zeros(STEM_CHANNELS))
-            self.code_head = Head(architecture.code + extra, members, width)
+            self.code_head = Head(architecture.code + extra, architecture.code_members, width)
         self.slope = nn.Parameter(torch.zeros(architecture.heads))
         self.offset = nn.Parameter(torch.zeros(architecture.heads))
         self.volume_slope = nn.Parameter(torch.zeros(architecture.heads))
         # Places for hooks: what the gradient maps are taken at.
         self.at_stem, self.at_code = nn.Identity(), nn.Identity()
-        # Units of the training lesions; part of the weights, not of the training.
-        self.register_buffer("mean", torch.zeros(STEM_CHANNELS))
+        # What the training lesions show at each depth, and their units; part of the weights, not of the training.
+        self.register_buffer("usual", torch.zeros(DEPTH_TERMS, STEM_CHANNELS))
         self.register_buffer("deviation", torch.ones(STEM_CHANNELS))
         self.register_buffer("volume_mean", torch.zeros(()))
         self.register_buffer("volume_deviation", torch.ones(()))
@@ -134,7 +139,7 @@ class AutoencoderClassifier(nn.Module):
         return self.pool(spread, occupancy, self.log_volume(occupancy))
 
     def describe(self, mr: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Stem features in units of the training lesions, and the autoencoder's code (None without one)."""
+        """Stem features beyond what is usual, in units of the training lesions, and their code (None without one)."""
         features = self.standardised(stem_features(mr, occupancy, self.architecture.spacing_mm))
         if not self.architecture.autoencoder:
             return features, None
@@ -170,9 +175,20 @@ class AutoencoderClassifier(nn.Module):
         return first if code is None else [*first, (self.code_head, self.at_code, code)]
 
     def standardised(self, stem: Tensor) -> Tensor:
-        """Stem features ``(batch, channels, …)`` in units of the training lesions' spread."""
-        shape = (1, -1) + (1,) * (stem.dim() - 2)
-        return (stem - self.mean.reshape(shape)) / self.deviation.reshape(shape)
+        """What the stem gave ``(batch, features and depth terms, …)``: features less what is usual at their depth, in
+        units of the training lesions' spread.
+        """  # noqa: D205
+        features, depth = stem.split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
+        usual = torch.einsum("bd...,dc->bc...", depth, self.usual)
+        return (features - usual) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))
+
+    def as_read(self, features: Tensor, surroundings: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tables of voxels ``(voxels, channels)`` of a prepared lesion as the heads read them: features, code."""
+        own = self.standardised(features).clamp(-LIMIT, LIMIT)
+        if not self.architecture.autoencoder:
+            return own, None
+        code = self.standardised(surroundings) @ self.encode.weight[:, :, 0, 0, 0].T + self.encode_offset
+        return own, code.clamp(-LIMIT, LIMIT)
 
     def log_volume(self, occupancy: Tensor) -> Tensor:
         """Logarithm of the lesion's volume ``(batch,)`` in units of the training lesions' spread."""
@@ -197,6 +213,13 @@ class AutoencoderClassifier(nn.Module):
 def probability_of_response(total: Tensor, form: str) -> Tensor:
     """p(response) of a total: 1 − sigmoid(logit), or exp(−cumulative hazard) (Poisson TCP)."""
     return torch.sigmoid(-total) if form == "signed" else torch.exp(-total)
+
+
+def calibrated(total: Tensor, slope: float, intercept: float, form: str) -> Tensor:
+    """Totals after Platt's line: on the logit, or on the logarithm of the cumulative hazard."""
+    if form == "signed":
+        return slope * total + intercept
+    return torch.exp(intercept + slope * total.clamp_min(1e-12).log())
 
 
 def dose_feature(mr: Tensor, dose: Tensor | None) -> Tensor:

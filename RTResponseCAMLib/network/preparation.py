@@ -41,7 +41,8 @@ class PreparedLesion:
 
     Attributes
     ----------
-    features, surroundings : stem features ``(voxels, channels)``, and their mean over each voxel's surroundings.
+    features, surroundings : what the stem gives, ``(voxels, STEM_CHANNELS + DEPTH_TERMS)``, and its mean over each
+        voxel's surroundings.
     dose : dose feature ``(voxels, 1)``.
     share : cumulative weight of the voxels, 0…1, by which they are drawn: as much as the pooling, after its spreading,
         lets each count. Every view counts the same.

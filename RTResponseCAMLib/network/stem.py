@@ -4,6 +4,9 @@ At 69 lesions a network from scratch cannot learn filters; these describe bright
 at three scales, in head units (is it dark for this head?) and in lesion units (is it dark for this lesion?).
 Means and textures are taken over the lesion's core, so that neither the rim nor the voxels that a contour cuts look
 like texture: contours of one lesion drawn twice, or turned into a label map, differ in just these.
+
+Beside the features stand terms of how deep a voxel lies, for the network to learn what is usual at that depth: rims
+differ from centres in every lesion, whatever its response.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ CORE_BLUR_MM, CORE_FROM, CORE_FULL, CORE_LEAST = 0.6, 0.3, 0.9, 0.05
 
 
 def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
-    """Features per voxel, ``(batch, STEM_CHANNELS, z, y, x)``.
+    """Features per voxel, then the terms of its depth, ``(batch, STEM_CHANNELS + DEPTH_TERMS, z, y, x)``.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
     features: list[Tensor] = [raw, own.clamp(-4, 4)]
     fine = own - masked_mean(own, inside, SCALES_MM[0], spacing_mm)
     inner = torch.cat([raw, own, own**2, fine**2], dim=1) * inside
-    means, energies = [], []
+    means, energies, fullness = [], [], []
     for scale in SCALES_MM:
         # One blur for everything of a scale: many small ones cost more than their arithmetic.
         blurred = _blur(torch.cat([inner, inside, own], dim=1), scale, spacing_mm)
@@ -43,6 +46,7 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
         fine_energy = (fine_square + EPSILON).sqrt()
         means.append(mean)
         energies.append(fine_energy)
+        fullness.append(blurred[:, 4:5])
         features += [
             raw_mean,
             mean.clamp(-4, 4),
@@ -50,17 +54,19 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
             fine_energy.clamp(0, 4),
             (_gradient(smooth, spacing_mm).pow(2).sum(1, keepdim=True) + EPSILON).sqrt() * scale,
             (_blur(smooth, scale, spacing_mm) - smooth).clamp(-4, 4),
-            blurred[:, 4:5],
         ]
     # Energy of the band between two scales: coarse texture, whatever the overall contrast.
     for low, high in itertools.pairwise(range(len(SCALES_MM))):
         band = means[low] - means[high]
         energy = (masked_mean(band**2, inside, SCALES_MM[high], spacing_mm) + EPSILON).sqrt()
         features += [energy.clamp(0, 4), (energy / energies[high]).log().clamp(-3, 3)]
-    return torch.cat(features, dim=1)
+    # How full of lesion the surroundings are says how deep a voxel lies: a polynomial of second degree.
+    products = [a * b for a, b in itertools.combinations_with_replacement(fullness, 2)]
+    return torch.cat([*features, torch.ones_like(mr), *fullness, *products], dim=1)
 
 
-STEM_CHANNELS = 2 + 7 * len(SCALES_MM) + 2 * (len(SCALES_MM) - 1)
+STEM_CHANNELS = 2 + 6 * len(SCALES_MM) + 2 * (len(SCALES_MM) - 1)
+DEPTH_TERMS = 1 + len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2
 
 
 def core(occupancy: Tensor, spacing_mm: float) -> Tensor:

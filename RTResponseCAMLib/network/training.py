@@ -1,9 +1,11 @@
 """Fit the autoencoder-classifier: the autoencoder learns to draw lesions, then the heads learn to judge them.
 
-1. The autoencoder needs no labels. It is linear, so that the best one is known in closed form: the leading principal
+1. What is usual at each depth of a lesion needs no labels: a regression of the features on the depth, each lesion
+   counting the same. What follows sees the rest.
+2. The autoencoder needs no labels. It is linear, so that the best one is known in closed form: the leading principal
    components of the features over a voxel's surroundings, each lesion counting the same [Baldi & Hornik, Neural
    Networks 2 (1989) 53].
-2. The heads learn the response from voxels drawn at random, with features dropped at random; each member sees its own
+3. The heads learn the response from voxels drawn at random, with features dropped at random; each member sees its own
    bootstrap of the patients. The autoencoder stays as it is: at 69 lesions, labels teach it noise.
 
 Everything is drawn from one seed; no lesion held out is looked at while fitting.
@@ -21,9 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from RTResponseCAMLib.network.classifier import LIMIT, Architecture, AutoencoderClassifier
+from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.preparation import PreparedLesion
+from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS
 from RTResponseCAMLib.progress import Progress, silent
+
+RIDGE = 1e-6  # against depths that the lesions at hand do not tell apart
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,17 @@ def fit(
 
 def _standardise(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
     # Every lesion counts the same, whatever its volume.
-    mean = torch.stack([lesion.features.mean(0) for lesion in lesions]).mean(0)
-    square = torch.stack([(lesion.features**2).mean(0) for lesion in lesions]).mean(0)
-    network.mean.copy_(mean)
-    network.deviation.copy_((square - mean**2).clamp_min(1e-4).sqrt())
+    terms = DEPTH_TERMS if network.architecture.depth else 1  # the first is constant
+    depths, both = [], []
+    for lesion in lesions:
+        own, depth = lesion.features.double().split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
+        depth = depth[:, :terms]
+        depths.append(depth.T @ depth / len(depth))
+        both.append(depth.T @ own / len(depth))
+    kept_small = RIDGE * torch.eye(terms, dtype=torch.float64)
+    network.usual[:terms].copy_(torch.linalg.solve(torch.stack(depths).mean(0) + kept_small, torch.stack(both).mean(0)))
+    square = torch.stack([network.standardised(lesion.features).square().mean(0) for lesion in lesions]).mean(0)
+    network.deviation.copy_(square.clamp_min(1e-4).sqrt())
     volume = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
     network.volume_mean.copy_(volume.mean())
     network.volume_deviation.copy_(volume.std(correction=0).clamp_min(0.1))
@@ -94,7 +106,7 @@ def _learn_to_draw(network: AutoencoderClassifier, lesions: Sequence[PreparedLes
     """
     means, squares, covariances = [], [], []
     for lesion in lesions:
-        drawn = ((lesion.surroundings - network.mean) / network.deviation).double()
+        drawn = network.standardised(lesion.surroundings).double()
         means.append(drawn.mean(0))
         covariances.append(torch.cov(drawn.T, correction=0))
         squares.append(drawn.T @ drawn / len(drawn))
@@ -178,12 +190,8 @@ class _Voxels:
     @classmethod
     def of(cls, network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> _Voxels:
         with torch.no_grad():
-            features = (torch.cat([lesion.features for lesion in lesions]) - network.mean) / network.deviation
-            features, code = features.clamp(-LIMIT, LIMIT), None
-            if network.architecture.autoencoder:
-                around = (torch.cat([lesion.surroundings for lesion in lesions]) - network.mean) / network.deviation
-                code = around @ network.encode.weight[:, :, 0, 0, 0].T + network.encode_offset
-                code = code.clamp(-LIMIT, LIMIT)
+            tables = [torch.cat([getattr(x, name) for x in lesions]) for name in ("features", "surroundings")]
+            features, code = network.as_read(*tables)
             if network.architecture.dose:
                 dose = torch.cat([lesion.dose for lesion in lesions])
                 features = torch.cat([features, dose], dim=1)

@@ -59,13 +59,13 @@ def _of_arms(content: Mapping[str, Any]) -> dict[str, str | None]:
         ("clinical" in families, "the manifest's clinical columns, prescription, fractions, number of lesions"),
     ]
     doses = any("dosiomics" in arm["families"] or arm["dose"] for arm in arms)
-    heads = architecture["members"] * (2 if architecture["autoencoder"] else 1)
+    heads = architecture["members"] + (architecture["code_members"] if architecture["autoencoder"] else 0)
     return {
         "approaches": ", ".join(arm["title"] for arm in content["internal"]["arms"].values()),
         "predictors": "; ".join(text for there, text in predictors if there) + ".",
-        "network": f" Network: fixed scale-space stem, linear autoencoder (code of {architecture['code']}), {heads} "
-        f"evidence heads, {schedule['steps']} steps, weight decay {schedule['weight_decay']}; calibration and "
-        "threshold by inner patient folds."
+        "network": " Network: fixed scale-space stem less what is usual at a voxel's depth, linear autoencoder "
+        f"(code of {architecture['code']}), {heads} evidence heads, {schedule['steps']} steps, "
+        f"weight decay {schedule['weight_decay']}; calibration and threshold by inner patient folds."
         if network
         else "",
         "short_network": f" Network: the autoencoder's code of {architecture['code']}." if network else "",

@@ -32,6 +32,7 @@ def forms() -> dict[str, tuple[Architecture, Schedule]]:
     shape, schedule = Architecture(), Schedule()
     changed = {
         "as it is": {},
+        "depth not taken out": {"depth": False},
         "no autoencoder": {"autoencoder": False},
         "code of 3 numbers": {"code": 3},
         "code of 12 numbers": {"code": 12},
@@ -39,7 +40,8 @@ def forms() -> dict[str, tuple[Architecture, Schedule]]:
         "surroundings of 3 mm": {"context_mm": 3.0},
         "no volume term": {"volume": False},
         "pooled as hazards": {"form": "hazard"},
-        "one head of each kind": {"members": 1},
+        "as many heads on the code": {"members": 6, "code_members": 6},
+        "one head of each kind": {"members": 1, "code_members": 1},
         "MR and dose": {"dose": True},
     }
     taught = {

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +34,13 @@ from torch.nn import functional
 
 from RTResponseCAMLib.cam.checks import model_checks, with_random_heads
 from RTResponseCAMLib.cohort.manifest import read_cohort
+from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
 from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network, plain_bundle
 from RTResponseCAMLib.evaluation.protocol import Protocol
 from RTResponseCAMLib.evaluation.run import judged
 from RTResponseCAMLib.evaluation.store import read_cases
 from RTResponseCAMLib.features.radiomics import read_settings
-from RTResponseCAMLib.network.preparation import Example, prepare
+from RTResponseCAMLib.network.preparation import OWN_VOXELS, Example, prepare
 from RTResponseCAMLib.network.training import fit
 from RTResponseCAMLib.phantom.cohort import write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
@@ -62,16 +64,26 @@ def examples_of(lesions: list) -> list[Example]:
     return [Example(x.patch, x.row.certain_label, x.row.patient_group) for x in lesions]
 
 
-def taught_by_voxels(network, lesions: list, prepared: list):
-    """The ceiling: heads of the same network, taught which voxels were planted."""
+def planted_on_disk(lesion: MeasuredLesion) -> np.ndarray:
+    """Which voxels of a lesion of a written cohort are planted."""
+    return planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.patch)
+
+
+def taught_by_voxels(network, lesions: list, prepared: list, planted_of: Callable[[MeasuredLesion], np.ndarray]):
+    """The ceiling: heads of the same network, taught which voxels were planted.
+
+    Lesions that preparation thins, because they are very large, are left out: which voxels it kept is not known.
+    """
     features, codes, truths = [], [], []
     for lesion, known in zip(lesions, prepared, strict=True):
-        planted = planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.patch)
-        truths.append(torch.from_numpy(planted[lesion.patch.inside].astype(np.float32)))
+        if lesion.patch.inside.sum() > OWN_VOXELS:
+            continue
+        truths.append(torch.from_numpy(planted_of(lesion)[lesion.patch.inside].astype(np.float32)))
         count = len(truths[-1])  # the lesion as it is comes first, its other views after it
-        features.append(((known.features[:count] - network.mean) / network.deviation).clamp(-5, 5))
-        around = (known.surroundings[:count] - network.mean) / network.deviation
-        codes.append((around @ network.encode.weight[:, :, 0, 0, 0].T + network.encode_offset).detach().clamp(-5, 5))
+        with torch.no_grad():
+            own, code = network.as_read(known.features[:count], known.surroundings[:count])
+        features.append(own)
+        codes.append(code)
     rng = np.random.default_rng(0)
     parameters = [*network.stem_head.parameters(), *network.code_head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-2)
@@ -91,7 +103,9 @@ def taught_by_voxels(network, lesions: list, prepared: list):
     return network.eval()
 
 
-def judge_maps(train: list, unseen: list, protocol: Protocol) -> dict:
+def judge_maps(
+    train: list, unseen: list, protocol: Protocol, planted_of: Callable[[MeasuredLesion], np.ndarray]
+) -> dict:
     """Fit as `evaluate` does for its external cohort, and compare the maps with the planted truth."""
     architecture, schedule = protocol.architecture, protocol.schedule
     examples = examples_of(train)
@@ -107,12 +121,12 @@ def judge_maps(train: list, unseen: list, protocol: Protocol) -> dict:
         "labels permuted": plain_bundle(fit(permuted, architecture, schedule)),
         "without autoencoder": plain_bundle(fit(prepared, replace(architecture, autoencoder=False), schedule)),
         "ceiling (planted voxels)": plain_bundle(
-            taught_by_voxels(fit(prepared, architecture, replace(schedule, steps=1)), train, prepared)
+            taught_by_voxels(fit(prepared, architecture, replace(schedule, steps=1)), train, prepared, planted_of)
         ),
     }
     rows = []
     for lesion in unseen:
-        planted = planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.patch)
+        planted = planted_of(lesion)
         if can_be_judged(planted, lesion.patch):
             maps = maps_of(bundle, controls, lesion.patch)
             judged_maps = {name: localisation(m, planted, lesion.patch) for name, m in maps.items()}
@@ -160,7 +174,7 @@ def main() -> None:
             read_cases(here / "comparison" / n, read_cohort(c)) for n, c in (("lesions", train), ("external", unseen))
         ]
         use = [[x[i] for i in judged(x, protocol)] for x in lesions]
-        maps = judge_maps(*use, protocol)
+        maps = judge_maps(*use, protocol, planted_on_disk)
         print(f"  maps of {maps['lesions']} unseen lesions (AUPRC by chance {maps['chance_auprc']:.3f})")
         print_figures(maps["maps"])
         ours, ceiling = (maps["maps"][n] for n in ("pixel-wise CAM", "ceiling (planted voxels)"))

@@ -99,6 +99,7 @@ def test_a_flat_map_says_nothing_of_steadiness():
     found = check_map(plain_bundle(network), patch_of())
     assert np.isnan(found.noise)
     assert np.isnan(found.agreement)
+    assert any("says nothing of where" in caution.text for caution in cautions_of(found))
 
 
 def test_heads_that_share_an_offset_but_nothing_else_do_not_agree():
@@ -120,6 +121,7 @@ def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
     found = check_map(plain_bundle(network), replace(patch, occupancy=speck))
     assert found.as_json()["noise"] is None
     assert found.gap < 1e-4
+    assert any("too few voxels" in caution.text for caution in cautions_of(found))
 
 
 def test_the_models_checks_tell_a_trained_head_from_a_random_one():

@@ -20,12 +20,12 @@ def patch_of(seed=0, size=24):
     grid = Grid((size,) * 3, (1.0,) * 3, (0.0, 0.0, 0.0))
     radius = np.linalg.norm(grid.points() - (size - 1) / 2, axis=-1)
     inside = np.clip(7.5 - radius, 0, 1).astype(np.float32)
-    return Patch(grid, rng.normal(3, 1, grid.shape).astype(np.float32), np.ones(grid.shape, np.float32), inside, False)
+    return Patch(grid, rng.normal(0, 1, grid.shape).astype(np.float32), np.ones(grid.shape, np.float32), inside, False)
 
 
 def network_of(**parts):
     torch.manual_seed(5)
-    return AutoencoderClassifier(Architecture(members=2, **parts)).eval()
+    return AutoencoderClassifier(Architecture(members=2, code_members=2, **parts)).eval()
 
 
 @pytest.mark.parametrize("layer", LAYERS)

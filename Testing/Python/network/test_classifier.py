@@ -16,7 +16,7 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
-from RTResponseCAMLib.network.stem import STEM_CHANNELS, stem_features
+from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
 from RTResponseCAMLib.network.training import PreparedLesion, Schedule, fit
 from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.workflow.predict import predict_study
@@ -24,7 +24,7 @@ from RTResponseCAMLib.workflow.predict import predict_study
 
 def untrained(form: str, **parts) -> Bundle:
     torch.manual_seed(3)
-    network = AutoencoderClassifier(Architecture(form=form, members=3, **parts)).eval()
+    network = AutoencoderClassifier(Architecture(form=form, members=3, code_members=3, **parts)).eval()
     with torch.no_grad():
         network.volume_slope.copy_(torch.tensor([0.4, -0.2, 0.1] * (len(network.volume_slope) // 3)))
     card = {"name": "untrained", "calibration": {"slope": 1.7, "intercept": -0.3}, "threshold": 0.5}
@@ -116,7 +116,7 @@ def test_the_stem_does_not_know_left_from_right(patches):
     mr, occupancy_ = (torch.from_numpy(a)[None, None] for a in (patches[0].mr, patches[0].occupancy))
     turned = stem_features(torch.flip(mr, [3]).transpose(2, 4), torch.flip(occupancy_, [3]).transpose(2, 4), 1.0)
     straight = torch.flip(stem_features(mr, occupancy_, 1.0), [3]).transpose(2, 4)
-    assert turned.shape[1] == STEM_CHANNELS
+    assert turned.shape[1] == STEM_CHANNELS + DEPTH_TERMS
     inside = (torch.flip(occupancy_, [3]).transpose(2, 4) > 0.05).expand_as(turned)
     torch.testing.assert_close(turned[inside], straight[inside], atol=2e-3, rtol=1e-3)
 
@@ -152,13 +152,15 @@ def test_the_autoencoder_draws_what_varies_within_lesions_better_than_any_other_
     mixing = rng.normal(size=(4, STEM_CHANNELS)).astype(np.float32)
 
     def lesion(n: int) -> PreparedLesion:
-        varied = torch.from_numpy((rng.normal(size=(300, 4)) @ mixing + 0.1 * rng.normal(size=(300, 27))).astype("f4"))
+        noise = 0.1 * rng.normal(size=(300, STEM_CHANNELS))
+        varied = torch.from_numpy((rng.normal(size=(300, 4)) @ mixing + noise).astype("f4"))
+        varied = torch.cat([varied, torch.ones(300, 1), torch.zeros(300, DEPTH_TERMS - 1)], dim=1)
         return PreparedLesion(varied, varied, torch.zeros(300, 1), np.arange(1, 301) / 300, 1.0, n % 2, f"p{n}")
 
     lesions = [lesion(n) for n in range(6)]
-    network = fit(lesions, Architecture(members=1, code=4), Schedule(steps=2))
+    network = fit(lesions, Architecture(members=1, code_members=1, code=4), Schedule(steps=2))
     with torch.no_grad():
-        shown = ((lesions[0].surroundings - network.mean) / network.deviation).T[None, :, :, None, None]
+        shown = network.standardised(lesions[0].surroundings).T[None, :, :, None, None]
         code = network.encode(shown) + network.encode_offset[:, None, None, None]
         missed = float(((network.draw(code) - shown) ** 2).mean() / (shown**2).mean())
     assert missed < 0.02  # four axes hold all but the noise

@@ -16,13 +16,15 @@ from RTResponseCAMLib.network import stem
 from RTResponseCAMLib.network.card import SCHEMA_VERSION
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.preparation import VIEW_VOXELS, Example, otherwise, prepare
-from RTResponseCAMLib.network.stem import STEM_CHANNELS, core, stem_features
+from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, core, stem_features
+from RTResponseCAMLib.network.training import Schedule, fit
 
 # fmt: off
 STEM_MEANS = (
-    0.6231, -0.6021, 0.7351, -0.0118, 0.9752, 0.9051, 1.0277, -0.2657, 0.7053,
-    0.7389, 0.0142, 0.9599, 0.8711, 1.4804, -0.5196, 0.5950, 0.7399, 0.0210,
-    0.9531, 0.8624, 1.3845, -0.4993, 0.3986, 0.1441, -1.8006, 0.0543, -2.7704,
+    0.6231, -0.6021, 0.7351, -0.0118, 0.9752, 0.9051, 1.0277, -0.2657, 0.7389,
+    0.0142, 0.9599, 0.8711, 1.4804, -0.5196, 0.7399, 0.0210, 0.9531, 0.8624,
+    1.3845, -0.4993, 0.1441, -1.8006, 0.0543, -2.7704, 1.0000, 0.7053, 0.5950,
+    0.3986, 0.5874, 0.4867, 0.3142, 0.4085, 0.2651, 0.1735,
 )
 # fmt: on
 
@@ -40,7 +42,7 @@ def test_a_lesion_as_it_is_comes_first_and_views_count_the_same():
     patch = ball(9.0)
     (plain,), (varied,) = (prepare([Example(patch, 1, "a")], Architecture(), views) for views in (0, 3))
     count = int(patch.inside.sum())
-    assert plain.features.shape == (count, STEM_CHANNELS)
+    assert plain.features.shape == (count, STEM_CHANNELS + DEPTH_TERMS)
     assert torch.equal(varied.features[:count], plain.features)
     assert torch.equal(varied.surroundings[:count], plain.surroundings)
     assert varied.share[count - 1] == pytest.approx(1 / 4)
@@ -56,18 +58,52 @@ def test_training_pools_what_the_forward_pass_pools(form, radius_mm):
     """Features and code of each voxel, and how much it counts after the spreading of evidence."""
     torch.manual_seed(0)
     network = AutoencoderClassifier(Architecture(form=form, members=2)).eval()
+    torch.nn.init.normal_(network.usual)
     patch = ball(radius_mm)
     (lesion,) = prepare([Example(patch, 1, "a")], network.architecture, 0)
     with torch.inference_mode():
         whole = network(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy))).total[0]
-        code = lesion.surroundings @ network.encode.weight[:, :, 0, 0, 0].T + network.encode_offset
-        evidence = torch.cat([network.stem_head(lesion.features.clamp(-5, 5)), network.code_head(code.clamp(-5, 5))], 1)
+        features, code = network.as_read(lesion.features, lesion.surroundings)
+        evidence = torch.cat([network.stem_head(features), network.code_head(code)], 1)
         counts = torch.from_numpy(np.diff(lesion.share, prepend=0)).float()
         local = (network.linked(evidence) * counts[:, None]).sum(0)[None, :, None, None, None]
         pooled = network.pool(
             local, torch.ones(1, 1, 1, 1, 1), network.log_volume(torch.from_numpy(patch.occupancy)[None, None])
         )
     assert pooled.total[0].numpy() == pytest.approx(whole.numpy(), rel=0.02, abs=0.02)
+
+
+def test_what_is_usual_at_a_depth_is_gone_and_what_is_not_stays():
+    """Lesions with bright rims, one of them with a bright side too: the rim is nobody's evidence, the side is."""
+    grid = Grid((32,) * 3, (1.0,) * 3, (0.0, 0.0, 0.0))
+    from_middle = grid.points() - 15.5
+    away = np.linalg.norm(from_middle, axis=-1)
+
+    def rimmed(radius_mm: float, side: float, seed: int) -> Example:
+        rng = np.random.default_rng(seed)
+        mr = 3 + 1.0 * (away > radius_mm - 3) + side * (from_middle[..., 2] > 0) + rng.normal(0, 0.2, grid.shape)
+        occupancy = np.clip(radius_mm - away + 0.5, 0, 1).astype(np.float32)
+        patch = Patch(
+            grid, (mr * (occupancy > 0)).astype(np.float32), np.ones(grid.shape, np.float32), occupancy, False
+        )
+        return Example(patch, seed % 2, f"p{seed}")
+
+    examples = [rimmed(8 + 0.5 * (n % 5), 0.0, n) for n in range(9)] + [rimmed(9.0, 0.6, 9)]
+    shape = Architecture(members=1, code_members=1)
+    lesions = prepare(examples, shape, 0)
+
+    def contrast(network: AutoencoderClassifier, number: int, left: np.ndarray, right: np.ndarray) -> float:
+        """Difference of the raw brightness, as the heads read it, between two parts of a lesion."""
+        inside = examples[number].patch.inside
+        values = network.standardised(lesions[number].features)[:, 0].numpy()
+        return float(values[left[inside]].mean() - values[right[inside]].mean())
+
+    short = Schedule(steps=2)
+    network, plain = (fit(lesions, replace(shape, depth=depth), short) for depth in (True, False))
+    rim, middle = (away > 6) & (away < 8), away < 4
+    side, other = ((from_middle[..., 2] > 0) == positive for positive in (True, False))
+    assert abs(contrast(network, 2, rim, middle)) < 0.35 * abs(contrast(plain, 2, rim, middle))
+    assert contrast(network, 9, side & middle, other & middle) > 0.9 * contrast(plain, 9, side & middle, other & middle)
 
 
 def test_prepared_lesions_depend_on_their_place_alone():
@@ -102,7 +138,7 @@ def cut(patch: Patch) -> Patch:
 def change(patch: Patch) -> np.ndarray:
     """How far each feature deep inside moves when the edge is cut hard, in units of its spread."""
     arrays = [(patch.mr, p.occupancy) for p in (patch, cut(patch))]
-    both = [stem_features(*(torch.from_numpy(a)[None, None] for a in pair), 1.0)[0] for pair in arrays]
+    both = [stem_features(*(torch.from_numpy(a)[None, None] for a in pair), 1.0)[0][:STEM_CHANNELS] for pair in arrays]
     deep = torch.from_numpy(distance_transform_edt(patch.occupancy > 0.5) > 2)
     spread = both[0][:, torch.from_numpy(patch.inside)].std(1).clamp_min(0.02)
     return ((both[0] - both[1])[:, deep].abs().mean(1) / spread).numpy()
@@ -130,4 +166,4 @@ def test_the_stem_is_the_one_that_weights_were_trained_with():
     found = stem_features(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy)), 1.0)[0]
     means = found[:, torch.from_numpy(patch.inside)].mean(1).numpy()
     assert means == pytest.approx(STEM_MEANS, abs=2e-4)
-    assert SCHEMA_VERSION == 3
+    assert SCHEMA_VERSION == 4

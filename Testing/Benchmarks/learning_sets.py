@@ -1,0 +1,133 @@
+"""How much hangs on which 69 lesions one learns from: several phantom cohorts, judged on one set of unseen lesions.
+
+    python Testing/Benchmarks/learning_sets.py OUT.json --seed 4711 [--variant texture] [--sets 3] [--unseen 200]
+
+Each cohort has 69 lesions of 39 patients, as the paper's; heads are rendered whole and sampled as a study is, but not
+written as DICOM, which takes most of `phantom_benchmark.py`'s time. Printed for each cohort and as a mean: AUC of every
+approach on the unseen, and AUPRC and Dice of the maps, with the ceiling and every gradient CAM, on the first ``--maps``
+of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from phantom_benchmark import LESIONS, MATRIX, PATIENTS, judge_maps
+from sklearn.metrics import roc_auc_score
+
+from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
+from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol
+from RTResponseCAMLib.evaluation.store import write_json
+from RTResponseCAMLib.evaluation.tasks import predict_by_features, predict_by_network
+from RTResponseCAMLib.features.gradient import gradient_features
+from RTResponseCAMLib.features.radiomics import mr_features, read_settings
+from RTResponseCAMLib.imaging.patch import sample_patch
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.network.preparation import Example, prepare
+from RTResponseCAMLib.phantom.cohort import lesion_counts
+from RTResponseCAMLib.phantom.patient import contour_structures, draw_patient, label_maps, planning_grid, render_mr
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+
+NETWORK = "network"
+FEATURES = tuple(a for a in ARMS if {"volume", "radiomics", "gradient"} & set(a.families))
+EVERY_MANY = 1000  # the skull's contours are not asked for here
+
+
+def measured_patient(spec: PhantomSpec) -> list[tuple[MeasuredLesion, np.ndarray]]:
+    """Lesions of one synthetic patient, as `evaluate` measures them, each with its planted voxels."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    patient = draw_patient(spec)
+    grid = planning_grid(patient)
+    mr = render_mr(patient, grid)
+    head = head_intensity(mr)
+    _, resistant = label_maps(patient, grid)
+    settings = read_settings()
+    found = []
+    structures = contour_structures(patient, grid, EVERY_MANY)[: len(patient.lesions)]
+    for number, (lesion, structure) in enumerate(zip(patient.lesions, structures, strict=True), start=1):
+        row = CohortRow(
+            patient_group=f"S{spec.seed}-{spec.patient}", course="1", lesion=lesion.name, study=Path(),
+            label=int(lesion.non_response), certainty="certain",
+        )  # fmt: skip
+        patch = sample_patch(mr, head, structure, None, None, 1.0)
+        volume = contour_volume_cc(structure)
+        features = {
+            "volume": {"volume_log_cc": float(np.log(volume))},
+            "radiomics": mr_features(mr, head, structure, settings),
+            "gradient": gradient_features(mr, structure, head.median),
+        }
+        planted = sitk.Resample(resistant, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        truth = sitk.GetArrayFromImage(planted) == number
+        found.append((MeasuredLesion(row, patch, volume, features, ()), truth))
+    return found
+
+
+def cohort(variant: str, seed: int, patients: int, lesions: int, pool: ProcessPoolExecutor) -> list:
+    base = PhantomSpec(seed=seed, variant=Variant(variant), follow_up=False, **MATRIX)
+    counts = lesion_counts(seed, patients, lesions)
+    specs = [replace(base, patient=n, lesions=count) for n, count in enumerate(counts, start=1)]
+    return [pair for found in pool.map(measured_patient, specs) for pair in found]
+
+
+def judge(train: list, unseen: list, maps: int) -> dict:
+    """Every approach fitted on one cohort, on the unseen."""
+    torch.set_num_threads(1)
+    protocol = Protocol()
+    lesions, others = [x for x, _ in train], [x for x, _ in unseen]
+    planted = {id(x): truth for x, truth in [*train, *unseen]}
+    labels = [x.row.label for x in others]
+    use, test = range(len(lesions)), range(len(others))
+    auc = {}
+    for arm in FEATURES:
+        found, _ = predict_by_features(arm, lesions, use, others, test, protocol, None)
+        auc[arm.name] = roc_auc_score(labels, found["p"])
+    examples = [Example(x.patch, x.row.label, x.row.patient_group) for x in lesions]
+    prepared = prepare(examples, protocol.architecture, protocol.schedule.views)
+    network = next(a for a in ARMS if a.name == NETWORK)
+    found, _ = predict_by_network(network, lesions, use, others, test, protocol, None, prepared)
+    auc[NETWORK] = roc_auc_score(labels, found["p"])
+    table = judge_maps(lesions, others[:maps], protocol, lambda lesion: planted[id(lesion)])
+    figures = {name: [values["auprc"][0], values["dice"][0]] for name, values in table["maps"].items()}
+    return {"auc": {name: float(value) for name, value in auc.items()}, "auprc_dice": figures}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--variant", default="texture")
+    parser.add_argument("--sets", type=int, default=3)
+    parser.add_argument("--unseen", type=int, default=200)
+    parser.add_argument("--maps", type=int, default=80)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    with ProcessPoolExecutor(options.workers) as pool:
+        patients = round(options.unseen * PATIENTS / LESIONS)
+        unseen = cohort(options.variant, options.seed, patients, options.unseen, pool)
+        rounds = []
+        for number in range(1, options.sets + 1):
+            train = cohort(options.variant, options.seed + number, PATIENTS, LESIONS, pool)
+            rounds.append(judge(train, unseen, options.maps))
+            write_json(options.out, {"options": {**vars(options), "out": options.out.name}, "sets": rounds})
+            line = "  ".join(f"{name} {value:.3f}" for name, value in rounds[-1]["auc"].items())
+            print(f"{options.variant}, learnt from seed {options.seed + number}: {line}", flush=True)
+    for name in rounds[0]["auc"]:
+        print(f"  {name:<24}mean AUC {np.mean([r['auc'][name] for r in rounds]):.3f}")
+    best = [max(r["auc"][a.name] for a in FEATURES) for r in rounds]
+    print(f"  {'best of the features':<24}mean AUC {np.mean(best):.3f} (chosen by the unseen lesions, for each set)")
+    for name in rounds[0]["auprc_dice"]:
+        auprc, dice = np.mean([r["auprc_dice"][name] for r in rounds], axis=0)
+        print(f"  {name:<24}AUPRC {auprc:.3f}  Dice {dice:.3f}")
+
+
+if __name__ == "__main__":
+    main()
