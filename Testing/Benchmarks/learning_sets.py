@@ -126,7 +126,7 @@ def main() -> None:
     print(f"  {'best of the features':<24}mean AUC {np.mean(best):.3f} (chosen by the unseen lesions, for each set)")
     for name in rounds[0]["auprc_dice"]:
         auprc, dice = np.mean([r["auprc_dice"][name] for r in rounds], axis=0)
-        print(f"  {name:<24}AUPRC {auprc:.3f}  Dice {dice:.3f}")
+        print(f"  {name:<26}AUPRC {auprc:.3f}  Dice {dice:.3f}")
 
 
 if __name__ == "__main__":
