@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
+from localisation import planted_on
 from phantom_benchmark import LESIONS, MATRIX, PATIENTS, judge_maps
 from sklearn.metrics import roc_auc_score
 
@@ -65,9 +66,7 @@ def measured_patient(spec: PhantomSpec) -> list[tuple[MeasuredLesion, np.ndarray
             "radiomics": mr_features(mr, head, structure, settings),
             "gradient": gradient_features(mr, structure, head.median),
         }
-        planted = sitk.Resample(resistant, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-        truth = sitk.GetArrayFromImage(planted) == number
-        found.append((MeasuredLesion(row, patch, volume, features, ()), truth))
+        found.append((MeasuredLesion(row, patch, volume, features, ()), planted_on(resistant, number, patch)))
     return found
 
 

@@ -21,7 +21,11 @@ RESAMPLES = 1000
 
 def planted_part(folder: Path, number: int, patch: Patch) -> np.ndarray:
     """Which voxels of a patch are planted as resistant; ``folder`` is the patient's."""
-    resistant = sitk.ReadImage(str(folder / "truth" / "resistant_planning.nrrd"))
+    return planted_on(sitk.ReadImage(str(folder / "truth" / "resistant_planning.nrrd")), number, patch)
+
+
+def planted_on(resistant: sitk.Image, number: int, patch: Patch) -> np.ndarray:
+    """The same from the label map of the resistant parts."""
     moved = sitk.Resample(resistant, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     return sitk.GetArrayFromImage(moved) == number
 

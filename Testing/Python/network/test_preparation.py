@@ -135,22 +135,26 @@ def cut(patch: Patch) -> Patch:
     return replace(patch, occupancy=(patch.occupancy >= 0.5).astype(np.float32))
 
 
-def change(patch: Patch) -> np.ndarray:
-    """How far each feature deep inside moves when the edge is cut hard, in units of its spread."""
+def change(network: AutoencoderClassifier, patch: Patch) -> np.ndarray:
+    """How far each feature, as the heads read it, moves deep inside when the edge is cut hard; in units of its spread.
+
+    That is after the usual at a depth was taken out: the terms of the depth move too.
+    """
     arrays = [(patch.mr, p.occupancy) for p in (patch, cut(patch))]
-    both = [stem_features(*(torch.from_numpy(a)[None, None] for a in pair), 1.0)[0][:STEM_CHANNELS] for pair in arrays]
+    stems = [stem_features(*(torch.from_numpy(a)[None, None] for a in pair), 1.0) for pair in arrays]
+    both = [network.standardised(values)[0] for values in stems]
     deep = torch.from_numpy(distance_transform_edt(patch.occupancy > 0.5) > 2)
     spread = both[0][:, torch.from_numpy(patch.inside)].std(1).clamp_min(0.02)
     return ((both[0] - both[1])[:, deep].abs().mean(1) / spread).numpy()
 
 
-def test_a_surface_counts_little_and_moves_features_less_than_if_it_did(patches, monkeypatch):
+def test_a_surface_counts_little_and_moves_features_less_than_if_it_did(shipped, patches, monkeypatch):
     weight = core(torch.from_numpy(patches[0].occupancy)[None, None], 1.0)[0, 0].numpy()
     surface = (patches[0].occupancy > 0.3) & (patches[0].occupancy < 0.7)
     assert weight[surface].mean() < 0.3 * weight[distance_transform_edt(patches[0].inside) > 3].mean()
-    found = np.mean([change(p) for p in patches], axis=0)
+    found = np.mean([change(shipped.network, p) for p in patches], axis=0)
     monkeypatch.setattr(stem, "core", lambda occupancy, _: occupancy)
-    without = np.mean([change(p) for p in patches], axis=0)
+    without = np.mean([change(shipped.network, p) for p in patches], axis=0)
     assert found.mean() < 0.6 * without.mean()
 
 
