@@ -36,7 +36,12 @@ def write_comparison(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), trim_blocks=True
     )
     cohorts = [
-        (title, content[name], as_data_uri(draw_curves(content[name])), as_data_uri(draw_differences(content[name])))
+        (
+            title,
+            content[name],
+            as_data_uri(draw_curves(content[name], folds=name == "internal")),
+            as_data_uri(draw_differences(content[name])),
+        )
         for name, title in (("internal", "Cross-validation"), ("external", "External cohort"))
         if content[name]
     ]

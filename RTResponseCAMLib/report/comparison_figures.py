@@ -21,8 +21,8 @@ COLORS = {
 }  # fmt: skip
 
 
-def draw_curves(found: Mapping[str, Any]) -> Figure:
-    """Four panels: ROC, precision-recall, calibration, decision."""
+def draw_curves(found: Mapping[str, Any], folds: bool) -> Figure:
+    """Four panels: ROC, precision-recall, calibration, decision; ``folds``: predictions come from several models."""
     figure = Figure(figsize=(11.5, 10.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     (roc, pr), (calibration, decision) = figure.subplots(2, 2)
@@ -42,11 +42,11 @@ def draw_curves(found: Mapping[str, Any]) -> Figure:
     decision.plot(thresholds, next(iter(found["arms"].values()))["curves"]["treat_all"], "k--", lw=1, label="all")
     decision.axhline(0, color="k", ls=":", lw=1, label="none")
     decision.set_ylim(-0.1, max(prevalence * 1.15, 0.1))
-    _label(roc, "ROC (predictions of all folds)", "1 − specificity", "sensitivity")
+    _label(roc, "ROC (predictions of all folds)" if folds else "ROC", "1 − specificity", "sensitivity")
     _label(pr, "Precision and recall of non-response", "recall", "precision")
     _label(calibration, "Calibration, fifths of the lesions", "predicted p(non-response)", "observed share")
     _label(decision, "Decision curve", "threshold of p(non-response)", "net benefit")
-    roc.legend(fontsize=8, loc="lower right", title="AUC within folds", title_fontsize=8)
+    roc.legend(fontsize=8, loc="lower right", title="AUC within folds" if folds else "AUC", title_fontsize=8)
     decision.legend(fontsize=8, loc="upper right")
     return figure
 
