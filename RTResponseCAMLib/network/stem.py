@@ -31,7 +31,8 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
     mr : T1c in head units, ``(batch, 1, z, y, x)``.
     occupancy : fraction of the voxel inside the lesion, same shape, 0…1.
     """
-    inside = core(occupancy, spacing_mm)
+    whole = occupancy.clamp(0, 1)
+    inside = core(whole, spacing_mm)
     own = lesion_units(mr, inside)
     raw = (mr / 4).clamp(-3, 3)
     features: list[Tensor] = [raw, own.clamp(-4, 4)]
@@ -40,13 +41,13 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
     means, energies, fullness = [], [], []
     for scale in SCALES_MM:
         # One blur for everything of a scale: many small ones cost more than their arithmetic.
-        blurred = _blur(torch.cat([inner, inside, own], dim=1), scale, spacing_mm)
+        blurred = _blur(torch.cat([inner, inside, own, whole], dim=1), scale, spacing_mm)
         raw_mean, mean, square, fine_square = (blurred[:, :4] / (blurred[:, 4:5] + EPSILON)).split(1, dim=1)
-        smooth = blurred[:, 5:]
+        smooth = blurred[:, 5:6]
         fine_energy = (fine_square + EPSILON).sqrt()
         means.append(mean)
         energies.append(fine_energy)
-        fullness.append(blurred[:, 4:5])
+        fullness.append(blurred[:, 6:])
         features += [
             raw_mean,
             mean.clamp(-4, 4),
@@ -60,7 +61,8 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
         band = means[low] - means[high]
         energy = (masked_mean(band**2, inside, SCALES_MM[high], spacing_mm) + EPSILON).sqrt()
         features += [energy.clamp(0, 4), (energy / energies[high]).log().clamp(-3, 3)]
-    # How full of lesion the surroundings are says how deep a voxel lies: a polynomial of second degree.
+    # How full of lesion the surroundings are says how deep a voxel lies: a polynomial of second degree. Of the whole
+    # lesion, not its core: where a contour cuts voxels hard or softly, the core changes more than what is inside.
     products = [a * b for a, b in itertools.combinations_with_replacement(fullness, 2)]
     return torch.cat([*features, torch.ones_like(mr), *fullness, *products], dim=1)
 
@@ -71,9 +73,8 @@ DEPTH_TERMS = 1 + len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2
 
 def core(occupancy: Tensor, spacing_mm: float) -> Tensor:
     """How much each voxel counts for the features, 0…1: much less near the lesion's surface than inside."""
-    whole = occupancy.clamp(0, 1)
-    depth = (_blur(whole, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
-    return (depth.clamp(0, 1) + CORE_LEAST) * whole
+    depth = (_blur(occupancy, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
+    return (depth.clamp(0, 1) + CORE_LEAST) * occupancy
 
 
 def lesion_units(mr: Tensor, inside: Tensor) -> Tensor:

@@ -41,6 +41,8 @@ class Schedule:
     dropout : share of the features that a step of the heads on features does without.
     views : of each lesion, beside the lesion as it is, with another contour and another scan (`preparation`).
     smallness : weight of the mean squared local evidence: it stays small where the response does not ask for it.
+    volume_rate : how much faster the volume's slope and the offset learn than the heads; else the few steps end before
+        they have arrived, and the heads explain volume.
     """
 
     seed: int = 7
@@ -52,6 +54,7 @@ class Schedule:
     weight_decay: float = 1.0
     dropout: float = 0.5
     smallness: float = 0.02
+    volume_rate: float = 3.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -158,9 +161,8 @@ def _learn_to_judge(
     volumes = (volumes - network.volume_mean) / network.volume_deviation
     labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
     optimiser = _optimiser(network, schedule)
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.2
-    )
+    highest = [group["lr"] for group in optimiser.param_groups]
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, highest, total_steps=schedule.steps, pct_start=0.2)
     for step in range(schedule.steps):
         chosen = rng.permutation(len(lesions))[: schedule.batch]
         loss = _loss(
@@ -210,11 +212,18 @@ class _Voxels:
 
 def _optimiser(network: AutoencoderClassifier, schedule: Schedule) -> torch.optim.Optimizer:
     """Weights of the heads decay, offsets and scales hardly; the autoencoder stays as it is."""
+    few = ("offset", "volume_slope")
     learning = [(n, p) for n, p in network.named_parameters() if not n.startswith(("encode", "decode"))]
     decaying = [p for n, p in learning if n.endswith("weight")]
-    plain = [p for n, p in learning if not n.endswith("weight")]
-    groups = [{"params": decaying, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 1e-3}]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate)
+    plain = [p for n, p in learning if not n.endswith("weight") and n not in few]
+    fast = [p for n, p in learning if n in few]
+    slow, quick = schedule.learning_rate, schedule.learning_rate * schedule.volume_rate
+    groups = [
+        {"params": decaying, "lr": slow, "weight_decay": schedule.weight_decay},
+        {"params": plain, "lr": slow, "weight_decay": 1e-3},
+        {"params": fast, "lr": quick, "weight_decay": 1e-3},
+    ]
+    return torch.optim.AdamW(groups)
 
 
 def _loss(

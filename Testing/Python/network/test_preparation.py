@@ -23,8 +23,8 @@ from RTResponseCAMLib.network.training import Schedule, fit
 STEM_MEANS = (
     0.6231, -0.6021, 0.7351, -0.0118, 0.9752, 0.9051, 1.0277, -0.2657, 0.7389,
     0.0142, 0.9599, 0.8711, 1.4804, -0.5196, 0.7399, 0.0210, 0.9531, 0.8624,
-    1.3845, -0.4993, 0.1441, -1.8006, 0.0543, -2.7704, 1.0000, 0.7053, 0.5950,
-    0.3986, 0.5874, 0.4867, 0.3142, 0.4085, 0.2651, 0.1735,
+    1.3845, -0.4993, 0.1441, -1.8006, 0.0543, -2.7704, 1.0000, 0.7557, 0.6299,
+    0.4241, 0.6270, 0.5225, 0.3454, 0.4398, 0.2915, 0.1941,
 )
 # fmt: on
 
@@ -155,7 +155,7 @@ def test_a_surface_counts_little_and_moves_features_less_than_if_it_did(shipped,
     found = np.mean([change(shipped.network, p) for p in patches], axis=0)
     monkeypatch.setattr(stem, "core", lambda occupancy, _: occupancy)
     without = np.mean([change(shipped.network, p) for p in patches], axis=0)
-    assert found.mean() < 0.6 * without.mean()
+    assert found.mean() < 0.5 * without.mean()
 
 
 def test_the_shipped_models_answer_hardly_changes_with_the_cut(shipped, patches):
@@ -170,4 +170,4 @@ def test_the_stem_is_the_one_that_weights_were_trained_with():
     found = stem_features(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy)), 1.0)[0]
     means = found[:, torch.from_numpy(patch.inside)].mean(1).numpy()
     assert means == pytest.approx(STEM_MEANS, abs=2e-4)
-    assert SCHEMA_VERSION == 4
+    assert SCHEMA_VERSION == 5
