@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cohort.case import read_case
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.dicom.load import read_follow_up
-from RTResponseCAMLib.dosimetry import lesion_dose
+from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.features import radiomics
 from RTResponseCAMLib.features.gradient import gradient_features

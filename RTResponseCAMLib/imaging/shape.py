@@ -37,17 +37,25 @@ class Shape:
 
     def at(self, points_mm: Array64) -> Array64:
         """Distances at LPS points ``(n, 3)``, mm; never more than `FAR_MM` from zero."""
-        local = (points_mm @ self.axes.T - self.first_mm) / self.step_mm
+        return self.within(points_mm @ self.axes.T)
+
+    def within(self, local_mm: Array64) -> Array64:
+        """As `at`, of points in the planes' own frame (u, v, n)."""
+        local = (local_mm - self.first_mm) / self.step_mm
         place = [local[:, 2], local[:, 1], local[:, 0]]
         return np.asarray(map_coordinates(self.distance_mm, place, order=1, mode="constant", cval=-FAR_MM))
 
 
 def shape_of(stack: PlaneStack, grid: Grid) -> Shape:
     """Interpolate a stack of planes finely enough for ``grid``."""
-    fine = min(0.5, min(grid.spacing_mm) / 2)
+    return shape_between(stack, min(0.5, min(grid.spacing_mm) / 2))
+
+
+def shape_between(stack: PlaneStack, step_mm: float) -> Shape:
+    """Interpolate a stack of planes on a lattice of ``step_mm``, or coarser where it would exceed `MAX_LATTICE`."""
     points = np.concatenate([p for polygons in stack.polygons for p in polygons])
     extent = np.ptp(points, axis=0)
-    step = max(fine, float(extent.max()) / MAX_LATTICE)
+    step = max(step_mm, float(extent.max()) / MAX_LATTICE)
     low = points.min(axis=0) - 4 * step
     u, v = (low[axis] + step * np.arange(int(np.ceil(extent[axis] / step)) + 9) for axis in (0, 1))
     distances = np.stack([_signed_distance(polygons, u, v) for polygons in stack.polygons])

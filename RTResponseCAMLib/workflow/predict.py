@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cam.evidence import CUTS, LOCAL_SCALES, SHARE_SCALES, Evidence
 from RTResponseCAMLib.cam.volume import evidence_volume
-from RTResponseCAMLib.dosimetry import lesion_dose
+from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid, share_outside
 from RTResponseCAMLib.imaging.patch import Patch, sample_patch

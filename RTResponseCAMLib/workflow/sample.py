@@ -10,7 +10,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
-from RTResponseCAMLib.dosimetry import lesion_dose
+from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.registration import register_follow_up

@@ -14,7 +14,7 @@ from RTResponseCAMLib.cam.checks import check_map, mean_pattern, model_cautions_
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cohort.case import cases_of, read_case
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
-from RTResponseCAMLib.dosimetry import lesion_dose
+from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.patch import MARGIN_MM, sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity

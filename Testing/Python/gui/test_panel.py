@@ -81,7 +81,7 @@ def test_a_folder_loads_beside_the_event_loop(host, panel, study_folder):
 
 
 def test_the_table_shows_volume_and_dose_before_and_probability_after_the_prediction(loaded, study, opened):
-    from RTResponseCAMLib.dosimetry import lesion_dose
+    from RTResponseCAMLib.dosimetry.lesion import lesion_dose
     from RTResponseCAMLib.imaging.planes import contour_volume_cc
 
     for row, lesion in zip(cells(loaded.ui.lesionTable), study.lesions, strict=True):

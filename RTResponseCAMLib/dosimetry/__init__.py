@@ -1,0 +1,1 @@
+"""Dose to targets: dose-volume histograms, plan indices, biologically effective dose."""

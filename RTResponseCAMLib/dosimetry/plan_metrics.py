@@ -1,0 +1,261 @@
+"""Indices of a radiosurgery plan, target by target; terms after the ILGKS standard [Torrens 2014, J Neurosurg 121S2:2].
+
+TV is the target's volume, PIV the volume of the prescription isodose. Where several targets were treated, each point of
+the dose belongs to the target that lies nearest: isodoses that meet are divided there. A prescription isodose that
+meets another target's is said beside the figures, for selectivity and gradient index then depend on that division.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from scipy.ndimage import distance_transform_edt, label, zoom
+from scipy.spatial import cKDTree
+
+from RTResponseCAMLib.dosimetry.dvh import INTERPOLATIONS, Dvh, body_dvh
+from RTResponseCAMLib.imaging.body import BodyPoints, body_points
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.planes import Array64
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.study import Caution, Dose, Prescription, Structure
+
+FINE_MM, MARGIN = 0.75, 3  # of the dose grid that is searched; voxels of it around an isodose
+# Volume at risk of necrosis by the number of fractions, Gy [HyTEC, Milano 2021, Int J Radiat Oncol Biol Phys 110:68].
+RISK_GY = {1: 12.0, 3: 20.0, 5: 24.0}
+
+
+@dataclass(frozen=True)
+class TargetMetrics:
+    """One target of a plan; volumes in cm³, doses in Gy, indices without unit. None: not defined here.
+
+    Attributes
+    ----------
+    coverage : TV∩PIV / TV. selectivity : TV∩PIV / PIV.
+    paddick_ci : coverage × selectivity [Paddick 2000, J Neurosurg 93S3:219].
+    gradient_index : V(½ Rx) / PIV [Paddick & Lippitz 2006, J Neurosurg 105S:194]; to be compared between plans of like
+        conformity only.
+    efficiency_index : integral dose in the target / integral dose in V(½ Rx) [Dimitriadis & Paddick 2018, J Neurosurg
+        129S1:159].
+    risk_cc : volume, target included, of ``risk_gy``, which depends on the fractions (`RISK_GY`).
+    isodose_percent : prescription as percent of the target's maximum.
+    nearest_mm : distance between the surfaces of this target and the next one.
+    dvh : of the target.
+    """
+
+    name: str
+    volume_cc: float
+    prescription_gy: float
+    isodose_percent: float
+    maximum_gy: float
+    piv_cc: float
+    covered_cc: float
+    coverage: float
+    selectivity: float | None
+    paddick_ci: float | None
+    gradient_index: float | None
+    efficiency_index: float | None
+    risk_gy: float | None
+    risk_cc: float | None
+    nearest_mm: float | None
+    nearest: str
+    dvh: Dvh
+    cautions: tuple[Caution, ...]
+
+
+def plan_metrics(
+    targets: Sequence[Structure],
+    dose: Dose,
+    prescription: Prescription,
+    interpolation: str = "linear",
+    progress: Progress = silent,
+) -> list[TargetMetrics]:
+    """Measure every target of a plan.
+
+    Raises
+    ------
+    GeometryError : a target has no usable contours.
+    """
+    bodies = []
+    for number, target in enumerate(targets):
+        progress(0.5 * number / len(targets), f"target {number + 1} of {len(targets)}")
+        bodies.append(body_points(target))
+    histograms = [body_dvh(t.name, b, dose, interpolation) for t, b in zip(targets, bodies, strict=True)]
+    progress(0.5, "isodose volumes")
+    levels = [prescription.dose_for(t) for t in targets]
+    risk = RISK_GY.get(prescription.fractions or 0)
+    field = _field(
+        dose, bodies, [*levels, *(level / 2 for level in levels), *([] if risk is None else [risk])], interpolation
+    )
+    found = []
+    for number, (target, histogram, level) in enumerate(zip(targets, histograms, levels, strict=True)):
+        progress(0.6 + 0.4 * number / len(targets), f"indices of target {number + 1} of {len(targets)}")
+        found.append(_of_target(number, target, histogram, level, risk, field, bodies, targets))
+    return found
+
+
+def nyumets_row(found: TargetMetrics) -> Mapping[str, str | float | None]:
+    """One row in the columns of NYUMets' Gamma Knife table, as far as a DICOM export knows them."""
+    return {
+        "target_working_label": found.name,
+        "target_volume": found.volume_cc,
+        "planned_isodose_volume": found.piv_cc,
+        "gtvpiv": found.covered_cc,
+        "pci": found.paddick_ci,
+        "gri": found.gradient_index,
+        "margin_dose": found.prescription_gy,
+        "percent_isodose": found.isodose_percent,
+        "volume_12gy": found.risk_cc if found.risk_gy == RISK_GY[1] else None,
+        "max_dose": found.maximum_gy,
+        "beam_on_time": None,
+    }
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The dose above the lowest level asked for, as lists of fine voxels.
+
+    Attributes
+    ----------
+    dose, change, owner : Gy, what one step changes it by, and the number of the nearest target.
+    together : per level, the targets whose isodoses of that level are one.
+    cut : per level, the targets whose isodose of that level reaches the edge of the dose grid.
+    """
+
+    dose: Array64
+    change: Array64
+    owner: npt.NDArray[np.intp]
+    voxel_cc: float
+    together: Mapping[float, list[set[int]]]
+    cut: Mapping[float, set[int]]
+
+    def above(self, level_gy: float) -> Array64:
+        """Share of each voxel that receives a dose at least: a level crosses a voxel as a plane does."""
+        return np.asarray(np.clip(0.5 + (self.dose - level_gy) / np.maximum(self.change, 1e-9), 0.0, 1.0))
+
+
+def _field(dose: Dose, bodies: Sequence[BodyPoints], levels: Sequence[float], interpolation: str) -> _Field:
+    grid = Grid.of(dose.image)
+    values = sitk.GetArrayViewFromImage(dose.image)
+    high = np.nonzero(values >= min(levels))
+    if not len(high[0]):
+        return _Field(np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.intp), grid.voxel_cc, {}, {})
+    low = [max(int(h.min()) - MARGIN, 0) for h in high]
+    top = [min(int(h.max()) + MARGIN + 1, n) for h, n in zip(high, values.shape, strict=True)]
+    part = np.asarray(values[low[0] : top[0], low[1] : top[1], low[2] : top[2]], dtype=np.float64)
+    finer = [max(int(np.ceil(s / FINE_MM - 1e-6)), 1) for s in grid.spacing_mm[::-1]]
+    size = [(n - 1) * f + 1 for n, f in zip(part.shape, finer, strict=True)]
+    fine = zoom(part, np.asarray(size) / part.shape, order=INTERPOLATIONS[interpolation], mode="nearest")
+    x, y, z = (float(v) for v in grid.to_lps(np.asarray([low[::-1]]))[0])
+    steps = [s / f for s, f in zip(grid.spacing_mm, finer[::-1], strict=True)]
+    box = Grid((size[2], size[1], size[0]), (steps[0], steps[1], steps[2]), (x, y, z), grid.direction)
+    owner = _owners(box, bodies)
+    edge = np.zeros(fine.shape, dtype=bool)
+    for axis in range(3):
+        for side, at_edge in ((0, low[axis] == 0), (-1, top[axis] == values.shape[axis])):
+            np.moveaxis(edge, axis, 0)[side] |= at_edge
+    together, cut = {}, {}
+    for level in set(levels):
+        above = fine >= level
+        pieces, count = label(above)
+        pairs = np.unique(np.column_stack([pieces[above], owner[above]]), axis=0)
+        together[level] = [set(pairs[pairs[:, 0] == n, 1].tolist()) for n in range(1, count + 1)]
+        cut[level] = set(np.unique(owner[above & edge]).tolist())
+    change = np.sum([np.abs(g) for g in np.gradient(fine)], axis=0)
+    kept = fine + change / 2 >= min(levels)
+    return _Field(fine[kept], change[kept], owner[kept], box.voxel_cc, together, cut)
+
+
+def _owners(box: Grid, bodies: Sequence[BodyPoints]) -> npt.NDArray[np.intp]:
+    """Number of the target nearest to each voxel, ``[z, y, x]``."""
+    if len(bodies) == 1:
+        return np.zeros(box.shape, dtype=np.intp)
+    marked = np.full(box.shape, -1, dtype=np.intp)
+    for number, body in enumerate(bodies):
+        place = np.rint(box.to_index(body.points_mm)).astype(int)
+        place = np.clip(place, 0, np.asarray(box.size) - 1)
+        marked[place[:, 2], place[:, 1], place[:, 0]] = number
+    nearest = distance_transform_edt(
+        marked < 0, sampling=box.spacing_mm[::-1], return_distances=False, return_indices=True
+    )
+    return np.asarray(marked[tuple(nearest)])
+
+
+def _of_target(
+    number: int,
+    target: Structure,
+    histogram: Dvh,
+    level: float,
+    risk: float | None,
+    field: _Field,
+    bodies: Sequence[BodyPoints],
+    targets: Sequence[Structure],
+) -> TargetMetrics:
+    own = field.owner == number
+    part = replace(field, dose=field.dose[own], change=field.change[own], owner=field.owner[own])
+    prescribed, half = part.above(level), part.above(level / 2)
+    piv, half_cc = prescribed.sum() * field.voxel_cc, half.sum() * field.voxel_cc
+    covered = min(histogram.volume_at_cc(level), piv)
+    within_half = float((half * part.dose).sum()) * field.voxel_cc
+    maximum = max(float(histogram.dose_gy[-1]), float(part.dose.max(initial=0.0)))
+    nearest, separation = _nearest(number, bodies)
+    coverage = covered / histogram.volume_cc
+    selectivity = covered / piv if piv > 0 else None
+    return TargetMetrics(
+        name=target.name,
+        volume_cc=histogram.volume_cc,
+        prescription_gy=level,
+        isodose_percent=100 * level / maximum if maximum > 0 else float("nan"),
+        maximum_gy=maximum,
+        piv_cc=float(piv),
+        covered_cc=float(covered),
+        coverage=float(coverage),
+        selectivity=None if selectivity is None else float(selectivity),
+        paddick_ci=None if selectivity is None else float(coverage * selectivity),
+        gradient_index=float(half_cc / piv) if piv > 0 else None,
+        efficiency_index=histogram.mean_gy * histogram.volume_cc / within_half if within_half > 0 else None,
+        risk_gy=risk,
+        risk_cc=None if risk is None else float(part.above(risk).sum() * field.voxel_cc),
+        nearest_mm=separation,
+        nearest="" if nearest is None else targets[nearest].name,
+        dvh=histogram,
+        cautions=_cautions(number, level, histogram, field, [t.name for t in targets]),
+    )
+
+
+def _cautions(number: int, level: float, histogram: Dvh, field: _Field, names: Sequence[str]) -> tuple[Caution, ...]:
+    found = []
+    for of, what in ((level, "prescription isodose"), (level / 2, "isodose of half the prescription")):
+        met = sorted({n for piece in field.together.get(of, []) if number in piece for n in piece} - {number})
+        if met:
+            others = ", ".join(names[n] for n in met)
+            text = f"{names[number]}: its {what} is one with that of {others}; indices divide it by the nearest target"
+            found.append(Caution("isodoses-meet", text))
+            break
+    if number in field.cut.get(level / 2, set()):
+        text = f"{names[number]}: the dose grid ends within half the prescription; indices count what it holds"
+        found.append(Caution("isodose-cut", text))
+    if histogram.outside > 0:
+        text = (
+            f"{names[number]}: {100 * histogram.outside:.1f} % of the target lie outside the dose grid, counted as 0 Gy"
+        )
+        found.append(Caution("target-outside-dose", text))
+    return tuple(found)
+
+
+def _nearest(number: int, bodies: Sequence[BodyPoints]) -> tuple[int | None, float | None]:
+    """Which other target lies nearest, and how far its surface is, mm; 0 where they touch or overlap."""
+    best: tuple[int | None, float | None] = (None, None)
+    tree = cKDTree(bodies[number].points_mm)
+    for other, body in enumerate(bodies):
+        if other == number:
+            continue
+        apart = float(tree.query(body.points_mm)[0].min())
+        if apart <= max(bodies[number].step_mm, body.step_mm):
+            apart = 0.0
+        if best[1] is None or apart < best[1]:
+            best = other, apart
+    return best

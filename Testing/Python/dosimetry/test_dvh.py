@@ -1,0 +1,144 @@
+"""Dose-volume histograms against fields whose DVH in a ball is known in closed form, and against Eclipse's tables."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from bodies import ball, cc
+
+from RTResponseCAMLib.dosimetry.dvh import dvh, table_row
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.study import Dose, Structure
+
+CENTRE = np.asarray([0.3, -0.2, 0.1])
+
+
+def dose_of(field, half_mm=16.0, step=1.0) -> Dose:
+    count = int(2 * half_mm / step) + 1
+    grid = Grid((count,) * 3, (step,) * 3, (-half_mm + 0.13,) * 3)
+    return Dose(grid.image(field(grid.points() - CENTRE).astype(np.float32)), ())
+
+
+def peaked(radius):
+    """40 Gy in the middle, half of it on the surface; what x % of the volume receive lies at (x / 100)^(1/3) radii."""
+    return lambda p: 40 * 2 ** -((p / radius) ** 2).sum(-1)
+
+
+@pytest.mark.parametrize("volume_cc", [0.1, 0.5, 2.0])
+def test_cubic_dose_and_volume_figures_of_a_ball_are_within_half_a_percent(volume_cc):
+    radius = (volume_cc / cc(1)) ** (1 / 3)
+    found = dvh(ball(radius), dose_of(peaked(radius)), "cubic")
+    for percent in (98, 95, 50, 2):
+        truth = 40 * 2 ** -((percent / 100) ** (2 / 3))
+        assert found.dose_to_percent(percent) == pytest.approx(truth, rel=0.005), percent
+    for level in (22.0, 28.0):
+        truth = 100 * np.log2(40 / level) ** 1.5
+        assert found.volume_at_percent(level) == pytest.approx(truth, rel=0.01), level
+    assert found.volume_cc == pytest.approx(volume_cc, rel=0.01)
+
+
+def test_a_lesion_of_a_fiftieth_cubic_centimetre_is_within_three_percent():
+    radius = (0.02 / cc(1)) ** (1 / 3)
+    found = dvh(ball(radius), dose_of(peaked(radius)), "cubic")
+    for percent in (98, 95, 50):
+        assert found.dose_to_percent(percent) == pytest.approx(40 * 2 ** -((percent / 100) ** (2 / 3)), rel=0.03)
+
+
+def test_linear_dose_is_exact_in_a_linear_field_and_low_where_dose_is_peaked():
+    slope = dvh(ball(8.0), dose_of(lambda p: 20 + p @ np.asarray([0.6, 0.0, 0.8])))
+    assert slope.mean_gy == pytest.approx(20, abs=0.02)
+    assert slope.dose_to_percent(50) == pytest.approx(20, abs=0.05)
+    peak = peaked(4.0)
+    linear, cubic = (dvh(ball(4.0), dose_of(peak, step=2.5), kind) for kind in ("linear", "cubic"))
+    truth = 40 * 2 ** -(0.95 ** (2 / 3))
+    assert abs(cubic.dose_to_percent(95) - truth) < 0.3 < truth - linear.dose_to_percent(95)
+    assert (linear.interpolation, cubic.interpolation) == ("linear", "cubic")
+
+
+def test_curves_add_up_and_fall():
+    found = dvh(ball(6.0), dose_of(peaked(6.0)))
+    dose, volume = found.cumulative()
+    assert dose[0] == 0
+    assert volume[0] == pytest.approx(found.volume_cc)
+    assert volume[-1] == 0
+    assert (np.diff(volume) <= 1e-12).all()
+    middles, per_gy = found.differential(0.5)
+    assert per_gy.sum() * 0.5 == pytest.approx(found.volume_cc)
+    assert (middles * per_gy).sum() * 0.5 / found.volume_cc == pytest.approx(found.mean_gy, abs=0.1)
+    for percent in (98, 60, 20):
+        assert found.volume_at_percent(found.dose_to_percent(percent)) == pytest.approx(percent, abs=0.2)
+
+
+def test_small_targets_are_reported_by_an_absolute_volume():
+    small, tiny, large = (dvh(ball(r), dose_of(peaked(r))) for r in (5.0, 1.9, 9.0))
+    assert small.near_maximum_gy() == pytest.approx(small.dose_to_percent(3.5 / small.volume_cc), rel=1e-6)
+    assert small.near_minimum_gy() == pytest.approx(small.dose_to_percent(100 - 3.5 / small.volume_cc), rel=1e-6)
+    assert tiny.volume_cc < 0.035
+    assert (tiny.near_minimum_gy(), tiny.near_maximum_gy()) == (None, None)
+    assert large.volume_cc > 2
+    assert large.near_minimum_gy() == large.dose_to_percent(98)
+    assert large.dose_to_cc(100.0) is None
+
+
+def test_what_lies_beyond_the_dose_grid_is_said_and_counts_as_nothing():
+    half = Grid((20, 40, 40), (1.0,) * 3, (-19.2, -20.0, -20.0))  # ends half a voxel beyond x = -0.2 + 0.5
+    found = dvh(ball(6.0), Dose(half.image(np.full(half.shape, 20, np.float32)), ()))
+    assert found.outside == pytest.approx(0.5, abs=0.025)  # one layer of points is 4 %
+    assert found.dose_to_percent(98) == 0
+    assert found.mean_gy == pytest.approx(20 * (1 - found.outside))
+    assert table_row(found, 18.0)["v_prescription_percent"] == pytest.approx(50, abs=2.5)
+
+
+def test_contours_along_voxels_are_measured_as_the_voxels(study):
+    from RTResponseCAMLib.scene.gather import edge_contours
+
+    grid = Grid.of(study.mr)
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[30:34, 60:66, 50:57] = True
+    mask[31:33, 66:68, 52:55] = True
+    points = grid.points()[mask]
+    field = sitk.GetArrayFromImage(study.dose.image)
+    rising = Grid.of(study.dose.image)
+    dose = Dose(rising.image((rising.points() @ np.asarray([0.1, 0.2, 0.3]) + 60).astype(field.dtype)), ())
+    found = dvh(Structure(1, "part", "GTV", edge_contours(mask, grid)), dose)
+    inside = points @ np.asarray([0.1, 0.2, 0.3]) + 60
+    assert found.volume_cc == pytest.approx(mask.sum() * grid.voxel_cc, rel=1e-6)
+    if found.outside == 0:
+        assert found.mean_gy == pytest.approx(inside.mean(), rel=1e-3)
+
+
+def test_an_interpolation_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="cubic"):
+        dvh(ball(5.0), dose_of(peaked(5.0)), "nearest")
+
+
+def test_figures_agree_with_eclipse(samples):
+    """20 to 117 cm³ of a prostate plan on a 2.5 mm dose; a planning system interpolates linearly."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
+
+    folder = samples / "slicerrt_prostate"
+    dose = Dose(sitk.ReadImage(str(folder / "EclipseProstate_Dose.nrrd"), sitk.sitkFloat32), ())
+    with (folder / "EclipseProstate_DvhTable_Eclipse.csv").open(encoding="utf-8-sig") as file:
+        head, *rows = csv.reader(file)
+    apart = []
+    for number in range(1, 6):  # without the body, which takes seconds
+        reader = vtkXMLPolyDataReader()
+        reader.SetFileName(str(folder / f"EclipseProstate_Structures.seg/EclipseProstate_Structures.seg_{number}.vtp"))
+        reader.Update()
+        drawn = reader.GetOutput()
+        points = vtk_to_numpy(drawn.GetPoints().GetData()) * [-1.0, -1.0, 1.0]  # RAS to LPS
+        contours = []
+        for n in range(drawn.GetNumberOfCells()):
+            cell = drawn.GetCell(n)  # the next call uses the same object again
+            contours.append(points[[cell.GetPointId(i) for i in range(cell.GetNumberOfPoints())]])
+        found = dvh(Structure(number, head[2 * number], "", tuple(contours)), dose)
+        table = np.asarray([[float(v) for v in row[2 * number : 2 * number + 2]] for row in rows if row[2 * number]])
+        stated_cc = float(head[2 * number + 1].split("of ")[1].split(" ")[0])
+        assert found.volume_cc == pytest.approx(stated_cc, rel=0.015)
+        apart.append([found.dose_to_percent(x) - np.interp(-x, -table[:, 1], table[:, 0]) for x in (95, 50)])
+    assert np.abs(apart).mean(axis=0)[0] <= 0.06
+    assert np.abs(apart).mean(axis=0)[1] <= 0.06

@@ -1,0 +1,118 @@
+"""Plan indices of balls in doses whose isodose volumes are known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bodies import ball, cc
+from scipy.integrate import quad
+
+from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOUR, bed_gy
+from RTResponseCAMLib.dosimetry.plan_metrics import nyumets_row, plan_metrics
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.study import Dose, Prescription
+
+GRID = Grid((61, 41, 41), (1.0,) * 3, (-29.87, -19.87, -19.87))
+
+
+def peaked(centre, radius, peak=40.0):
+    return peak * 2 ** -(((GRID.points() - centre) / radius) ** 2).sum(-1)
+
+
+def placed(radius, centre, number=1):
+    return ball(radius, centre, number=number)
+
+
+def dose_of(*parts) -> Dose:
+    return Dose(GRID.image(np.sum(parts, axis=0).astype(np.float32)), ())
+
+
+def test_indices_of_one_ball_are_those_of_the_formulas():
+    centre, radius = np.asarray([0.2, 0.1, -0.3]), 6.0
+    target = placed(radius, centre)
+    (found,) = plan_metrics([target], dose_of(peaked(centre, radius * 1.1)), Prescription(20.0, 50.0, 1), "cubic")
+    volume, piv = cc(radius), cc(radius * 1.1)
+
+    def within(r_mm):
+        return quad(lambda x: 4 * np.pi * x * x * 40 * 2 ** -((x / radius / 1.1) ** 2) / 1000, 0, r_mm)[0]
+
+    assert found.piv_cc == pytest.approx(piv, rel=0.01)
+    assert found.coverage == pytest.approx(1, abs=0.002)
+    assert found.selectivity == pytest.approx(volume / piv, rel=0.01)
+    assert found.paddick_ci == pytest.approx(volume / piv, rel=0.01)
+    assert found.gradient_index == pytest.approx(2**1.5, rel=0.01)
+    assert found.efficiency_index == pytest.approx(within(radius) / within(radius * 1.1 * 2**0.5), rel=0.01)
+    assert found.risk_cc == pytest.approx(piv * np.log2(40 / 12) ** 1.5, rel=0.01)
+    assert found.isodose_percent == pytest.approx(50, rel=0.01)
+    assert (found.nearest_mm, found.nearest, found.cautions) == (None, "", ())
+    row = nyumets_row(found)
+    assert (row["pci"], row["gri"], row["beam_on_time"]) == (found.paddick_ci, found.gradient_index, None)
+    assert list(row) == [
+        "target_working_label", "target_volume", "planned_isodose_volume", "gtvpiv", "pci", "gri", "margin_dose",
+        "percent_isodose", "volume_12gy", "max_dose", "beam_on_time",
+    ]  # fmt: skip
+
+
+def test_half_covered_targets_lose_conformity_twice():
+    """A dose that lies beside the target by its radius: the lens of two equal balls a radius apart is 5/16 of one."""
+    centre, radius = np.asarray([0.0, 0.0, 0.0]), 6.0
+    aside = centre + np.asarray([radius, 0, 0])
+    (found,) = plan_metrics(
+        [placed(radius, centre)], dose_of(peaked(aside, radius)), Prescription(20.0, None, 1), "cubic"
+    )
+    assert found.coverage == pytest.approx(5 / 16, abs=0.01)
+    assert found.paddick_ci == pytest.approx((5 / 16) ** 2, abs=0.01)
+
+
+def test_targets_share_the_dose_by_nearness_and_are_told_when_isodoses_meet():
+    one, two = np.asarray([-14.0, 0, 0]), np.asarray([14.0, 0, 0])
+    targets = [placed(5.0, one, 1), placed(4.0, two, 2)]
+    apart = plan_metrics(targets, dose_of(peaked(one, 5.0), peaked(two, 4.0)), Prescription(20.0, 50.0, 3))
+    assert [round(m.piv_cc / m.volume_cc, 1) for m in apart] == [1.0, 1.0]
+    assert [m.nearest_mm for m in apart] == [pytest.approx(19, abs=0.5)] * 2
+    assert [m.nearest for m in apart] == ["ball 2", "ball 1"]
+    assert not [c for m in apart for c in m.cautions]
+    assert {m.risk_gy for m in apart} == {20.0}
+    near = np.asarray([-2.5, 0, 0])
+    met = plan_metrics(
+        [targets[0], placed(4.0, near, 2)], dose_of(peaked(one, 5.0), peaked(near, 4.0)), Prescription(20.0, 50.0, 1)
+    )
+    assert {c.code for m in met for c in m.cautions} == {"isodoses-meet"}
+    whole = peaked(one, 5.0) + peaked(near, 4.0)
+    assert sum(m.risk_cc for m in met) == pytest.approx((whole >= 12).sum() * GRID.voxel_cc, rel=0.03)
+
+
+def test_targets_have_their_own_prescriptions():
+    one, two = np.asarray([-14.0, 0, 0]), np.asarray([14.0, 0, 0])
+    targets = [placed(5.0, one, 1), placed(4.0, two, 2)]
+    found = plan_metrics(
+        targets, dose_of(peaked(one, 5.0), peaked(two, 4.0, 36.0)), Prescription(20.0, None, 1, {2: 18.0}), "cubic"
+    )
+    assert [m.prescription_gy for m in found] == [20.0, 18.0]
+    assert [m.piv_cc / m.volume_cc for m in found] == [pytest.approx(1, abs=0.02)] * 2
+
+
+def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
+    centre = np.asarray([27.0, 0, 0])
+    (cut,) = plan_metrics([placed(6.0, centre)], dose_of(peaked(centre, 6.0)), Prescription(20.0, None, 1))
+    assert {c.code for c in cut.cautions} == {"isodose-cut", "target-outside-dose"}
+    far = plan_metrics([placed(6.0, [90.0, 0, 0])], dose_of(peaked(np.zeros(3), 6.0)), Prescription(20.0, None, 2))[0]
+    assert (far.coverage, far.selectivity, far.paddick_ci, far.risk_gy) == (0.0, 0.0, 0.0, None)
+
+
+def test_no_dose_at_all_leaves_indices_undefined():
+    (found,) = plan_metrics([placed(6.0, np.zeros(3))], dose_of(np.zeros(GRID.shape)), Prescription(20.0, None, 1))
+    assert (found.piv_cc, found.coverage, found.paddick_ci, found.gradient_index) == (0.0, 0.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("total", "fractions", "tumour", "brain"), [(20, 1, 60, 220), (35, 5, 59.5, 157.5), (30, 5, 48, 120)]
+)
+def test_bed_of_usual_schedules(total, fractions, tumour, brain):
+    assert bed_gy(float(total), fractions, TUMOUR) == pytest.approx(tumour)
+    assert bed_gy(float(total), fractions, BRAIN) == pytest.approx(brain)
+
+
+def test_bed_needs_a_fraction():
+    with pytest.raises(ValueError, match="fraction"):
+        bed_gy(20.0, 0, TUMOUR)
