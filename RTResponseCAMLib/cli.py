@@ -152,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(groups)
     _add_evaluate(groups)
     _add_predict(groups)
+    _add_dvh(groups)
     _add_follow_up(groups)
     _add_cohort(groups)
     return parser
@@ -299,19 +300,36 @@ def _add_cohort(groups: Any) -> None:
     check.add_argument("--json", action="store_true")
 
 
-def _add_predict(groups: Any) -> None:
-    predict = _command(groups, "predict", commands.predict, "probability and evidence map for each lesion of a study")
-    predict.add_argument("study", type=Path, help="folder with the DICOM export")
-    predict.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the phantom model that ships")
-    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    predict.add_argument("--prescription", type=float, metavar="GY", help="when the plan states none")
-    predict.add_argument("--isodose", type=float, metavar="PERCENT", help="prescription isodose of the dose maximum")
-    predict.add_argument("--series", help="part of the Series Description of the planning MR")
-    predict.add_argument("--course", help="name (C2) or label of the course, where the folder holds several")
-    predict.add_argument(
+def _add_dvh(groups: Any) -> None:
+    text = "dose-volume histograms of all structures, and indices of the plan for each target"
+    histograms = _command(groups, "dvh", commands.dvh, text)
+    _add_study(histograms)
+    histograms.add_argument(
+        "--interpolation", choices=("linear", "cubic"), default="linear",
+        help="of the dose between grid points: linear as planning systems do, cubic for coarse grids",
+    )  # fmt: skip
+    histograms.add_argument("--json", action="store_true", help="dvh.json on standard output")
+    _add_out(histograms)
+
+
+def _add_study(command: argparse.ArgumentParser) -> None:
+    """What says how a study with its dose is to be read."""
+    command.add_argument("study", type=Path, help="folder with the DICOM export")
+    command.add_argument("--prescription", type=float, metavar="GY", help="when the plan states none")
+    command.add_argument("--isodose", type=float, metavar="PERCENT", help="prescription isodose of the dose maximum")
+    command.add_argument("--series", help="part of the Series Description of the planning MR")
+    command.add_argument("--course", help="name (C2) or label of the course, where the folder holds several")
+    command.add_argument(
         "--dose-fractions", type=int, metavar="N", help="fractions that a FRACTION or BEAM dose stands for (1: all)"
     )
-    predict.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
+    command.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
+
+
+def _add_predict(groups: Any) -> None:
+    predict = _command(groups, "predict", commands.predict, "probability and evidence map for each lesion of a study")
+    predict.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the phantom model that ships")
+    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    _add_study(predict)
     predict.add_argument("--no-scene", action="store_true", help="without scene.mrb")
     predict.add_argument("--pictures", action="store_true", help="also Slicer's slice views as PNG")
     predict.add_argument("--profile", action="store_true", help="seconds per stage")

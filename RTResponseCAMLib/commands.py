@@ -11,11 +11,11 @@ from typing import Any
 
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.study import Study
 
 
 def predict(options: argparse.Namespace, progress: Progress) -> None:
     """Probability and evidence map for each lesion of a study."""
-    from RTResponseCAMLib.dicom.load import load_study
     from RTResponseCAMLib.network.card import default_bundle
     from RTResponseCAMLib.workflow.output import check_free
     from RTResponseCAMLib.workflow.predict import Stages, predict_study
@@ -28,16 +28,7 @@ def predict(options: argparse.Namespace, progress: Progress) -> None:
 
     bundle = load_bundle(options.model or default_bundle(), options.device)
     stages.begin("read study")
-    study = load_study(
-        options.study,
-        options.prescription,
-        options.isodose,
-        options.series,
-        tuple(options.roi),
-        part(progress, 0.0, 0.3),
-        options.course,
-        options.dose_fractions,
-    )
+    study = _study_with_dose(options, part(progress, 0.0, 0.3))
     result = predict_study(study, bundle, part(progress, 0.3, 0.5), stages)
     write_result(
         result,
@@ -61,6 +52,49 @@ def predict(options: argparse.Namespace, progress: Progress) -> None:
     print(f"written: {options.out}")
     if options.profile:
         print("\n".join(f"{name:<18} {seconds:7.2f} s" for name, seconds in stages.seconds.items()))
+
+
+def _study_with_dose(options: argparse.Namespace, progress: Progress) -> Study:
+    from RTResponseCAMLib.dicom.load import load_study
+
+    return load_study(
+        options.study,
+        options.prescription,
+        options.isodose,
+        options.series,
+        tuple(options.roi),
+        progress,
+        options.course,
+        options.dose_fractions,
+    )
+
+
+def dvh(options: argparse.Namespace, progress: Progress) -> None:
+    """Dose-volume histograms and plan indices of a study."""
+    from RTResponseCAMLib.workflow.dvh import write_dose
+    from RTResponseCAMLib.workflow.output import check_free
+
+    check_free(options.out, options.overwrite)
+    study = _study_with_dose(options, part(progress, 0.0, 0.4))
+    content = write_dose(study, options.out, options.overwrite, options.interpolation, part(progress, 0.4, 1.0))
+    _close(progress)
+    print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else _dvh_text(content, options.out))
+
+
+def _dvh_text(content: dict[str, Any], out: Path) -> str:
+    lines = [content["notice"], f"{'structure':<20}{'cm³':>9}{'mean':>8}{'D98':>8}{'D50':>8}{'D2':>8}  Gy"]
+    for row in content["structures"]:
+        doses = "".join(f"{row[key]:8.2f}" for key in ("mean_gy", "d98_gy", "d50_gy", "d2_gy"))
+        lines.append(f"{row['structure']:<20.19}{row['volume_cc']:9.3f}{doses}")
+    if content["targets"]:
+        lines.append(f"{'target':<20}{'Rx/Gy':>8}{'cover':>8}{'select':>8}{'PCI':>8}{'GI':>8}")
+    for row in content["targets"]:
+        indices = [row[key] for key in ("coverage", "selectivity", "paddick_ci", "gradient_index")]
+        words = "".join("       –" if v is None else f"{v:8.3f}" for v in indices)
+        lines.append(f"{row['name']:<20.19}{row['prescription_gy']:8.2f}{words}")
+        lines += [f"      ! {text}" for text in row["cautions"]]
+    lines += [f"! {caution['text']}" for caution in content["cautions"]]
+    return "\n".join([*lines, f"dose between grid points: {content['interpolation']}", f"written: {out}"])
 
 
 def _table(predictions: Sequence[Any]) -> str:

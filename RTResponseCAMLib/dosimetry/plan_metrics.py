@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-from scipy.ndimage import distance_transform_edt, label, zoom
+from scipy.ndimage import label, zoom
 from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.dosimetry.dvh import INTERPOLATIONS, Dvh, body_dvh
@@ -152,7 +152,10 @@ def _field(dose: Dose, bodies: Sequence[BodyPoints], levels: Sequence[float], in
     x, y, z = (float(v) for v in grid.to_lps(np.asarray([low[::-1]]))[0])
     steps = [s / f for s, f in zip(grid.spacing_mm, finer[::-1], strict=True)]
     box = Grid((size[2], size[1], size[0]), (steps[0], steps[1], steps[2]), (x, y, z), grid.direction)
-    owner = _owners(box, bodies)
+    change = np.sum([np.abs(g) for g in np.gradient(fine)], axis=0)
+    kept = fine + change / 2 >= min(levels)
+    owner = np.full(fine.shape, -1, dtype=np.intp)
+    owner[kept] = _owners(box.to_lps(np.argwhere(kept)[:, ::-1]), bodies)
     edge = np.zeros(fine.shape, dtype=bool)
     for axis in range(3):
         for side, at_edge in ((0, low[axis] == 0), (-1, top[axis] == values.shape[axis])):
@@ -164,24 +167,13 @@ def _field(dose: Dose, bodies: Sequence[BodyPoints], levels: Sequence[float], in
         pairs = np.unique(np.column_stack([pieces[above], owner[above]]), axis=0)
         together[level] = [set(pairs[pairs[:, 0] == n, 1].tolist()) for n in range(1, count + 1)]
         cut[level] = set(np.unique(owner[above & edge]).tolist())
-    change = np.sum([np.abs(g) for g in np.gradient(fine)], axis=0)
-    kept = fine + change / 2 >= min(levels)
     return _Field(fine[kept], change[kept], owner[kept], box.voxel_cc, together, cut)
 
 
-def _owners(box: Grid, bodies: Sequence[BodyPoints]) -> npt.NDArray[np.intp]:
-    """Number of the target nearest to each voxel, ``[z, y, x]``."""
-    if len(bodies) == 1:
-        return np.zeros(box.shape, dtype=np.intp)
-    marked = np.full(box.shape, -1, dtype=np.intp)
-    for number, body in enumerate(bodies):
-        place = np.rint(box.to_index(body.points_mm)).astype(int)
-        place = np.clip(place, 0, np.asarray(box.size) - 1)
-        marked[place[:, 2], place[:, 1], place[:, 0]] = number
-    nearest = distance_transform_edt(
-        marked < 0, sampling=box.spacing_mm[::-1], return_distances=False, return_indices=True
-    )
-    return np.asarray(marked[tuple(nearest)])
+def _owners(points_mm: Array64, bodies: Sequence[BodyPoints]) -> npt.NDArray[np.intp]:
+    """Number of the target nearest to each point."""
+    number = np.repeat(np.arange(len(bodies)), [len(b.points_mm) for b in bodies])
+    return np.asarray(number[cKDTree(np.concatenate([b.points_mm for b in bodies])).query(points_mm)[1]])
 
 
 def _of_target(

@@ -1,0 +1,44 @@
+"""Cumulative dose-volume histograms on one chart: targets in colour, everything else grey."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from RTResponseCAMLib.dosimetry.dvh import Dvh
+
+IN_LEGEND = 14
+
+
+def draw_histograms(histograms: Sequence[Dvh], targets: Collection[str], path: Path, notice: str) -> None:
+    """Write the chart; ``targets`` are the names of those drawn in colour."""
+    figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    palette = colormaps["tab10"]
+    color = 0
+    for histogram in sorted(histograms, key=lambda h: h.name not in targets):
+        dose, volume = histogram.cumulative()
+        of_target = histogram.name in targets
+        color += of_target
+        volume_cc = histogram.volume_cc
+        label = (
+            f"{histogram.name} ({volume_cc:.3g} cm³)" if volume_cc < 1000 else f"{histogram.name} ({volume_cc:.0f} cm³)"
+        )
+        shown = palette((color - 1) % 10) if of_target else "#9a9a9a"
+        axes.plot(dose, 100 * volume / volume_cc, label=label, color=shown, lw=2.0 if of_target else 1.2)
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("dose / Gy")
+    axes.set_ylabel("volume that receives it at least / %")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    if len(histograms) <= IN_LEGEND:
+        axes.legend(fontsize=8, loc="upper right")
+    kind = histograms[0].interpolation if histograms else ""
+    figure.suptitle(f"{notice}   Dose between grid points: {kind}.", fontsize=8, x=0.01, ha="left")
+    figure.savefig(path)

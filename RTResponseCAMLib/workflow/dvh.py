@@ -1,0 +1,135 @@
+"""Dose-volume histograms and plan indices of a study, as tables and a chart."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from RTResponseCAMLib.dosimetry.bed import BRAIN, NOTE, TUMOUR, bed_gy
+from RTResponseCAMLib.dosimetry.dvh import Dvh, dvhs, table_row
+from RTResponseCAMLib.dosimetry.plan_metrics import TargetMetrics, nyumets_row, plan_metrics
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import Caution, Study
+from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.write import RESEARCH_ONLY
+
+INDICES = (
+    "volume_cc", "prescription_gy", "isodose_percent", "maximum_gy", "piv_cc", "covered_cc", "coverage", "selectivity",
+    "paddick_ci", "gradient_index", "efficiency_index", "risk_gy", "risk_cc", "nearest_mm",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StudyDose:
+    """What the doses of a study amount to.
+
+    Attributes
+    ----------
+    histograms : of every structure with contours.
+    targets : indices of the lesions; empty without a prescription.
+    bed : per target, BED of its prescription (Gy) by α/β; empty while the number of fractions is unknown.
+    """
+
+    histograms: tuple[Dvh, ...]
+    targets: tuple[TargetMetrics, ...]
+    bed: tuple[Mapping[str, float], ...]
+    cautions: tuple[Caution, ...]
+
+
+def measure_dose(study: Study, interpolation: str = "linear", progress: Progress = silent) -> StudyDose:
+    """Histograms of all structures, and indices of the targets.
+
+    Raises
+    ------
+    StudyError : the study has no dose.
+    """
+    if study.dose is None:
+        raise StudyError("the study", "holds no RTDOSE that belongs to the plan", "Export the dose with the plan")
+    drawn = [s for s in study.structures if s.contours]
+    found = dvhs(drawn, study.dose, interpolation, part(progress, 0.0, 0.5))
+    cautions = list(study.cautions)
+    prescription = study.plan.prescription if study.plan is not None else None
+    if prescription is None:
+        text = "no prescription is known: indices of the plan are left out; give --prescription"
+        return StudyDose(tuple(found), (), (), (*cautions, Caution("no-prescription", text)))
+    lesions = [lesion.structure for lesion in study.lesions]
+    targets = plan_metrics(lesions, study.dose, prescription, interpolation, part(progress, 0.5, 1.0))
+    bed = []
+    if prescription.fractions:
+        schedules = [(t.prescription_gy, prescription.fractions) for t in targets]
+        bed = [{f"bed{ab:g}_gy": bed_gy(gy, n, ab) for ab in (TUMOUR, BRAIN)} for gy, n in schedules]
+    else:
+        text = "the number of fractions is unknown: no volume at risk and no BED; give it with the plan"
+        cautions.append(Caution("no-fractions", text))
+    return StudyDose(tuple(found), tuple(targets), tuple(bed), tuple(cautions))
+
+
+def write_dose(
+    study: Study, out: Path, overwrite: bool = False, interpolation: str = "linear", progress: Progress = silent
+) -> dict[str, Any]:
+    """Write ``dvh.json``, ``structures.csv``, ``curves.csv``, ``targets.csv``, ``nyumets.csv`` and ``dvh.png``.
+
+    Raises
+    ------
+    StudyError : the study has no dose.
+    OutputError : ``out`` exists, or cannot be written.
+    """
+    from RTResponseCAMLib.report.dvh_figure import draw_histograms
+
+    found = measure_dose(study, interpolation, part(progress, 0.0, 0.9))
+    content = as_json(study, found, interpolation)
+    with new_folder(out, overwrite) as folder:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / "dvh.json").write_text(text + "\n", encoding="utf-8")
+        _write_rows(folder / "structures.csv", content["structures"])
+        _write_rows(folder / "curves.csv", _curves(found.histograms))
+        if found.targets:
+            _write_rows(
+                folder / "targets.csv", [{**t, "cautions": "; ".join(t["cautions"])} for t in content["targets"]]
+            )
+            _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in found.targets])
+        lesions = {lesion.structure.name for lesion in study.lesions}
+        draw_histograms(found.histograms, lesions, folder / "dvh.png", RESEARCH_ONLY)
+        progress(1.0, "done")
+    return content
+
+
+def as_json(study: Study, found: StudyDose, interpolation: str) -> dict[str, Any]:
+    """Everything but the curves, as plain values; volumes in cm³, doses in Gy."""
+    by_name = {t.name: t.prescription_gy for t in found.targets}
+    targets = []
+    for n, target in enumerate(found.targets):
+        row: dict[str, Any] = {"name": target.name, **{key: getattr(target, key) for key in INDICES}}
+        row |= {"nearest": target.nearest, **(found.bed[n] if found.bed else {})}
+        targets.append({**row, "cautions": [c.text for c in target.cautions]})
+    return {
+        "notice": RESEARCH_ONLY,
+        "patient": study.patient,
+        "interpolation": interpolation,
+        "bed_note": NOTE if found.bed else None,
+        "structures": [dict(table_row(h, by_name.get(h.name))) for h in found.histograms],
+        "targets": targets,
+        "cautions": [{"code": c.code, "text": c.text} for c in found.cautions],
+    }
+
+
+def _curves(histograms: Sequence[Dvh]) -> list[dict[str, Any]]:
+    rows = []
+    for histogram in histograms:
+        for dose, volume in zip(*histogram.cumulative(), strict=True):
+            share = 100 * volume / histogram.volume_cc
+            values = {"dose_gy": f"{dose:.3f}", "volume_cc": f"{volume:.5f}", "volume_percent": f"{share:.3f}"}
+            rows.append({"structure": histogram.name, **values})
+    return rows
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["structure"])
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,91 @@
+"""``rtresponsecam dvh`` on a phantom study: what is written, and what is said when something is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
+from RTResponseCAMLib.dosimetry.lesion import dose_metrics
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.progress import Cancelled
+from RTResponseCAMLib.workflow.dvh import measure_dose, write_dose
+
+
+def rows(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_agree_with_each_other_and_with_what_was_planned(study_folder, tmp_path, capsys):
+    out = tmp_path / "dose"
+    assert main(["--quiet", "dvh", str(study_folder / "dicom"), "--out", str(out), "--json"]) == DONE
+    content = json.loads(capsys.readouterr().out)
+    assert content == json.loads((out / "dvh.json").read_text(encoding="utf-8"))
+    assert content["interpolation"] == "linear"
+    structures = {row["structure"]: row for row in rows(out / "structures.csv")}
+    targets = {row["name"]: row for row in rows(out / "targets.csv")}
+    truth = json.loads((study_folder / "truth" / "truth.json").read_text())["lesions"]
+    assert len(targets) == len(truth) == 3
+    for name, target in targets.items():
+        assert float(target["coverage"]) == pytest.approx(0.98, abs=0.02)  # shots are packed for 98 %
+        assert float(target["paddick_ci"]) == pytest.approx(float(target["coverage"]) * float(target["selectivity"]))
+        share = float(structures[name]["v_prescription_percent"]) / 100
+        assert share == pytest.approx(float(target["coverage"]), abs=1e-6)
+        gy, n = float(target["prescription_gy"]), 1
+        assert float(target["bed10_gy"]) == pytest.approx(gy * (1 + gy / n / 10))
+        curve = [r for r in rows(out / "curves.csv") if r["structure"] == name]
+        dose, percent = (np.asarray([float(r[k]) for r in curve]) for k in ("dose_gy", "volume_percent"))
+        assert np.interp(-95, -percent, dose) == pytest.approx(float(structures[name]["d95_gy"]), rel=0.01)
+    assert [r["target_working_label"] for r in rows(out / "nyumets.csv")] == list(targets)
+    assert (out / "dvh.png").stat().st_size > 10_000
+
+
+def test_the_figures_beside_a_prediction_are_the_same(study):
+    found = measure_dose(study)
+    by_name = {h.name: h for h in found.histograms}
+    for lesion in study.lesions:
+        metrics = dose_metrics(lesion.structure, study.dose, study.plan.prescription.dose_for(lesion.structure))
+        assert metrics.d98_gy == by_name[lesion.structure.name].dose_to_percent(98)
+
+
+def test_without_a_prescription_histograms_stand_alone_and_it_is_said(study, tmp_path):
+    bare = replace(study, plan=replace(study.plan, prescription=None))
+    content = write_dose(bare, tmp_path / "out")
+    assert content["targets"] == []
+    assert "--prescription" in " ".join(c["text"] for c in content["cautions"])
+    assert not (tmp_path / "out" / "targets.csv").exists()
+    assert {r["v_prescription_percent"] for r in rows(tmp_path / "out" / "structures.csv")} == {""}
+
+
+def test_without_fractions_neither_risk_nor_bed_is_guessed(study):
+    plan = replace(study.plan, prescription=replace(study.plan.prescription, fractions=None))
+    found = measure_dose(replace(study, plan=plan))
+    assert found.bed == ()
+    assert {t.risk_cc for t in found.targets} == {None}
+    assert "no-fractions" in {c.code for c in found.cautions}
+
+
+def test_a_study_without_dose_is_refused(study, own_study, tmp_path, capsys):
+    with pytest.raises(StudyError, match="RTDOSE"):
+        measure_dose(replace(study, dose=None))
+    for path in own_study.rglob("*"):
+        if path.is_file() and b"1.2.840.10008.5.1.4.1.1.481.2" in path.read_bytes()[:1500]:
+            path.unlink()
+    assert main(["--quiet", "dvh", str(own_study), "--out", str(tmp_path / "out")]) == BAD_INPUT
+    assert "RTDOSE" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cancelled_run_leaves_nothing(study, tmp_path):
+    def stop(fraction, text=""):
+        if fraction > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_dose(study, tmp_path / "out", progress=stop)
+    assert list(tmp_path.iterdir()) == []
