@@ -164,3 +164,20 @@ def test_the_autoencoder_draws_what_varies_within_lesions_better_than_any_other_
         code = network.encode(shown) + network.encode_offset[:, None, None, None]
         missed = float(((network.draw(code) - shown) ** 2).mean() / (shown**2).mean())
     assert missed < 0.02  # four axes hold all but the noise
+
+
+def test_what_volume_decides_is_learned_by_the_volumes_slope_within_the_usual_steps():
+    """69 lesions whose voxels know nothing: a slope that starts at 0 must get near what volume is worth."""
+    rng = np.random.default_rng(5)
+    lesions = []
+    for number in range(69):
+        size = rng.normal()
+        tables = [torch.from_numpy(rng.normal(size=(60, STEM_CHANNELS + DEPTH_TERMS)).astype(np.float32)) for _ in "fs"]
+        label = int(rng.random() < 1 / (1 + np.exp(-3 * size)))
+        share = np.arange(1, 61) / 60
+        lesions.append(PreparedLesion(*tables, torch.zeros(60, 1), share, float(np.exp(size)), label, f"p{number}"))
+    shape = Architecture(members=1, code_members=1)
+    networks = [fit(lesions, shape, replace(Schedule(), volume_rate=rate)) for rate in (Schedule().volume_rate, 1)]
+    own, slow = (float(network.volume_slope.detach().mean()) for network in networks)
+    assert own > 0.6
+    assert own > 2 * slow
