@@ -85,7 +85,8 @@ def _dvh_text(content: dict[str, Any], out: Path) -> str:
     lines = [content["notice"], f"{'structure':<20}{'cm³':>9}{'mean':>8}{'D98':>8}{'D50':>8}{'D2':>8}  Gy"]
     for row in content["structures"]:
         doses = "".join(f"{row[key]:8.2f}" for key in ("mean_gy", "d98_gy", "d50_gy", "d2_gy"))
-        lines.append(f"{row['structure']:<20.19}{row['volume_cc']:9.3f}{doses}")
+        beyond = f"  ({100 * row['outside_grid']:.0f} % outside the dose)" if row["outside_grid"] >= 0.005 else ""
+        lines.append(f"{row['structure']:<20.19}{row['volume_cc']:9.3f}{doses}{beyond}")
     if content["targets"]:
         lines.append(f"{'target':<20}{'Rx/Gy':>8}{'cover':>8}{'select':>8}{'PCI':>8}{'GI':>8}")
     for row in content["targets"]:

@@ -30,7 +30,7 @@ class LesionVoxels:
     ----------
     grid : box around the lesion on the lattice of the map.
     inside : voxels of the lesion, ``[z, y, x]``, by the rule by which the map was made (half filled, or the fullest).
-    evidence : local evidence, zero outside.
+    evidence : local evidence × occupancy, zero outside.
     dose : Gy, or None without a dose or where its grid does not reach the whole lesion.
     """
 

@@ -12,8 +12,8 @@ SHARE_SCALES = {
     "hazard": "share of -ln p(response) per voxel",
 }
 LOCAL_SCALES = {
-    "signed": "local logit of non-response (its mean over a lesion is the lesion's logit)",
-    "hazard": "local -ln p(response) (its mean over a lesion is the lesion's -ln p)",
+    "signed": "local logit of non-response x part of the voxel in the lesion (mean over the volume: its logit)",
+    "hazard": "local -ln p(response) x part of the voxel in the lesion (mean over the volume: its -ln p)",
 }
 CUTS = {"signed": 0.0, "hazard": math.log(2.0)}
 

@@ -1,4 +1,9 @@
-"""From patches back to the patient: local evidence on the voxels of the planning MR."""
+"""From patches back to the patient: evidence on the voxels of the planning MR.
+
+A voxel shows its local evidence times the part of it that lies inside the lesion: what it adds, not only what it says.
+The sum of what voxels show, over the lesion's volume, is the lesion's total; and a voxel that the lesion only grazes,
+whose MR is half brain, cannot be the hottest of the map.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 from RTResponseCAMLib.cam.evidence import Evidence
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
+from RTResponseCAMLib.imaging.occupancy import box_occupancy, stands_for, structure_box
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Structure
@@ -29,6 +34,11 @@ def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
     return np.asarray(local[tuple(nearest)], dtype=np.float32)
 
 
+def weighted_evidence(patch: Patch, evidence: Evidence) -> Array32:
+    """Local evidence times occupancy on the patch's grid, as the map is shown."""
+    return np.asarray(local_evidence(patch, evidence) * patch.occupancy, dtype=np.float32)
+
+
 def evidence_volume(
     mr: Grid,
     structures: Sequence[Structure],
@@ -37,7 +47,9 @@ def evidence_volume(
     cut: float,
     progress: Progress = silent,
 ) -> tuple[sitk.Image, sitk.Image]:
-    """Local evidence, and the lesion's number where it exceeds ``cut``, on MR voxels cropped to the lesions.
+    """Local evidence times occupancy, and the lesion's number where local evidence exceeds ``cut``.
+
+    Both lie on the MR's voxels, cropped to the lesions.
 
     Where lesions overlap, the later ROI number wins. What of a lesion its patch does not reach stays 0.
     """
@@ -58,10 +70,11 @@ def evidence_volume(
         moved = sitk.GetArrayFromImage(
             sitk.Resample(local, box.blank(), sitk.Transform(), sitk.sitkLinear, float("nan"), sitk.sitkFloat32)
         )
-        inside = filled_voxels(structure, box) & np.isfinite(moved)
+        share = box_occupancy(structure, box)
+        inside = stands_for(share) & np.isfinite(moved)
         start = starts[number - 1] - low
         view, own = _overlap(whole.shape, start[::-1], box.shape)
-        cam[view][inside[own]] = moved[own][inside[own]]
+        cam[view][inside[own]] = (moved * share)[own][inside[own]]
         above[view][inside[own]] = np.where(moved[own][inside[own]] > cut, number, 0)
     return whole.image(cam), whole.image(above)
 

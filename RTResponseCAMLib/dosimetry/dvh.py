@@ -19,6 +19,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.ndimage import map_coordinates, spline_filter
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.body import BodyPoints, body_points
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64
@@ -121,16 +122,21 @@ def dvh(structure: Structure, dose: Dose, interpolation: str = "linear") -> Dvh:
 
 def dvhs(
     structures: Sequence[Structure], dose: Dose, interpolation: str = "linear", progress: Progress = silent
-) -> list[Dvh]:
+) -> list[Dvh | GeometryError]:
     """Histograms of several structures, in threads: most of the time is spent where Python lets others work.
 
-    Raises
-    ------
-    GeometryError : a structure has no usable contours.
+    In place of a histogram stands why there is none, where a structure has no usable contours.
     """
+
+    def measured(structure: Structure) -> Dvh | GeometryError:
+        try:
+            return dvh(structure, dose, interpolation)
+        except GeometryError as error:
+            return error
+
     found = []
     with ThreadPoolExecutor(min(len(structures), os.cpu_count() or 1) or 1) as pool:
-        waiting = [pool.submit(dvh, structure, dose, interpolation) for structure in structures]
+        waiting = [pool.submit(measured, structure) for structure in structures]
         try:
             for number, future in enumerate(waiting, start=1):
                 found.append(future.result())

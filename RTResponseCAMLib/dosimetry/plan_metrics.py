@@ -8,22 +8,16 @@ meets another target's is said beside the figures, for selectivity and gradient 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import SimpleITK as sitk
-from scipy.ndimage import label, zoom
 from scipy.spatial import cKDTree
 
-from RTResponseCAMLib.dosimetry.dvh import INTERPOLATIONS, Dvh, body_dvh
+from RTResponseCAMLib.dosimetry.dvh import Dvh, body_dvh
+from RTResponseCAMLib.dosimetry.isodose import IsodoseField, isodose_field
 from RTResponseCAMLib.imaging.body import BodyPoints, body_points
-from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.planes import Array64
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Caution, Dose, Prescription, Structure
 
-FINE_MM, MARGIN = 0.75, 3  # of the dose grid that is searched; voxels of it around an isodose
 # Volume at risk of necrosis by the number of fractions, Gy [HyTEC, Milano 2021, Int J Radiat Oncol Biol Phys 110:68].
 RISK_GY = {1: 12.0, 3: 20.0, 5: 24.0}
 
@@ -49,7 +43,7 @@ class TargetMetrics:
     name: str
     volume_cc: float
     prescription_gy: float
-    isodose_percent: float
+    isodose_percent: float | None
     maximum_gy: float
     piv_cc: float
     covered_cc: float
@@ -87,9 +81,7 @@ def plan_metrics(
     progress(0.5, "isodose volumes")
     levels = [prescription.dose_for(t) for t in targets]
     risk = RISK_GY.get(prescription.fractions or 0)
-    field = _field(
-        dose, bodies, [*levels, *(level / 2 for level in levels), *([] if risk is None else [risk])], interpolation
-    )
+    field = isodose_field(dose, bodies, [*levels, *(v / 2 for v in levels), *([risk] if risk else [])], interpolation)
     found = []
     for number, (target, histogram, level) in enumerate(zip(targets, histograms, levels, strict=True)):
         progress(0.6 + 0.4 * number / len(targets), f"indices of target {number + 1} of {len(targets)}")
@@ -114,103 +106,41 @@ def nyumets_row(found: TargetMetrics) -> Mapping[str, str | float | None]:
     }
 
 
-@dataclass(frozen=True)
-class _Field:
-    """The dose above the lowest level asked for, as lists of fine voxels.
-
-    Attributes
-    ----------
-    dose, change, owner : Gy, what one step changes it by, and the number of the nearest target.
-    together : per level, the targets whose isodoses of that level are one.
-    cut : per level, the targets whose isodose of that level reaches the edge of the dose grid.
-    """
-
-    dose: Array64
-    change: Array64
-    owner: npt.NDArray[np.intp]
-    voxel_cc: float
-    together: Mapping[float, list[set[int]]]
-    cut: Mapping[float, set[int]]
-
-    def above(self, level_gy: float) -> Array64:
-        """Share of each voxel that receives a dose at least: a level crosses a voxel as a plane does."""
-        return np.asarray(np.clip(0.5 + (self.dose - level_gy) / np.maximum(self.change, 1e-9), 0.0, 1.0))
-
-
-def _field(dose: Dose, bodies: Sequence[BodyPoints], levels: Sequence[float], interpolation: str) -> _Field:
-    grid = Grid.of(dose.image)
-    values = sitk.GetArrayViewFromImage(dose.image)
-    high = np.nonzero(values >= min(levels))
-    if not len(high[0]):
-        return _Field(np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.intp), grid.voxel_cc, {}, {})
-    low = [max(int(h.min()) - MARGIN, 0) for h in high]
-    top = [min(int(h.max()) + MARGIN + 1, n) for h, n in zip(high, values.shape, strict=True)]
-    part = np.asarray(values[low[0] : top[0], low[1] : top[1], low[2] : top[2]], dtype=np.float64)
-    finer = [max(int(np.ceil(s / FINE_MM - 1e-6)), 1) for s in grid.spacing_mm[::-1]]
-    size = [(n - 1) * f + 1 for n, f in zip(part.shape, finer, strict=True)]
-    fine = zoom(part, np.asarray(size) / part.shape, order=INTERPOLATIONS[interpolation], mode="nearest")
-    x, y, z = (float(v) for v in grid.to_lps(np.asarray([low[::-1]]))[0])
-    steps = [s / f for s, f in zip(grid.spacing_mm, finer[::-1], strict=True)]
-    box = Grid((size[2], size[1], size[0]), (steps[0], steps[1], steps[2]), (x, y, z), grid.direction)
-    change = np.sum([np.abs(g) for g in np.gradient(fine)], axis=0)
-    kept = fine + change / 2 >= min(levels)
-    owner = np.full(fine.shape, -1, dtype=np.intp)
-    owner[kept] = _owners(box.to_lps(np.argwhere(kept)[:, ::-1]), bodies)
-    edge = np.zeros(fine.shape, dtype=bool)
-    for axis in range(3):
-        for side, at_edge in ((0, low[axis] == 0), (-1, top[axis] == values.shape[axis])):
-            np.moveaxis(edge, axis, 0)[side] |= at_edge
-    together, cut = {}, {}
-    for level in set(levels):
-        above = fine >= level
-        pieces, count = label(above)
-        pairs = np.unique(np.column_stack([pieces[above], owner[above]]), axis=0)
-        together[level] = [set(pairs[pairs[:, 0] == n, 1].tolist()) for n in range(1, count + 1)]
-        cut[level] = set(np.unique(owner[above & edge]).tolist())
-    return _Field(fine[kept], change[kept], owner[kept], box.voxel_cc, together, cut)
-
-
-def _owners(points_mm: Array64, bodies: Sequence[BodyPoints]) -> npt.NDArray[np.intp]:
-    """Number of the target nearest to each point."""
-    number = np.repeat(np.arange(len(bodies)), [len(b.points_mm) for b in bodies])
-    return np.asarray(number[cKDTree(np.concatenate([b.points_mm for b in bodies])).query(points_mm)[1]])
-
-
 def _of_target(
     number: int,
     target: Structure,
     histogram: Dvh,
     level: float,
     risk: float | None,
-    field: _Field,
+    field: IsodoseField,
     bodies: Sequence[BodyPoints],
     targets: Sequence[Structure],
 ) -> TargetMetrics:
-    own = field.owner == number
-    part = replace(field, dose=field.dose[own], change=field.change[own], owner=field.owner[own])
-    prescribed, half = part.above(level), part.above(level / 2)
-    piv, half_cc = prescribed.sum() * field.voxel_cc, half.sum() * field.voxel_cc
-    covered = min(histogram.volume_at_cc(level), piv)
-    within_half = float((half * part.dose).sum()) * field.voxel_cc
+    part = field.of(number)
+    half = part.above_cc(level / 2)
+    piv, half_cc = float(part.above_cc(level).sum()), float(half.sum())
+    covered = histogram.volume_at_cc(level)
+    within_half = float(half @ part.dose)
     maximum = max(float(histogram.dose_gy[-1]), float(part.dose.max(initial=0.0)))
     nearest, separation = _nearest(number, bodies)
     coverage = covered / histogram.volume_cc
-    selectivity = covered / piv if piv > 0 else None
+    # Both volumes are exact to a part in a hundred only: a quotient above 1 is no selectivity.
+    selectivity = min(covered / piv, 1.0) if piv > 0 else None
     return TargetMetrics(
         name=target.name,
         volume_cc=histogram.volume_cc,
         prescription_gy=level,
-        isodose_percent=100 * level / maximum if maximum > 0 else float("nan"),
+        isodose_percent=100 * level / maximum if maximum > 0 else None,
         maximum_gy=maximum,
-        piv_cc=float(piv),
-        covered_cc=float(covered),
-        coverage=float(coverage),
-        selectivity=None if selectivity is None else float(selectivity),
-        paddick_ci=None if selectivity is None else float(coverage * selectivity),
-        gradient_index=float(half_cc / piv) if piv > 0 else None,
+        piv_cc=piv,
+        covered_cc=covered,
+        coverage=coverage,
+        selectivity=selectivity,
+        paddick_ci=None if selectivity is None else coverage * selectivity,
+        gradient_index=half_cc / piv if piv > 0 else None,
         efficiency_index=histogram.mean_gy * histogram.volume_cc / within_half if within_half > 0 else None,
         risk_gy=risk,
-        risk_cc=None if risk is None else float(part.above(risk).sum() * field.voxel_cc),
+        risk_cc=None if risk is None else float(part.above_cc(risk).sum()),
         nearest_mm=separation,
         nearest="" if nearest is None else targets[nearest].name,
         dvh=histogram,
@@ -218,7 +148,9 @@ def _of_target(
     )
 
 
-def _cautions(number: int, level: float, histogram: Dvh, field: _Field, names: Sequence[str]) -> tuple[Caution, ...]:
+def _cautions(
+    number: int, level: float, histogram: Dvh, field: IsodoseField, names: Sequence[str]
+) -> tuple[Caution, ...]:
     found = []
     for of, what in ((level, "prescription isodose"), (level / 2, "isodose of half the prescription")):
         met = sorted({n for piece in field.together.get(of, []) if number in piece for n in piece} - {number})

@@ -64,9 +64,10 @@ def weighted_metrics(y: Array64, p: Array64, called: npt.NDArray[np.bool_], weig
 
 
 def weighted_calibration(y: Array64, p: Array64, weights: Array64) -> tuple[Array64, Array64]:
-    """Slope, and intercept with the slope held at 1, for each row of weights (Newton's method; a faint ridge keeps it
-    finite where the classes part).
-    """  # noqa: D205
+    """Slope, and intercept with the slope held at 1, for each row of weights.
+
+    By Newton's method; a faint ridge keeps it finite where the classes part.
+    """
     x = logit(np.clip(p, CLIP, 1 - CLIP))
     free = np.zeros((len(weights), 2))
     free[:, 1] = 1.0

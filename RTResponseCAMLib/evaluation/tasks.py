@@ -76,11 +76,13 @@ def predict_by_network(
     fold: Fold | None,
     prepared: Sequence[PreparedLesion],
 ) -> Found:
-    """Probabilities and maps of ``others[test]`` by a network that saw ``lesions[train]``, and unlabelled lesions of
-    patients that are not tested. ``prepared`` holds ``lesions`` as training wants them.
-    """  # noqa: D205
+    """Probabilities and maps of ``others[test]`` by a network that saw ``lesions[train]``.
+
+    It saw unlabelled lesions of patients that are not tested, too. ``prepared`` holds ``lesions`` as training wants
+    them.
+    """
     from RTResponseCAMLib.cam.pixelwise import find_evidence
-    from RTResponseCAMLib.cam.volume import local_evidence
+    from RTResponseCAMLib.cam.volume import weighted_evidence
     from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network
 
     tested = {others[i].row.patient_group for i in test} if others is lesions else set()
@@ -97,7 +99,7 @@ def predict_by_network(
     patches = [others[i].patch for i in test]
     evidences = find_evidence(bundle, patches)
     maps = {
-        f"map{i}": local_evidence(patch, evidence).astype(np.float16)
+        f"map{i}": weighted_evidence(patch, evidence).astype(np.float16)
         for i, patch, evidence in zip(test, patches, evidences, strict=True)
     }
     chosen = {"slope": fitted.slope, "intercept": fitted.intercept, "unlabelled": len(unlabelled)}

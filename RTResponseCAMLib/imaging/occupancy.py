@@ -77,8 +77,12 @@ def stack_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
 
 
 def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
-    """Voxels of a structure's box that stand for it: half filled at least, or the fullest when none is."""
-    share = box_occupancy(structure, box)
+    """Voxels of a structure's box that stand for it (`stands_for`)."""
+    return stands_for(box_occupancy(structure, box))
+
+
+def stands_for(share: Occupancy) -> npt.NDArray[np.bool_]:
+    """Voxels that stand for a structure: half filled at least, or the fullest when none is."""
     return np.asarray(share >= min(0.5, float(share.max())))
 
 

@@ -2,9 +2,9 @@
 
 A fixed stem describes every voxel in scale space; what is usual at the voxel's depth in a lesion is subtracted. An
 autoencoder draws these features again from a short code per voxel, taken over the voxel's surroundings; it learns from
-lesions without labels what varies within lesions. Heads of
-1 × 1 × 1 convolutions, some reading the features and some the code, give evidence per voxel. The prediction is a
-pooling of that evidence inside the lesion, and nothing else but the lesion's volume: the map adds up to the prediction.
+lesions without labels what varies within lesions. Heads of 1 × 1 × 1 convolutions, some reading the features and some
+the code, give evidence per voxel. The prediction is a pooling of that evidence inside the lesion, and nothing else but
+the lesion's volume: the map adds up to the prediction.
 """
 
 from __future__ import annotations
@@ -175,9 +175,10 @@ class AutoencoderClassifier(nn.Module):
         return first if code is None else [*first, (self.code_head, self.at_code, code)]
 
     def standardised(self, stem: Tensor) -> Tensor:
-        """What the stem gave ``(batch, features and depth terms, …)``: features less what is usual at their depth, in
-        units of the training lesions' spread.
-        """  # noqa: D205
+        """Features less what is usual at their depth, in units of the training lesions' spread.
+
+        ``stem`` is what the stem gave: ``(batch, features and depth terms, …)``.
+        """
         features, depth = stem.split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
         usual = torch.einsum("bd...,dc->bc...", depth, self.usual)
         return (features - usual) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))

@@ -26,9 +26,9 @@ def draw_histograms(histograms: Sequence[Dvh], targets: Collection[str], path: P
         of_target = histogram.name in targets
         color += of_target
         volume_cc = histogram.volume_cc
-        label = (
-            f"{histogram.name} ({volume_cc:.3g} cm³)" if volume_cc < 1000 else f"{histogram.name} ({volume_cc:.0f} cm³)"
-        )
+        size = f"{volume_cc:.3g} cm³" if volume_cc < 1000 else f"{volume_cc:.0f} cm³"
+        beyond = f", {100 * histogram.outside:.0f} % outside the dose" if histogram.outside >= 0.005 else ""
+        label = f"{histogram.name} ({size}{beyond})"
         shown = palette((color - 1) % 10) if of_target else "#9a9a9a"
         axes.plot(dose, 100 * volume / volume_cc, label=label, color=shown, lw=2.0 if of_target else 1.2)
     axes.set_xlim(left=0)

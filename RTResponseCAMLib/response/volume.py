@@ -55,7 +55,7 @@ def volume_interval(structure: Structure, boundary_mm: float = BOUNDARY_MM) -> V
     size = np.ceil((points.max(axis=0) + margin - low) / step).astype(int) + 1
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step,) * 3, (x, y, z))
-    shape = shape_between(stack, min(0.5, step))
+    shape = shape_between(stack, step)
     distance = shape.at(grid.points().reshape(-1, 3)).reshape(grid.shape)
     # The level that encloses the structure's own volume; distances are then measured from its surface.
     ordered = np.sort(distance.ravel())[::-1]

@@ -22,6 +22,7 @@ INDICES = (
     "volume_cc", "prescription_gy", "isodose_percent", "maximum_gy", "piv_cc", "covered_cc", "coverage", "selectivity",
     "paddick_ci", "gradient_index", "efficiency_index", "risk_gy", "risk_cc", "nearest_mm",
 )  # fmt: skip
+NOTICED_OUTSIDE = 0.005  # share of a structure beyond the dose grid
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class StudyDose:
 
     Attributes
     ----------
-    histograms : of every structure with contours.
+    histograms : of every structure with usable contours, targets first.
     targets : indices of the lesions; empty without a prescription.
     bed : per target, BED of its prescription (Gy) by α/β; empty while the number of fractions is unknown.
     """
@@ -47,26 +48,44 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
     Raises
     ------
     StudyError : the study has no dose.
+    GeometryError : a lesion has no usable contours; other structures are left out, with a caution.
     """
     if study.dose is None:
         raise StudyError("the study", "holds no RTDOSE that belongs to the plan", "Export the dose with the plan")
-    drawn = [s for s in study.structures if s.contours]
-    found = dvhs(drawn, study.dose, interpolation, part(progress, 0.0, 0.5))
     cautions = list(study.cautions)
     prescription = study.plan.prescription if study.plan is not None else None
+    lesions = [lesion.structure for lesion in study.lesions]
+    targets: list[TargetMetrics] = []
+    bed: list[Mapping[str, float]] = []
     if prescription is None:
         text = "no prescription is known: indices of the plan are left out; give --prescription"
-        return StudyDose(tuple(found), (), (), (*cautions, Caution("no-prescription", text)))
-    lesions = [lesion.structure for lesion in study.lesions]
-    targets = plan_metrics(lesions, study.dose, prescription, interpolation, part(progress, 0.5, 1.0))
-    bed = []
-    if prescription.fractions:
-        schedules = [(t.prescription_gy, prescription.fractions) for t in targets]
-        bed = [{f"bed{ab:g}_gy": bed_gy(gy, n, ab) for ab in (TUMOUR, BRAIN)} for gy, n in schedules]
+        cautions.append(Caution("no-prescription", text))
     else:
-        text = "the number of fractions is unknown: no volume at risk and no BED; give it with the plan"
+        targets = plan_metrics(lesions, study.dose, prescription, interpolation, part(progress, 0.0, 0.5))
+    if prescription is not None and prescription.fractions:
+        schedules = [(t.prescription_gy, prescription.fractions) for t in targets]
+        bed = [{f"prescription_bed{ab:g}_gy": bed_gy(gy, n, ab) for ab in (TUMOUR, BRAIN)} for gy, n in schedules]
+    elif prescription is not None:
+        text = (
+            "the number of fractions is unknown: no volume at risk and no BED; "
+            "export the RTPLAN with its fraction group (300A,0070)"
+        )
         cautions.append(Caution("no-fractions", text))
-    return StudyDose(tuple(found), tuple(targets), tuple(bed), tuple(cautions))
+    measured = {t.name: t.dvh for t in targets}
+    others = [s for s in study.structures if s.contours and s.name not in measured]
+    waiting = dvhs(others, study.dose, interpolation, part(progress, 0.5 if targets else 0.0, 1.0))
+    for structure, found in zip(others, waiting, strict=True):
+        if isinstance(found, Dvh):
+            measured[found.name] = found
+        elif structure.name in {lesion.name for lesion in lesions}:
+            raise found
+        else:
+            cautions.append(Caution("structure-left-out", f"{structure.name} has no histogram: {found}"))
+    for name, histogram in measured.items():
+        if histogram.outside > NOTICED_OUTSIDE and name not in {t.name for t in targets}:
+            text = f"{name}: {100 * histogram.outside:.0f} % lie outside the dose grid, counted as 0 Gy"
+            cautions.append(Caution("structure-outside-dose", text))
+    return StudyDose(tuple(measured.values()), tuple(targets), tuple(bed), tuple(cautions))
 
 
 def write_dose(

@@ -11,19 +11,19 @@ dose. Errors are the worst of all cases, in percent; of V_x in percent of the vo
 from __future__ import annotations
 
 import argparse
-import csv
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from scipy.stats import qmc
-from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from RTResponseCAMLib.dosimetry.dvh import INTERPOLATIONS, dvh, dvhs
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose, Structure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "Python"))
+from eclipse import read_eclipse
 
 VOLUMES_CC = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 20)
 SHAPES = {"ball": np.ones(3), "ellipsoid": np.asarray([1.25, 0.9, 1 / (1.25 * 0.9)])}
@@ -71,23 +71,12 @@ def errors(volume_cc: float, step_mm: float, interpolation: str, filling: np.nda
 
 
 def against_eclipse(folder: Path) -> None:
-    dose = Dose(sitk.ReadImage(str(folder / "EclipseProstate_Dose.nrrd"), sitk.sitkFloat32), ())
-    with (folder / "EclipseProstate_DvhTable_Eclipse.csv").open(encoding="utf-8-sig") as file:
-        head, *rows = csv.reader(file)
+    dose, structures = read_eclipse(folder)
     apart = {kind: [] for kind in INTERPOLATIONS}
-    for number in range(len(head) // 2):
-        reader = vtkXMLPolyDataReader()
-        reader.SetFileName(str(folder / f"EclipseProstate_Structures.seg/EclipseProstate_Structures.seg_{number}.vtp"))
-        reader.Update()
-        points = vtk_to_numpy(reader.GetOutput().GetPoints().GetData()) * [-1.0, -1.0, 1.0]
-        contours = []
-        for n in range(reader.GetOutput().GetNumberOfCells()):
-            cell = reader.GetOutput().GetCell(n)
-            contours.append(points[[cell.GetPointId(i) for i in range(cell.GetNumberOfPoints())]])
-        table = np.asarray([[float(v) for v in row[2 * number : 2 * number + 2]] for row in rows if row[2 * number]])
+    for structure, _, table in structures:
+        truth = [np.interp(-x, -table[:, 1], table[:, 0]) for x in (95, 50)]
         for kind in INTERPOLATIONS:
-            found = dvh(Structure(number + 1, head[2 * number], "", tuple(contours)), dose, kind)
-            truth = [np.interp(-x, -table[:, 1], table[:, 0]) for x in (95, 50)]
+            found = dvh(structure, dose, kind)
             apart[kind].append([found.dose_to_percent(x) - t for x, t in zip((95, 50), truth, strict=True)])
     for kind, values in apart.items():
         d95, d50 = np.abs(values).mean(axis=0)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from localisation import (
+    CEILING,
     can_be_judged,
     lesion_number,
     localisation,
@@ -29,6 +30,7 @@ from localisation import (
     mean_figures,
     planted_part,
     print_figures,
+    shares_of_ceiling,
 )
 from torch.nn import functional
 
@@ -120,7 +122,7 @@ def judge_maps(
         "untrained heads": with_random_heads(bundle),
         "labels permuted": plain_bundle(fit(permuted, architecture, schedule)),
         "without autoencoder": plain_bundle(fit(prepared, replace(architecture, autoencoder=False), schedule)),
-        "ceiling (planted voxels)": plain_bundle(
+        CEILING: plain_bundle(
             taught_by_voxels(fit(prepared, architecture, replace(schedule, steps=1)), train, prepared, planted_of)
         ),
     }
@@ -177,9 +179,8 @@ def main() -> None:
         maps = judge_maps(*use, protocol, planted_on_disk)
         print(f"  maps of {maps['lesions']} unseen lesions (AUPRC by chance {maps['chance_auprc']:.3f})")
         print_figures(maps["maps"])
-        ours, ceiling = (maps["maps"][n] for n in ("pixel-wise CAM", "ceiling (planted voxels)"))
-        shares = ", ".join(f"{k} {100 * ours[k][0] / ceiling[k][0]:.1f} %" for k in ("auprc", "dice"))
-        print(f"  of the ceiling: {shares}")
+        shares = shares_of_ceiling(maps["maps"])
+        print("  of the ceiling: " + ", ".join(f"{k} {v:.1f} %" for k, v in shares.items()))
         print(f"  checks: {maps['checks']}", flush=True)
         (here / "maps.json").write_text(json.dumps(maps, indent=1) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 from RTResponseCAMLib.cam.evidence import Evidence
@@ -29,10 +30,15 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
     values, points = sitk.GetArrayFromImage(cam), Grid.of(cam).points()
     for structure in structures:
         # Well inside, where no neighbour stands in for a voxel beyond the rim.
-        inside = occupancy(structure, Grid.of(cam)) > 0.999
+        share = occupancy(structure, Grid.of(cam))
+        inside = share > 0.999
         assert inside.any()
         error = values[inside] - points[inside] @ RAMP
         assert abs(np.median(error)) < 0.01 * np.linalg.norm(RAMP)
+        # At the rim a voxel counts by the part of it that is lesion.
+        rim = (share >= 0.5) & (share < 0.9)
+        assert rim.any()
+        assert np.median(values[rim] / (points[rim] @ RAMP)) == pytest.approx(np.median(share[rim]), abs=0.03)
 
 
 def test_a_patch_is_centred_on_its_lesion(study):

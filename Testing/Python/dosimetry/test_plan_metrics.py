@@ -100,9 +100,32 @@ def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
     assert (far.coverage, far.selectivity, far.paddick_ci, far.risk_gy) == (0.0, 0.0, 0.0, None)
 
 
+@pytest.mark.parametrize("volume_cc", [0.1, 0.3])
+def test_isodose_volumes_of_small_targets_are_within_one_percent(volume_cc):
+    centre, radius = np.asarray([0.2, 0.1, -0.3]), (volume_cc / cc(1)) ** (1 / 3)
+    (found,) = plan_metrics(
+        [placed(radius, centre)], dose_of(peaked(centre, radius)), Prescription(20, None, 1), "cubic"
+    )
+    assert found.piv_cc == pytest.approx(volume_cc, rel=0.01)
+    assert found.gradient_index == pytest.approx(2**1.5, rel=0.01)
+
+
+def test_targets_in_separate_isodoses_are_measured_as_if_alone():
+    """Regions that do not touch are worked out one by one; a small one on finer voxels."""
+    one, two = np.asarray([-18.0, 0, 0]), np.asarray([18.0, 0, 0])
+    targets = [placed(4.0, one, 1), placed(6.0, two, 2)]
+    parts = [np.where(peaked(o, r) > 0.5, peaked(o, r), 0) for o, r in ((one, 4.0), (two, 6.0))]
+    together = plan_metrics(targets, dose_of(*parts), Prescription(20.0, None, 1))
+    for target, part, found in zip(targets, parts, together, strict=True):
+        (alone,) = plan_metrics([target], dose_of(part), Prescription(20.0, None, 1))
+        assert (found.piv_cc, found.risk_cc) == pytest.approx((alone.piv_cc, alone.risk_cc), rel=1e-6)
+        assert found.gradient_index == pytest.approx(alone.gradient_index, rel=1e-6)
+
+
 def test_no_dose_at_all_leaves_indices_undefined():
     (found,) = plan_metrics([placed(6.0, np.zeros(3))], dose_of(np.zeros(GRID.shape)), Prescription(20.0, None, 1))
     assert (found.piv_cc, found.coverage, found.paddick_ci, found.gradient_index) == (0.0, 0.0, None, None)
+    assert found.isodose_percent is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import pytest
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.dosimetry.lesion import dose_metrics
-from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.progress import Cancelled
+from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.workflow.dvh import measure_dose, write_dose
 
 
@@ -37,7 +39,7 @@ def test_tables_agree_with_each_other_and_with_what_was_planned(study_folder, tm
         share = float(structures[name]["v_prescription_percent"]) / 100
         assert share == pytest.approx(float(target["coverage"]), abs=1e-6)
         gy, n = float(target["prescription_gy"]), 1
-        assert float(target["bed10_gy"]) == pytest.approx(gy * (1 + gy / n / 10))
+        assert float(target["prescription_bed10_gy"]) == pytest.approx(gy * (1 + gy / n / 10))
         curve = [r for r in rows(out / "curves.csv") if r["structure"] == name]
         dose, percent = (np.asarray([float(r[k]) for r in curve]) for k in ("dose_gy", "volume_percent"))
         assert np.interp(-95, -percent, dose) == pytest.approx(float(structures[name]["d95_gy"]), rel=0.01)
@@ -68,6 +70,24 @@ def test_without_fractions_neither_risk_nor_bed_is_guessed(study):
     assert found.bed == ()
     assert {t.risk_cc for t in found.targets} == {None}
     assert "no-fractions" in {c.code for c in found.cautions}
+
+
+def test_a_dose_of_zero_and_structures_that_cannot_be_measured_are_said(study, tmp_path):
+    grid = Grid.of(study.dose.image)
+    nothing = replace(study.dose, image=grid.image(np.zeros(grid.shape, np.float32)))
+    contours = study.structures[0].contours
+    crossed = Structure(91, "crossed", "AVOIDANCE", (*contours[:2], contours[5][:, [2, 0, 1]]))
+    beside = Structure(92, "beside", "ORGAN", tuple(c + np.asarray([500.0, 0, 0]) for c in contours))
+    changed = replace(study, dose=nothing, structures=(*study.structures, crossed, beside))
+    content = write_dose(changed, tmp_path / "out")
+    assert {t["isodose_percent"] for t in content["targets"]} == {None}
+    said = {c["code"]: c["text"] for c in content["cautions"]}
+    assert "crossed" in said["structure-left-out"]
+    assert any(c["text"].startswith("beside: 100 %") for c in content["cautions"])
+    assert "crossed" not in {r["structure"] for r in content["structures"]}
+    as_lesion = replace(changed, lesions=(*study.lesions, replace(study.lesions[0], structure=crossed)))
+    with pytest.raises(GeometryError, match="crossed"):
+        measure_dose(as_lesion)
 
 
 def test_a_study_without_dose_is_refused(study, own_study, tmp_path, capsys):
