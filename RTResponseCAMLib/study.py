@@ -203,7 +203,7 @@ class Result:
 
     Attributes
     ----------
-    cam : local evidence × occupancy, float32 on the planning MR's voxels, cropped to the lesions, zero elsewhere.
+    cam : evidence as it is shown, float32 on the planning MR's voxels, cropped to the lesions, zero elsewhere.
         "signed": the logit of non-response the lesion had if all of it were like this voxel; its mean over a
         lesion is the lesion's logit. "hazard": the same with −ln p(response).
     subregions : uint8 on the grid of ``cam``: number of the lesion where local evidence exceeds ``cut``.

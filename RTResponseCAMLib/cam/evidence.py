@@ -12,8 +12,8 @@ SHARE_SCALES = {
     "hazard": "share of -ln p(response) per voxel",
 }
 LOCAL_SCALES = {
-    "signed": "local logit of non-response x part of the voxel in the lesion (mean over the volume: its logit)",
-    "hazard": "local -ln p(response) x part of the voxel in the lesion (mean over the volume: its -ln p)",
+    "signed": "local logit of non-response (the lesion's logit where a voxel lies outside it)",
+    "hazard": "local -ln p(response) (the lesion's -ln p where a voxel lies outside it)",
 }
 CUTS = {"signed": 0.0, "hazard": math.log(2.0)}
 

@@ -1,8 +1,7 @@
 """From patches back to the patient: evidence on the voxels of the planning MR.
 
-A voxel shows its local evidence times the part of it that lies inside the lesion: what it adds, not only what it says.
-The sum of what voxels show, over the lesion's volume, is the lesion's total; and a voxel that the lesion only grazes,
-whose MR is half brain, cannot be the hottest of the map.
+A voxel shows its local evidence as far as it lies inside the lesion, and for the rest of it what the lesion says as a
+whole: one that the lesion only grazes, whose MR is half brain, cannot be the hottest of the map.
 """
 
 from __future__ import annotations
@@ -34,9 +33,13 @@ def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
     return np.asarray(local[tuple(nearest)], dtype=np.float32)
 
 
-def weighted_evidence(patch: Patch, evidence: Evidence) -> Array32:
-    """Local evidence times occupancy on the patch's grid, as the map is shown."""
-    return np.asarray(local_evidence(patch, evidence) * patch.occupancy, dtype=np.float32)
+def shown_evidence(patch: Patch, evidence: Evidence) -> Array32:
+    """The map as it is shown, on the patch's grid."""
+    return _shown(local_evidence(patch, evidence), patch.occupancy, evidence.total)
+
+
+def _shown(local: Array32, occupancy: Array32, total: float) -> Array32:
+    return np.asarray(total + (local - total) * occupancy, dtype=np.float32)
 
 
 def evidence_volume(
@@ -47,7 +50,7 @@ def evidence_volume(
     cut: float,
     progress: Progress = silent,
 ) -> tuple[sitk.Image, sitk.Image]:
-    """Local evidence times occupancy, and the lesion's number where local evidence exceeds ``cut``.
+    """The map as it is shown, and the lesion's number where it exceeds ``cut``.
 
     Both lie on the MR's voxels, cropped to the lesions.
 
@@ -74,8 +77,9 @@ def evidence_volume(
         inside = stands_for(share) & np.isfinite(moved)
         start = starts[number - 1] - low
         view, own = _overlap(whole.shape, start[::-1], box.shape)
-        cam[view][inside[own]] = (moved * share)[own][inside[own]]
-        above[view][inside[own]] = np.where(moved[own][inside[own]] > cut, number, 0)
+        shown = _shown(moved, share, evidence.total)
+        cam[view][inside[own]] = shown[own][inside[own]]
+        above[view][inside[own]] = np.where(shown[own][inside[own]] > cut, number, 0)
     return whole.image(cam), whole.image(above)
 
 

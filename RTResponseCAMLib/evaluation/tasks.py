@@ -82,7 +82,7 @@ def predict_by_network(
     them.
     """
     from RTResponseCAMLib.cam.pixelwise import find_evidence
-    from RTResponseCAMLib.cam.volume import weighted_evidence
+    from RTResponseCAMLib.cam.volume import shown_evidence
     from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network
 
     tested = {others[i].row.patient_group for i in test} if others is lesions else set()
@@ -99,7 +99,7 @@ def predict_by_network(
     patches = [others[i].patch for i in test]
     evidences = find_evidence(bundle, patches)
     maps = {
-        f"map{i}": weighted_evidence(patch, evidence).astype(np.float16)
+        f"map{i}": shown_evidence(patch, evidence).astype(np.float16)
         for i, patch, evidence in zip(test, patches, evidences, strict=True)
     }
     chosen = {"slope": fitted.slope, "intercept": fitted.intercept, "unlabelled": len(unlabelled)}

@@ -13,7 +13,7 @@ from RTResponseCAMLib.gui.section import Section
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
-    from RTResponseCAMLib.subregion import LesionVoxels, Part
+    from RTResponseCAMLib.subregion.voxels import LesionVoxels, Part
 
 
 class SubregionSection(Section):
@@ -81,7 +81,7 @@ class SubregionSection(Section):
             self._fill(())
             self._enable(False, self._ui.subregionVolumeLabel.text)
             return
-        from RTResponseCAMLib.subregion import compare
+        from RTResponseCAMLib.subregion.voxels import compare
 
         mask = voxels.above(self._cut)
         inside, rest = compare(voxels, self._cut)

@@ -7,7 +7,7 @@ from typing import Any
 from RTResponseCAMLib.scene import display
 from RTResponseCAMLib.scene.lesions import PREFIX, SUBREGION_TAG, lesion_name
 from RTResponseCAMLib.scene.nodes import add_segment, oriented_labelmap, segmentation_node
-from RTResponseCAMLib.subregion import LesionVoxels, Mask
+from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 PREVIEW = f"{PREFIX}preview"
 PREVIEW_COLOR = (0.2, 1.0, 0.9)

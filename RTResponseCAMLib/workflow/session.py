@@ -36,7 +36,7 @@ from RTResponseCAMLib.scene.nodes import fill_volume, image_of, volume_node
 from RTResponseCAMLib.scene.subregion import create_segment
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import Prescription, Result, Study
-from RTResponseCAMLib.subregion import LesionVoxels, lesion_voxels
+from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
 from RTResponseCAMLib.workflow.sample import Opened
 from RTResponseCAMLib.workflow.task import Parameters, Task
 

@@ -19,7 +19,7 @@ from localisation import can_be_judged, lesion_number, localisation, planted_par
 from sklearn.metrics import roc_auc_score
 
 from RTResponseCAMLib.cam.pixelwise import find_evidence
-from RTResponseCAMLib.cam.volume import weighted_evidence
+from RTResponseCAMLib.cam.volume import shown_evidence
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.evaluation.network_arm import plain_bundle
 from RTResponseCAMLib.evaluation.store import read_cases
@@ -64,7 +64,7 @@ def judged_on(network, unseen: list, truths: list) -> tuple[float, float, float]
         (found,) = find_evidence(bundle, [lesion.patch])
         totals.append(1 - found.p_response)
         if can_be_judged(planted, lesion.patch):
-            maps.append(localisation(weighted_evidence(lesion.patch, found), planted, lesion.patch))
+            maps.append(localisation(shown_evidence(lesion.patch, found), planted, lesion.patch))
     auc = float(roc_auc_score([x.row.certain_label for x in unseen], totals))
     return auc, *(float(np.mean([m[k] for m in maps])) for k in ("auprc", "dice"))
 

@@ -10,14 +10,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from RTResponseCAMLib.cam.gradient import METHODS, gradient_map
 from RTResponseCAMLib.cam.pixelwise import find_evidence
-from RTResponseCAMLib.cam.volume import local_evidence, weighted_evidence
+from RTResponseCAMLib.cam.volume import local_evidence, shown_evidence
 from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.bundle import Bundle
 
 FIGURES = ("auroc", "auprc", "dice", "hit")
 RESAMPLES = 1000
-CEILING, UNWEIGHTED = "ceiling", "pixel-wise CAM, unweighted"
+CEILING, LOCAL = "ceiling", "pixel-wise CAM, local"
 
 
 def planted_part(folder: Path, number: int, patch: Patch) -> np.ndarray:
@@ -60,19 +60,19 @@ def localisation(map_: np.ndarray, planted: np.ndarray, patch: Patch) -> dict[st
 def maps_of(bundle: Bundle, controls: dict[str, Bundle], patch: Patch) -> dict[str, np.ndarray]:
     """Our map, every gradient CAM at every layer, minus intensity, and the maps of other models.
 
-    Our map and the ceiling stand there without the weight of a voxel's part in the lesion, too: a network taught by
-    voxels is better without it, and the ceiling is the better of the two.
+    Our map and the ceiling stand there as pure local evidence, too: a network taught by voxels is better so at the
+    rim, and the ceiling is the better of the two.
     """
     (evidence,) = find_evidence(bundle, [patch])
-    maps = {"pixel-wise CAM": weighted_evidence(patch, evidence), UNWEIGHTED: local_evidence(patch, evidence)}
+    maps = {"pixel-wise CAM": shown_evidence(patch, evidence), LOCAL: local_evidence(patch, evidence)}
     layers = ("stem", "code", "hidden") if bundle.network.architecture.autoencoder else ("stem", "hidden")
     maps |= {f"{m}, {layer}": gradient_map(bundle, patch, m, layer) for m in METHODS for layer in layers}
     maps["minus intensity"] = -patch.mr
     for name, other in controls.items():
         (found,) = find_evidence(other, [patch])
-        maps[name] = weighted_evidence(patch, found)
+        maps[name] = shown_evidence(patch, found)
         if name == CEILING:
-            maps[f"{name}, unweighted"] = local_evidence(patch, found)
+            maps[f"{name}, local"] = local_evidence(patch, found)
     return maps
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from scipy.ndimage import distance_transform_edt
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -30,7 +31,7 @@ class LesionVoxels:
     ----------
     grid : box around the lesion on the lattice of the map.
     inside : voxels of the lesion, ``[z, y, x]``, by the rule by which the map was made (half filled, or the fullest).
-    evidence : local evidence × occupancy, zero outside.
+    evidence : the map, zero outside.
     dose : Gy, or None without a dose or where its grid does not reach the whole lesion.
     """
 
@@ -38,6 +39,13 @@ class LesionVoxels:
     inside: Mask
     evidence: FloatVoxels
     dose: FloatVoxels | None
+
+    def extended(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values of the lesion carried outwards to the whole box, each from the nearest voxel of the lesion."""
+        nearest = distance_transform_edt(
+            ~self.inside, sampling=self.grid.spacing_mm[::-1], return_distances=False, return_indices=True
+        )
+        return np.asarray(values[tuple(nearest)])
 
     @property
     def peak(self) -> float:

@@ -8,7 +8,7 @@ import pytest
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.scene.gather import edge_contours
 from RTResponseCAMLib.study import Dose, Structure
-from RTResponseCAMLib.subregion import compare, lesion_voxels
+from RTResponseCAMLib.subregion.voxels import compare, lesion_voxels
 
 GRID = Grid((30, 28, 26), (1.0, 1.2, 1.5), (-10.0, 5.0, 2.0))
 

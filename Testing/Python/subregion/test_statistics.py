@@ -1,0 +1,125 @@
+"""Statistics of a subregion against analytic doses, and the null of map and dose against what is radial in both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
+
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.study import Dose
+from RTResponseCAMLib.subregion.association import map_and_dose
+from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, what_if
+from RTResponseCAMLib.subregion.select import Selection
+from RTResponseCAMLib.subregion.statistics import measure
+from RTResponseCAMLib.subregion.voxels import LesionVoxels
+
+GRID = Grid((41, 41, 41), (1.0, 1.0, 1.0), (-20.0, -20.0, -20.0))
+POINTS = GRID.points()
+RADIUS = np.linalg.norm(POINTS, axis=-1)
+BALL = RADIUS < 8
+RADIAL = 40 * 2 ** -((np.linalg.norm(POINTS - [0.31, -0.23, 0.12], axis=-1) / 8) ** 2)  # off the lattice
+
+
+def lesion(evidence, dose=RADIAL):
+    values = None if dose is None else dose.astype(np.float32)
+    return LesionVoxels(GRID, BALL, np.where(BALL, evidence, 0).astype(np.float32), values)
+
+
+def given(dose):
+    return Dose(GRID.image(dose.astype(np.float32)), ())
+
+
+def test_doses_of_subregion_and_rest_are_those_of_their_voxels():
+    ramp = 20 + POINTS[..., 0]
+    mask, found = measure(lesion(POINTS[..., 0], ramp), Selection("value", 1.5), given(ramp), 20.0)
+    assert (mask == (BALL & (POINTS[..., 0] > 1.5))).all()
+    assert found.volume_cc == pytest.approx(mask.sum() / 1000)
+    assert found.share == pytest.approx(mask.sum() / BALL.sum())
+    assert found.subregion.mean_gy == pytest.approx(ramp[mask].mean(), rel=1e-3)
+    assert found.rest.mean_gy == pytest.approx(ramp[BALL & ~mask].mean(), rel=1e-3)
+    assert found.subregion.dose_to_percent(98) == pytest.approx(21.5, abs=0.2)  # the face lies at x = 1.5
+    assert found.below_prescription == pytest.approx(0.0)
+    assert found.cold_share == 0.0
+    _, cold = measure(lesion(-POINTS[..., 0], ramp), Selection("value", 1.5), given(ramp), 20.0)
+    assert cold.cold_share == 1.0
+    assert cold.below_prescription == pytest.approx(1.0)
+
+
+def test_robustness_names_the_range_of_the_figures():
+    _, found = measure(lesion(POINTS[..., 0], 20 + POINTS[..., 0]), Selection("value", 1.5), given(RADIAL), None)
+    low, high = found.shifts.volume_cc
+    assert low < found.volume_cc < high
+    assert high - low == pytest.approx(2 * np.pi * 62 / 1000, rel=0.25)  # two planes' worth of the ball
+    assert found.below_prescription is None
+    assert 0.7 < found.shifts.dice < 1
+    assert found.thresholds.volume_cc[0] < found.volume_cc < found.thresholds.volume_cc[1]
+    speck = np.where((RADIUS < 1.1), 1.0, 0.0)
+    _, tiny = measure(lesion(speck), Selection("value", 0.5), given(RADIAL), None)
+    assert {"smaller-than-shot"} <= {c.code for c in tiny.cautions}
+
+
+def test_empty_single_and_uncovered_subregions_are_said():
+    _, none = measure(lesion(RADIUS), Selection("value", 99.0), given(RADIAL), 20.0)
+    assert "empty-subregion" in {c.code for c in none.cautions}
+    assert (none.volume_cc, none.subregion, none.cold_share) == (0.0, None, 0.0)
+    _, one = measure(lesion(np.where(RADIUS < 0.5, 1.0, 0.0)), Selection("value", 0.5), given(RADIAL), 20.0)
+    assert {"one-voxel", "smaller-than-shot"} <= {c.code for c in one.cautions}
+    assert one.volume_cc == pytest.approx(0.001)
+    assert one.subregion.mean_gy == pytest.approx(40, rel=0.01)
+    _, bare = measure(lesion(RADIUS, None), Selection("value", 4.0), given(RADIAL), 20.0)
+    assert "dose-short" in {c.code for c in bare.cautions}
+    assert (bare.subregion, bare.association, bare.shifts.mean_gy) == (None, None, None)
+
+
+def test_what_is_radial_in_both_is_no_association():
+    """Map and dose that fall from the same centre correlate fully, and mean nothing."""
+    smooth = gaussian_filter(np.random.default_rng(3).normal(size=GRID.shape), 3) * 200
+    found = map_and_dose(lesion(RADIAL + smooth))
+    assert found.rho == pytest.approx(spearmanr((RADIAL + smooth)[BALL], RADIAL[BALL])[0], abs=1e-4)
+    assert found.rho > 0.5
+    assert abs(found.rho_beyond_radial) < 0.3
+    assert found.p > 0.05
+    tilted = RADIAL + 1.5 * POINTS[..., 0]
+    linked = map_and_dose(lesion(2 * POINTS[..., 0] + smooth, tilted))
+    assert linked.p < 0.02
+
+
+def test_chance_gives_even_p_values():
+    """Smooth noise against a dose that is not quite radial: p below a tenth in about a tenth of the lesions."""
+    dose = RADIAL + 0.3 * POINTS[..., 1]
+    rng = np.random.default_rng(7)
+    p = [
+        map_and_dose(lesion(gaussian_filter(rng.normal(size=GRID.shape), 2.5), dose), seed=n, turns=99).p
+        for n in range(60)
+    ]
+    assert 1 <= sum(value <= 0.1 for value in p) <= 13  # 99.9 % of binomial draws
+    assert 18 <= sum(value <= 0.5 for value in p) <= 43
+
+
+def test_a_boost_reaches_the_wish_and_names_its_cost():
+    dose = 0.5 * RADIAL
+    voxels = lesion(POINTS[..., 0], dose)
+    part = BALL & (POINTS[..., 0] > 4)
+    found = what_if(voxels, part, given(dose), 18.0, 1)
+    assert found.d98_gy[0] == pytest.approx(np.percentile(dose[part], 2), rel=1e-3)
+    assert found.d98_gy[1] >= 18.0 * 0.97
+    assert found.risk_gy == 12.0
+    assert found.risk_cc[0] == pytest.approx((dose >= 12).sum() / 1000, rel=0.06)
+    assert found.risk_cc[1] > found.risk_cc[0]
+    assert found.maximum_gy[1] > found.maximum_gy[0]
+    assert found.bed10_gy[0] == pytest.approx(found.d98_gy[0] * (1 + found.d98_gy[0] / 10))
+    assert "boost-estimate" in {c.code for c in found.cautions}
+    idle = what_if(voxels, part, given(dose), 0.1, None)
+    assert idle.added_gy == 0
+    assert (idle.risk_cc, idle.bed2_gy) == (None, None)
+    assert "boost-idle" in {c.code for c in idle.cautions}
+    small = what_if(voxels, BALL & (RADIUS < 1.1), given(dose), 30.0, 1)
+    assert (small.shots, small.collimator_mm) == (1, 4)
+    assert small.added_gy == pytest.approx(30 - np.percentile(dose[RADIUS < 1.1], 0), rel=0.1)
+    assert "smaller-than-shot" in {c.code for c in small.cautions}
+    assert pytest.approx(0.113, abs=0.001) == PAINTABLE_CC
+    assert what_if(voxels, np.zeros_like(part), given(dose), 18.0, 1) is None
+    with pytest.raises(ValueError, match="more than 0"):
+        what_if(voxels, part, given(dose), 0.0, 1)
