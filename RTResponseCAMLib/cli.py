@@ -153,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(groups)
     _add_predict(groups)
     _add_dvh(groups)
+    _add_subregion(groups)
     _add_follow_up(groups)
     _add_cohort(groups)
     return parser
@@ -312,6 +313,40 @@ def _add_dvh(groups: Any) -> None:
     _add_out(histograms)
 
 
+def _add_subregion(groups: Any) -> None:
+    text = "contour the evidence of each lesion, and measure its dose against the rest of the lesion"
+    measured = _command(groups, "subregion", commands.subregion, text)
+    measured.add_argument("--json", action="store_true", help="subregions.json on standard output")
+    text = "subregions as RTSTRUCT and DICOM SEG, and the evidence as Parametric Map"
+    exported = _command(groups, "export", commands.export, text)
+    exported.add_argument(
+        "--format", action="append", choices=("rtstruct", "seg", "map"), help="one of them (repeatable; default: all)"
+    )
+    for command in (measured, exported):
+        _add_study(command)
+        _add_model(command)
+        choice = command.add_argument_group("the subregion")
+        choice.add_argument(
+            "--method", choices=("value", "percentile", "otsu", "volume"), default="value",
+            help="evidence above --value, above that percentile of the lesion, Otsu's threshold, or the hottest cm³",
+        )  # fmt: skip
+        choice.add_argument("--value", type=float, default=0.0, help="of the method (0: speaks for non-response)")
+        choice.add_argument("--smooth", type=float, default=0.0, metavar="MM", help="standard deviation of a Gaussian")
+        choice.add_argument("--minimum", type=float, default=0.0, metavar="CM3", help="leave out smaller components")
+        choice.add_argument("--largest", type=int, default=0, metavar="N", help="keep the N largest components only")
+        choice.add_argument("--margin", type=float, default=0.0, metavar="MM", help="grow, or shrink by a negative one")
+        choice.add_argument("--unclipped", action="store_true", help="let a margin leave the lesion")
+        choice.add_argument("--anyway", action="store_true", help="contour lesions in doubt too; the doubt goes along")
+        choice.add_argument("--boost", type=float, metavar="GY", help="what if: lift the subregion's D98 to that dose")
+        choice.add_argument("--interpolation", choices=("linear", "cubic"), default="linear", help="of the dose")
+        _add_out(command)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the phantom model that ships")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
 def _add_study(command: argparse.ArgumentParser) -> None:
     """What says how a study with its dose is to be read."""
     command.add_argument("study", type=Path, help="folder with the DICOM export")
@@ -327,8 +362,7 @@ def _add_study(command: argparse.ArgumentParser) -> None:
 
 def _add_predict(groups: Any) -> None:
     predict = _command(groups, "predict", commands.predict, "probability and evidence map for each lesion of a study")
-    predict.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the phantom model that ships")
-    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    _add_model(predict)
     _add_study(predict)
     predict.add_argument("--no-scene", action="store_true", help="without scene.mrb")
     predict.add_argument("--pictures", action="store_true", help="also Slicer's slice views as PNG")

@@ -27,8 +27,10 @@ TAGS = [
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
     "ReferencedSeriesSequence", "StructureSetROISequence", "StructureSetLabel", "StructureSetDate", "RTPlanLabel",
-    "RTPlanDate", "DoseUnits", "DoseType", "DoseSummationType",
+    "RTPlanDate", "DoseUnits", "DoseType", "DoseSummationType", "Manufacturer",
 ]  # fmt: skip
+# Manufacturer of what this program exports: subregions in a study's folder are results, not its targets.
+OWN_EXPORT = "RTResponseCAM (research use only)"
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,20 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], cautions: tuple[Caut
     series: dict[str, list[Entry]] = {}
     kinds: dict[str, list[Entry]] = {"RTSTRUCT": [], "SEG": [], "RTPLAN": [], "RTDOSE": [], "REG": []}
     others: dict[str, int] = {}
+    own = 0
     for entry in entries:
-        if entry.modality in kinds:
+        if entry.text("Manufacturer") == OWN_EXPORT:
+            own += 1
+        elif entry.modality in kinds:
             kinds[entry.modality].append(entry)
         elif entry.modality in IMAGE_MODALITIES:
             series.setdefault(entry.text("SeriesInstanceUID"), []).append(entry)
         else:
             name = entry.modality or "unknown"
             others[name] = others.get(name, 0) + 1
+    if own:
+        text = f"{own} object(s) were exported by this program and are not read as a part of the study"
+        cautions = (*cautions, Caution("own-export", text))
     return Index(
         folder,
         {uid: tuple(files) for uid, files in series.items()},

@@ -66,6 +66,40 @@ def pixel_edges(mask: npt.NDArray[np.bool_]) -> list[Array64]:
     return [_corners_only(np.asarray(loop, dtype=np.float64)[:, ::-1] - 0.5) for loop in loops]
 
 
+def keyholed(outlines: list[Array64]) -> list[Array64]:
+    """Outlines of pixels with each hole joined to what surrounds it by a channel of no width, along the pixels' edges.
+
+    Some readers of contours fill a hole that is an outline of its own; a keyhole has the same area for all of them.
+    """
+    holes = sorted((o for o in outlines if _signed_area(o) < 0), key=lambda o: float(o[:, 0].min()))
+    loops = [o for o in outlines if _signed_area(o) >= 0]
+    for hole in holes:
+        first = int(np.lexsort((hole[:, 1], hole[:, 0]))[0])
+        corner = hole[first]
+        best: tuple[float, int, int] | None = None  # place along the row, loop, edge
+        for number, loop in enumerate(loops):
+            after = np.roll(loop, -1, axis=0)
+            upright = (loop[:, 0] == after[:, 0]) & (loop[:, 0] <= corner[0])
+            low, high = np.minimum(loop[:, 1], after[:, 1]), np.maximum(loop[:, 1], after[:, 1])
+            for edge in np.flatnonzero(upright & (low <= corner[1]) & (corner[1] <= high)).tolist():
+                if best is None or loop[edge, 0] > best[0]:
+                    best = float(loop[edge, 0]), number, edge
+        if best is None:  # a hole in nothing: not an outline of pixels
+            loops.append(hole)
+            continue
+        place, number, edge = best
+        door = np.asarray([[place, corner[1]]])
+        inner = np.concatenate([np.roll(hole, -first, axis=0), hole[first][None]])
+        loop = loops[number]
+        loops[number] = np.concatenate([loop[: edge + 1], door, inner, door, loop[edge + 1 :]])
+    return loops
+
+
+def _signed_area(outline: Array64) -> float:
+    x, y = outline.T
+    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
+
+
 def edge_contours(mask: npt.NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, ...]:
     """Contours (LPS, mm) that hold exactly the voxels of a mask ``[z, y, x]``.
 

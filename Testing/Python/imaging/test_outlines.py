@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from RTResponseCAMLib.imaging.coverage import even_odd_area
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
-from RTResponseCAMLib.imaging.outlines import edge_contours, level_lines, pixel_edges
+from RTResponseCAMLib.imaging.outlines import edge_contours, keyholed, level_lines, pixel_edges
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.study import Structure
 
@@ -65,3 +65,26 @@ def test_contours_of_voxels_give_the_voxels_back(slices):
     found = box_occupancy(structure, box)
     assert found.sum() == pytest.approx(mask.sum(), rel=1e-5)
     assert set(np.round(np.unique(found), 4)) <= {0.0, 1.0}
+
+
+def test_keyholes_hold_the_same_pixels_for_every_reader(hills):
+    """By even-odd and by winding, each outline by itself: holes, islands in holes, touching corners."""
+    rings = np.zeros(hills.shape, dtype=bool)
+    rings[5:30, 5:30], rings[8:27, 8:27], rings[11:24, 11:24], rings[14:16, 14:16] = True, False, True, False
+    for mask in (hills > 0, hills > -0.03, rings, np.random.default_rng(1).random((30, 30)) < 0.6):
+        joined = keyholed(pixel_edges(mask))
+        signed = [0.5 * float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) for x, y in (o.T for o in joined)]
+        assert min(signed) > 0
+        assert sum(signed) == pytest.approx(mask.sum())
+        pixels = np.stack([even_odd_pixels(outline, mask.shape) for outline in joined])
+        assert (pixels.sum(axis=0) == mask).all()
+        for outline in joined:  # all edges run along pixels: the reader takes such contours for voxels
+            assert (np.sum(np.roll(outline, -1, axis=0) != outline, axis=1) <= 1).all()
+
+
+def even_odd_pixels(outline, shape):
+    from matplotlib.path import Path
+
+    j, i = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    path = Path(np.vstack([outline, outline[:1]]))
+    return path.contains_points(np.column_stack([i.ravel() + 1e-4, j.ravel() + 2e-4])).reshape(shape)

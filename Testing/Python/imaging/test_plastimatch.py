@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
+from peers import plastimatch
 
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import mask
-
-
-def plastimatch() -> str:
-    beside = Path(sys.executable).parent / "plastimatch"
-    found = str(beside) if beside.exists() else shutil.which("plastimatch")
-    if not found:
-        pytest.skip("plastimatch is not installed (Linux only): no independent rasteriser to compare with")
-    return found
 
 
 def test_masks_equal_plastimatchs_voxel_by_voxel(study, study_folder, tmp_path):

@@ -81,8 +81,9 @@ def test_what_is_radial_in_both_is_no_association():
     assert found.rho > 0.5
     assert abs(found.rho_beyond_radial) < 0.3
     assert found.p > 0.05
-    tilted = RADIAL + 1.5 * POINTS[..., 0]
-    linked = map_and_dose(lesion(2 * POINTS[..., 0] + smooth, tilted))
+    shared, own = (gaussian_filter(np.random.default_rng(n).normal(size=GRID.shape), 2) * 100 for n in (4, 5))
+    linked = map_and_dose(lesion(RADIAL + 2 * shared + own, RADIAL + 2 * shared))
+    assert linked.rho_beyond_radial > 0.5
     assert linked.p < 0.02
 
 

@@ -1,0 +1,17 @@
+"""What each command of ``rtresponsecam`` does: read, call the workflow, print. Options are those that `cli` parses."""
+
+from RTResponseCAMLib.commands.cohort import (
+    cohort_check,
+    cohort_import,
+    evaluate,
+    phantom_cohort,
+    phantom_study,
+    train,
+)
+from RTResponseCAMLib.commands.study import dvh, follow_up, inspect, predict
+from RTResponseCAMLib.commands.subregion import export, subregion
+
+__all__ = [
+    "cohort_check", "cohort_import", "dvh", "evaluate", "export", "follow_up", "inspect", "phantom_cohort",
+    "phantom_study", "predict", "subregion", "train",
+]  # fmt: skip

@@ -1,0 +1,84 @@
+"""The planning MR's own objects: what exported contours, segments and maps refer to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.dicom.chain import referenced_images
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.frames import Slice, slices_of
+from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.stacks import choose_stack
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.study import Study
+
+ON_SLICE_MM = 0.05
+
+
+@dataclass(frozen=True)
+class Originals:
+    """Slices of the planning MR.
+
+    Attributes
+    ----------
+    slices : ascending along the normal.
+    regular : evenly spaced and not sheared: voxels of the study's MR are pixels of these slices.
+    header : all attributes of the first file, without pixels.
+    """
+
+    slices: tuple[Slice, ...]
+    regular: bool
+    header: Dataset
+
+    def slice_at(self, point_mm: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Slice | None:
+        """The slice that a point (LPS, mm) lies on; None where it lies between slices."""
+        normal = self.slices[0].axes[2]
+        away = [abs(float((s.position - point_mm) @ normal)) for s in self.slices]
+        nearest = int(np.argmin(away))
+        return self.slices[nearest] if away[nearest] <= ON_SLICE_MM else None
+
+
+def find_originals(folder: Path, study: Study, progress: Progress = silent) -> Originals:
+    """Find the files of a study's planning MR.
+
+    Raises
+    ------
+    StudyError : the series is not in the folder any more, or other slices are there than those that were read.
+    """
+    index = index_folder(folder, progress)
+    series = [files for uid, files in index.series.items() if pseudonym(uid) == study.sources["mr_series"]]
+    if not series:
+        raise StudyError(
+            folder, "does not hold the series of the planning MR, which exported objects refer to",
+            "Give the folder from which the study was read",
+        )  # fmt: skip
+    drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources["rtstruct"]]
+    wanted = referenced_images(drawn[0]) if drawn else frozenset()
+    stack = choose_stack([one for entry in series[0] for one in slices_of(entry)], wanted)
+    grid = Grid.of(study.mr)
+    if stack.regular and len(stack.slices) != grid.size[2]:
+        raise StudyError(
+            folder, f"holds {len(stack.slices)} slices of the planning MR; {grid.size[2]} were read",
+            "Restore the missing files, or read the study again",
+        )  # fmt: skip
+    return Originals(stack.slices, stack.regular, read_header(stack.slices[0].path))
+
+
+def describe(data: Dataset, originals: Originals) -> None:
+    """Copy what an object of the same patient and study must repeat: patient and study modules, frame of reference."""
+    for keyword in (
+        "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+        "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
+        "FrameOfReferenceUID", "PositionReferenceIndicator",
+    ):  # fmt: skip
+        if keyword in originals.header:
+            data[keyword] = originals.header[keyword]
+        elif keyword not in ("SpecificCharacterSet", "IssuerOfPatientID", "FrameOfReferenceUID"):
+            setattr(data, keyword, "")

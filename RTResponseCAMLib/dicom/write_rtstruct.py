@@ -1,0 +1,151 @@
+"""RTSTRUCT from voxels: contours along voxel edges on the planning MR's own slices, so that a reader gets them back.
+
+Every object is AUTOMATIC and UNAPPROVED; what the contours are, and from which model, stands in each ROI's description.
+Holes are keyholes: some readers fill a contour that lies within another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import RTStructureSetStorage, generate_uid
+
+from RTResponseCAMLib.dicom.files import decimal, new_file
+from RTResponseCAMLib.dicom.frames import Slice
+from RTResponseCAMLib.dicom.index import OWN_EXPORT
+from RTResponseCAMLib.dicom.originals import Originals, describe
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.outlines import keyholed, pixel_edges
+from RTResponseCAMLib.study import Caution
+
+NAME_LENGTH, DESCRIPTION_LENGTH = 64, 1024
+
+
+@dataclass(frozen=True)
+class Region:
+    """Voxels to be exported under a name.
+
+    Attributes
+    ----------
+    name : at most 64 characters. description : what it is and how it came about, at most 1024; no patient data.
+    mask : ``[z, y, x]`` on ``grid``, whose voxels are voxels of the planning MR.
+    kind : RT ROI Interpreted Type; "CONTROL" is taken for a target by no planning system.
+    """
+
+    name: str
+    description: str
+    mask: np.ndarray[tuple[int, int, int], np.dtype[np.bool_]]
+    grid: Grid
+    color: tuple[int, int, int] = (230, 60, 20)
+    kind: str = field(default="CONTROL")
+
+
+def rtstruct(
+    originals: Originals, regions: Sequence[Region], label: str, version: str
+) -> tuple[Dataset, tuple[Caution, ...]]:
+    """A structure set of regions; those without a voxel are left out, with a caution."""
+    now = datetime.now()
+    data = new_file(RTStructureSetStorage, generate_uid())
+    describe(data, originals)
+    data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "RTSTRUCT", generate_uid(), 9001
+    data.SeriesDescription = "RTResponseCAM subregions, RESEARCH"
+    data.OperatorsName = ""
+    data.Manufacturer, data.ManufacturerModelName, data.SoftwareVersions = OWN_EXPORT, "RTResponseCAM", version
+    data.InstanceCreationDate, data.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    data.InstanceNumber = 1
+    data.StructureSetLabel = label[:16]
+    data.StructureSetDescription = "Research use only. Automatic contours of a classifier's evidence; not reviewed."
+    data.StructureSetDate, data.StructureSetTime = data.InstanceCreationDate, data.InstanceCreationTime
+    data.ReferencedFrameOfReferenceSequence = [_referenced_frame(originals)]
+    data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = [], [], []
+    cautions = []
+    for region in regions:
+        contours, between = _contours(region, originals)
+        if not contours:
+            cautions.append(Caution("empty-region", f"{region.name} has no voxel and is not exported"))
+            continue
+        if between:
+            places = ", ".join(f"{z:.1f}" for z in between)
+            text = f"{region.name}: the MR has no slice at {places} mm along its normal; contours there refer to none"
+            cautions.append(Caution("no-slice", text))
+        _add(data, region, contours)
+    data.ApprovalStatus = "UNAPPROVED"
+    return data, tuple(cautions)
+
+
+def _add(data: Dataset, region: Region, contours: list[Dataset]) -> None:
+    number = len(data.StructureSetROISequence) + 1
+    roi = Dataset()
+    roi.ROINumber, roi.ROIName = number, region.name[:NAME_LENGTH]
+    roi.ReferencedFrameOfReferenceUID = data.FrameOfReferenceUID
+    roi.ROIDescription = region.description[:DESCRIPTION_LENGTH]
+    roi.ROIGenerationAlgorithm = "AUTOMATIC"
+    roi.ROIGenerationDescription = OWN_EXPORT
+    roi.ROIVolume = decimal(float(region.mask.sum()) * region.grid.voxel_cc)
+    data.StructureSetROISequence.append(roi)
+    item = Dataset()
+    item.ReferencedROINumber, item.ROIDisplayColor = number, list(region.color)
+    item.ContourSequence = contours
+    data.ROIContourSequence.append(item)
+    observation = Dataset()
+    observation.ObservationNumber = observation.ReferencedROINumber = number
+    observation.RTROIInterpretedType, observation.ROIInterpreter = region.kind, ""
+    data.RTROIObservationsSequence.append(observation)
+
+
+def _contours(region: Region, originals: Originals) -> tuple[list[Dataset], list[float]]:
+    """Contour items, and the places (mm along the normal) of planes without a slice of the MR."""
+    found: list[Dataset] = []
+    between: list[float] = []
+    for k, plane in enumerate(region.mask):
+        outlines = keyholed(pixel_edges(plane)) if plane.any() else []
+        for n, outline in enumerate(outlines):
+            points = region.grid.to_lps(np.column_stack([outline, np.full(len(outline), float(k))]))
+            at = originals.slice_at(points[0])
+            if at is None and n == 0:
+                between.append(float(points[0] @ originals.slices[0].axes[2]))
+            found.append(_contour(points, at, len(found) + 1))
+    return found, between
+
+
+def _contour(points: np.ndarray[Any, Any], at: Slice | None, number: int) -> Dataset:
+    item = Dataset()
+    if at is not None:
+        item.ContourImageSequence = [_image(at)]
+    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.ContourNumber = number
+    item.NumberOfContourPoints = len(points)
+    item.ContourData = [decimal(round(float(c), 4)) for c in points.ravel()]
+    return item
+
+
+def _image(one: Slice) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = one.entry.text("SOPClassUID")
+    item.ReferencedSOPInstanceUID = one.entry.uid
+    if one.entry.header.get("NumberOfFrames") is not None:
+        item.ReferencedFrameNumber = one.frame + 1
+    return item
+
+
+def _referenced_frame(originals: Originals) -> Dataset:
+    images = {one.entry.uid: one for one in originals.slices}
+    series = Dataset()
+    series.SeriesInstanceUID = str(originals.header.SeriesInstanceUID)
+    series.ContourImageSequence = [_image(one) for one in images.values()]
+    for item in series.ContourImageSequence:
+        if "ReferencedFrameNumber" in item:
+            del item.ReferencedFrameNumber
+    study = Dataset()
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # the retired class that RT objects still name here
+    study.ReferencedSOPInstanceUID = str(originals.header.StudyInstanceUID)
+    study.RTReferencedSeriesSequence = [series]
+    frame = Dataset()
+    frame.FrameOfReferenceUID = str(originals.header.FrameOfReferenceUID)
+    frame.RTReferencedStudySequence = [study]
+    return frame

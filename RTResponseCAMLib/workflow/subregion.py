@@ -1,0 +1,198 @@
+"""Subregions of a prediction: drawn, measured, written; and what is not contoured, by name."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dosimetry.dvh import Dvh
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import Caution, Prediction, Result
+from RTResponseCAMLib.subregion.boost import Boost, what_if
+from RTResponseCAMLib.subregion.select import Selection, padded
+from RTResponseCAMLib.subregion.statistics import Statistics, measure
+from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask, lesion_voxels
+from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, write_labels
+
+DOUBTS = {"indeterminate", "unfamiliar", "cam-check"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One lesion's subregion: mask ``[z, y, x]`` on the lattice of ``voxels``, figures, and a what-if boost.
+
+    ``doubts`` is why its evidence is not to be trusted; drawn then only because it was asked for.
+    """
+
+    prediction: Prediction
+    voxels: LesionVoxels
+    mask: Mask
+    statistics: Statistics
+    boost: Boost | None
+    doubts: tuple[str, ...]
+
+
+def doubts_of(prediction: Prediction) -> tuple[str, ...]:
+    """Why a prediction's evidence is not contoured: no class was given, or its map failed a check."""
+    return tuple(c.text for c in prediction.cautions if c.code in DOUBTS)
+
+
+def draw_subregions(
+    result: Result,
+    selection: Selection,
+    anyway: bool = False,
+    boost_gy: float | None = None,
+    interpolation: str = "linear",
+    progress: Progress = silent,
+) -> tuple[tuple[Drawn, ...], tuple[Caution, ...]]:
+    """Draw and measure a subregion in every lesion whose evidence stands; the others are named in the cautions.
+
+    Parameters
+    ----------
+    anyway : draw them in doubtful lesions, too; the doubts go with them.
+    boost_gy : dose that a what-if boost is to lift a subregion's D98 to; None: no boost.
+    """
+    study = result.study
+    prescription = study.plan.prescription if study.plan is not None else None
+    found, cautions = [], []
+    for number, prediction in enumerate(result.predictions):
+        within = part(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
+        structure, doubts = prediction.lesion.structure, doubts_of(prediction)
+        if doubts and not anyway:
+            text = f"{structure.name} is not contoured: {'; '.join(doubts)}"
+            cautions.append(Caution("not-contoured", text))
+            continue
+        voxels = lesion_voxels(result.cam, structure, study.dose)
+        if not selection.clip:
+            voxels = padded(voxels, selection.margin_mm)
+        level = prescription.dose_for(structure) if prescription is not None else None
+        mask, statistics = measure(voxels, selection, study.dose, level, interpolation, within)
+        boost = None
+        if boost_gy is not None and study.dose is not None:
+            boost = what_if(voxels, mask, study.dose, boost_gy, prescription.fractions if prescription else None)
+        found.append(Drawn(prediction, voxels, mask, statistics, boost, doubts))
+        if not mask.any():
+            cautions.append(Caution("empty-subregion", f"{structure.name}: no voxel is taken, nothing is contoured"))
+    if study.dose is None:
+        cautions.append(Caution("no-dose", "the study has no dose: subregions have volumes only"))
+    progress(1.0)
+    return tuple(found), tuple(cautions)
+
+
+def write_subregions(
+    result: Result,
+    drawn: Sequence[Drawn],
+    cautions: Sequence[Caution],
+    out: Path,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Write ``subregions.json``, ``subregions.csv``, ``subregions.seg.nrrd`` and ``dvh.png``; returns the JSON.
+
+    Raises
+    ------
+    OutputError : ``out`` exists, or cannot be written.
+    """
+    from RTResponseCAMLib.report.dvh_figure import draw_histograms
+
+    content = {
+        "notice": RESEARCH_ONLY,
+        "patient": result.study.patient,
+        "cam_scale": result.scale,
+        "provenance": dict(result.provenance),
+        "subregions": [as_row(one) | {"boost": _boost(one.boost)} for one in drawn],
+        "cautions": [asdict(c) for c in (*result.cautions, *cautions)],
+    }
+    progress(0.2, "writing subregions")
+    with new_folder(out, overwrite) as folder:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / "subregions.json").write_text(text + "\n", encoding="utf-8")
+        with (folder / "subregions.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = [as_row(one) | {"cautions": "; ".join(as_row(one)["cautions"])} for one in drawn]
+            writer = csv.DictWriter(file, list(rows[0]) if rows else ["lesion"])
+            writer.writeheader()
+            writer.writerows(rows)
+        write_labels(label_map(result, drawn), [f"{one.prediction.lesion.id} subregion" for one in drawn],
+                     folder / "subregions.seg.nrrd", [one.prediction.lesion.id for one in drawn])  # fmt: skip
+        histograms, targets = _charted(drawn)
+        if histograms:
+            draw_histograms(histograms, targets, folder / "dvh.png", RESEARCH_ONLY)
+        progress(0.99, "done")
+    progress(1.0, "done")
+    return content
+
+
+def as_row(one: Drawn) -> dict[str, Any]:
+    """One subregion as plain values; volumes cm³, doses Gy, None where not defined."""
+    figures, lesion = one.statistics, one.prediction.lesion
+    row: dict[str, Any] = {
+        "lesion": lesion.id,
+        "name": lesion.structure.name,
+        "label": one.prediction.label,
+        "selection": figures.selection.as_text(),
+        "cut": figures.cut,
+        "volume_cc": figures.volume_cc,
+        "share_of_lesion": figures.share,
+    }
+    for kind, histogram in (("", figures.subregion), ("rest_", figures.rest)):
+        row |= {f"{kind}{key}": value for key, value in _doses(histogram).items()}
+    association = figures.association
+    row |= {
+        "cold_share": figures.cold_share,
+        "below_prescription": figures.below_prescription,
+        "cam_dose_rho": None if association is None else association.rho,
+        "cam_dose_rho_beyond_radial": None if association is None else association.rho_beyond_radial,
+        "cam_dose_p": None if association is None else association.p,
+    }
+    for kind, found in (("shift", figures.shifts), ("cut", figures.thresholds)):
+        for key, pair in (("volume_cc", found.volume_cc), ("mean_gy", found.mean_gy), ("d98_gy", found.d98_gy)):
+            row |= {f"{kind}_{key}_{end}": None if pair is None else pair[n] for n, end in enumerate(("low", "high"))}
+        row[f"{kind}_least_dice"] = found.dice
+    boost = () if one.boost is None else one.boost.cautions
+    texts = [*one.doubts, *(c.text for c in (*figures.cautions, *boost))]
+    return row | {"cautions": list(dict.fromkeys(texts))}
+
+
+def label_map(result: Result, drawn: Sequence[Drawn]) -> sitk.Image:
+    """Subregions on the map's voxels, each with its place in the list (from 1); later ones win where they overlap."""
+    grid = Grid.of(result.cam)
+    labels = np.zeros(grid.shape, dtype=np.uint8)
+    for number, one in enumerate(drawn, start=1):
+        index = np.rint(grid.to_index(one.voxels.grid.points()[one.mask])).astype(int)
+        index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
+        labels[index[:, 2], index[:, 1], index[:, 0]] = number
+    return grid.image(labels)
+
+
+def _doses(histogram: Dvh | None) -> Mapping[str, float | None]:
+    if histogram is None:
+        return dict.fromkeys(("mean_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy"))
+    return {"mean_gy": histogram.mean_gy, **{f"d{x}_gy": histogram.dose_to_percent(x) for x in (98, 95, 50, 2)}}
+
+
+def _boost(boost: Boost | None) -> dict[str, Any] | None:
+    if boost is None:
+        return None
+    return {k: v for k, v in asdict(boost).items() if k != "cautions"} | {"cautions": [c.text for c in boost.cautions]}
+
+
+def _charted(drawn: Sequence[Drawn]) -> tuple[list[Dvh], set[str]]:
+    """Histograms under names that tell them apart, and which of them are subregions."""
+    from dataclasses import replace
+
+    histograms, targets = [], set()
+    for one in drawn:
+        for histogram in (one.statistics.subregion, one.statistics.rest):
+            if histogram is not None:
+                histograms.append(replace(histogram, name=f"{one.prediction.lesion.id} {histogram.name}"))
+        targets.add(f"{one.prediction.lesion.id} subregion")
+    return histograms, targets

@@ -1,0 +1,114 @@
+"""``rtresponsecam subregion`` and ``export`` on a phantom study: figures, files, and lesions in doubt."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
+from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.progress import Cancelled
+from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.subregion.select import Selection
+from RTResponseCAMLib.workflow.export import export_dicom
+from RTResponseCAMLib.workflow.subregion import doubts_of, draw_subregions, write_subregions
+
+HALF = Selection("percentile", 60)
+
+
+def test_figures_in_all_files_agree(study_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--method", "percentile", "--value", "60", "--anyway", "--boost", "45", "--json"]
+    assert main(["--quiet", "subregion", str(study_folder / "dicom"), "--out", str(out), *options]) == DONE
+    content = json.loads(capsys.readouterr().out)
+    assert content == json.loads((out / "subregions.json").read_text(encoding="utf-8"))
+    with (out / "subregions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "subregions.seg.nrrd")))
+    voxel = np.prod(sitk.ReadImage(str(out / "subregions.seg.nrrd")).GetSpacing()) / 1000
+    assert len(rows) == len(content["subregions"]) == 3
+    for number, (row, found) in enumerate(zip(rows, content["subregions"], strict=True), start=1):
+        assert float(row["volume_cc"]) == pytest.approx(found["volume_cc"])
+        assert (labels == number).sum() * voxel == pytest.approx(found["volume_cc"], rel=1e-3)
+        assert found["share_of_lesion"] == pytest.approx(0.4, abs=0.02)
+        assert found["d98_gy"] < found["mean_gy"] < found["d2_gy"]
+        assert found["shift_volume_cc_low"] <= found["volume_cc"] <= found["shift_volume_cc_high"]
+        assert found["boost"]["d98_gy"][1] >= 44
+        assert found["boost"]["risk_cc"][1] > found["boost"]["risk_cc"][0]
+        assert "60th percentile" in found["selection"]
+    assert (out / "dvh.png").stat().st_size > 10_000
+
+
+def test_lesions_in_doubt_are_not_contoured_in_silence(result):
+    sure = replace(result.predictions[0], cautions=(), label="response")
+    doubtful = [replace(sure, cautions=(Caution(code, "why it is"),)) for code in ("cam-check", "indeterminate")]
+    changed = replace(result, predictions=(sure, *doubtful))
+    drawn, cautions = draw_subregions(changed, HALF)
+    assert len(drawn) == 1
+    assert [c.code for c in cautions] == ["not-contoured"] * 2
+    assert all("why it is" in c.text for c in cautions)
+    asked, _ = draw_subregions(changed, HALF, anyway=True)
+    assert [one.doubts for one in asked] == [(), ("why it is",), ("why it is",)]
+    assert doubts_of(sure) == ()
+
+
+def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, study_folder, tmp_path):
+    doubtful = replace(result.predictions[0], cautions=(Caution("cam-check", "the map is odd"),))
+    changed = replace(result, predictions=(doubtful, *result.predictions[1:]))
+    drawn, _ = draw_subregions(changed, HALF, anyway=True)
+    names, _ = export_dicom(study_folder / "dicom", changed, drawn, tmp_path / "out", ("rtstruct",))
+    data = pydicom.dcmread(tmp_path / "out" / names[0])
+    first = data.StructureSetROISequence[0]
+    assert "IN DOUBT: the map is odd" in first.ROIDescription
+    assert result.provenance["model_sha256"][:16] in first.ROIDescription
+    assert first.ROIName == "GTV 1_CAMres_p60"
+    assert str(data.PatientID) not in "".join(names) + first.ROIDescription
+    assert {"RTSTRUCT"} == {data.Modality}
+
+
+def test_all_three_objects_are_written_and_never_a_dose(study_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--method", "volume", "--value", "0.1", "--anyway"]
+    assert main(["--quiet", "export", str(study_folder / "dicom"), "--out", str(out), *options]) == DONE
+    found = {pydicom.dcmread(path, stop_before_pixels=True).Modality for path in out.iterdir()}
+    assert found == {"RTSTRUCT", "SEG", "OT"}
+    assert "never seen a patient" in capsys.readouterr().out
+
+
+def test_nothing_to_contour_and_impossible_options_are_refused(result, study_folder, tmp_path, capsys):
+    drawn, cautions = draw_subregions(result, Selection("value", 1e6), anyway=True)
+    assert {c.code for c in cautions} == {"empty-subregion"}
+    with pytest.raises(OutputError, match="nothing to contour"):
+        export_dicom(study_folder / "dicom", result, drawn, tmp_path / "out")
+    content = write_subregions(result, drawn, cautions, tmp_path / "empty")
+    assert {row["volume_cc"] for row in content["subregions"]} == {0.0}
+    for options in (["--method", "percentile", "--value", "140"], ["--boost", "-3"]):
+        arguments = ["--quiet", "subregion", str(study_folder / "dicom"), "--out", str(tmp_path / "out"), *options]
+        assert main(arguments) == BAD_INPUT
+        assert "expected" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cancelled_export_leaves_nothing(result, study_folder, tmp_path):
+    drawn, _ = draw_subregions(result, HALF, anyway=True)
+
+    def stop(fraction, text=""):
+        if fraction > 0.85:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        export_dicom(study_folder / "dicom", result, drawn, tmp_path / "out", progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_without_dose_has_volumes_only(result):
+    bare = replace(result, study=replace(result.study, dose=None))
+    drawn, cautions = draw_subregions(bare, HALF, anyway=True, boost_gy=30.0)
+    assert "no-dose" in {c.code for c in cautions}
+    assert all(one.statistics.subregion is None and one.boost is None and one.mask.any() for one in drawn)
