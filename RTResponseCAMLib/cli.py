@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(groups)
     _add_dvh(groups)
     _add_subregion(groups)
+    _add_align(groups)
     _add_follow_up(groups)
     _add_cohort(groups)
     return parser
@@ -340,6 +341,25 @@ def _add_subregion(groups: Any) -> None:
         choice.add_argument("--boost", type=float, metavar="GY", help="what if: lift the subregion's D98 to that dose")
         choice.add_argument("--interpolation", choices=("linear", "cubic"), default="linear", help="of the dose")
         _add_out(command)
+
+
+def _add_align(groups: Any) -> None:
+    text = "lay maps over cell-level data: measured points, a registered slide, habitats"
+    aligned = _command(groups, "align", commands.align, text)
+    aligned.add_argument(
+        "studies", type=Path, nargs="+", help="folders with the DICOM exports; their names are studies"
+    )
+    aligned.add_argument("--points", type=Path, metavar="CSV", help="columns x, y, z, value; type, study, frame")
+    aligned.add_argument("--frame", choices=("LPS", "RAS"), help="of the points' coordinates (mm)")
+    aligned.add_argument("--radius", type=float, default=1.5, metavar="MM", help="of the sphere around a point")
+    aligned.add_argument("--error", type=float, default=1.0, metavar="MM", help="standard deviation of a point's place")
+    aligned.add_argument("--slide", type=Path, metavar="IMAGE", help="registered raster, such as cell density")
+    aligned.add_argument("--transform", type=Path, metavar="TFM", help="rigid (ITK), moves the slide onto the MR")
+    aligned.add_argument("--block", type=float, default=1.5, metavar="MM", help="blocks of the slide that are averaged")
+    aligned.add_argument("--habitats", type=Path, metavar="LABELS", help="label map: necrosis, enhancement, oedema …")
+    aligned.add_argument("--json", action="store_true", help="alignment.json on standard output")
+    _add_model(aligned)
+    _add_out(aligned)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:

@@ -9,9 +9,10 @@ from RTResponseCAMLib.commands.cohort import (
     train,
 )
 from RTResponseCAMLib.commands.study import dvh, follow_up, inspect, predict
-from RTResponseCAMLib.commands.subregion import export, subregion
+from RTResponseCAMLib.commands.subregion import align, export, subregion
 
 __all__ = [
+    "align",
     "cohort_check", "cohort_import", "dvh", "evaluate", "export", "follow_up", "inspect", "phantom_cohort",
     "phantom_study", "predict", "subregion", "train",
 ]  # fmt: skip

@@ -1,14 +1,18 @@
-"""Commands that contour evidence: subregion and export."""
+"""Commands on what a map shows: subregion, export, align."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from RTResponseCAMLib.commands.bar import close
 from RTResponseCAMLib.commands.study import study_with_dose
+from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part
 
 
@@ -42,7 +46,6 @@ def export(options: argparse.Namespace, progress: Progress) -> None:
 
 
 def _drawn(options: argparse.Namespace, progress: Progress) -> Any:
-    from RTResponseCAMLib.errors import StudyError
     from RTResponseCAMLib.network.bundle import load_bundle
     from RTResponseCAMLib.network.card import default_bundle
     from RTResponseCAMLib.subregion.select import Selection
@@ -97,3 +100,76 @@ def _boost_line(boost: dict[str, Any]) -> str:
     shots = f"{boost['shots']} shot(s) of {boost['collimator_mm']} mm"
     d98 = f"D98 {boost['d98_gy'][0]:.1f} → {boost['d98_gy'][1]:.1f} Gy"
     return f"      what if: {shots} add up to {boost['added_gy']:.1f} Gy; {d98}{risk}"
+
+
+def align(options: argparse.Namespace, progress: Progress) -> None:
+    """Lay maps over cell-level data."""
+    from RTResponseCAMLib.dicom.load import load_study
+    from RTResponseCAMLib.imaging.rigid import as_transform
+    from RTResponseCAMLib.imaging.transform_file import read_transform
+    from RTResponseCAMLib.network.bundle import load_bundle
+    from RTResponseCAMLib.network.card import default_bundle
+    from RTResponseCAMLib.subregion.points import read_points, slide_points
+    from RTResponseCAMLib.workflow.align import align_study, points_of, write_alignment
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.predict import predict_study
+
+    check_free(options.out, options.overwrite)
+    names = [study.name for study in options.studies]
+    if options.points is None and options.slide is None and options.habitats is None:
+        raise StudyError("align", "was given nothing to align with", "Give --points, --slide or --habitats")
+    if len(names) > 1 and (options.slide or options.habitats):
+        raise StudyError("align", "takes a slide or habitats for one study only", "Run it for each study")
+    if len(set(names)) < len(names):
+        raise StudyError("align", "was given two folders of one name", "Rename one: the name tells patients apart")
+    points = read_points(options.points, options.frame) if options.points else ()
+    if options.slide:
+        # The file maps points of the MR onto the slide, as Slicer saves what moves the slide onto the MR.
+        matrix = read_transform(options.transform) if options.transform else np.eye(4)
+        points += slide_points(
+            _read_image(options.slide), as_transform(np.asarray(np.linalg.inv(matrix), dtype=np.float64)), options.block
+        )
+    labels = _read_image(options.habitats) if options.habitats else None
+    by_study = {name: points_of(points, name, names) for name in names}
+    bundle = load_bundle(options.model or default_bundle(), options.device)
+    aligned, scale = [], ""
+    for number, (folder, name) in enumerate(zip(options.studies, names, strict=True)):
+        within = part(progress, number / len(names), (number + 1) / len(names))
+        study = load_study(folder, progress=part(within, 0.0, 0.5), with_dose=bundle.network.architecture.dose)
+        result = predict_study(study, bundle, part(within, 0.5, 1.0))
+        scale = result.scale
+        aligned.append(align_study(name, result, by_study[name], options.radius, options.error, labels, seed=number))
+    content = write_alignment(aligned, scale, options.out, options.overwrite)
+    close(progress)
+    print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else _aligned_text(content))
+    if not options.json:
+        print(f"written: {options.out}")
+
+
+def _read_image(path: Path) -> Any:
+    import SimpleITK as sitk
+
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise StudyError(path, "cannot be read as an image", "Save it as NRRD, NIfTI or TIFF") from error
+
+
+def _aligned_text(content: dict[str, Any]) -> str:
+    lines = [content["notice"], content["note"], f"{content['points']} point(s) in lesions"]
+    for kind, found in content["alignment"].items():
+        if isinstance(found, str):
+            continue
+        lines.append(
+            f"{kind or 'points'}: Spearman {found['rho']:.2f} ({found['low']:.2f} to {found['high']:.2f}), "
+            f"{found['points']} points of {found['patients']} patient(s), spatial p {found['spatial_p']:.3f}"
+        )
+        if found["slope"] is not None:
+            slope = f"{found['slope']:.2f} ({found['slope_low']:.2f} to {found['slope_high']:.2f})"
+            lines.append(f"      mixed model, standardised slope {slope}, p {found['slope_p']:.4f}")
+    for row in content["habitats"]:
+        lines.append(
+            f"{row['lesion']} {row['habitat']}: {100 * row['share_of_lesion']:.0f} % of the lesion, "
+            f"{100 * row['share_of_subregion']:.0f} % of its subregion"
+        )
+    return "\n".join([*lines, *(f"! {c['text']}" for c in content["cautions"])])

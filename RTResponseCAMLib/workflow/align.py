@@ -1,0 +1,181 @@
+"""Maps of one or many patients against cell-level data: points, registered slides, habitats."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from RTResponseCAMLib.errors import CohortError, OutputError
+from RTResponseCAMLib.imaging.resample import resample_nearest
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.study import Caution, Result
+from RTResponseCAMLib.subregion.alignment import Alignment, align, habitats
+from RTResponseCAMLib.subregion.points import Point, Sampled, sample_map
+from RTResponseCAMLib.subregion.select import Selection, select
+from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
+from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.write import RESEARCH_ONLY
+
+NOTE = "A map explains the model, not the tissue; resected lesions are selected failures."
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Points of one study with what its map says there, and its habitats."""
+
+    study: str
+    sampled: Sampled
+    habitats: tuple[Mapping[str, str | float], ...]
+    cautions: tuple[Caution, ...]
+
+
+def align_study(
+    study: str,
+    result: Result,
+    points: Sequence[Point],
+    radius_mm: float,
+    error_mm: float,
+    labels: sitk.Image | None = None,
+    names: Mapping[int, str] | None = None,
+    selection: Selection | None = None,
+    seed: int = 0,
+) -> Aligned:
+    """Sample one study's map at its points, and lay its subregions over its habitats.
+
+    Parameters
+    ----------
+    study : its name in the table's column ``study``.
+    labels : habitats as numbers, in LPS mm of the planning MR, on any grid; ``names`` of them.
+    """
+    lesions = [(p.lesion.id, lesion_voxels(result.cam, p.lesion.structure, None)) for p in result.predictions]
+    sampled, cautions = sample_map(lesions, points, radius_mm, error_mm, seed=seed)
+    rows: list[dict[str, str | float]] = []
+    if labels is not None:
+        moved = {name: _on(labels, voxels) for name, voxels in lesions}
+        drawn = [(name, voxels, select(voxels, selection or Selection())) for name, voxels in lesions]
+        rows = [{"study": study, **row} for row in habitats(drawn, moved, names or {})]
+        if not rows:
+            text = f"{study}: the label map holds nothing within the lesions; check its frame of reference"
+            cautions = (*cautions, Caution("no-habitat", text))
+    return Aligned(study, sampled, tuple(rows), cautions)
+
+
+def write_alignment(
+    aligned: Sequence[Aligned], scale: str, out: Path, overwrite: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Write ``alignment.json``, ``samples.csv``, ``habitats.csv`` and a scatter plot per type of point.
+
+    Raises
+    ------
+    OutputError : ``out`` exists or cannot be written.
+    """
+    from RTResponseCAMLib.report.alignment_figure import draw_alignment
+
+    samples = [(a.study, n, p) for a in aligned for n, p in enumerate(a.sampled.points)]
+    rows = [row for a in aligned for row in a.habitats]
+    cautions = [c for a in aligned for c in a.cautions]
+    kinds = sorted({p.kind for _, _, p in samples})
+    found: dict[str, dict[str, Any] | str] = {}
+    with new_folder(out, overwrite) as folder:
+        for number, kind in enumerate(kinds):
+            progress(number / len(kinds), f"points of type '{kind}'")
+            values, draws, turned, patients = _of_kind(aligned, kind)
+            try:
+                one = align(values, draws, turned, patients)
+            except OutputError as error:
+                found[kind] = error.what
+                cautions.append(Caution("no-alignment", f"type '{kind}': {error}"))
+                continue
+            found[kind] = asdict(one)
+            name = "points.png" if len(kinds) == 1 else f"points_{number + 1}.png"
+            draw_alignment(values, draws, [kind] * len(values), _title(kind, one), scale, folder / name, RESEARCH_ONLY)
+        content = {
+            "notice": RESEARCH_ONLY,
+            "note": NOTE,
+            "cam_scale": scale,
+            "points": len(samples),
+            "alignment": found,
+            "habitats": rows,
+            "cautions": [asdict(c) for c in cautions],
+        }
+        text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / "alignment.json").write_text(text + "\n", encoding="utf-8")
+        _write(folder / "samples.csv", _sample_rows(aligned))
+        if rows:
+            _write(folder / "habitats.csv", rows)
+        progress(1.0, "done")
+    return content
+
+
+def points_of(points: Sequence[Point], study: str, studies: Sequence[str]) -> list[Point]:
+    """Points of one study: those that name it, or all where there is one study and none is named.
+
+    Raises
+    ------
+    CohortError : several studies and points that name none of them.
+    """
+    unnamed = sorted({p.study for p in points} - set(studies))
+    if unnamed and not (len(studies) == 1 and unnamed == [""]):
+        what = f"names the studies {', '.join(repr(u) for u in unnamed[:5])}; the folders are {', '.join(studies)}"
+        raise CohortError("the points' column 'study'", what, "Give the folders' names there")
+    return [p for p in points if p.study in ("", study)]
+
+
+def _of_kind(
+    aligned: Sequence[Aligned], kind: str
+) -> tuple[list[float], npt.NDArray[np.float64], npt.NDArray[np.float64], list[str]]:
+    values, draws, turned, patients = [], [], [], []
+    for one in aligned:
+        own = [n for n, p in enumerate(one.sampled.points) if p.kind == kind]
+        values += [one.sampled.points[n].value for n in own]
+        draws.append(one.sampled.draws[own])
+        turned.append(one.sampled.turned[own])
+        patients += [one.study] * len(own)
+    return values, np.concatenate(draws), np.concatenate(turned), patients
+
+
+def _title(kind: str, found: Alignment) -> str:
+    spatial = "" if found.spatial_p is None else f", spatial p {found.spatial_p:.3f}"
+    return (
+        f"{kind or 'points'}: ρ {found.rho:.2f} ({found.low:.2f} to {found.high:.2f}){spatial}; "
+        f"{found.points} points of {found.patients} patient(s)"
+    )
+
+
+def _sample_rows(aligned: Sequence[Aligned]) -> list[dict[str, Any]]:
+    rows = []
+    for one in aligned:
+        for n, point in enumerate(one.sampled.points):
+            place = {f"{axis}_lps_mm": round(c, 3) for axis, c in zip("xyz", point.place_mm, strict=True)}
+            evidence = {"evidence": one.sampled.draws[n, 0], "evidence_sd": one.sampled.draws[n].std()}
+            named = {"study": one.study, "lesion": one.sampled.lesions[n], "type": point.kind}
+            rows.append({**named, **place, "value": point.value, **evidence})
+    return rows
+
+
+def _on(labels: sitk.Image, voxels: LesionVoxels) -> npt.NDArray[np.int_]:
+    return np.asarray(sitk.GetArrayFromImage(resample_nearest(labels, voxels.grid)), dtype=np.int_)
+
+
+def _finite(content: Any) -> Any:
+    """NaN as None: JSON has no other way to say that a figure is not defined."""
+    if isinstance(content, dict):
+        return {k: _finite(v) for k, v in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(v) for v in content]
+    return None if isinstance(content, float) and not np.isfinite(content) else content
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["study"])
+        writer.writeheader()
+        writer.writerows(rows)
