@@ -537,6 +537,17 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             node.SetViewArrangement(node.SlicerLayoutFourUpView if layout is None else layout)
         self.session.apply_display(parameters)
 
+    def showDvh(self, parameters, cut):
+        """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""
+        chart = self.session.chart_subregion(parameters, cut)
+        layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        if layout is not None and layout.IsLayoutDescription(layout.SlicerLayoutFourUpPlotView):
+            layout.SetViewArrangement(layout.SlicerLayoutFourUpPlotView)
+        for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode"):
+            view.SetPlotChartNodeID(chart.GetID())
+        self.session.apply_display(parameters)
+        return chart
+
     def editSegment(self, parameters, segmentId):
         """Open the Segment Editor on a segment; without a main window it is only chosen there."""
         scene, tag = slicer.mrmlScene, "SegmentEditor"

@@ -33,6 +33,14 @@ class SubregionSection(Section):
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         self._ui.createSegmentButton.connect("clicked(bool)", self._on_create)
         self._ui.editSegmentButton.connect("clicked(bool)", self._on_edit)
+        self._ui.dvhButton.connect("clicked(bool)", self._on_dvh)
+        self._cuts = {
+            self._ui.cutZeroButton: ("value", 0.0),
+            self._ui.cutPercentileButton: ("percentile", 80.0),
+            self._ui.cutOtsuButton: ("otsu", 0.0),
+        }
+        for button, (method, value) in self._cuts.items():
+            button.connect("clicked(bool)", lambda _checked=False, m=method, v=value: self._choose_cut(m, v))
 
     def stop(self) -> None:
         """Take the preview away and forget the segment that was made."""
@@ -80,6 +88,7 @@ class SubregionSection(Section):
             self._ui.subregionVolumeLabel.text = self._message or _("Predict the selected lesion first.")
             self._fill(())
             self._enable(False, self._ui.subregionVolumeLabel.text)
+            self._enable_dose(voxels)
             return
         from RTResponseCAMLib.subregion.voxels import compare
 
@@ -92,6 +101,7 @@ class SubregionSection(Section):
         self._ui.subregionVolumeLabel.text = f"{self._message}\n{text}" if self._message else text
         self._fill(((_("Subregion"), inside), (_("Rest of lesion"), rest)))
         some = bool(mask.any())
+        self._enable_dose(voxels)
         self._enable(some, _("Keep the subregion as a segment.") if some else _("No voxel exceeds the threshold."))
         if self._previewing:
             if self._preview is None:
@@ -108,6 +118,28 @@ class SubregionSection(Section):
         self._ui.editSegmentButton.enabled = bool(self._created) and kept
         hint = _("Open the Segment Editor on the subregion created last.")
         self._ui.editSegmentButton.toolTip = hint if kept and self._created else _("Create a segment first.")
+
+    def _enable_dose(self, voxels: LesionVoxels | None) -> None:
+        for button in self._cuts:
+            button.enabled = voxels is not None
+        dosed = voxels is not None and voxels.dose is not None
+        self._ui.dvhButton.enabled = dosed
+        hint = _("Dose-volume histograms of the subregion and the rest of the lesion.")
+        self._ui.dvhButton.toolTip = hint if dosed else _("No dose reaches the whole lesion.")
+
+    def _choose_cut(self, method: str, value: float) -> None:
+        from RTResponseCAMLib.subregion.select import Selection, cut_of
+
+        voxels = self._voxels()
+        if voxels is not None:
+            self._ui.subregionSlider.value = cut_of(voxels, Selection(method, value))
+
+    def _on_dvh(self, _checked: bool = False) -> None:
+        try:
+            self._logic.showDvh(self._parameters, self._cut)
+        except RTResponseError as error:
+            self._message = str(error)
+        self._panel.refresh()
 
     def _fill(self, parts: tuple[tuple[str, Part], ...]) -> None:
         table = self._ui.subregionTable

@@ -33,9 +33,11 @@ from RTResponseCAMLib.scene.lesions import (
     rows_of,
 )
 from RTResponseCAMLib.scene.nodes import fill_volume, image_of, volume_node
+from RTResponseCAMLib.scene.plot import show_histograms
 from RTResponseCAMLib.scene.subregion import create_segment
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import Prescription, Result, Study
+from RTResponseCAMLib.subregion.statistics import part_dvh
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
 from RTResponseCAMLib.workflow.sample import Opened
 from RTResponseCAMLib.workflow.task import Parameters, Task
@@ -244,6 +246,24 @@ class Session:
         lesion = parameters.selectedLesion
         segment_id = lesion_segments(parameters.segmentation)[lesion]
         return create_segment(parameters.segmentation, lesion, segment_id, voxels, cut)
+
+    def chart_subregion(self, parameters: Parameters, cut: float) -> Any:
+        """Chart the dose of the selected lesion's voxels above a cut, and of the rest of it; returns the chart.
+
+        Raises
+        ------
+        StudyError : there is no result for the lesion, or no dose that reaches all of it.
+        """
+        voxels, dose = self.voxels(parameters), self._gatherer.dose_of(parameters.doseVolume)
+        if voxels is None or voxels.dose is None or dose is None:
+            raise StudyError(
+                "", "the selected lesion has no result, or no dose that reaches all of it", "Choose a dose"
+            )
+        above = voxels.above(cut)
+        parts = (("subregion", above), ("rest of lesion", voxels.inside & ~above))
+        found = [part_dvh(name, voxels, mask, dose, "linear") for name, mask in parts]
+        title = f"{parameters.selectedLesion}: evidence > {cut:.2f}"
+        return show_histograms(self._scene, title, [histogram for histogram in found if histogram is not None])
 
     def restore(self, parameters: Parameters) -> bool:
         """Take up a result that a loaded scene brought; tell whether there was one that was not shown yet."""

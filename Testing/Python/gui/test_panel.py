@@ -387,6 +387,37 @@ def test_edit_chooses_the_subregion_in_the_segment_editor(host, predicted):
     assert editor.GetSourceVolumeNode() is predicted.parameters.mrVolume
 
 
+def test_thresholds_are_chosen_by_a_button(predicted):
+    found = predicted.logic.session.voxels(predicted.parameters)
+    values = found.evidence[found.inside]
+    predicted.ui.cutPercentileButton.click()
+    assert found.above(predicted.ui.subregionSlider.value).sum() == pytest.approx(0.2 * len(values), rel=0.15)
+    predicted.ui.cutOtsuButton.click()
+    assert values.min() < predicted.ui.subregionSlider.value < values.max()
+    predicted.ui.cutZeroButton.click()
+    assert predicted.ui.subregionSlider.value == 0
+
+
+def test_the_dose_of_the_subregion_is_charted_against_the_rest(host, predicted):
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    for share in (0.6, 0.4):
+        predicted.ui.subregionSlider.value = a_cut(predicted, share)
+        predicted.ui.dvhButton.click()
+    assert host.scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+    assert host.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 2
+    chart = host.scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
+    mean = float(predicted.ui.subregionTable.item(0, 2).text())
+    series = chart.GetNthPlotSeriesNode(0)
+    table = series.GetTableNode().GetTable()
+    dose, volume = (vtk_to_numpy(table.GetColumn(n)) for n in (0, 1))
+    assert volume[0] == pytest.approx(100)
+    assert np.trapezoid(volume, dose) / 100 == pytest.approx(
+        mean, rel=0.02
+    )  # a cumulative histogram's area is the mean
+    assert series.GetName().startswith("subregion")
+
+
 def test_a_threshold_that_nothing_exceeds_disables_the_button(predicted):
     assert predicted.logic.session.voxels(predicted.parameters).peak < 8
     predicted.ui.subregionSlider.value = 8.0

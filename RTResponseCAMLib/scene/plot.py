@@ -1,0 +1,58 @@
+"""Dose-volume histograms as Slicer's own chart: a table, a series for each part, one chart that is used again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonCore import VTK_DOUBLE
+
+from RTResponseCAMLib.dosimetry.dvh import Dvh
+from RTResponseCAMLib.scene.lesions import PREFIX
+
+DVH = f"{PREFIX}DVH"
+COLORS = ((1.0, 0.2, 0.55), (0.35, 0.6, 0.95))
+DOSE, VOLUME = "dose / Gy", "volume / %"
+
+
+def show_histograms(scene: Any, title: str, histograms: Sequence[Dvh]) -> Any:
+    """Put cumulative histograms into the scene; returns the chart. What an earlier call made is replaced."""
+    old = [scene.GetNthNodeByClass(n, "vtkMRMLNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLNode"))]
+    chart = next((n for n in old if n.GetAttribute(DVH) == "chart"), None)
+    for node in old:
+        if node.GetAttribute(DVH) not in (None, "chart"):
+            scene.RemoveNode(node)
+    if chart is None:
+        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", "Dose of the subregion")
+        chart.SetAttribute(DVH, "chart")
+    chart.RemoveAllPlotSeriesNodeIDs()
+    for histogram, color in zip(histograms, COLORS, strict=False):
+        chart.AddAndObservePlotSeriesNodeID(_series(scene, histogram, color).GetID())
+    chart.SetTitle(title)
+    chart.SetXAxisTitle(f"{DOSE} ({histograms[0].interpolation})" if histograms else DOSE)
+    chart.SetYAxisTitle(VOLUME)
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(0.0, 103.0)
+    return chart
+
+
+def _series(scene: Any, histogram: Dvh, color: tuple[float, float, float]) -> Any:
+    dose, volume = histogram.cumulative()
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", f"DVH {histogram.name}")
+    table.SetAttribute(DVH, "table")
+    for name, values in ((DOSE, dose), (VOLUME, 100 * volume / histogram.volume_cc)):
+        column = numpy_to_vtk(np.ascontiguousarray(values), deep=True, array_type=VTK_DOUBLE)
+        column.SetName(name)
+        table.AddColumn(column)
+    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{histogram.name} ({histogram.volume_cc:.3f} cm³)")
+    series.SetAttribute(DVH, "series")
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName(DOSE)
+    series.SetYColumnName(VOLUME)
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetMarkerStyle(series.MarkerStyleNone)
+    series.SetLineWidth(2)
+    series.SetColor(*color)
+    return series
