@@ -331,7 +331,9 @@ def _add_subregion(groups: Any) -> None:
             "--method", choices=("value", "percentile", "otsu", "volume"), default="value",
             help="evidence above --value, above that percentile of the lesion, Otsu's threshold, or the hottest cm³",
         )  # fmt: skip
-        choice.add_argument("--value", type=float, default=0.0, help="of the method (0: speaks for non-response)")
+        choice.add_argument(
+            "--value", type=float, help="of the method (for value: where evidence begins to speak for it)"
+        )
         choice.add_argument("--smooth", type=float, default=0.0, metavar="MM", help="standard deviation of a Gaussian")
         choice.add_argument("--minimum", type=float, default=0.0, metavar="CM3", help="leave out smaller components")
         choice.add_argument("--largest", type=int, default=0, metavar="N", help="keep the N largest components only")

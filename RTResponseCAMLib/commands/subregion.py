@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def export(options: argparse.Namespace, progress: Progress) -> None:
 
 
 def _drawn(options: argparse.Namespace, progress: Progress) -> Any:
+    from RTResponseCAMLib.cam.evidence import CUTS
     from RTResponseCAMLib.network.bundle import load_bundle
     from RTResponseCAMLib.network.card import default_bundle
     from RTResponseCAMLib.subregion.select import Selection
@@ -54,21 +56,24 @@ def _drawn(options: argparse.Namespace, progress: Progress) -> Any:
     from RTResponseCAMLib.workflow.subregion import draw_subregions
 
     check_free(options.out, options.overwrite)
+    bundle = load_bundle(options.model or default_bundle(), options.device)
+    value = CUTS[bundle.form] if options.value is None and options.method in ("value", "otsu") else options.value
     try:
+        if value is None:
+            raise ValueError(f"--method {options.method} has no --value, expected one")
         selection = Selection(
             options.method,
-            options.value,
+            value,
             options.smooth,
             options.minimum,
             options.largest,
             options.margin,
             not options.unclipped,
         )
-        if options.boost is not None and options.boost <= 0:
+        if options.boost is not None and not 0 < options.boost < math.inf:
             raise ValueError(f"the boost is {options.boost:g} Gy, expected more than 0")
     except ValueError as error:
         raise StudyError("the selection", str(error), "Correct the option") from error
-    bundle = load_bundle(options.model or default_bundle(), options.device)
     study = study_with_dose(options, part(progress, 0.0, 0.4))
     result = predict_study(study, bundle, part(progress, 0.4, 0.8))
     drawn, cautions = draw_subregions(
@@ -120,6 +125,9 @@ def align(options: argparse.Namespace, progress: Progress) -> None:
         raise StudyError("align", "was given nothing to align with", "Give --points, --slide or --habitats")
     if len(names) > 1 and (options.slide or options.habitats):
         raise StudyError("align", "takes a slide or habitats for one study only", "Run it for each study")
+    for option, size in (("--radius", options.radius), ("--error", options.error), ("--block", options.block)):
+        if not (size >= 0 if option == "--error" else size > 0) or not size < math.inf:
+            raise StudyError(option, f"is {size:g} mm, expected a positive number", "Correct the option")
     if len(set(names)) < len(names):
         raise StudyError("align", "was given two folders of one name", "Rename one: the name tells patients apart")
     points = read_points(options.points, options.frame) if options.points else ()
@@ -146,13 +154,19 @@ def align(options: argparse.Namespace, progress: Progress) -> None:
         print(f"written: {options.out}")
 
 
-def _read_image(path: Path) -> Any:
+def _read_image(path: Path, flat: bool = False) -> Any:
     import SimpleITK as sitk
 
     try:
-        return sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise StudyError(path, "cannot be read as an image", "Save it as NRRD, NIfTI or TIFF") from error
+    if image.GetNumberOfComponentsPerPixel() > 1 or image.GetDimension() > 3:
+        what = f"has {image.GetNumberOfComponentsPerPixel()} components in {image.GetDimension()} dimensions"
+        raise StudyError(path, f"{what}, expected one value per pixel", "Save a single layer without colours")
+    if image.GetDimension() < 3 and not flat:
+        raise StudyError(path, "is flat, expected a volume", "Save the label map of the whole MR")
+    return image
 
 
 def _aligned_text(content: dict[str, Any]) -> str:
@@ -161,7 +175,7 @@ def _aligned_text(content: dict[str, Any]) -> str:
         if isinstance(found, str):
             continue
         lines.append(
-            f"{kind or 'points'}: Spearman {found['rho']:.2f} ({found['low']:.2f} to {found['high']:.2f}), "
+            f"{kind or 'points'}: Spearman {found['rho']:.2f}{_range(found)}, "
             f"{found['points']} points of {found['patients']} patient(s), spatial p {found['spatial_p']:.3f}"
         )
         if found["slope"] is not None:
@@ -173,3 +187,7 @@ def _aligned_text(content: dict[str, Any]) -> str:
             f"{100 * row['share_of_subregion']:.0f} % of its subregion"
         )
     return "\n".join([*lines, *(f"! {c['text']}" for c in content["cautions"])])
+
+
+def _range(found: dict[str, Any]) -> str:
+    return "" if found["low"] is None else f" ({found['low']:.2f} to {found['high']:.2f})"

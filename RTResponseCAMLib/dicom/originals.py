@@ -20,6 +20,10 @@ from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Study
 
 ON_SLICE_MM = 0.05
+REPEATED = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,17 +72,32 @@ def find_originals(folder: Path, study: Study, progress: Progress = silent) -> O
             folder, f"holds {len(stack.slices)} slices of the planning MR; {grid.size[2]} were read",
             "Restore the missing files, or read the study again",
         )  # fmt: skip
-    return Originals(stack.slices, stack.regular, read_header(stack.slices[0].path))
+    header = complete(read_header(stack.slices[0].path))
+    for keyword in ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        if not str(header.get(keyword, "") or ""):
+            what = f"lacks {keyword}, which exported objects must repeat"
+            raise StudyError(stack.slices[0].path, what, "Export the MR with its identifiers")
+    return Originals(stack.slices, stack.regular, header)
+
+
+def complete(header: Dataset) -> Dataset:
+    """A header with all attributes that an object of the same study must have, empty where the MR lacks them."""
+    for keyword in REPEATED:
+        if keyword not in header:
+            setattr(header, keyword, "")
+    return header
 
 
 def describe(data: Dataset, originals: Originals) -> None:
     """Copy what an object of the same patient and study must repeat: patient and study modules, frame of reference."""
-    for keyword in (
-        "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
-        "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
-        "FrameOfReferenceUID", "PositionReferenceIndicator",
-    ):  # fmt: skip
+    for keyword in (*REPEATED, "IssuerOfPatientID", "FrameOfReferenceUID"):
         if keyword in originals.header:
-            data[keyword] = originals.header[keyword]
-        elif keyword not in ("SpecificCharacterSet", "IssuerOfPatientID", "FrameOfReferenceUID"):
-            setattr(data, keyword, "")
+            setattr(data, keyword, str(originals.header[keyword].value))
+    in_unicode(data)
+
+
+def in_unicode(data: Dataset) -> None:
+    """Have texts written as UTF-8: names of ROIs and our own descriptions need not fit the MR's character set."""
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.PatientName = str(data.PatientName)
+    data.ReferringPhysicianName = str(data.ReferringPhysicianName)

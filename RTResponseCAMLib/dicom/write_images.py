@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.index import OWN_EXPORT
-from RTResponseCAMLib.dicom.originals import Originals
+from RTResponseCAMLib.dicom.originals import Originals, complete, in_unicode
 from RTResponseCAMLib.dicom.write_rtstruct import Region
 from RTResponseCAMLib.errors import OutputError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -70,6 +70,7 @@ def segmentation(originals: Originals, regions: Sequence[Region], version: str) 
     )
     for item, region in zip(found.SegmentSequence, drawn, strict=True):
         item.SegmentDescription = region.description[:1024]
+    in_unicode(found)
     return found
 
 
@@ -120,6 +121,7 @@ def parametric_map(originals: Originals, cam: sitk.Image, scale: str, version: s
         **_equipment(9003, version),
     )
     found.BodyPartExamined = "BRAIN"  # unpaired: spares Laterality
+    in_unicode(found)
     return found
 
 
@@ -162,7 +164,7 @@ def _sources(originals: Originals) -> tuple[list[Dataset], list[int]]:
             "Export RTSTRUCT, whose contours are in millimetres",
         )  # fmt: skip
     paths = list(dict.fromkeys(one.path for one in originals.slices))
-    sources = [read_header(path) for path in paths]
+    sources = [complete(read_header(path)) for path in paths]
     if len(sources) < len(originals.slices):
         frames = [-1] * int(sources[0].NumberOfFrames)
         for number, one in enumerate(originals.slices):

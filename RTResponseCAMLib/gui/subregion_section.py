@@ -128,10 +128,13 @@ class SubregionSection(Section):
         self._ui.dvhButton.toolTip = hint if dosed else _("No dose reaches the whole lesion.")
 
     def _choose_cut(self, method: str, value: float) -> None:
+        from RTResponseCAMLib.scene.lesions import PREFIX
         from RTResponseCAMLib.subregion.select import Selection, cut_of
 
         voxels = self._voxels()
         if voxels is not None:
+            if method == "value":  # where evidence begins to speak for non-response, in the map's own scale
+                value = float(self._parameters.camVolume.GetAttribute(f"{PREFIX}cut") or value)
             self._ui.subregionSlider.value = cut_of(voxels, Selection(method, value))
 
     def _on_dvh(self, _checked: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -14,23 +14,38 @@ from RTResponseCAMLib.dosimetry.dvh import Dvh
 IN_LEGEND = 14
 
 
-def draw_histograms(histograms: Sequence[Dvh], targets: Collection[str], path: Path, notice: str) -> None:
-    """Write the chart; ``targets`` are the names of those drawn in colour."""
+def draw_histograms(
+    histograms: Sequence[Dvh],
+    targets: Sequence[str],
+    path: Path,
+    notice: str,
+    companions: Mapping[str, str] | None = None,
+) -> None:
+    """Write the chart.
+
+    ``targets`` are the names of those drawn in colour; ``companions`` are drawn dashed, in the colour of the target
+    that stands against their name. All others are grey.
+    """
     figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    palette = colormaps["tab10"]
-    color = 0
-    for histogram in sorted(histograms, key=lambda h: h.name not in targets):
+    palette, partner = colormaps["tab10"], companions or {}
+    place = {name: number for number, name in enumerate(targets)}
+    order = {h.name: (h.name not in place and h.name not in partner) for h in histograms}
+    for histogram in sorted(histograms, key=lambda h: order[h.name]):
         dose, volume = histogram.cumulative()
-        of_target = histogram.name in targets
-        color += of_target
+        of_target, own = histogram.name in place, partner.get(histogram.name, histogram.name)
         volume_cc = histogram.volume_cc
         size = f"{volume_cc:.3g} cm³" if volume_cc < 1000 else f"{volume_cc:.0f} cm³"
         beyond = f", {100 * histogram.outside:.0f} % outside the dose" if histogram.outside >= 0.005 else ""
-        label = f"{histogram.name} ({size}{beyond})"
-        shown = palette((color - 1) % 10) if of_target else "#9a9a9a"
-        axes.plot(dose, 100 * volume / volume_cc, label=label, color=shown, lw=2.0 if of_target else 1.2)
+        axes.plot(
+            dose,
+            100 * volume / volume_cc,
+            label=f"{histogram.name} ({size}{beyond})",
+            color=palette(place[own] % 10) if own in place else "#9a9a9a",
+            lw=2.0 if of_target else 1.2,
+            ls="--" if histogram.name in partner else "-",
+        )
     axes.set_xlim(left=0)
     axes.set_ylim(0, 103)
     axes.set_xlabel("dose / Gy")

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonCore import VTK_DOUBLE
 
 from RTResponseCAMLib.dosimetry.dvh import Dvh
 from RTResponseCAMLib.scene.lesions import PREFIX
@@ -39,11 +37,13 @@ def show_histograms(scene: Any, title: str, histograms: Sequence[Dvh]) -> Any:
 
 
 def _series(scene: Any, histogram: Dvh, color: tuple[float, float, float]) -> Any:
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+
     dose, volume = histogram.cumulative()
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", f"DVH {histogram.name}")
     table.SetAttribute(DVH, "table")
     for name, values in ((DOSE, dose), (VOLUME, 100 * volume / histogram.volume_cc)):
-        column = numpy_to_vtk(np.ascontiguousarray(values), deep=True, array_type=VTK_DOUBLE)
+        column = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
         column.SetName(name)
         table.AddColumn(column)
     series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{histogram.name} ({histogram.volume_cc:.3f} cm³)")

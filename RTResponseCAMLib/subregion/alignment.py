@@ -31,7 +31,8 @@ class Alignment:
     Attributes
     ----------
     points, patients : how many.
-    rho, low, high : Spearman's ρ and its 95 % interval over resampled patients, the localisation error included.
+    rho, low, high : Spearman's ρ and its 95 % interval over resampled patients, the localisation error included; no
+        interval for one patient, whose neighbouring points are no independent witnesses.
     spatial_p : two-sided, against turned maps; None without them.
     slope, slope_low, slope_high, slope_p : of a mixed model with a random level per patient, both sides in units of
         their standard deviation; None with fewer than `LEAST_PATIENTS` patients or where it does not converge.
@@ -41,8 +42,8 @@ class Alignment:
     points: int
     patients: int
     rho: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     spatial_p: float | None
     slope: float | None
     slope_low: float | None
@@ -132,15 +133,14 @@ def spearman(one: Array64, other: Array64) -> float:
     return float(a @ b) / length if length > 0 else 0.0
 
 
-def _interval(measured: Array64, draws: Array64, codes: npt.NDArray[np.intp], seed: int) -> tuple[float, float]:
-    """95 % of ρ over resampled patients (points where there is one patient), each with another drawn place."""
+def _interval(
+    measured: Array64, draws: Array64, codes: npt.NDArray[np.intp], seed: int
+) -> tuple[float | None, float | None]:
+    """95 % of ρ over resampled patients, each time with another drawn place; None for one patient."""
     rng = np.random.default_rng(seed)
-    count = int(codes.max()) + 1
-    groups = (
-        [np.flatnonzero(codes == n) for n in range(count)]
-        if count > 1
-        else [np.asarray([n]) for n in range(len(codes))]
-    )
+    groups = [np.flatnonzero(codes == n) for n in range(int(codes.max()) + 1)]
+    if len(groups) < 2:
+        return None, None
     found = []
     for number in range(RESAMPLES):
         chosen = np.concatenate([groups[n] for n in rng.integers(0, len(groups), len(groups))])

@@ -63,6 +63,13 @@ def read_points(path: Path, frame: str | None = None) -> tuple[Point, ...]:
     ------
     CohortError : missing columns, no frame or one of another name, values that are no finite numbers.
     """
+    try:
+        return _read(path, frame)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(path, f"cannot be read as a table ({error})", "Save it as CSV in UTF-8") from error
+
+
+def _read(path: Path, frame: str | None) -> tuple[Point, ...]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         sample = file.read(4096)
         file.seek(0)
@@ -170,6 +177,8 @@ def sample_map(
 
 def _lesion_of(lesions: Sequence[tuple[str, LesionVoxels]], points: Sequence[Point]) -> list[int]:
     """Number of the nearest lesion for each point, -1 beyond `NEAR_MM` of all."""
+    if not points or not lesions:
+        return [-1] * len(points)
     places = np.asarray([p.place_mm for p in points])
     away = np.full((len(lesions), len(points)), np.inf)
     for number, (_, voxels) in enumerate(lesions):

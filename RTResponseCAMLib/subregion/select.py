@@ -5,13 +5,16 @@ Order: threshold → smoothing → components → margin → clipping to the les
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.resample import resample
+from RTResponseCAMLib.study import Dose
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 METHODS = ("value", "percentile", "otsu", "volume")
@@ -42,6 +45,8 @@ class Selection:
     clip: bool = True
 
     def __post_init__(self) -> None:
+        if not all(math.isfinite(v) for v in (self.value, self.smooth_mm, self.minimum_cc, self.margin_mm)):
+            raise ValueError("value, smoothing, minimum volume or margin is no finite number, expected one")
         if self.method not in METHODS:
             raise ValueError(f"method is '{self.method}', expected one of {', '.join(METHODS)}")
         if self.method == "percentile" and not 0 <= self.value <= 100:
@@ -92,7 +97,10 @@ def select(voxels: LesionVoxels, selection: Selection) -> Mask:
 
     A margin that leaves the lesion ends at the box, which is a voxel wider than the lesion: widen it first (`padded`).
     """
-    mask = voxels.above(cut_of(voxels, selection))
+    if selection.method == "volume":
+        mask = _hottest(voxels, round(selection.value / voxels.grid.voxel_cc))
+    else:
+        mask = voxels.above(cut_of(voxels, selection))
     spacing = voxels.grid.spacing_mm[::-1]
     if selection.smooth_mm > 0 and mask.any():
         # Weighted by what of the lesion lies around: the lesion's own edge does not eat into the subregion.
@@ -109,8 +117,8 @@ def select(voxels: LesionVoxels, selection: Selection) -> Mask:
     return mask & voxels.inside if selection.clip else mask
 
 
-def padded(voxels: LesionVoxels, margin_mm: float) -> LesionVoxels:
-    """The same lesion in a box that is wider by a margin on every side; dose is left out beyond the old box."""
+def padded(voxels: LesionVoxels, margin_mm: float, dose: Dose | None = None) -> LesionVoxels:
+    """The same lesion in a box that is wider by a margin on every side, with the dose there (0 Gy beyond its grid)."""
     wide = [int(np.ceil(max(margin_mm, 0.0) / s)) for s in voxels.grid.spacing_mm]
     if not any(wide):
         return voxels
@@ -118,7 +126,19 @@ def padded(voxels: LesionVoxels, margin_mm: float) -> LesionVoxels:
     x, y, z = (float(v) for v in voxels.grid.to_lps(-np.asarray([wide], dtype=np.float64))[0])
     i, j, k = (n + 2 * w for n, w in zip(voxels.grid.size, wide, strict=True))
     grid = Grid((i, j, k), voxels.grid.spacing_mm, (x, y, z), voxels.grid.direction)
-    return LesionVoxels(grid, np.pad(voxels.inside, pads), np.pad(voxels.evidence, pads), None)
+    wider = LesionVoxels(grid, np.pad(voxels.inside, pads), np.pad(voxels.evidence, pads), None)
+    if dose is None or voxels.dose is None:
+        return wider
+    return replace(wider, dose=sitk.GetArrayFromImage(resample(dose.image, grid)))
+
+
+def _hottest(voxels: LesionVoxels, count: int) -> Mask:
+    """Exactly so many voxels of most evidence; of equal ones the first."""
+    places = np.flatnonzero(voxels.inside)
+    order = np.argsort(-voxels.evidence.ravel()[places], kind="stable")[:count]
+    mask = np.zeros(voxels.inside.size, dtype=bool)
+    mask[places[order]] = True
+    return mask.reshape(voxels.inside.shape)
 
 
 def _components(mask: Mask, least_voxels: float, largest: int) -> Mask:

@@ -88,7 +88,7 @@ def measure(
         selection=selection,
         cut=cut,
         volume_cc=volume,
-        share=volume / lesion_cc,
+        share=voxels.volume_cc(mask & voxels.inside) / lesion_cc,
         subregion=part,
         rest=rest,
         cold_share=_cold_share(voxels, mask),

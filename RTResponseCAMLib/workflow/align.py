@@ -22,8 +22,10 @@ from RTResponseCAMLib.subregion.points import Point, Sampled, sample_map
 from RTResponseCAMLib.subregion.select import Selection, select
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
 from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.subregion import doubts_of
 from RTResponseCAMLib.workflow.write import RESEARCH_ONLY
 
+FEW = 10  # patients, below which resampling them promises too much
 NOTE = "A map explains the model, not the tissue; resected lesions are selected failures."
 
 
@@ -57,10 +59,17 @@ def align_study(
     """
     lesions = [(p.lesion.id, lesion_voxels(result.cam, p.lesion.structure, None)) for p in result.predictions]
     sampled, cautions = sample_map(lesions, points, radius_mm, error_mm, seed=seed)
+    cautions = (*result.cautions, *cautions)
+    for prediction in result.predictions:
+        if doubts := doubts_of(prediction):
+            text = f"{study}, {prediction.lesion.id}: its evidence is in doubt: {'; '.join(doubts)}"
+            cautions = (*cautions, Caution("evidence-in-doubt", text))
     rows: list[dict[str, str | float]] = []
     if labels is not None:
         moved = {name: _on(labels, voxels) for name, voxels in lesions}
-        drawn = [(name, voxels, select(voxels, selection or Selection())) for name, voxels in lesions]
+        drawn = [
+            (name, voxels, select(voxels, selection or Selection("value", result.cut))) for name, voxels in lesions
+        ]
         rows = [{"study": study, **row} for row in habitats(drawn, moved, names or {})]
         if not rows:
             text = f"{study}: the label map holds nothing within the lesions; check its frame of reference"
@@ -81,7 +90,12 @@ def write_alignment(
 
     samples = [(a.study, n, p) for a in aligned for n, p in enumerate(a.sampled.points)]
     rows = [row for a in aligned for row in a.habitats]
-    cautions = [c for a in aligned for c in a.cautions]
+    cautions = list(dict.fromkeys(c for a in aligned for c in a.cautions))
+    if 0 < len(aligned) < FEW:
+        text = (
+            f"{len(aligned)} patient(s): intervals over patients are too narrow below {FEW}, and none is given for one"
+        )
+        cautions.append(Caution("few-patients", text))
     kinds = sorted({p.kind for _, _, p in samples})
     found: dict[str, dict[str, Any] | str] = {}
     with new_folder(out, overwrite) as folder:
@@ -97,7 +111,7 @@ def write_alignment(
             found[kind] = asdict(one)
             name = "points.png" if len(kinds) == 1 else f"points_{number + 1}.png"
             draw_alignment(values, draws, [kind] * len(values), _title(kind, one), scale, folder / name, RESEARCH_ONLY)
-        content = {
+        content: dict[str, Any] = {
             "notice": RESEARCH_ONLY,
             "note": NOTE,
             "cam_scale": scale,
@@ -106,7 +120,8 @@ def write_alignment(
             "habitats": rows,
             "cautions": [asdict(c) for c in cautions],
         }
-        text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+        content = _finite(content)
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "alignment.json").write_text(text + "\n", encoding="utf-8")
         _write(folder / "samples.csv", _sample_rows(aligned))
         if rows:
@@ -143,9 +158,10 @@ def _of_kind(
 
 
 def _title(kind: str, found: Alignment) -> str:
+    interval = "" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})"
     spatial = "" if found.spatial_p is None else f", spatial p {found.spatial_p:.3f}"
     return (
-        f"{kind or 'points'}: ρ {found.rho:.2f} ({found.low:.2f} to {found.high:.2f}){spatial}; "
+        f"{kind or 'points'}: ρ {found.rho:.2f}{interval}{spatial}; "
         f"{found.points} points of {found.patients} patient(s)"
     )
 

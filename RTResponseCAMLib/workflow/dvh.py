@@ -112,7 +112,7 @@ def write_dose(
                 folder / "targets.csv", [{**t, "cautions": "; ".join(t["cautions"])} for t in content["targets"]]
             )
             _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in found.targets])
-        lesions = {lesion.structure.name for lesion in study.lesions}
+        lesions = [lesion.structure.name for lesion in study.lesions]
         draw_histograms(found.histograms, lesions, folder / "dvh.png", RESEARCH_ONLY)
         progress(1.0, "done")
     return content

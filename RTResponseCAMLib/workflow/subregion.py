@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,20 @@ def draw_subregions(
     study = result.study
     prescription = study.plan.prescription if study.plan is not None else None
     found, cautions = [], []
+    shared = _shared_voxels(result)
     for number, prediction in enumerate(result.predictions):
         within = part(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
         structure, doubts = prediction.lesion.structure, doubts_of(prediction)
+        if shared[prediction.lesion.id]:
+            text = f"shares {shared[prediction.lesion.id]} voxels with another lesion: the map holds one of them there"
+            doubts = (*doubts, text)
         if doubts and not anyway:
             text = f"{structure.name} is not contoured: {'; '.join(doubts)}"
             cautions.append(Caution("not-contoured", text))
             continue
         voxels = lesion_voxels(result.cam, structure, study.dose)
         if not selection.clip:
-            voxels = padded(voxels, selection.margin_mm)
+            voxels = padded(voxels, selection.margin_mm, study.dose)
         level = prescription.dose_for(structure) if prescription is not None else None
         mask, statistics = measure(voxels, selection, study.dose, level, interpolation, within)
         boost = None
@@ -123,9 +127,10 @@ def write_subregions(
             writer.writerows(rows)
         write_labels(label_map(result, drawn), [f"{one.prediction.lesion.id} subregion" for one in drawn],
                      folder / "subregions.seg.nrrd", [one.prediction.lesion.id for one in drawn])  # fmt: skip
-        histograms, targets = _charted(drawn)
+        histograms, partners = _charted(drawn)
         if histograms:
-            draw_histograms(histograms, targets, folder / "dvh.png", RESEARCH_ONLY)
+            targets = list(dict.fromkeys(partners.values()))
+            draw_histograms(histograms, targets, folder / "dvh.png", RESEARCH_ONLY, partners)
         progress(0.99, "done")
     progress(1.0, "done")
     return content
@@ -163,14 +168,33 @@ def as_row(one: Drawn) -> dict[str, Any]:
 
 
 def label_map(result: Result, drawn: Sequence[Drawn]) -> sitk.Image:
-    """Subregions on the map's voxels, each with its place in the list (from 1); later ones win where they overlap."""
+    """Subregions as numbers from 1, in the list's order, on the map's voxels, or on the MR's where they leave the map.
+
+    Later ones win where they overlap.
+    """
     grid = Grid.of(result.cam)
+    places = [grid.to_index(one.voxels.grid.points()[one.mask]) for one in drawn if one.mask.any()]
+    if any((p < -0.5).any() or (p > np.asarray(grid.size) - 0.5).any() for p in places):
+        grid = Grid.of(result.study.mr)
     labels = np.zeros(grid.shape, dtype=np.uint8)
     for number, one in enumerate(drawn, start=1):
         index = np.rint(grid.to_index(one.voxels.grid.points()[one.mask])).astype(int)
         index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
         labels[index[:, 2], index[:, 1], index[:, 0]] = number
     return grid.image(labels)
+
+
+def _shared_voxels(result: Result) -> dict[str, int]:
+    """How many voxels of each lesion belong to another one as well."""
+    grid = Grid.of(result.cam)
+    counts, own = np.zeros(grid.shape, dtype=np.uint8), {}
+    for prediction in result.predictions:
+        voxels = lesion_voxels(result.cam, prediction.lesion.structure, None)
+        index = np.rint(grid.to_index(voxels.grid.points()[voxels.inside])).astype(int)
+        index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
+        own[prediction.lesion.id] = tuple(index.T[::-1])
+        counts[own[prediction.lesion.id]] += 1
+    return {lesion: int((counts[places] > 1).sum()) for lesion, places in own.items()}
 
 
 def _doses(histogram: Dvh | None) -> Mapping[str, float | None]:
@@ -185,14 +209,13 @@ def _boost(boost: Boost | None) -> dict[str, Any] | None:
     return {k: v for k, v in asdict(boost).items() if k != "cautions"} | {"cautions": [c.text for c in boost.cautions]}
 
 
-def _charted(drawn: Sequence[Drawn]) -> tuple[list[Dvh], set[str]]:
-    """Histograms under names that tell them apart, and which of them are subregions."""
-    from dataclasses import replace
-
-    histograms, targets = [], set()
+def _charted(drawn: Sequence[Drawn]) -> tuple[list[Dvh], dict[str, str]]:
+    """Histograms under names that tell them apart, and to which subregion each rest belongs."""
+    histograms, partners = [], {}
     for one in drawn:
+        lesion = one.prediction.lesion.id
         for histogram in (one.statistics.subregion, one.statistics.rest):
             if histogram is not None:
-                histograms.append(replace(histogram, name=f"{one.prediction.lesion.id} {histogram.name}"))
-        targets.add(f"{one.prediction.lesion.id} subregion")
-    return histograms, targets
+                histograms.append(replace(histogram, name=f"{lesion} {histogram.name}"))
+        partners[f"{lesion} rest of lesion"] = f"{lesion} subregion"
+    return histograms, partners

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from peers import dicom_errors, plastimatch
-from quirks import make_enhanced, turn
+from quirks import edit, make_enhanced, turn
 from test_quirks import rotation
 
 from RTResponseCAMLib.dicom.files import read_header, save
@@ -216,3 +216,33 @@ def test_nothing_is_not_exported(study, study_folder):
         segmentation(originals, [nothing], "0")
     with pytest.raises(OutputError, match="empty"):
         parametric_map(originals, box.image(np.zeros(box.shape, np.float32)), "", "0")
+
+
+def test_a_bare_mr_and_names_in_any_script_are_exported(own_study, tmp_path):
+    """De-identified: attributes that may be empty are absent, and so is the character set."""
+    for path in (own_study / "t1c").glob("*.dcm"):
+
+        def strip(data):
+            for keyword in ("AccessionNumber", "StudyID", "PatientBirthDate", "PatientSex", "StudyTime"):
+                del data[keyword]
+            del data.SpecificCharacterSet
+
+        edit(path, strip)
+    study = load_study(own_study)
+    originals = find_originals(own_study, study)
+    named = [Region("Метастаз Läsion α/β", "größer – β", r.mask, r.grid) for r in regions_of(study)[:1]]
+    made = {"RS": rtstruct(originals, named, "test", "0")[0], "SEG": segmentation(originals, named, "0")}
+    for kind, data in made.items():
+        save(data, tmp_path / f"{kind}.dcm")
+        back = pydicom.dcmread(tmp_path / f"{kind}.dcm")
+        name = back.StructureSetROISequence[0].ROIName if kind == "RS" else back.SegmentSequence[0].SegmentLabel
+        assert name == named[0].name
+        assert back.AccessionNumber in ("", None)
+
+
+def test_an_mr_without_a_frame_of_reference_is_refused(own_study):
+    study = load_study(own_study)
+    for path in (own_study / "t1c").glob("*.dcm"):
+        edit(path, lambda data: data.__delattr__("FrameOfReferenceUID"))
+    with pytest.raises(StudyError, match="FrameOfReferenceUID"):
+        find_originals(own_study, study)

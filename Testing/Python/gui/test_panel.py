@@ -162,7 +162,7 @@ def test_one_lesion_can_be_predicted_again_and_the_others_stay(predicted):
 
 
 def voxels_of_lesion(panel, result, lesion) -> np.ndarray:
-    from RTResponseCAMLib.subregion import lesion_voxels
+    from RTResponseCAMLib.subregion.voxels import lesion_voxels
 
     structure = next(p.lesion.structure for p in result.predictions if p.lesion.id == lesion)
     return lesion_voxels(result.cam, structure, None).evidence

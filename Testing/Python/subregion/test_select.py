@@ -30,6 +30,8 @@ def test_methods_cut_where_they_say():
     for volume in (0.5, 0.001):
         assert select(RAMP, Selection("volume", volume)).sum() == round(volume * 1000)
     assert (select(RAMP, Selection("volume", 50.0)) == BALL).all()
+    even = voxels_of(np.ones(GRID.shape))
+    assert select(even, Selection("volume", 0.5)).sum() == 500  # of equal voxels as many as were asked for
     two = voxels_of(np.where(POINTS[..., 0] > 4, 5.0, -1.0) + 0.1 * np.sin(POINTS[..., 1]))
     assert (select(two, Selection("otsu")) == (BALL & (POINTS[..., 0] > 4))).all()
     assert -0.9 < cut_of(two, Selection("otsu")) < 4.9
@@ -77,6 +79,8 @@ def test_smoothing_takes_away_specks_and_keeps_the_bulk():
         ({"method": "percentile", "value": 120}, "0 to 100"),
         ({"method": "volume", "value": 0}, "more than 0"),
         ({"smooth_mm": -1}, "negative"),
+        ({"value": float("nan")}, "finite"),
+        ({"method": "volume", "value": float("inf")}, "finite"),
     ],
 )
 def test_an_impossible_selection_is_refused(arguments, word):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.workflow.align import align_study
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +73,48 @@ def test_points_of_another_study_are_refused(study_folder, tmp_path, capsys):
     arguments = ["--quiet", "align", str(study_folder / "dicom"), "--points", str(path), "--frame", "LPS"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == BAD_INPUT
     assert "P9" in capsys.readouterr().err
+
+
+def test_habitats_alone_are_enough_and_doubts_go_along(study_folder, tmp_path, capsys):
+    whole = sitk.ReadImage(str(study_folder / "truth" / "resistant_planning.nrrd"))
+    sitk.WriteImage(sitk.Cast(whole * 0 + 1, sitk.sitkUInt8), str(tmp_path / "all.nrrd"))
+    arguments = ["--quiet", "align", str(study_folder / "dicom"), "--habitats", str(tmp_path / "all.nrrd")]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == DONE
+    printed = capsys.readouterr().out
+    content = json.loads(printed, parse_constant=pytest.fail)  # NaN is no JSON
+    assert {row["share_of_lesion"] for row in content["habitats"]} == {1.0}
+    assert {row["mean_evidence_elsewhere"] for row in content["habitats"]} == {None}
+    assert "never seen a patient" in printed
+
+
+def test_doubtful_evidence_is_said(result):
+    doubtful = replace(result, predictions=tuple(
+        replace(p, cautions=(Caution("cam-check", "the map is odd"),)) for p in result.predictions
+    ))  # fmt: skip
+    found = align_study("S", doubtful, (), 1.0, 0.0)
+    assert sum(c.code == "evidence-in-doubt" and "odd" in c.text for c in found.cautions) == 3
+
+
+def test_a_slide_is_moved_as_slicer_saves_its_transform(result, study_folder, tmp_path, capsys):
+    """The map itself as a slide, displaced and turned; the transform that brings it back, and the wrong way round."""
+    values = sitk.Cast(result.cam, sitk.sitkFloat64)
+    slide = values - float(sitk.GetArrayViewFromImage(values).min()) + 1
+    slide = sitk.Mask(slide, sitk.NotEqual(result.cam, 0.0))
+    onto_slide = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.4, (12.0, -7.0, 9.0))
+    displaced = sitk.Euler3DTransform(onto_slide)
+    # Slide millimetres are MR millimetres put through the transform that the file states.
+    matrix = np.asarray(onto_slide.GetMatrix()).reshape(3, 3)
+    slide.SetOrigin(onto_slide.TransformPoint(result.cam.GetOrigin()))
+    slide.SetDirection((matrix @ np.asarray(result.cam.GetDirection()).reshape(3, 3)).ravel().tolist())
+    sitk.WriteImage(slide, str(tmp_path / "slide.nrrd"))
+    sitk.WriteTransform(displaced, str(tmp_path / "right.tfm"))
+    sitk.WriteTransform(displaced.GetInverse(), str(tmp_path / "wrong.tfm"))
+    options = ["--slide", str(tmp_path / "slide.nrrd"), "--block", "2", "--radius", "1", "--error", "0", "--json"]
+    found = {}
+    for name in ("right", "wrong"):
+        arguments = [str(study_folder / "dicom"), *options, "--transform", str(tmp_path / f"{name}.tfm")]
+        assert main(["--quiet", "align", *arguments, "--out", str(tmp_path / name)]) == DONE
+        found[name] = json.loads(capsys.readouterr().out)
+    assert found["right"]["alignment"]["slide"]["rho"] > 0.9
+    assert found["right"]["alignment"]["slide"]["low"] is None  # one patient: no interval over patients
+    assert found["wrong"]["points"] < 0.5 * found["right"]["points"]

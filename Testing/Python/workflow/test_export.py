@@ -47,7 +47,10 @@ def test_figures_in_all_files_agree(study_folder, tmp_path, capsys):
 
 def test_lesions_in_doubt_are_not_contoured_in_silence(result):
     sure = replace(result.predictions[0], cautions=(), label="response")
-    doubtful = [replace(sure, cautions=(Caution(code, "why it is"),)) for code in ("cam-check", "indeterminate")]
+    doubtful = [
+        replace(p, cautions=(Caution(code, "why it is"),))
+        for p, code in zip(result.predictions[1:], ("cam-check", "indeterminate"), strict=True)
+    ]
     changed = replace(result, predictions=(sure, *doubtful))
     drawn, cautions = draw_subregions(changed, HALF)
     assert len(drawn) == 1
@@ -88,7 +91,12 @@ def test_nothing_to_contour_and_impossible_options_are_refused(result, study_fol
         export_dicom(study_folder / "dicom", result, drawn, tmp_path / "out")
     content = write_subregions(result, drawn, cautions, tmp_path / "empty")
     assert {row["volume_cc"] for row in content["subregions"]} == {0.0}
-    for options in (["--method", "percentile", "--value", "140"], ["--boost", "-3"]):
+    for options in (
+        ["--method", "percentile", "--value", "140"],
+        ["--boost", "-3"],
+        ["--value", "inf"],
+        ["--method", "volume"],
+    ):
         arguments = ["--quiet", "subregion", str(study_folder / "dicom"), "--out", str(tmp_path / "out"), *options]
         assert main(arguments) == BAD_INPUT
         assert "expected" in capsys.readouterr().err
@@ -112,3 +120,36 @@ def test_a_study_without_dose_has_volumes_only(result):
     drawn, cautions = draw_subregions(bare, HALF, anyway=True, boost_gy=30.0)
     assert "no-dose" in {c.code for c in cautions}
     assert all(one.statistics.subregion is None and one.boost is None and one.mask.any() for one in drawn)
+
+
+def test_a_margin_that_leaves_the_lesion_keeps_dose_boost_and_voxels(result, tmp_path):
+    beyond = Selection("percentile", 50, margin_mm=4.0, clip=False)
+    drawn, cautions = draw_subregions(result, beyond, anyway=True, boost_gy=45.0)
+    content = write_subregions(result, drawn, cautions, tmp_path / "out")
+    image = sitk.ReadImage(str(tmp_path / "out" / "subregions.seg.nrrd"))
+    labels, voxel = sitk.GetArrayFromImage(image), np.prod(image.GetSpacing()) / 1000
+    for number, (one, row) in enumerate(zip(drawn, content["subregions"], strict=True), start=1):
+        assert (one.mask & ~one.voxels.inside).any()
+        assert row["d98_gy"] is not None
+        assert row["boost"] is not None
+        assert 0.5 <= row["share_of_lesion"] <= 1
+        assert (labels == number).sum() * voxel == pytest.approx(row["volume_cc"], rel=1e-3)
+        assert "dose grid" not in " ".join(row["cautions"])
+
+
+def test_lesions_that_overlap_are_in_doubt(result):
+    first = replace(result.predictions[0], cautions=())
+    again = replace(first, lesion=replace(first.lesion, id="L9"))
+    drawn, cautions = draw_subregions(replace(result, predictions=(first, again)), HALF)
+    assert drawn == ()
+    assert all("another lesion" in c.text for c in cautions)
+
+
+def test_hazards_are_cut_where_they_speak_for_non_response(study_folder, tmp_path, monkeypatch):
+    from RTResponseCAMLib.cam.evidence import CUTS
+
+    seen = []
+    monkeypatch.setitem(CUTS, "signed", 0.25)
+    monkeypatch.setattr("RTResponseCAMLib.workflow.subregion.draw_subregions", lambda *a: seen.append(a[1]) or ((), ()))
+    assert main(["--quiet", "subregion", str(study_folder / "dicom"), "--out", str(tmp_path / "out")]) == DONE
+    assert seen[0].value == 0.25
