@@ -146,7 +146,7 @@ def align(options: argparse.Namespace, progress: Progress) -> None:
         study = load_study(folder, progress=part(within, 0.0, 0.5), with_dose=bundle.network.architecture.dose)
         result = predict_study(study, bundle, part(within, 0.5, 1.0))
         scale = result.scale
-        aligned.append(align_study(name, result, by_study[name], options.radius, options.error, labels, seed=number))
+        aligned.append(align_study(result, by_study[name], options.radius, options.error, labels, seed=number))
     content = write_alignment(aligned, scale, options.out, options.overwrite)
     close(progress)
     print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else _aligned_text(content))

@@ -31,16 +31,15 @@ NOTE = "A map explains the model, not the tissue; resected lesions are selected 
 
 @dataclass(frozen=True)
 class Aligned:
-    """Points of one study with what its map says there, and its habitats."""
+    """Points of one study with what its map says there, and its habitats; ``patient`` is the pseudonym."""
 
-    study: str
+    patient: str
     sampled: Sampled
     habitats: tuple[Mapping[str, str | float], ...]
     cautions: tuple[Caution, ...]
 
 
 def align_study(
-    study: str,
     result: Result,
     points: Sequence[Point],
     radius_mm: float,
@@ -54,15 +53,15 @@ def align_study(
 
     Parameters
     ----------
-    study : its name in the table's column ``study``.
     labels : habitats as numbers, in LPS mm of the planning MR, on any grid; ``names`` of them.
     """
+    patient = result.study.patient
     lesions = [(p.lesion.id, lesion_voxels(result.cam, p.lesion.structure, None)) for p in result.predictions]
     sampled, cautions = sample_map(lesions, points, radius_mm, error_mm, seed=seed)
     cautions = (*result.cautions, *cautions)
     for prediction in result.predictions:
         if doubts := doubts_of(prediction):
-            text = f"{study}, {prediction.lesion.id}: its evidence is in doubt: {'; '.join(doubts)}"
+            text = f"{patient}, {prediction.lesion.id}: its evidence is in doubt: {'; '.join(doubts)}"
             cautions = (*cautions, Caution("evidence-in-doubt", text))
     rows: list[dict[str, str | float]] = []
     if labels is not None:
@@ -70,11 +69,11 @@ def align_study(
         drawn = [
             (name, voxels, select(voxels, selection or Selection("value", result.cut))) for name, voxels in lesions
         ]
-        rows = [{"study": study, **row} for row in habitats(drawn, moved, names or {})]
+        rows = [{"patient": patient, **row} for row in habitats(drawn, moved, names or {})]
         if not rows:
-            text = f"{study}: the label map holds nothing within the lesions; check its frame of reference"
+            text = f"{patient}: the label map holds nothing within the lesions; check its frame of reference"
             cautions = (*cautions, Caution("no-habitat", text))
-    return Aligned(study, sampled, tuple(rows), cautions)
+    return Aligned(patient, sampled, tuple(rows), cautions)
 
 
 def write_alignment(
@@ -88,13 +87,12 @@ def write_alignment(
     """
     from RTResponseCAMLib.report.alignment_figure import draw_alignment
 
-    samples = [(a.study, n, p) for a in aligned for n, p in enumerate(a.sampled.points)]
+    samples = [(a.patient, n, p) for a in aligned for n, p in enumerate(a.sampled.points)]
     rows = [row for a in aligned for row in a.habitats]
     cautions = list(dict.fromkeys(c for a in aligned for c in a.cautions))
-    if 0 < len(aligned) < FEW:
-        text = (
-            f"{len(aligned)} patient(s): intervals over patients are too narrow below {FEW}, and none is given for one"
-        )
+    count = len({a.patient for a in aligned})
+    if 0 < count < FEW:
+        text = f"{count} patient(s): intervals over patients are too narrow below {FEW}, and none is given for one"
         cautions.append(Caution("few-patients", text))
     kinds = sorted({p.kind for _, _, p in samples})
     found: dict[str, dict[str, Any] | str] = {}
@@ -153,7 +151,7 @@ def _of_kind(
         values += [one.sampled.points[n].value for n in own]
         draws.append(one.sampled.draws[own])
         turned.append(one.sampled.turned[own])
-        patients += [one.study] * len(own)
+        patients += [one.patient] * len(own)
     return values, np.concatenate(draws), np.concatenate(turned), patients
 
 
@@ -172,7 +170,7 @@ def _sample_rows(aligned: Sequence[Aligned]) -> list[dict[str, Any]]:
         for n, point in enumerate(one.sampled.points):
             place = {f"{axis}_lps_mm": round(c, 3) for axis, c in zip("xyz", point.place_mm, strict=True)}
             evidence = {"evidence": one.sampled.draws[n, 0], "evidence_sd": one.sampled.draws[n].std()}
-            named = {"study": one.study, "lesion": one.sampled.lesions[n], "type": point.kind}
+            named = {"patient": one.patient, "lesion": one.sampled.lesions[n], "type": point.kind}
             rows.append({**named, **place, "value": point.value, **evidence})
     return rows
 
@@ -192,6 +190,6 @@ def _finite(content: Any) -> Any:
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["study"])
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["patient"])
         writer.writeheader()
         writer.writerows(rows)

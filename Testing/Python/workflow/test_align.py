@@ -50,7 +50,9 @@ def test_points_of_the_map_itself_align_with_it(study_folder, points, tmp_path, 
     assert "1 of 41 points" in " ".join(c["text"] for c in content["cautions"])
     assert {row["lesion"] for row in content["habitats"]} <= {"L1", "L2", "L3"}
     with (out / "samples.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 40
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40
+    assert all(row["patient"].startswith("P-") for row in rows)  # a pseudonym, not the folder's name
     assert len(list(out.glob("points_*.png"))) == 2
 
 
@@ -91,7 +93,7 @@ def test_doubtful_evidence_is_said(result):
     doubtful = replace(result, predictions=tuple(
         replace(p, cautions=(Caution("cam-check", "the map is odd"),)) for p in result.predictions
     ))  # fmt: skip
-    found = align_study("S", doubtful, (), 1.0, 0.0)
+    found = align_study(doubtful, (), 1.0, 0.0)
     assert sum(c.code == "evidence-in-doubt" and "odd" in c.text for c in found.cautions) == 3
 
 
