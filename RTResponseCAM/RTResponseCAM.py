@@ -539,7 +539,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
 
     def showDvh(self, parameters, cut):
         """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""
-        chart = self.session.chart_subregion(parameters, cut)
+        chart = self.session.subregions.chart(parameters, cut)
         layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if layout is not None and layout.IsLayoutDescription(layout.SlicerLayoutFourUpPlotView):
             layout.SetViewArrangement(layout.SlicerLayoutFourUpPlotView)
@@ -635,9 +635,9 @@ class RTResponseCAMTest(ScriptedLoadableModuleTest):
         self.assertEqual(dict(state.stale), {})
         low, high = parameters.camVolume.GetImageData().GetScalarRange()
         self.assertLess(low, high)
-        voxels = logic.session.voxels(parameters)
+        voxels = logic.session.subregions.voxels(parameters)
         cut = voxels.peak / 2 if voxels.above(voxels.peak / 2).any() else float(voxels.evidence.min()) - 1
-        segmentId = logic.session.create_subregion(parameters, cut)
+        segmentId = logic.session.subregions.create(parameters, cut)
         self.assertIsNotNone(nodes.lesions.GetSegmentation().GetSegment(segmentId))
         self.assertEqual(dict(logic.state(parameters).stale), {})
         with tempfile.TemporaryDirectory() as place:

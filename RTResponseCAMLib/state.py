@@ -17,7 +17,7 @@ class Row:
     ----------
     segment_id : its segment in the lesions' segmentation.
     volume_cc, mean_gy, d98_gy : cm³, Gy, Gy; ``coverage`` 0…1.
-    p_response, p_low, p_high, label : see `study.Prediction`; label "" before a prediction.
+    p_response, p_low, p_high, label, doubts : see `study.Prediction`; label "" before a prediction.
     """
 
     segment_id: str
@@ -33,6 +33,7 @@ class Row:
     p_high: float | None = None
     label: str = ""
     cautions: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+DOUBTS = frozenset({"indeterminate", "unfamiliar", "cam-check"})  # cautions that put a map in doubt
+
 
 @dataclass(frozen=True)
 class Caution:
@@ -195,6 +197,11 @@ class Prediction:
     cautions: tuple[Caution, ...]
     from_volume: float = 0.0
     checks: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why its evidence is not contoured unasked: no class was given, or its map failed a check."""
+        return tuple(c.text for c in self.cautions if c.code in DOUBTS)
 
 
 @dataclass(frozen=True)

@@ -92,19 +92,9 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
         )
         share = f"{100 * row['share_of_lesion']:.0f} %"
         lines.append(f"{row['lesion']:<4}{row['name']:<18.17}{row['volume_cc']:8.3f}{share:>7}{doses}")
-        if row["boost"]:
-            lines.append(_boost_line(row["boost"]))
+        lines += [f"      {text}" for text in row["words"]]
         lines += [f"      ! {text}" for text in row["cautions"]]
     return lines
-
-
-def _boost_line(boost: dict[str, Any]) -> str:
-    risk = ""
-    if boost["risk_cc"]:
-        risk = f", V{boost['risk_gy']:g} {boost['risk_cc'][0]:.2f} → {boost['risk_cc'][1]:.2f} cm³"
-    shots = f"{boost['shots']} shot(s) of {boost['collimator_mm']} mm"
-    d98 = f"D98 {boost['d98_gy'][0]:.1f} → {boost['d98_gy'][1]:.1f} Gy"
-    return f"      what if: {shots} add up to {boost['added_gy']:.1f} Gy; {d98}{risk}"
 
 
 def align(options: argparse.Namespace, progress: Progress) -> None:

@@ -63,7 +63,7 @@ def find_originals(folder: Path, study: Study, progress: Progress = silent) -> O
             folder, "does not hold the series of the planning MR, which exported objects refer to",
             "Give the folder from which the study was read",
         )  # fmt: skip
-    drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources["rtstruct"]]
+    drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources.get("rtstruct")]
     wanted = referenced_images(drawn[0]) if drawn else frozenset()
     stack = choose_stack([one for entry in series[0] for one in slices_of(entry)], wanted)
     grid = Grid.of(study.mr)

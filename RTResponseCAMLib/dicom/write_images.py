@@ -50,7 +50,9 @@ def segmentation(originals: Originals, regions: Sequence[Region], version: str) 
             segment_label=region.name[:64],
             segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
             segmented_property_type=hd.sr.CodedConcept("14799000", "SCT", "Neoplasm, Secondary"),
-            algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_type=SegmentAlgorithmTypeValues.SEMIAUTOMATIC
+            if region.edited
+            else SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=_algorithm(version),
             tracking_uid=generate_uid(),
             tracking_id=region.name[:64],
@@ -64,7 +66,7 @@ def segmentation(originals: Originals, regions: Sequence[Region], version: str) 
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=segments,
         content_label="SUBREGIONS",
-        content_description="Research use only; automatic, not reviewed",
+        content_description="Research use only; not reviewed",
         series_description="RTResponseCAM subregions, RESEARCH",
         **_equipment(9002, version),
     )
@@ -176,9 +178,17 @@ def _sources(originals: Originals) -> tuple[list[Dataset], list[int]]:
 def _on_frames(
     values: npt.NDArray[Any], grid: Grid, originals: Originals, frames: Sequence[int], kind: Any
 ) -> npt.NDArray[Any]:
-    """Voxels of a box of the MR on all frames ``(frame, row, column)``; what lies outside the MR is cut off."""
+    """Voxels of a box of the MR on all frames ``(frame, row, column)``; what lies outside the MR is cut off.
+
+    Raises
+    ------
+    StudyError : the box does not run along the MR's slices.
+    """
     rows, columns = originals.slices[0].shape
     first = originals.slices[0]
+    if np.abs(np.asarray(grid.direction).reshape(3, 3).T - np.asarray(first.axes)).max() > 1e-3:
+        what = "holds slices that run otherwise than the voxels of the study"
+        raise StudyError(first.path.parent, what, "Load the study from this folder, and predict again")
     start = grid.to_lps(np.zeros((1, 3)))[0] - first.position
     step = grid.spacing_mm[2]
     i, j, k = (

@@ -1,6 +1,7 @@
 """RTSTRUCT from voxels: contours along voxel edges on the planning MR's own slices, so that a reader gets them back.
 
-Every object is AUTOMATIC and UNAPPROVED; what the contours are, and from which model, stands in each ROI's description.
+Every object is UNAPPROVED, every ROI AUTOMATIC or, edited by hand, SEMIAUTOMATIC; what the contours are, and from
+which model, stands in each ROI's description.
 Holes are keyholes: some readers fill a contour that lies within another.
 """
 
@@ -35,6 +36,7 @@ class Region:
     name : at most 64 characters. description : what it is and how it came about, at most 1024; no patient data.
     mask : ``[z, y, x]`` on ``grid``, whose voxels are voxels of the planning MR.
     kind : RT ROI Interpreted Type; "CONTROL" is taken for a target by no planning system.
+    edited : somebody changed the contour by hand: it is SEMIAUTOMATIC.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Region:
     grid: Grid
     color: tuple[int, int, int] = (230, 60, 20)
     kind: str = field(default="CONTROL")
+    edited: bool = False
 
 
 def rtstruct(
@@ -59,7 +62,7 @@ def rtstruct(
     data.InstanceCreationDate, data.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     data.InstanceNumber = 1
     data.StructureSetLabel = label[:16]
-    data.StructureSetDescription = "Research use only. Automatic contours of a classifier's evidence; not reviewed."
+    data.StructureSetDescription = "Research use only. Contours of a classifier's evidence; not reviewed."
     data.StructureSetDate, data.StructureSetTime = data.InstanceCreationDate, data.InstanceCreationTime
     data.ReferencedFrameOfReferenceSequence = [_referenced_frame(originals)]
     data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = [], [], []
@@ -84,7 +87,7 @@ def _add(data: Dataset, region: Region, contours: list[Dataset]) -> None:
     roi.ROINumber, roi.ROIName = number, region.name[:NAME_LENGTH]
     roi.ReferencedFrameOfReferenceUID = data.FrameOfReferenceUID
     roi.ROIDescription = region.description[:DESCRIPTION_LENGTH]
-    roi.ROIGenerationAlgorithm = "AUTOMATIC"
+    roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if region.edited else "AUTOMATIC"
     roi.ROIGenerationDescription = OWN_EXPORT
     roi.ROIVolume = decimal(float(region.mask.sum()) * region.grid.voxel_cc)
     data.StructureSetROISequence.append(roi)

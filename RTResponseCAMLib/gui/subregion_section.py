@@ -74,7 +74,7 @@ class SubregionSection(Section):
         if not self._logic.started:
             return None
         try:
-            found: LesionVoxels | None = self._logic.session.voxels(self._parameters)
+            found: LesionVoxels | None = self._logic.session.subregions.voxels(self._parameters)
         except RTResponseError as error:
             self._message = str(error)
             return None
@@ -158,7 +158,7 @@ class SubregionSection(Section):
 
     def _on_create(self, _checked: bool = False) -> None:
         try:
-            self._created = self._logic.session.create_subregion(self._parameters, self._parameters.subregionCut)
+            self._created = self._logic.session.subregions.create(self._parameters, self._parameters.subregionCut)
         except RTResponseError as error:
             self._message = str(error)
         else:

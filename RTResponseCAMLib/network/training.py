@@ -52,7 +52,7 @@ class Schedule:
     views: int = 2
     learning_rate: float = 3e-3
     weight_decay: float = 1.0
-    dropout: float = 0.5
+    dropout: float = 0.8
     smallness: float = 0.02
     volume_rate: float = 3.0
 

@@ -33,7 +33,7 @@ def lesion_segments(segmentation: Any) -> dict[str, str]:
     chosen = [s for s in every if is_lesion(segments.GetSegment(s))]
     kept: dict[str, str] = {}
     for segment_id in chosen:
-        known = _tag(segments.GetSegment(segment_id), LESION_TAG)
+        known = tag_of(segments.GetSegment(segment_id), LESION_TAG)
         if known and known not in kept:
             kept[known] = segment_id
     free = (f"L{n}" for n in range(1, len(every) + len(kept) + 1) if f"L{n}" not in kept)
@@ -43,19 +43,19 @@ def lesion_segments(segmentation: Any) -> dict[str, str]:
 
 def is_lesion(segment: Any) -> bool:
     """Whether a segment is taken for a treated target."""
-    return not _tag(segment, SUBREGION_TAG) and names_a_target(segment.GetName() or "")
+    return not tag_of(segment, SUBREGION_TAG) and names_a_target(segment.GetName() or "")
 
 
 def lesion_name(segment: Any) -> str:
     """ROI name of a lesion's segment, without the id that was put before it."""
-    name, known = str(segment.GetName() or ""), _tag(segment, LESION_TAG)
+    name, known = str(segment.GetName() or ""), tag_of(segment, LESION_TAG)
     return name[len(known) + 1 :] if known and name.startswith(f"{known} ") else name
 
 
 def tagged_prescription_gy(segment: Any) -> float | None:
     """Prescription that the plan states for a lesion, Gy."""
     try:
-        return float(_tag(segment, PRESCRIPTION_TAG))
+        return float(tag_of(segment, PRESCRIPTION_TAG))
     except ValueError:
         return None
 
@@ -72,6 +72,7 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
         p_high=prediction.p_response_high,
         label=prediction.label,
         cautions=tuple(c.text for c in prediction.cautions),
+        doubts=prediction.doubts,
         **dose_columns(prediction.dose),
     )
 
@@ -113,7 +114,7 @@ def rows_of(cam: Any) -> tuple[Row, ...]:
     """Rows kept with an evidence volume; none when it holds no readable ones."""
     try:
         entries: Sequence[dict[str, Any]] = json.loads(cam.GetAttribute(ROWS) or "[]")
-        return tuple(Row(**{**entry, "cautions": tuple(entry["cautions"])}) for entry in entries)
+        return tuple(Row(**{**entry, **{k: tuple(entry[k]) for k in ("cautions", "doubts")}}) for entry in entries)
     except (ValueError, TypeError, KeyError):
         return ()
 
@@ -128,7 +129,8 @@ def inputs_of(cam: Any) -> dict[str, str]:
     return dict(json.loads(cam.GetAttribute(INPUTS) or "{}"))
 
 
-def _tag(segment: Any, name: str) -> str:
+def tag_of(segment: Any, name: str) -> str:
+    """A segment's tag, empty where it has none."""
     import vtk
 
     value = vtk.reference("")

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.scene import display
-from RTResponseCAMLib.scene.lesions import PREFIX, SUBREGION_TAG, lesion_name
-from RTResponseCAMLib.scene.nodes import add_segment, oriented_labelmap, segmentation_node
+from RTResponseCAMLib.scene.lesions import PREFIX, SUBREGION_TAG, lesion_name, tag_of
+from RTResponseCAMLib.scene.nodes import add_segment, oriented_labelmap, segment_mask, segmentation_node
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 PREVIEW = f"{PREFIX}preview"
 PREVIEW_COLOR = (0.2, 1.0, 0.9)
-CUT_TAG = f"{PREFIX}Cut"
+CUT_TAG, PRINT_TAG, DOUBT_TAG = f"{PREFIX}Cut", f"{PREFIX}AsDrawn", f"{PREFIX}Doubts"
+PLACE_MM = 0.01
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A subregion that the user kept as a segment.
+
+    Attributes
+    ----------
+    lesion, name : of which lesion, and the segment's name.
+    cut : threshold it was drawn at, as text. doubts : why its lesion's evidence is in doubt; empty when it is not.
+    edited : its voxels are not those that were drawn.
+    mask, grid : ``[z, y, x]`` on the segment's own voxels.
+    """
+
+    lesion: str
+    name: str
+    cut: str
+    doubts: str
+    edited: bool
+    mask: Mask
+    grid: Grid
 
 
 class Preview:
@@ -48,21 +77,58 @@ class Preview:
         self._node, self._lesion = None, None
 
 
-def create_segment(segmentation: Any, lesion_id: str, segment_id: str, voxels: LesionVoxels, cut: float) -> str:
+def create_segment(
+    segmentation: Any, lesion_id: str, segment_id: str, voxels: LesionVoxels, cut: float, doubts: Sequence[str] = ()
+) -> str:
     """Add the voxels above ``cut`` to the lesion's segmentation as a segment of their own; returns its id.
 
-    A subregion of the same lesion at the same cut is replaced, not doubled.
+    A subregion of the same lesion at the same cut is replaced, not doubled. Doubts stay with the segment.
     """
     segments = segmentation.GetSegmentation()
-    name = f"{lesion_id} {lesion_name(segments.GetSegment(segment_id))} evidence > {cut:.2f}"
+    doubtful = " (in doubt)" if doubts else ""
+    name = f"{lesion_id} {lesion_name(segments.GetSegment(segment_id))} evidence > {cut:.2f}{doubtful}"
     old = segments.GetSegmentIdBySegmentName(name)
     if old:
         segments.RemoveSegment(old)
-    created = add_segment(segmentation, voxels.above(cut), voxels.grid, name, display.SUBREGION_COLOR)
+    created = str(add_segment(segmentation, voxels.above(cut), voxels.grid, name, display.SUBREGION_COLOR))
     segment = segments.GetSegment(created)
     segment.SetTag(SUBREGION_TAG, lesion_id)
-    segment.SetTag(CUT_TAG, f"{cut:.4f}")
+    segment.SetTag(CUT_TAG, f"{cut:.4g}")
+    segment.SetTag(DOUBT_TAG, "; ".join(doubts))
+    segment.SetTag(PRINT_TAG, _print(*segment_mask(segmentation, created)))
     return created
+
+
+def kept_subregions(segmentation: Any) -> list[Kept]:
+    """All subregions kept in a segmentation that still hold a voxel, in the order of its segments."""
+    segments, found = segmentation.GetSegmentation(), []
+    for number in range(segments.GetNumberOfSegments()):
+        segment_id = segments.GetNthSegmentID(number)
+        segment = segments.GetSegment(segment_id)
+        lesion = tag_of(segment, SUBREGION_TAG)
+        if not lesion:
+            continue
+        try:
+            mask, grid = segment_mask(segmentation, segment_id)
+        except GeometryError:  # emptied in the editor
+            continue
+        edited = not _same(tag_of(segment, PRINT_TAG), _print(mask, grid))
+        cut, doubts = tag_of(segment, CUT_TAG), tag_of(segment, DOUBT_TAG)
+        found.append(Kept(lesion, str(segment.GetName()), cut, doubts, edited, mask, grid))
+    return found
+
+
+def _print(mask: Mask, grid: Grid) -> str:
+    """Fingerprint of a segment's voxels, and where they begin (LPS, mm)."""
+    place = " ".join(f"{mm:.3f}" for mm in grid.origin_mm)
+    return f"{zlib.crc32(np.packbits(mask).tobytes()):08x}{grid.size} at {place}"
+
+
+def _same(one: str, other: str) -> bool:
+    (voxels, _, place), (voxels2, _, place2) = one.partition(" at "), other.partition(" at ")
+    if voxels != voxels2 or not place:
+        return False
+    return all(abs(float(a) - float(b)) < PLACE_MM for a, b in zip(place.split(), place2.split(), strict=True))
 
 
 def _preview_node(scene: Any, reference: Any) -> Any:

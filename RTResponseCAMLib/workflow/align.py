@@ -21,9 +21,7 @@ from RTResponseCAMLib.subregion.alignment import Alignment, align, habitats
 from RTResponseCAMLib.subregion.points import Point, Sampled, sample_map
 from RTResponseCAMLib.subregion.select import Selection, select
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
-from RTResponseCAMLib.workflow.output import new_folder
-from RTResponseCAMLib.workflow.subregion import doubts_of
-from RTResponseCAMLib.workflow.write import RESEARCH_ONLY
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
 FEW = 10  # patients, below which resampling them promises too much
 NOTE = "A map explains the model, not the tissue; resected lesions are selected failures."
@@ -60,7 +58,7 @@ def align_study(
     sampled, cautions = sample_map(lesions, points, radius_mm, error_mm, seed=seed)
     cautions = (*result.cautions, *cautions)
     for prediction in result.predictions:
-        if doubts := doubts_of(prediction):
+        if doubts := prediction.doubts:
             text = f"{patient}, {prediction.lesion.id}: its evidence is in doubt: {'; '.join(doubts)}"
             cautions = (*cautions, Caution("evidence-in-doubt", text))
     rows: list[dict[str, str | float]] = []

@@ -15,8 +15,7 @@ from RTResponseCAMLib.dosimetry.plan_metrics import TargetMetrics, nyumets_row, 
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, Study
-from RTResponseCAMLib.workflow.output import new_folder
-from RTResponseCAMLib.workflow.write import RESEARCH_ONLY
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
 INDICES = (
     "volume_cc", "prescription_gy", "isodose_percent", "maximum_gy", "piv_cc", "covered_cc", "coverage", "selectivity",

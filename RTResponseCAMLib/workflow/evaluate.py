@@ -33,7 +33,8 @@ from RTResponseCAMLib.evaluation.store import read_cases, read_json, whole_file,
 from RTResponseCAMLib.evaluation.summary import summarise
 from RTResponseCAMLib.features.radiomics import version_found, why_unavailable
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, safe_cell
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY
+from RTResponseCAMLib.workflow.write import safe_cell
 
 RUN = "run.json"
 

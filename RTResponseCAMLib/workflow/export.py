@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
 
 from RTResponseCAMLib import __version__
 from RTResponseCAMLib.dicom.files import save
@@ -11,11 +15,13 @@ from RTResponseCAMLib.dicom.originals import find_originals
 from RTResponseCAMLib.dicom.write_images import parametric_map, segmentation
 from RTResponseCAMLib.dicom.write_rtstruct import Region, rtstruct
 from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.resample import resample_nearest
 from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.scene.subregion import Kept
 from RTResponseCAMLib.study import Caution, Result
-from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 from RTResponseCAMLib.workflow.subregion import Drawn
-from RTResponseCAMLib.workflow.write import RESEARCH_ONLY
 
 FORMATS = {"rtstruct": "RS_subregions.dcm", "seg": "SEG_subregions.dcm", "map": "PM_evidence.dcm"}
 
@@ -31,6 +37,28 @@ def export_dicom(
 ) -> tuple[tuple[str, ...], tuple[Caution, ...]]:
     """Write the chosen objects into ``out``; returns the names of the files, and what is to be known.
 
+    Raises
+    ------
+    OutputError : nothing to export, highdicom is missing, ``out`` exists or cannot be written.
+    StudyError : the planning MR is not in the folder any more.
+    """
+    regions = [region_of(one, result) for one in drawn]
+    objects, cautions = dicom_objects(folder, result, regions, formats, part(progress, 0.0, 0.8))
+    with new_folder(out, overwrite) as partial:
+        names = save_objects(objects, partial, part(progress, 0.8, 0.99))
+    progress(1.0, "done")
+    return names, cautions
+
+
+def dicom_objects(
+    folder: Path,
+    result: Result,
+    regions: Sequence[Region],
+    formats: Sequence[str] = tuple(FORMATS),
+    progress: Progress = silent,
+) -> tuple[dict[str, Dataset], tuple[Caution, ...]]:
+    """Make the chosen objects, by format; also returns what is to be known.
+
     Parameters
     ----------
     folder : from which the study was read: the objects refer to its MR.
@@ -38,30 +66,60 @@ def export_dicom(
 
     Raises
     ------
-    OutputError : nothing to export, highdicom is missing, ``out`` exists or cannot be written.
+    OutputError : nothing to export, or highdicom is missing.
     StudyError : the planning MR is not in the folder any more.
     """
-    regions = [region_of(one, result) for one in drawn if one.mask.any()]
+    regions = [region for region in regions if region.mask.any()]
     if not regions and set(formats) & {"rtstruct", "seg"}:
         what = "no subregion holds a voxel: there is nothing to contour"
-        raise OutputError("", what, "Choose another threshold, or --anyway for lesions in doubt")
-    originals = find_originals(folder, result.study, part(progress, 0.0, 0.4))
+        raise OutputError("", what, "Choose another threshold, or ask for lesions in doubt too")
+    originals = find_originals(folder, result.study, part(progress, 0.0, 0.5))
     cautions: tuple[Caution, ...] = ()
-    objects = {}
+    objects: dict[str, Dataset] = {}
     for number, kind in enumerate(formats):
-        progress(0.4 + 0.4 * number / len(formats), f"making {FORMATS[kind]}")
+        progress(0.5 + 0.5 * number / len(formats), f"making {FORMATS[kind]}")
         if kind == "rtstruct":
             objects[kind], cautions = rtstruct(originals, regions, "RTResponseCAM", __version__)
         elif kind == "seg":
             objects[kind] = segmentation(originals, regions, __version__)
         else:
             objects[kind] = parametric_map(originals, result.cam, result.scale, __version__)
-    with new_folder(out, overwrite) as partial:
-        for kind, data in objects.items():
-            progress(0.9, f"writing {FORMATS[kind]}")
-            save(data, partial / FORMATS[kind])
-    progress(1.0, "done")
-    return tuple(FORMATS[kind] for kind in formats), cautions
+    progress(1.0)
+    return objects, cautions
+
+
+def save_objects(objects: Mapping[str, Dataset], folder: Path, progress: Progress = silent) -> tuple[str, ...]:
+    """Write objects into a folder that is there; returns the names of the files."""
+    for number, (kind, data) in enumerate(objects.items()):
+        progress(number / len(objects), f"writing {FORMATS[kind]}")
+        save(data, folder / FORMATS[kind])
+    return tuple(FORMATS[kind] for kind in objects)
+
+
+def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Caution, ...]]:
+    """A segment that was kept in the scene, on the voxels of the planning MR; and what is to be known of it."""
+    mr, cautions, mask, grid = Grid.of(result.study.mr), [], kept.mask, kept.grid
+    start = mr.to_index(np.asarray([grid.origin_mm]))[0]
+    whole = np.rint(start).astype(int)
+    if np.abs(grid.axes - mr.axes).max() > 1e-4 or np.abs(start - whole).max() > 1e-2:
+        corners = mr.to_index(grid.points()[mask])
+        low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+        i, j, k = (int(n) for n in low)
+        width, height, depth = (int(n) for n in high - low + 1)
+        box = mr.crop((i, j, k), (width, height, depth))
+        moved = sitk.GetArrayFromImage(resample_nearest(grid.image(mask.astype(np.uint8)), box))
+        mask, grid = moved.astype(bool), box
+        text = f"{kept.name} was drawn on other voxels than the MR's; it is exported on those of the MR"
+        cautions.append(Caution("regridded", text))
+    doubts = f" IN DOUBT: {kept.doubts}." if kept.doubts else ""
+    hand = " Edited by hand." if kept.edited else ""
+    description = (
+        f"{RESEARCH_ONLY}{doubts}{hand} Evidence for non-response of {kept.lesion} above {kept.cut} ({result.scale}). "
+        f"{_origin(result)}"
+    )
+    structures = {p.lesion.id: p.lesion.structure.name for p in result.predictions}
+    name = f"{structures.get(kept.lesion, kept.lesion)}_CAMres_v{kept.cut}{'_edited' if kept.edited else ''}"
+    return Region(name, description, mask, grid, edited=kept.edited), tuple(cautions)
 
 
 def region_of(one: Drawn, result: Result) -> Region:
@@ -73,8 +131,12 @@ def region_of(one: Drawn, result: Result) -> Region:
     description = (
         f"{RESEARCH_ONLY}{doubts} Evidence for non-response of {one.prediction.lesion.id}: "
         f"{figures.selection.as_text()} (cut {figures.cut:.4g} {result.scale}). "
-        f"Model {result.provenance.get('model', '')}, sha256 {result.provenance.get('model_sha256', '')[:16]}, "
-        f"{result.provenance.get('program', '')}."
+        f"{_origin(result)}"
     )
     name = f"{one.prediction.lesion.structure.name}_CAMres_{suffix}"
     return Region(name, description, one.mask, one.voxels.grid)
+
+
+def _origin(result: Result) -> str:
+    came = result.provenance
+    return f"Model {came.get('model', '')}, sha256 {came.get('model_sha256', '')[:16]}, {came.get('program', '')}."

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import SimpleITK as sitk
+
 from RTResponseCAMLib.errors import OutputError
+
+RESEARCH_ONLY = "Research use only. Not a medical device; not for clinical decisions."
 
 
 def check_free(out: Path, overwrite: bool) -> None:
@@ -57,6 +61,37 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         raise _refused(out, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write an image, compressed.
+
+    Raises
+    ------
+    OutputError : it cannot be written.
+    """
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:
+        raise OutputError(path.name, "the image could not be written", "Check free space and permissions") from error
+
+
+def write_labels(labels: sitk.Image, names: list[str], path: Path, ids: list[str] | None = None) -> None:
+    """Write a label map with the headers by which Slicer takes an NRRD for a segmentation; label n has name n − 1.
+
+    Raises
+    ------
+    OutputError : it cannot be written.
+    """
+    image = sitk.Image(labels)
+    image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
+    for number, name in enumerate(names):
+        image.SetMetaData(f"Segment{number}_ID", ids[number] if ids else f"S{number + 1}")
+        image.SetMetaData(f"Segment{number}_Name", name)
+        image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+        image.SetMetaData(f"Segment{number}_Layer", "0")
+        image.SetMetaData(f"Segment{number}_Color", "1.0 0.2 0.55")
+    write_image(image, path)
 
 
 def _refused(out: Path, error: OSError) -> OutputError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -36,6 +36,7 @@ class Opened:
     follow_up : the first later MR, stored likewise; None when there is none, or it cannot be read.
     registered : the follow-up was moved onto the plan (its voxels are its own, nothing is resampled).
     measures : lesion id → volume (cm³) and dose metrics.
+    folder : where the study lies; None when it is gone again, as the sample's is.
     """
 
     study: Study
@@ -45,6 +46,7 @@ class Opened:
     registered: bool
     cautions: tuple[Caution, ...]
     measures: Mapping[str, tuple[float, DoseMetrics | None]]
+    folder: Path | None = None
 
 
 def open_study(folder: Path, progress: Progress = silent) -> Opened:
@@ -59,13 +61,13 @@ def open_study(folder: Path, progress: Progress = silent) -> Opened:
     measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x.structure)) for x in study.lesions}
     mr = as_stored(study.mr)
     if not study.follow_ups:
-        return Opened(study, mr, None, "", False, study.cautions, measures)
+        return Opened(study, mr, None, "", False, study.cautions, measures, folder)
     first = study.follow_ups[0]
     try:
         image = read_follow_up(first, part(progress, 0.6, 0.75)).image
     except RTResponseError as error:
         text = f"the follow-up '{first.description}' is left out: {error.what}"
-        return Opened(study, mr, None, "", False, (*study.cautions, Caution("follow-up", text)), measures)
+        return Opened(study, mr, None, "", False, (*study.cautions, Caution("follow-up", text)), measures, folder)
     cautions: tuple[Caution, ...] = ()
     try:
         found = register_follow_up(study, first, image, progress=part(progress, 0.75, 0.98))
@@ -75,7 +77,8 @@ def open_study(folder: Path, progress: Progress = silent) -> Opened:
         cautions = (Caution("follow-up", f"the follow-up is shown unregistered: {error.what}"),)
     days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
     name = f"Follow-up {first.description}{days} ({'registered' if found else 'not registered'})"
-    return Opened(study, mr, as_stored(image), name, found is not None, (*study.cautions, *cautions), measures)
+    cautions = (*study.cautions, *cautions)
+    return Opened(study, mr, as_stored(image), name, found is not None, cautions, measures, folder)
 
 
 def open_sample(progress: Progress = silent) -> Opened:
@@ -84,4 +87,4 @@ def open_sample(progress: Progress = silent) -> Opened:
         progress(0.02, "drawing a synthetic patient")
         patient = draw_patient(SAMPLE)
         write_patient(patient, Path(place), part(progress, 0.15, 0.8), truth=False)
-        return open_study(Path(place) / "dicom", part(progress, 0.8, 1.0))
+        return replace(open_study(Path(place) / "dicom", part(progress, 0.8, 1.0)), folder=None)

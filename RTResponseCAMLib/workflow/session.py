@@ -33,12 +33,9 @@ from RTResponseCAMLib.scene.lesions import (
     rows_of,
 )
 from RTResponseCAMLib.scene.nodes import fill_volume, image_of, volume_node
-from RTResponseCAMLib.scene.plot import show_histograms
-from RTResponseCAMLib.scene.subregion import create_segment
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import Prescription, Result, Study
-from RTResponseCAMLib.subregion.statistics import part_dvh
-from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
+from RTResponseCAMLib.workflow.contour import Subregions
 from RTResponseCAMLib.workflow.sample import Opened
 from RTResponseCAMLib.workflow.task import Parameters, Task
 
@@ -46,13 +43,21 @@ FIELD_MM, FIELD_FACTOR = 60.0, 2.5
 
 
 class Session:
-    """Holds what the scene cannot: the contours that were loaded, and the result with its shares."""
+    """Holds what the scene cannot: the contours that were loaded, and the result with its shares.
+
+    Attributes
+    ----------
+    result : the last one; None after a scene was loaded.
+    folder : from which the study was read, for objects that refer to it; None when it is not known.
+    subregions : the selected lesion's voxels, and what is drawn on them.
+    """
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
         self._gatherer = Gatherer()
         self._measured: dict[str, tuple[str, Row]] = {}
-        self._voxels: tuple[Any, LesionVoxels] | None = None
+        self.subregions = Subregions(scene, self._gatherer)
+        self.folder: Path | None = None
         self._seen: set[str] = set()
         self.result: Result | None = None
 
@@ -61,7 +66,8 @@ class Session:
         self._gatherer.forget()
         self._measured.clear()
         self._seen.clear()
-        self._voxels, self.result = None, None
+        self.subregions.forget()
+        self.result, self.folder = None, None
 
     def add(self, opened: Opened, parameters: Parameters, progress: Progress = silent) -> Any:
         """Add a study to the scene and choose it; returns its nodes."""
@@ -82,7 +88,7 @@ class Session:
         parameters.prescriptionGy = _common_dose(study, prescription)
         parameters.isodosePercent = (prescription.isodose_percent or 0.0) if prescription else 0.0
         parameters.fractions = (prescription.fractions or 1) if prescription else 1
-        self._measured, self.result = self._measure(opened, nodes.lesions), None
+        self._measured, self.result, self.folder = self._measure(opened, nodes.lesions), None, opened.folder
         parameters.selectedLesion = max(opened.measures, key=lambda name: opened.measures[name][0])
         progress(1.0)
         return nodes
@@ -209,62 +215,6 @@ class Session:
             middle, extent_mm = box
             views.center_views(self._scene, middle, max(FIELD_MM, FIELD_FACTOR * extent_mm))
 
-    def voxels(self, parameters: Parameters) -> LesionVoxels | None:
-        """Evidence and dose of the selected lesion; None without a result for it.
-
-        Raises
-        ------
-        GeometryError : the lesion's segment cannot be read any more.
-        """
-        cam, segmentation = parameters.camVolume, parameters.segmentation
-        segment_id = lesion_segments(segmentation).get(parameters.selectedLesion)
-        if cam is None or segment_id is None or parameters.selectedLesion not in {r.id for r in rows_of(cam)}:
-            return None
-        key = (
-            cam.GetID(),
-            cam.GetImageData().GetMTime(),
-            self._gatherer.key(segmentation, segment_id, parameters.doseVolume),
-        )
-        if self._voxels is None or self._voxels[0] != key:
-            structure = self._gatherer.structure(segmentation, segment_id)
-            dose = self._gatherer.dose_of(parameters.doseVolume)
-            self._voxels = key, lesion_voxels(image_of(cam), structure, dose)
-        return self._voxels[1]
-
-    def create_subregion(self, parameters: Parameters, cut: float) -> str:
-        """Keep the selected lesion's voxels above a cut as a segment; returns its id.
-
-        Raises
-        ------
-        StudyError : there is no result for the lesion, or nothing exceeds the cut.
-        """
-        voxels = self.voxels(parameters)
-        if voxels is None:
-            raise StudyError("", "the selected lesion has no result", "Predict it first")
-        if not voxels.above(cut).any():
-            raise StudyError("", f"no voxel of the lesion exceeds {cut:.2f}", "Lower the threshold")
-        lesion = parameters.selectedLesion
-        segment_id = lesion_segments(parameters.segmentation)[lesion]
-        return create_segment(parameters.segmentation, lesion, segment_id, voxels, cut)
-
-    def chart_subregion(self, parameters: Parameters, cut: float) -> Any:
-        """Chart the dose of the selected lesion's voxels above a cut, and of the rest of it; returns the chart.
-
-        Raises
-        ------
-        StudyError : there is no result for the lesion, or no dose that reaches all of it.
-        """
-        voxels, dose = self.voxels(parameters), self._gatherer.dose_of(parameters.doseVolume)
-        if voxels is None or voxels.dose is None or dose is None:
-            raise StudyError(
-                "", "the selected lesion has no result, or no dose that reaches all of it", "Choose a dose"
-            )
-        above = voxels.above(cut)
-        parts = (("subregion", above), ("rest of lesion", voxels.inside & ~above))
-        found = [part_dvh(name, voxels, mask, dose, "linear") for name, mask in parts]
-        title = f"{parameters.selectedLesion}: evidence > {cut:.2f}"
-        return show_histograms(self._scene, title, [histogram for histogram in found if histogram is not None])
-
     def restore(self, parameters: Parameters) -> bool:
         """Take up a result that a loaded scene brought; tell whether there was one that was not shown yet."""
         cam = parameters.camVolume
@@ -316,7 +266,7 @@ class Session:
     def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:
         limit = 0.0
         if parameters.scale.value == "lesion":
-            voxels = self.voxels(parameters)
+            voxels = self.subregions.voxels(parameters)
             limit = voxels.peak if voxels is not None else 0.0
         return heatmap.Heatmap(
             parameters.opacity,

@@ -20,10 +20,8 @@ from RTResponseCAMLib.subregion.boost import Boost, what_if
 from RTResponseCAMLib.subregion.select import Selection, padded
 from RTResponseCAMLib.subregion.statistics import Statistics, measure
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask, lesion_voxels
-from RTResponseCAMLib.workflow.output import new_folder
-from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, write_labels
-
-DOUBTS = {"indeterminate", "unfamiliar", "cam-check"}
+from RTResponseCAMLib.subregion.words import boost_sentence, statistics_sentences
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,6 @@ class Drawn:
     statistics: Statistics
     boost: Boost | None
     doubts: tuple[str, ...]
-
-
-def doubts_of(prediction: Prediction) -> tuple[str, ...]:
-    """Why a prediction's evidence is not contoured: no class was given, or its map failed a check."""
-    return tuple(c.text for c in prediction.cautions if c.code in DOUBTS)
 
 
 def draw_subregions(
@@ -67,7 +60,7 @@ def draw_subregions(
     shared = _shared_voxels(result)
     for number, prediction in enumerate(result.predictions):
         within = part(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
-        structure, doubts = prediction.lesion.structure, doubts_of(prediction)
+        structure, doubts = prediction.lesion.structure, prediction.doubts
         if shared[prediction.lesion.id]:
             text = f"shares {shared[prediction.lesion.id]} voxels with another lesion: the map holds one of them there"
             doubts = (*doubts, text)
@@ -113,7 +106,7 @@ def write_subregions(
         "patient": result.study.patient,
         "cam_scale": result.scale,
         "provenance": dict(result.provenance),
-        "subregions": [as_row(one) | {"boost": _boost(one.boost)} for one in drawn],
+        "subregions": [as_row(one) | {"boost": _boost(one.boost), "words": in_words(one)} for one in drawn],
         "cautions": [asdict(c) for c in (*result.cautions, *cautions)],
     }
     progress(0.2, "writing subregions")
@@ -165,6 +158,13 @@ def as_row(one: Drawn) -> dict[str, Any]:
     boost = () if one.boost is None else one.boost.cautions
     texts = [*one.doubts, *(c.text for c in (*figures.cautions, *boost))]
     return row | {"cautions": list(dict.fromkeys(texts))}
+
+
+def in_words(one: Drawn) -> list[str]:
+    """Its statistics and the what-if boost, in sentences."""
+    if not one.mask.any():
+        return []
+    return statistics_sentences(one.statistics) + ([] if one.boost is None else [boost_sentence(one.boost)])
 
 
 def label_map(result: Result, drawn: Sequence[Drawn]) -> sitk.Image:

@@ -8,17 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
-from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Caution, Prediction, Result
-from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_image, write_labels
 from RTResponseCAMLib.workflow.predict import Stages
 
 SCHEMA_VERSION = 1
-RESEARCH_ONLY = "Research use only. Not a medical device; not for clinical decisions."
 CSV_COLUMNS = (
     "id", "name", "volume_cc", "p_response", "p_response_low", "p_response_high", "label",
     "dose_mean_gy", "d98_gy", "d50_gy", "d2_gy", "prescription_gy", "coverage", "cautions",
@@ -56,11 +52,11 @@ def write_result(
         text = json.dumps(result_json(result), indent=2, allow_nan=False, ensure_ascii=False)
         (folder / "result.json").write_text(text + "\n", encoding="utf-8")
         _write_csv(result, folder / "lesions.csv")
-        _write_image(result.cam, folder / "cam.nrrd")
+        write_image(result.cam, folder / "cam.nrrd")
         _write_segments(result, folder / "subregions.seg.nrrd")
         (folder / "evidence").mkdir()
         for prediction in result.predictions:
-            _write_image(prediction.evidence, folder / "evidence" / f"{prediction.lesion.id}.nrrd")
+            write_image(prediction.evidence, folder / "evidence" / f"{prediction.lesion.id}.nrrd")
         if report:
             stages.begin("report")
             progress(0.3, "writing the report")
@@ -157,34 +153,9 @@ def _write_csv(result: Result, path: Path) -> None:
             )
 
 
-def _write_image(image: sitk.Image, path: Path) -> None:
-    try:
-        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-    except RuntimeError as error:
-        raise OutputError(path.name, "the image could not be written", "Check free space and permissions") from error
-
-
 def _write_segments(result: Result, path: Path) -> None:
     names = [f"{p.lesion.id} evidence > {result.cut:g}" for p in result.predictions]
     write_labels(result.subregions, names, path, [p.lesion.id for p in result.predictions])
-
-
-def write_labels(labels: sitk.Image, names: list[str], path: Path, ids: list[str] | None = None) -> None:
-    """Write a label map with the headers by which Slicer takes an NRRD for a segmentation; label n has name n − 1.
-
-    Raises
-    ------
-    OutputError : it cannot be written.
-    """
-    image = sitk.Image(labels)
-    image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
-    for number, name in enumerate(names):
-        image.SetMetaData(f"Segment{number}_ID", ids[number] if ids else f"S{number + 1}")
-        image.SetMetaData(f"Segment{number}_Name", name)
-        image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
-        image.SetMetaData(f"Segment{number}_Layer", "0")
-        image.SetMetaData(f"Segment{number}_Color", "1.0 0.2 0.55")
-    _write_image(image, path)
 
 
 def write_scene(result: Result, path: Path) -> None:

@@ -25,9 +25,9 @@ from RTResponseCAMLib.response.trajectory import (
 )
 from RTResponseCAMLib.response.volume import Change, Volume
 from RTResponseCAMLib.workflow.follow_up import FollowedStudy, VisitResult
-from RTResponseCAMLib.workflow.output import new_folder
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 from RTResponseCAMLib.workflow.visit import ON_PLAN
-from RTResponseCAMLib.workflow.write import RESEARCH_ONLY, safe_cell, write_labels
+from RTResponseCAMLib.workflow.write import safe_cell
 
 SCHEMA_VERSION = 1
 COLUMNS = (

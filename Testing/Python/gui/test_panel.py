@@ -247,7 +247,7 @@ def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
     predicted.ui.shownComboBox.currentIndex = list(Shown).index(Shown.RESPONSE)
     np.testing.assert_array_equal(alpha(predicted) > 0, values < -2)
     predicted.ui.scaleComboBox.currentIndex = list(Scale).index(Scale.LESION)
-    peak = predicted.logic.session.voxels(predicted.parameters).peak
+    peak = predicted.logic.session.subregions.voxels(predicted.parameters).peak
     assert predicted.parameters.camVolume.GetDisplayNode().GetWindowLevelMax() == pytest.approx(peak)
     before = voxels(predicted.parameters.camVolume)
     predicted.ui.resetHeatmapButton.click()
@@ -338,7 +338,7 @@ def previews(host) -> list:
 
 
 def a_cut(panel, share: float) -> float:
-    found = panel.logic.session.voxels(panel.parameters)
+    found = panel.logic.session.subregions.voxels(panel.parameters)
     return float(np.round(np.quantile(found.evidence[found.inside], share), 2))
 
 
@@ -348,7 +348,7 @@ def test_the_subregion_follows_the_slider_and_becomes_a_segment_inside_its_lesio
     assert previews(host) == []
     for share in (0.7, 0.4):
         predicted.ui.subregionSlider.value = a_cut(predicted, share)
-        found = predicted.logic.session.voxels(predicted.parameters)
+        found = predicted.logic.session.subregions.voxels(predicted.parameters)
         mask = found.above(predicted.ui.subregionSlider.value)
         drawn, grid = segment_mask(previews(host)[0], previews(host)[0].GetSegmentation().GetNthSegmentID(0))
         assert drawn.sum() == mask.sum()
@@ -388,7 +388,7 @@ def test_edit_chooses_the_subregion_in_the_segment_editor(host, predicted):
 
 
 def test_thresholds_are_chosen_by_a_button(predicted):
-    found = predicted.logic.session.voxels(predicted.parameters)
+    found = predicted.logic.session.subregions.voxels(predicted.parameters)
     values = found.evidence[found.inside]
     predicted.ui.cutPercentileButton.click()
     assert found.above(predicted.ui.subregionSlider.value).sum() == pytest.approx(0.2 * len(values), rel=0.15)
@@ -419,7 +419,7 @@ def test_the_dose_of_the_subregion_is_charted_against_the_rest(host, predicted):
 
 
 def test_a_threshold_that_nothing_exceeds_disables_the_button(predicted):
-    assert predicted.logic.session.voxels(predicted.parameters).peak < 8
+    assert predicted.logic.session.subregions.voxels(predicted.parameters).peak < 8
     predicted.ui.subregionSlider.value = 8.0
     assert not predicted.ui.createSegmentButton.enabled
     assert "No voxel" in predicted.ui.createSegmentButton.toolTip

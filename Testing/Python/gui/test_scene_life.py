@@ -189,7 +189,7 @@ def test_the_exported_scene_of_the_command_line_opens_as_a_result(host, result):
     first = result.predictions[0]
     assert panel.ui.lesionTable.item(0, 5).text().startswith(f"{first.p_response:.2f}")
     assert panel.parameters.mrVolume is not None
-    assert panel.logic.session.voxels(panel.parameters) is not None
+    assert panel.logic.session.subregions.voxels(panel.parameters) is not None
 
 
 def test_voxels_are_never_touched_by_the_panel(host, predicted):

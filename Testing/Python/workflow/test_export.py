@@ -17,7 +17,7 @@ from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.study import Caution
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.workflow.export import export_dicom
-from RTResponseCAMLib.workflow.subregion import doubts_of, draw_subregions, write_subregions
+from RTResponseCAMLib.workflow.subregion import draw_subregions, write_subregions
 
 HALF = Selection("percentile", 60)
 
@@ -58,7 +58,7 @@ def test_lesions_in_doubt_are_not_contoured_in_silence(result):
     assert all("why it is" in c.text for c in cautions)
     asked, _ = draw_subregions(changed, HALF, anyway=True)
     assert [one.doubts for one in asked] == [(), ("why it is",), ("why it is",)]
-    assert doubts_of(sure) == ()
+    assert sure.doubts == ()
 
 
 def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, study_folder, tmp_path):

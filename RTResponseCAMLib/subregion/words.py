@@ -1,0 +1,50 @@
+"""A subregion's figures in words: the same sentences in the panel, the report and the terminal."""
+
+from __future__ import annotations
+
+from RTResponseCAMLib.subregion.boost import Boost
+from RTResponseCAMLib.subregion.statistics import Robustness, Statistics
+
+
+def statistics_sentences(found: Statistics) -> list[str]:
+    """How steady a subregion is, and how it lies to the dose; volumes cm³, doses Gy."""
+    sentences = [
+        f"With the map 0.5 to 1 mm off: {_robust(found.shifts)}.",
+        f"With the threshold a little lower or higher: {_robust(found.thresholds)}.",
+    ]
+    if found.cold_share is not None:
+        chance = f"{100 * found.share:.0f} % by chance"
+        sentences.append(f"It holds {100 * found.cold_share:.0f} % of the lesion's coldest tenth ({chance}).")
+    if found.below_prescription is not None:
+        sentences.append(f"{100 * found.below_prescription:.1f} % of it receives less than the prescription.")
+    if found.association is not None:
+        link = found.association
+        sentences.append(
+            f"Map and dose over the lesion: ρ = {link.rho:+.2f}; beyond what is radial in both "
+            f"{link.rho_beyond_radial:+.2f} (p = {link.p:.3f} against turned maps)."
+        )
+    return sentences
+
+
+def boost_sentence(boost: Boost) -> str:
+    """What a boost would come to."""
+    parts = [
+        f"{boost.shots} shot{'' if boost.shots == 1 else 's'} of {boost.collimator_mm} mm "
+        f"add{'s' if boost.shots == 1 else ''} up to {boost.added_gy:.1f} Gy",
+        f"D98 {_change(boost.d98_gy)} Gy, lesion's maximum {_change(boost.maximum_gy)} Gy",
+    ]
+    if boost.bed10_gy is not None:
+        parts.append(f"BED of D98 {_change(boost.bed10_gy)} Gy (α/β 10, without repair or time)")
+    if boost.risk_cc is not None:
+        before, after = boost.risk_cc
+        parts.append(f"V{boost.risk_gy:g} {before:.2f} → {after:.2f} cm³ within 20 mm")
+    return f"What if {boost.wish_gy:g} Gy: {'; '.join(parts)}."
+
+
+def _robust(found: Robustness) -> str:
+    text = f"{found.volume_cc[0]:.3f} to {found.volume_cc[1]:.3f} cm³, Dice at least {found.dice:.2f}"
+    return text if found.mean_gy is None else f"{text}, mean dose {found.mean_gy[0]:.1f} to {found.mean_gy[1]:.1f} Gy"
+
+
+def _change(pair: tuple[float, float]) -> str:
+    return f"{pair[0]:.1f} → {pair[1]:.1f}"
