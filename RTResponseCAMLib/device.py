@@ -14,6 +14,7 @@ from pathlib import Path
 GIB = 2**30
 REQUIRED = {"torch": "torch>=2.6"}
 FOR_REPORTS = {"matplotlib": "matplotlib>=3.8", "jinja2": "jinja2>=3.1"}
+FOR_DICOM = {"highdicom": "highdicom>=0.27"}
 
 
 def missing_packages(packages: dict[str, str]) -> tuple[str, ...]:

@@ -21,7 +21,14 @@ def draw_histograms(
     notice: str,
     companions: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the chart.
+    """Write the chart of `histogram_figure`."""
+    histogram_figure(histograms, targets, notice, companions).savefig(path)
+
+
+def histogram_figure(
+    histograms: Sequence[Dvh], targets: Sequence[str], notice: str, companions: Mapping[str, str] | None = None
+) -> Figure:
+    """Draw the chart.
 
     ``targets`` are the names of those drawn in colour; ``companions`` are drawn dashed, in the colour of the target
     that stands against their name. All others are grey.
@@ -56,4 +63,4 @@ def draw_histograms(
         axes.legend(fontsize=8, loc="upper right")
     kind = histograms[0].interpolation if histograms else ""
     figure.suptitle(f"{notice}   Dose between grid points: {kind}.", fontsize=8, x=0.01, ha="left")
-    figure.savefig(path)
+    return figure

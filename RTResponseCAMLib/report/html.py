@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.report.dvh_figure import histogram_figure
 from RTResponseCAMLib.report.figures import as_data_uri, draw_lesion
-from RTResponseCAMLib.study import Prediction, Result
+from RTResponseCAMLib.study import Caution, Prediction, Result
+from RTResponseCAMLib.subregion.drawn import Drawn
+from RTResponseCAMLib.subregion.words import in_words
 
 TEMPLATE = "report.html.jinja"
 
 
-def write_report(result: Result, path: Path, notice: str) -> None:
-    """Write the report of one study; everything from outside is escaped."""
+def write_report(
+    result: Result, path: Path, notice: str, drawn: Sequence[Drawn] = (), cautions: Sequence[Caution] = ()
+) -> None:
+    """Write the report of one study; everything from outside is escaped.
+
+    Parameters
+    ----------
+    drawn : subregions to be shown with their lesions; ``cautions`` are beside them, and say which are not.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True),
@@ -25,7 +37,8 @@ def write_report(result: Result, path: Path, notice: str) -> None:
     text = environment.get_template(TEMPLATE).render(
         notice=notice,
         study=result.study,
-        cautions=result.cautions,
+        cautions=(*result.cautions, *cautions),
+        subregions={one.prediction.lesion.id: _subregion(one, notice) for one in drawn if one.mask.any()},
         lesions=lesions,
         scale=result.scale,
         cut=result.cut,
@@ -34,6 +47,19 @@ def write_report(result: Result, path: Path, notice: str) -> None:
         prescription=result.study.plan.prescription if result.study.plan else None,
     )
     path.write_text(text, encoding="utf-8")
+
+
+def _subregion(one: Drawn, notice: str) -> dict[str, Any]:
+    """Chart, table and sentences of one subregion."""
+    figures = one.statistics
+    rows = [("subregion", figures.volume_cc, figures.subregion)]
+    rest_cc = one.voxels.volume_cc(one.voxels.inside & ~one.mask)
+    rows.append(("rest of lesion", rest_cc, figures.rest))
+    histograms = [h for _, _, h in rows if h is not None]
+    partners = {"rest of lesion": "subregion"}
+    figure = histogram_figure(histograms, ["subregion"], notice, partners) if histograms else None
+    words = [*in_words(figures), *(c.text for c in figures.cautions)]
+    return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": words}
 
 
 def _bar(prediction: Prediction) -> dict[str, float]:

@@ -20,6 +20,7 @@ from RTResponseCAMLib.subregion.voxels import LesionVoxels
 
 TURNS = 499
 LEAST_VOXELS = 20
+MOST_VOXELS = 2500  # neighbours tell the same: of larger lesions, voxels drawn at random
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Association:
 
 
 def map_and_dose(voxels: LesionVoxels, seed: int = 0, turns: int = TURNS) -> Association | None:
-    """Correlation of evidence and dose over a lesion's voxels; None without dose or below `LEAST_VOXELS` voxels."""
+    """Correlation of evidence and dose over a lesion's voxels; None without dose or below `LEAST_VOXELS` voxels.
+
+    What lies beyond the radial part is taken at `MOST_VOXELS` voxels at most.
+    """
     inside = voxels.inside
     if voxels.dose is None or inside.sum() < LEAST_VOXELS:
         return None
@@ -43,13 +47,17 @@ def map_and_dose(voxels: LesionVoxels, seed: int = 0, turns: int = TURNS) -> Ass
     places = np.argwhere(inside) * spacing
     centre = places.mean(axis=0)
     depth = distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1][inside]
-    radial = _orthogonal(np.linalg.norm(places - centre, axis=1), depth)
+    radius = np.linalg.norm(places - centre, axis=1)
+    radial = _orthogonal(radius, depth)
     own_dose, own_map = (_unit(values - radial @ (radial.T @ values)) for values in (dose, evidence))
     rest = np.zeros(inside.shape)
     rest[inside] = own_map
     field = voxels.extended(rest)
-    null = np.empty(turns)
-    for n, turn in enumerate(Rotation.random(turns, rng=np.random.default_rng(seed))):
+    rng, null = np.random.default_rng(seed), np.empty(turns)
+    chosen = rng.permutation(len(places))[:MOST_VOXELS]
+    places, radial = places[chosen], _orthogonal(radius[chosen], depth[chosen])
+    own_dose, own_map = (_unit(values[chosen] - radial @ (radial.T @ values[chosen])) for values in (own_dose, own_map))
+    for n, turn in enumerate(Rotation.random(turns, rng=rng)):
         moved = (turn.apply(places - centre) + centre) / spacing
         turned = map_coordinates(field, moved.T, order=1, mode="nearest")
         null[n] = _unit(turned - radial @ (radial.T @ turned)) @ own_dose

@@ -6,7 +6,14 @@ from RTResponseCAMLib.subregion.boost import Boost
 from RTResponseCAMLib.subregion.statistics import Robustness, Statistics
 
 
-def statistics_sentences(found: Statistics) -> list[str]:
+def in_words(found: Statistics, boost: Boost | None = None) -> list[str]:
+    """Everything worth saying of a subregion that holds a voxel, and of a boost; nothing of an empty one."""
+    if not found.volume_cc:
+        return []
+    return _statistics(found) + ([] if boost is None else [_boost(boost)])
+
+
+def _statistics(found: Statistics) -> list[str]:
     """How steady a subregion is, and how it lies to the dose; volumes cm³, doses Gy."""
     sentences = [
         f"With the map 0.5 to 1 mm off: {_robust(found.shifts)}.",
@@ -26,7 +33,7 @@ def statistics_sentences(found: Statistics) -> list[str]:
     return sentences
 
 
-def boost_sentence(boost: Boost) -> str:
+def _boost(boost: Boost) -> str:
     """What a boost would come to."""
     parts = [
         f"{boost.shots} shot{'' if boost.shots == 1 else 's'} of {boost.collimator_mm} mm "

@@ -18,7 +18,7 @@ from RTResponseCAMLib.subregion.boost import Boost, what_if
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.subregion.statistics import Statistics, measure, part_dvh
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
-from RTResponseCAMLib.subregion.words import boost_sentence, statistics_sentences
+from RTResponseCAMLib.subregion.words import in_words
 from RTResponseCAMLib.workflow.task import Parameters
 
 IN_DOUBT = "the evidence is in doubt ({doubts}): it is contoured only when asked for"
@@ -34,8 +34,7 @@ class Measured:
     def sentences(self) -> list[str]:
         """Everything in words, warnings at the end."""
         warnings = [c.text for c in (*self.statistics.cautions, *(self.boost.cautions if self.boost else ()))]
-        what_if_ = [] if self.boost is None else [boost_sentence(self.boost)]
-        return [*statistics_sentences(self.statistics), *what_if_, *dict.fromkeys(warnings)]
+        return [*in_words(self.statistics, self.boost), *dict.fromkeys(warnings)]
 
 
 class Subregions:

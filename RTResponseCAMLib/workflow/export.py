@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib import __version__
+from RTResponseCAMLib.device import FOR_DICOM, missing_packages
 from RTResponseCAMLib.dicom.files import save
 from RTResponseCAMLib.dicom.originals import find_originals
 from RTResponseCAMLib.dicom.write_images import parametric_map, segmentation
@@ -20,10 +21,11 @@ from RTResponseCAMLib.imaging.resample import resample_nearest
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene.subregion import Kept
 from RTResponseCAMLib.study import Caution, Result
+from RTResponseCAMLib.subregion.drawn import Drawn
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
-from RTResponseCAMLib.workflow.subregion import Drawn
 
 FORMATS = {"rtstruct": "RS_subregions.dcm", "seg": "SEG_subregions.dcm", "map": "PM_evidence.dcm"}
+INSTALL = "Install highdicom, or create a segment"
 
 
 def export_dicom(
@@ -86,6 +88,34 @@ def dicom_objects(
             objects[kind] = parametric_map(originals, result.cam, result.scale, __version__)
     progress(1.0)
     return objects, cautions
+
+
+def objects_of_scene(
+    folder: Path, result: Result, kept: Sequence[Kept], progress: Progress = silent
+) -> tuple[dict[str, Dataset], tuple[Caution, ...]]:
+    """Objects of the subregions that were kept as segments, and the map; what cannot be made is a caution.
+
+    Raises
+    ------
+    OutputError : there is neither a subregion nor highdicom, without which there is no map.
+    StudyError : the planning MR is not in the folder.
+    """
+    pairs = [kept_region(one, result) for one in kept]
+    cautions = [caution for _, found in pairs for caution in found]
+    formats = ["rtstruct", "seg"] if pairs else []
+    if not pairs:
+        text = "no subregion is kept as a segment: DICOM holds the map only"
+        cautions.append(Caution("no-subregion", text))
+    if missing := missing_packages(FOR_DICOM):
+        formats = [kind for kind in formats if kind == "rtstruct"]
+        text = f"{missing[0]} is missing: DICOM holds the RTSTRUCT only, neither SEG nor Parametric Map"
+        if not formats:
+            raise OutputError("DICOM", f"cannot be written: {cautions[-1].text}, and {missing[0]} is missing", INSTALL)
+        cautions.append(Caution("no-highdicom", text))
+    else:
+        formats.append("map")
+    objects, more = dicom_objects(folder, result, [region for region, _ in pairs], formats, progress)
+    return objects, (*cautions, *more)
 
 
 def save_objects(objects: Mapping[str, Dataset], folder: Path, progress: Progress = silent) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,14 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dosimetry.dvh import Dvh
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, Prediction, Result
+from RTResponseCAMLib.study import Caution, Result
 from RTResponseCAMLib.subregion.boost import Boost, what_if
+from RTResponseCAMLib.subregion.drawn import Drawn
 from RTResponseCAMLib.subregion.select import Selection, padded
-from RTResponseCAMLib.subregion.statistics import Statistics, measure
-from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask, lesion_voxels
-from RTResponseCAMLib.subregion.words import boost_sentence, statistics_sentences
+from RTResponseCAMLib.subregion.statistics import measure
+from RTResponseCAMLib.subregion.voxels import lesion_voxels
+from RTResponseCAMLib.subregion.words import in_words
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One lesion's subregion: mask ``[z, y, x]`` on the lattice of ``voxels``, figures, and a what-if boost.
-
-    ``doubts`` is why its evidence is not to be trusted; drawn then only because it was asked for.
-    """
-
-    prediction: Prediction
-    voxels: LesionVoxels
-    mask: Mask
-    statistics: Statistics
-    boost: Boost | None
-    doubts: tuple[str, ...]
 
 
 def draw_subregions(
@@ -106,7 +92,9 @@ def write_subregions(
         "patient": result.study.patient,
         "cam_scale": result.scale,
         "provenance": dict(result.provenance),
-        "subregions": [as_row(one) | {"boost": _boost(one.boost), "words": in_words(one)} for one in drawn],
+        "subregions": [
+            as_row(one) | {"boost": _boost(one.boost), "words": in_words(one.statistics, one.boost)} for one in drawn
+        ],
         "cautions": [asdict(c) for c in (*result.cautions, *cautions)],
     }
     progress(0.2, "writing subregions")
@@ -160,13 +148,6 @@ def as_row(one: Drawn) -> dict[str, Any]:
     return row | {"cautions": list(dict.fromkeys(texts))}
 
 
-def in_words(one: Drawn) -> list[str]:
-    """Its statistics and the what-if boost, in sentences."""
-    if not one.mask.any():
-        return []
-    return statistics_sentences(one.statistics) + ([] if one.boost is None else [boost_sentence(one.boost)])
-
-
 def label_map(result: Result, drawn: Sequence[Drawn]) -> sitk.Image:
     """Subregions as numbers from 1, in the list's order, on the map's voxels, or on the MR's where they leave the map.
 
@@ -201,6 +182,10 @@ def _doses(histogram: Dvh | None) -> Mapping[str, float | None]:
     if histogram is None:
         return dict.fromkeys(("mean_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy"))
     return {"mean_gy": histogram.mean_gy, **{f"d{x}_gy": histogram.dose_to_percent(x) for x in (98, 95, 50, 2)}}
+
+
+def _further(one: Drawn) -> dict[str, Any]:
+    return {"boost": _boost(one.boost), "words": in_words(one.statistics, one.boost)}
 
 
 def _boost(boost: Boost | None) -> dict[str, Any] | None:

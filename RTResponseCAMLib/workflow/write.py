@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from RTResponseCAMLib.imaging.planes import centroid_mm
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, Prediction, Result
+from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_image, write_labels
 from RTResponseCAMLib.workflow.predict import Stages
+from RTResponseCAMLib.workflow.subregion import draw_subregions
 
 SCHEMA_VERSION = 1
 CSV_COLUMNS = (
@@ -30,6 +32,7 @@ def write_result(
     progress: Progress = silent,
     stages: Stages | None = None,
     report: bool = True,
+    more: Callable[[Path], None] | None = None,
 ) -> None:
     """Write everything into ``out``, which appears only when all of it is there.
 
@@ -38,6 +41,7 @@ def write_result(
     scene : writes ``scene.mrb``, as `write_scene` does; None leaves it out.
     pictures : draw Slicer's slice views per lesion (needs trame-slicer).
     report : write ``report.html`` (needs matplotlib and jinja2).
+    more : writes what else belongs to the result into the folder that it is given.
 
     Raises
     ------
@@ -59,8 +63,9 @@ def write_result(
             write_image(prediction.evidence, folder / "evidence" / f"{prediction.lesion.id}.nrrd")
         if report:
             stages.begin("report")
-            progress(0.3, "writing the report")
-            write_report(result, folder / "report.html", RESEARCH_ONLY)
+            progress(0.1, "writing the report")
+            drawn, cautions = draw_subregions(result, Selection("value", result.cut), progress=part(progress, 0.1, 0.4))
+            write_report(result, folder / "report.html", RESEARCH_ONLY, drawn, cautions)
         if scene is not None:
             stages.begin("scene")
             progress(0.6, "writing the scene")
@@ -71,6 +76,9 @@ def write_result(
             from RTResponseCAMLib.viewer import picture_lesions
 
             picture_lesions(result, folder)
+        if more is not None:
+            stages.begin("more")
+            more(folder)
         stages.begin("")
         progress(0.99, "done")  # the last moment to stop: then the folder gets its name
     progress(1.0, "done")
