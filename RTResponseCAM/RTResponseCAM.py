@@ -466,25 +466,30 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         self.session.center(parameters)
         return result
 
-    def export(self, folder):
-        """Write the last result into a new folder. Blocks until done.
+    def export(self, folder, dicom=None):
+        """Write the last result into a new folder; returns what is to be known. Blocks until done.
 
         :param folder: must not exist yet.
+        :param dicom: folder of the original DICOM files: kept subregions and the map are written as DICOM, too.
         :raises RTResponseError: there is no result, or it cannot be written.
         """
         from RTResponseCAMLib.progress import silent
 
-        self.exporter(Path(folder), lambda call: call())(silent)
+        return self.exporter(Path(folder), lambda call: call(), dicom)(silent)
 
-    def exporter(self, out, onMainThread):
+    def exporter(self, out, onMainThread, dicom=None):
         """Return the work of an export, for another thread.
 
         :param out: folder to write.
         :param onMainThread: makes a call on the main thread, where scenes are written.
+        :param dicom: see export.
         """
         from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
         from RTResponseCAMLib.errors import OutputError
+        from RTResponseCAMLib.progress import part
         from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
+        from RTResponseCAMLib.scene.subregion import kept_subregions
+        from RTResponseCAMLib.workflow.export import objects_of_scene, save_objects
         from RTResponseCAMLib.workflow.write import write_result
 
         result = self.result
@@ -501,7 +506,23 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             onMainThread(write)
 
         report = not missing_packages(FOR_REPORTS)
-        return lambda progress: write_result(result, out, scene=writeScene, report=report, progress=progress)
+        kept = kept_subregions(self.getParameterNode().segmentation) if dicom is not None else []
+
+        def work(progress):
+            objects, cautions, rest = {}, (), progress
+            if dicom is not None:
+                objects, cautions = objects_of_scene(Path(dicom), result, kept, part(progress, 0.0, 0.3))
+                rest = part(progress, 0.3, 1.0)
+
+            def writeDicom(folder):
+                (folder / "dicom").mkdir()
+                save_objects(objects, folder / "dicom")
+
+            more = writeDicom if objects else None
+            write_result(result, out, scene=writeScene, report=report, progress=rest, more=more)
+            return cautions
+
+        return work
 
     def centerOnLesion(self, parameters):
         """Turn all views to the selected lesion."""
@@ -637,7 +658,7 @@ class RTResponseCAMTest(ScriptedLoadableModuleTest):
         self.assertLess(low, high)
         voxels = logic.session.subregions.voxels(parameters)
         cut = voxels.peak / 2 if voxels.above(voxels.peak / 2).any() else float(voxels.evidence.min()) - 1
-        segmentId = logic.session.subregions.create(parameters, cut)
+        segmentId = logic.session.subregions.create(parameters, cut, anyway=True)
         self.assertIsNotNone(nodes.lesions.GetSegmentation().GetSegment(segmentId))
         self.assertEqual(dict(logic.state(parameters).stale), {})
         with tempfile.TemporaryDirectory() as place:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
+from RTResponseCAMLib.device import FOR_DICOM, FOR_REPORTS, missing_packages
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
 
@@ -28,6 +28,10 @@ class ExportSection(Section):
         self._runner = Runner(self._ui.exportProgressBar, self._on_runner_changed)
         self._ui.exportPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         self._ui.exportPathLineEdit.connect("currentPathChanged(QString)", lambda _path: panel.refreshSoon())
+        self._ui.dicomPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        self._ui.dicomPathLineEdit.connect("currentPathChanged(QString)", lambda _path: panel.refreshSoon())
+        self._ui.dicomCheckBox.connect("toggled(bool)", lambda _checked: panel.refreshSoon())
+        self._offered = ""
         self._ui.exportButton.connect("clicked(bool)", self._on_export)
 
     @property
@@ -38,7 +42,8 @@ class ExportSection(Section):
     def stop(self) -> None:
         """Forget a result that is being written; nothing half-written stays."""
         self._runner.stop()
-        self._message = ""
+        self._message, self._offered = "", ""
+        self._ui.dicomPathLineEdit.currentPath = ""
 
     def start(self, folder: Path) -> None:
         """Write the result into a new folder below ``folder``."""
@@ -46,12 +51,17 @@ class ExportSection(Section):
         while out.exists():
             out, number = folder / f"{FOLDER} {number}", number + 1
         self._message, self._written = "", str(out)
-        work = self._logic.exporter(out, self._runner.on_main_thread)
+        dicom = Path(self._ui.dicomPathLineEdit.currentPath) if self._ui.dicomCheckBox.checked else None
+        work = self._logic.exporter(out, self._runner.on_main_thread, dicom)
         self._runner.start(work, self._on_written, self._on_failed)
 
     def refresh(self, state: State) -> None:
         """Enable the button, or say what is missing."""
         problem = ""
+        self._offer_folder()
+        wants_dicom = self._ui.dicomCheckBox.checked
+        for widget in (self._ui.dicomLabel, self._ui.dicomPathLineEdit):
+            widget.setVisible(wants_dicom)
         result = self._logic.result
         if result is None:
             problem = _(
@@ -63,6 +73,8 @@ class ExportSection(Section):
             problem = _("Choose a folder.")
         elif not Path(self._ui.exportPathLineEdit.currentPath).is_dir():
             problem = _("There is no such folder.")
+        elif wants_dicom and not self._ui.dicomPathLineEdit.currentPath:
+            problem = _("Choose the folder of the original DICOM files, or leave DICOM out.")
         busy = self._runner.busy
         self._ui.exportButton.text = _("Cancel") if busy else _("Export result")
         self._ui.exportButton.enabled = busy or not problem
@@ -70,7 +82,17 @@ class ExportSection(Section):
         lines = [self._message] if self._message else []
         if missing_packages(FOR_REPORTS):
             lines.append(_("Without a report: matplotlib or jinja2 is missing (Model section)."))
+        if wants_dicom and missing_packages(FOR_DICOM):
+            lines.append(_("DICOM without SEG and map: highdicom is missing."))
         self._ui.exportLabel.text = "\n".join(lines)
+
+    def _offer_folder(self) -> None:
+        """Fill in the folder that the study was read from, once; what the user chose stays."""
+        folder = self._logic.session.folder if self._logic.started else None
+        known = "" if folder is None else str(folder)
+        if known != self._offered:
+            self._ui.dicomPathLineEdit.currentPath = known
+            self._offered = known
 
     def _on_export(self, _checked: bool = False) -> None:
         if self._runner.busy:
@@ -78,8 +100,9 @@ class ExportSection(Section):
         else:
             self.start(Path(self._ui.exportPathLineEdit.currentPath))
 
-    def _on_written(self, _nothing: Any) -> None:
-        self._message = _("Written: {folder}").format(folder=self._written)
+    def _on_written(self, cautions: Any) -> None:
+        lines = [_("Written: {folder}").format(folder=self._written), *(caution.text for caution in cautions)]
+        self._message = "\n".join(lines)
         self._panel.refresh()
 
     def _on_failed(self, sentence: str) -> None:

@@ -9,11 +9,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
     from RTResponseCAMLib.subregion.voxels import LesionVoxels, Part
+    from RTResponseCAMLib.workflow.contour import Measured
 
 
 class SubregionSection(Section):
@@ -25,6 +27,8 @@ class SubregionSection(Section):
         self._preview: Any = None
         self._created, self._message = "", ""
         self._items: list[Any] = []
+        self._measured, self._of = "", (0.0, "")
+        self._runner = Runner(self._ui.measureProgressBar, panel.refresh)
         table = self._ui.subregionTable
         table.setColumnCount(5)
         table.setHorizontalHeaderLabels(["", _("cm³"), _("Mean Gy"), _("D98 Gy"), _("D2 Gy")])
@@ -34,6 +38,8 @@ class SubregionSection(Section):
         self._ui.createSegmentButton.connect("clicked(bool)", self._on_create)
         self._ui.editSegmentButton.connect("clicked(bool)", self._on_edit)
         self._ui.dvhButton.connect("clicked(bool)", self._on_dvh)
+        self._ui.measureButton.connect("clicked(bool)", self._on_measure)
+        self._ui.despiteDoubtsCheckBox.connect("toggled(bool)", lambda _checked: self._show())
         self._cuts = {
             self._ui.cutZeroButton: ("value", 0.0),
             self._ui.cutPercentileButton: ("percentile", 80.0),
@@ -42,10 +48,16 @@ class SubregionSection(Section):
         for button, (method, value) in self._cuts.items():
             button.connect("clicked(bool)", lambda _checked=False, m=method, v=value: self._choose_cut(m, v))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a subregion is being measured."""
+        return self._runner.busy
+
     def stop(self) -> None:
-        """Take the preview away and forget the segment that was made."""
+        """Take the preview away, and forget the segment that was made and what is being measured."""
+        self._runner.stop()
         self.hide_preview()
-        self._created, self._message = "", ""
+        self._created, self._message, self._measured = "", "", ""
 
     def connect_parameters(self) -> None:
         """Take the present threshold for shown."""
@@ -56,6 +68,8 @@ class SubregionSection(Section):
         cut, lesion = self._parameters.subregionCut, self._parameters.selectedLesion
         if (cut, lesion) == (self._cut, self._lesion):
             return
+        if lesion != self._lesion:  # asked for one lesion, not for the next
+            self._ui.despiteDoubtsCheckBox.checked = False
         self._previewing = self._previewing or cut != self._cut
         self._cut, self._lesion, self._message = cut, lesion, ""
         self._show()
@@ -88,7 +102,8 @@ class SubregionSection(Section):
             self._ui.subregionVolumeLabel.text = self._message or _("Predict the selected lesion first.")
             self._fill(())
             self._enable(False, self._ui.subregionVolumeLabel.text)
-            self._enable_dose(voxels)
+            self._enable_dose(voxels, False)
+            self._ui.despiteDoubtsCheckBox.setVisible(False)
             return
         from RTResponseCAMLib.subregion.voxels import compare
 
@@ -98,11 +113,21 @@ class SubregionSection(Section):
         share = 100 * inside.volume_cc / whole if whole else 0.0
         text = _("{volume:.3f} cm³ of {whole:.3f} cm³ ({share:.0f} %) above {cut:.2f}")
         text = text.format(volume=inside.volume_cc, whole=whole, share=share, cut=self._cut)
-        self._ui.subregionVolumeLabel.text = f"{self._message}\n{text}" if self._message else text
+        row = self._logic.session.subregions.row(self._parameters)
+        doubts = "; ".join(row.doubts) if row is not None else ""
+        doubted = [_("In doubt: {doubts}").format(doubts=doubts)] if doubts else []
+        self._ui.subregionVolumeLabel.text = "\n".join([*([self._message] if self._message else []), text, *doubted])
+        self._ui.despiteDoubtsCheckBox.setVisible(bool(doubts))
         self._fill(((_("Subregion"), inside), (_("Rest of lesion"), rest)))
         some = bool(mask.any())
-        self._enable_dose(voxels)
-        self._enable(some, _("Keep the subregion as a segment.") if some else _("No voxel exceeds the threshold."))
+        self._enable_dose(voxels, some)
+        allowed = not doubts or self._ui.despiteDoubtsCheckBox.checked
+        reason = _("Keep the subregion as a segment.")
+        if not some:
+            reason = _("No voxel exceeds the threshold.")
+        elif not allowed:
+            reason = _("The evidence is in doubt: tick the box above to contour it all the same.")
+        self._enable(some and allowed, reason)
         if self._previewing:
             if self._preview is None:
                 from RTResponseCAMLib.scene.subregion import Preview
@@ -119,7 +144,12 @@ class SubregionSection(Section):
         hint = _("Open the Segment Editor on the subregion created last.")
         self._ui.editSegmentButton.toolTip = hint if kept and self._created else _("Create a segment first.")
 
-    def _enable_dose(self, voxels: LesionVoxels | None) -> None:
+    def _enable_dose(self, voxels: LesionVoxels | None, some: bool) -> None:
+        busy = self._runner.busy
+        self._ui.measureButton.text = _("Cancel") if busy else _("Measure")
+        self._ui.measureButton.enabled = busy or some
+        fits = self._measured and self._of == (self._cut, self._lesion) and voxels is not None
+        self._ui.measureLabel.text = self._measured if fits else ""
         for button in self._cuts:
             button.enabled = voxels is not None
         dosed = voxels is not None and voxels.dose is not None
@@ -144,6 +174,28 @@ class SubregionSection(Section):
             self._message = str(error)
         self._panel.refresh()
 
+    def _on_measure(self, _checked: bool = False) -> None:
+        if self._runner.busy:
+            self._runner.cancel()
+            return
+        self._of = self._cut, self._lesion
+        try:
+            boost_gy = float(self._ui.boostSpinBox.value)
+            work = self._logic.session.subregions.measuring(self._parameters, self._cut, boost_gy)
+        except RTResponseError as error:
+            self._measured = str(error)
+            self._panel.refresh()
+            return
+        self._runner.start(work, self._on_measured, self._on_not_measured)
+
+    def _on_measured(self, found: Measured) -> None:
+        self._measured = "\n".join(f"• {sentence}" for sentence in found.sentences())
+        self._panel.refresh()
+
+    def _on_not_measured(self, sentence: str) -> None:
+        self._measured = sentence or _("Measuring was cancelled.")
+        self._panel.refresh()
+
     def _fill(self, parts: tuple[tuple[str, Part], ...]) -> None:
         table = self._ui.subregionTable
         table.setRowCount(len(parts))
@@ -158,7 +210,8 @@ class SubregionSection(Section):
 
     def _on_create(self, _checked: bool = False) -> None:
         try:
-            self._created = self._logic.session.subregions.create(self._parameters, self._parameters.subregionCut)
+            cut, anyway = self._parameters.subregionCut, bool(self._ui.despiteDoubtsCheckBox.checked)
+            self._created = self._logic.session.subregions.create(self._parameters, cut, anyway)
         except RTResponseError as error:
             self._message = str(error)
         else:

@@ -26,14 +26,18 @@ def draw_histograms(
 
 
 def histogram_figure(
-    histograms: Sequence[Dvh], targets: Sequence[str], notice: str, companions: Mapping[str, str] | None = None
+    histograms: Sequence[Dvh],
+    targets: Sequence[str],
+    notice: str,
+    companions: Mapping[str, str] | None = None,
+    inches: tuple[float, float] = (9, 5.4),
 ) -> Figure:
     """Draw the chart.
 
     ``targets`` are the names of those drawn in colour; ``companions`` are drawn dashed, in the colour of the target
     that stands against their name. All others are grey.
     """
-    figure = Figure(figsize=(9, 5.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=inches, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     palette, partner = colormaps["tab10"], companions or {}
@@ -62,5 +66,5 @@ def histogram_figure(
     if len(histograms) <= IN_LEGEND:
         axes.legend(fontsize=8, loc="upper right")
     kind = histograms[0].interpolation if histograms else ""
-    figure.suptitle(f"{notice}   Dose between grid points: {kind}.", fontsize=8, x=0.01, ha="left")
+    figure.suptitle(f"{notice}   Dose between grid points: {kind}.".strip(), fontsize=8, x=0.01, ha="left")
     return figure

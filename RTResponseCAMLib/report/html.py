@@ -16,6 +16,7 @@ from RTResponseCAMLib.subregion.drawn import Drawn
 from RTResponseCAMLib.subregion.words import in_words
 
 TEMPLATE = "report.html.jinja"
+CHART_INCHES = (5.4, 3.7)
 
 
 def write_report(
@@ -38,7 +39,7 @@ def write_report(
         notice=notice,
         study=result.study,
         cautions=(*result.cautions, *cautions),
-        subregions={one.prediction.lesion.id: _subregion(one, notice) for one in drawn if one.mask.any()},
+        subregions={one.prediction.lesion.id: _subregion(one) for one in drawn if one.mask.any()},
         lesions=lesions,
         scale=result.scale,
         cut=result.cut,
@@ -49,7 +50,7 @@ def write_report(
     path.write_text(text, encoding="utf-8")
 
 
-def _subregion(one: Drawn, notice: str) -> dict[str, Any]:
+def _subregion(one: Drawn) -> dict[str, Any]:
     """Chart, table and sentences of one subregion."""
     figures = one.statistics
     rows = [("subregion", figures.volume_cc, figures.subregion)]
@@ -57,7 +58,7 @@ def _subregion(one: Drawn, notice: str) -> dict[str, Any]:
     rows.append(("rest of lesion", rest_cc, figures.rest))
     histograms = [h for _, _, h in rows if h is not None]
     partners = {"rest of lesion": "subregion"}
-    figure = histogram_figure(histograms, ["subregion"], notice, partners) if histograms else None
+    figure = histogram_figure(histograms, ["subregion"], "", partners, CHART_INCHES) if histograms else None
     words = [*in_words(figures), *(c.text for c in figures.cautions)]
     return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": words}
 

@@ -1,0 +1,209 @@
+"""Subregions in the panel: threshold, doubts, segment, chart, figures, DICOM."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+
+def previews(host) -> list:
+    nodes = host.scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    return [n for n in (nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())) if n.GetHideFromEditors()]
+
+
+def a_cut(panel, share: float) -> float:
+    found = panel.logic.session.subregions.voxels(panel.parameters)
+    return float(np.round(np.quantile(found.evidence[found.inside], share), 2))
+
+
+def test_the_subregion_follows_the_slider_and_becomes_a_segment_inside_its_lesion(host, predicted):
+    from RTResponseCAMLib.scene.nodes import segment_mask
+
+    assert previews(host) == []
+    for share in (0.7, 0.4):
+        predicted.ui.subregionSlider.value = a_cut(predicted, share)
+        found = predicted.logic.session.subregions.voxels(predicted.parameters)
+        mask = found.above(predicted.ui.subregionSlider.value)
+        drawn, grid = segment_mask(previews(host)[0], previews(host)[0].GetSegmentation().GetNthSegmentID(0))
+        assert drawn.sum() == mask.sum()
+        volume = mask.sum() * grid.voxel_cc
+        assert predicted.ui.subregionVolumeLabel.text.startswith(f"{volume:.3f} cm³ of")
+        assert float(predicted.ui.subregionTable.item(0, 1).text()) == pytest.approx(volume, abs=6e-4)
+        rest = float(predicted.ui.subregionTable.item(1, 1).text())
+        assert volume + rest == pytest.approx(found.volume_cc(found.inside), abs=1.1e-3)
+    predicted.ui.createSegmentButton.click()
+    segmentation = predicted.parameters.segmentation.GetSegmentation()
+    assert previews(host) == []
+    assert segmentation.GetNumberOfSegments() == 4
+    created = segmentation.GetNthSegment(3)
+    cut = predicted.ui.subregionSlider.value
+    lesion = predicted.parameters.selectedLesion
+    assert created.GetName().startswith(f"{lesion} GTV")
+    assert created.GetName().endswith(f"evidence > {cut:.2f}")
+    kept, grid = segment_mask(predicted.parameters.segmentation, segmentation.GetNthSegmentID(3))
+    assert kept.sum() == mask.sum()
+    assert predicted.ui.staleLabel.text == ""  # a subregion is no lesion
+    assert predicted.ui.lesionTable.rowCount == 3
+    predicted.ui.createSegmentButton.click()
+    assert segmentation.GetNumberOfSegments() == 4  # the same again replaces
+
+
+def test_edit_chooses_the_subregion_in_the_segment_editor(host, predicted):
+    assert not predicted.ui.editSegmentButton.enabled
+    predicted.ui.subregionSlider.value = a_cut(predicted, 0.5)
+    predicted.ui.createSegmentButton.click()
+    assert predicted.ui.editSegmentButton.enabled
+    predicted.ui.editSegmentButton.click()
+    editor = host.scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    assert editor.GetSegmentationNode() is predicted.parameters.segmentation
+    segments = predicted.parameters.segmentation.GetSegmentation()
+    assert editor.GetSelectedSegmentID() == segments.GetNthSegmentID(3)
+    assert editor.GetSourceVolumeNode() is predicted.parameters.mrVolume
+
+
+def test_thresholds_are_chosen_by_a_button(predicted):
+    found = predicted.logic.session.subregions.voxels(predicted.parameters)
+    values = found.evidence[found.inside]
+    predicted.ui.cutPercentileButton.click()
+    assert found.above(predicted.ui.subregionSlider.value).sum() == pytest.approx(0.2 * len(values), rel=0.15)
+    predicted.ui.cutOtsuButton.click()
+    assert values.min() < predicted.ui.subregionSlider.value < values.max()
+    predicted.ui.cutZeroButton.click()
+    assert predicted.ui.subregionSlider.value == 0
+
+
+def test_the_dose_of_the_subregion_is_charted_against_the_rest(host, predicted):
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    for share in (0.6, 0.4):
+        predicted.ui.subregionSlider.value = a_cut(predicted, share)
+        predicted.ui.dvhButton.click()
+    assert host.scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+    assert host.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 2
+    chart = host.scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
+    mean = float(predicted.ui.subregionTable.item(0, 2).text())
+    series = chart.GetNthPlotSeriesNode(0)
+    table = series.GetTableNode().GetTable()
+    dose, volume = (vtk_to_numpy(table.GetColumn(n)) for n in (0, 1))
+    assert volume[0] == pytest.approx(100)
+    assert np.trapezoid(volume, dose) / 100 == pytest.approx(
+        mean, rel=0.02
+    )  # a cumulative histogram's area is the mean
+    assert series.GetName().startswith("subregion")
+
+
+def test_a_threshold_that_nothing_exceeds_disables_the_button(predicted):
+    assert predicted.logic.session.subregions.voxels(predicted.parameters).peak < 8
+    predicted.ui.subregionSlider.value = 8.0
+    assert not predicted.ui.createSegmentButton.enabled
+    assert "No voxel" in predicted.ui.createSegmentButton.toolTip
+
+
+def test_evidence_in_doubt_is_contoured_only_when_asked_for(host, predicted):
+    from RTResponseCAMLib.errors import StudyError
+    from RTResponseCAMLib.scene.lesions import ROWS
+    from RTResponseCAMLib.scene.subregion import kept_subregions
+
+    cam, lesion = predicted.parameters.camVolume, predicted.parameters.selectedLesion
+    rows = json.loads(cam.GetAttribute(ROWS))
+    for row in rows:
+        row["doubts"] = ["the map is odd"] if row["id"] == lesion else []
+    cam.SetAttribute(ROWS, json.dumps(rows))
+    predicted.ui.subregionSlider.value = a_cut(predicted, 0.5)
+    assert "In doubt: the map is odd" in predicted.ui.subregionVolumeLabel.text
+    assert not predicted.ui.createSegmentButton.enabled
+    assert "in doubt" in predicted.ui.createSegmentButton.toolTip
+    with pytest.raises(StudyError, match="in doubt"):
+        predicted.logic.session.subregions.create(predicted.parameters, predicted.parameters.subregionCut)
+    predicted.ui.despiteDoubtsCheckBox.checked = True
+    predicted.ui.createSegmentButton.click()
+    (kept,) = kept_subregions(predicted.parameters.segmentation)
+    assert kept.doubts == "the map is odd"
+    assert "(in doubt)" in kept.name
+    other = next(row["id"] for row in rows if row["id"] != lesion)
+    predicted.parameters.selectedLesion = other
+    predicted.refresh()
+    assert not predicted.ui.despiteDoubtsCheckBox.checked  # asked for that lesion, not for this one
+    assert "In doubt" not in predicted.ui.subregionVolumeLabel.text
+
+
+def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
+    from RTResponseCAMLib.subregion.select import Selection
+    from RTResponseCAMLib.subregion.statistics import measure
+
+    predicted.ui.subregionSlider.value = a_cut(predicted, 0.6)
+    predicted.ui.boostSpinBox.value = 60
+    predicted.ui.measureButton.click()
+    assert predicted.busy
+    host.wait()
+    predicted.refresh()
+    text = predicted.ui.measureLabel.text
+    voxels = predicted.logic.session.subregions.voxels(predicted.parameters)
+    cut = predicted.ui.subregionSlider.value
+    _mask, expected = measure(voxels, Selection("value", cut), None, None)
+    assert f"Dice at least {expected.shifts.dice:.2f}" in text
+    for words in ("What if 60 Gy", "coldest tenth", "beam model"):
+        assert words in text
+    predicted.ui.subregionSlider.value = a_cut(predicted, 0.4)
+    assert predicted.ui.measureLabel.text == ""  # those figures were of another threshold
+
+
+def test_kept_subregions_go_out_as_dicom_with_what_was_edited(host, predicted, opened, tmp_path):
+    import pydicom
+    import slicer
+
+    from RTResponseCAMLib.scene.nodes import oriented_labelmap, segment_mask
+
+    segmentation = predicted.parameters.segmentation
+    masks = []
+    for share in (0.6, 0.3):
+        created = predicted.logic.session.subregions.create(predicted.parameters, a_cut(predicted, share), anyway=True)
+        masks.append(segment_mask(segmentation, created))
+    mask, grid = masks[1]
+    edited = mask.copy()
+    edited[: len(edited) // 2] = False
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetBinaryLabelmapToSegment(oriented_labelmap(edited, grid), segmentation, created, logic.MODE_REPLACE)
+    predicted.refresh()
+    predicted.ui.exportPathLineEdit.currentPath = str(tmp_path)
+    predicted.ui.dicomCheckBox.checked = True
+    host.settle()
+    assert predicted.ui.dicomPathLineEdit.currentPath == str(opened.folder)
+    predicted.ui.exportButton.click()
+    host.wait()
+    folder = tmp_path / "RTResponseCAM result" / "dicom"
+    assert {path.name for path in folder.iterdir()} == {"RS_subregions.dcm", "SEG_subregions.dcm", "PM_evidence.dcm"}
+    data = pydicom.dcmread(folder / "RS_subregions.dcm")
+    assert [roi.ROIGenerationAlgorithm for roi in data.StructureSetROISequence] == ["AUTOMATIC", "SEMIAUTOMATIC"]
+    assert "Edited by hand" in data.StructureSetROISequence[1].ROIDescription
+    voxel_cc = grid.voxel_cc
+    volumes = [float(roi.ROIVolume) for roi in data.StructureSetROISequence]
+    assert volumes == pytest.approx([masks[0][0].sum() * voxel_cc, edited.sum() * voxel_cc], abs=1e-3)
+    seg = pydicom.dcmread(folder / "SEG_subregions.dcm")
+    assert [s.SegmentAlgorithmType for s in seg.SegmentSequence] == ["AUTOMATIC", "SEMIAUTOMATIC"]
+
+
+def test_dicom_says_what_is_missing(host, predicted, study_folder, tmp_path):
+    predicted.ui.exportPathLineEdit.currentPath = str(tmp_path)
+    predicted.ui.dicomCheckBox.checked = True
+    predicted.ui.dicomPathLineEdit.currentPath = ""
+    host.settle()
+    assert "original DICOM" in predicted.ui.exportButton.toolTip
+    (tmp_path / "empty").mkdir()
+    predicted.ui.dicomPathLineEdit.currentPath = str(tmp_path / "empty")
+    host.settle()
+    predicted.ui.exportButton.click()
+    host.wait()
+    predicted.refresh()
+    assert not (tmp_path / "RTResponseCAM result").exists()
+    assert predicted.ui.exportLabel.text
+    predicted.ui.dicomPathLineEdit.currentPath = str(study_folder / "dicom")
+    host.settle()
+    predicted.ui.exportButton.click()
+    host.wait()
+    predicted.refresh()
+    assert "holds the map only" in predicted.ui.exportLabel.text
+    names = {path.name for path in (tmp_path / "RTResponseCAM result" / "dicom").iterdir()}
+    assert names == {"PM_evidence.dcm"}
