@@ -146,6 +146,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from RTResponseCAMLib.gui.export_section import ExportSection
         from RTResponseCAMLib.gui.lesion_section import LesionSection
         from RTResponseCAMLib.gui.model_section import ModelSection
+        from RTResponseCAMLib.gui.points_section import PointsSection
         from RTResponseCAMLib.gui.predict_section import PredictSection
         from RTResponseCAMLib.gui.study_section import StudySection
         from RTResponseCAMLib.gui.subregion_section import SubregionSection
@@ -165,9 +166,11 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.predict = PredictSection(self)
         self.display = DisplaySection(self)
         self.subregion = SubregionSection(self)
+        self.points = PointsSection(self)
         self.export = ExportSection(self)
         self._sections = [
-            self.study, self.lesions, self.model, self.predict, self.display, self.subregion, self.export,
+            self.study, self.lesions, self.model, self.predict, self.display, self.subregion, self.points,
+            self.export,
         ]  # fmt: skip
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -568,6 +571,23 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             view.SetPlotChartNodeID(chart.GetID())
         self.session.apply_display(parameters)
         return chart
+
+    def showPoints(self, table, frame=None):
+        """Show a table of cell-level points as markups; returns the lists, and what the map says there in words.
+
+        :param table: CSV with the columns x, y, z (mm), value, and optionally type, study, frame (LPS or RAS).
+        :param frame: "LPS" or "RAS" where the table states none.
+        :raises RTResponseError: the table cannot be used.
+        """
+        from RTResponseCAMLib.scene.points import show_points
+        from RTResponseCAMLib.subregion.points import read_points
+        from RTResponseCAMLib.workflow.align import points_in_words, points_of
+
+        folder = self.session.folder
+        name = folder.name if folder is not None else ""
+        points = points_of(read_points(Path(table), frame), name, [name])
+        words = points_in_words(self.result, points) if self.result is not None else []
+        return show_points(slicer.mrmlScene, points), words
 
     def editSegment(self, parameters, segmentId):
         """Open the Segment Editor on a segment; without a main window it is only chosen there."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-DOUBTS = frozenset({"indeterminate", "unfamiliar", "cam-check"})  # cautions that put a map in doubt
+DOUBTS = frozenset({"indeterminate", "unfamiliar", "cam-check", "shared-voxels"})  # cautions that put a map in doubt
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Prediction:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why its evidence is not contoured unasked: no class was given, or its map failed a check."""
+        """Why its evidence is not contoured unasked: no class, a failed check, or a map shared with another lesion."""
         return tuple(c.text for c in self.cautions if c.code in DOUBTS)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from RTResponseCAMLib.commands.bar import close
 from RTResponseCAMLib.commands.study import study_with_dose
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.subregion.points import Point
 
 
 def subregion(options: argparse.Namespace, progress: Progress) -> None:
@@ -137,7 +141,12 @@ def align(options: argparse.Namespace, progress: Progress) -> None:
         result = predict_study(study, bundle, part(within, 0.5, 1.0))
         scale = result.scale
         aligned.append(align_study(result, by_study[name], options.radius, options.error, labels, seed=number))
-    content = write_alignment(aligned, scale, options.out, options.overwrite)
+    markups: Callable[[Sequence[Point], Path], None] | None = None
+    if find_spec("slicer") is not None:  # Slicer's own writer
+        from RTResponseCAMLib.scene.points import save_points
+
+        markups = save_points
+    content = write_alignment(aligned, scale, options.out, options.overwrite, markups=markups)
     close(progress)
     print(json.dumps(content, indent=2, ensure_ascii=False) if options.json else _aligned_text(content))
     if not options.json:

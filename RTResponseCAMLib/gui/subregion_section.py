@@ -149,7 +149,8 @@ class SubregionSection(Section):
         self._ui.measureButton.text = _("Cancel") if busy else _("Measure")
         self._ui.measureButton.enabled = busy or some
         fits = self._measured and self._of == (self._cut, self._lesion) and voxels is not None
-        self._ui.measureLabel.text = self._measured if fits else ""
+        self._ui.measureText.plainText = self._measured if fits else ""
+        self._ui.measureText.setVisible(bool(fits))
         for button in self._cuts:
             button.enabled = voxels is not None
         dosed = voxels is not None and voxels.dose is not None

@@ -30,7 +30,8 @@ class LesionVoxels:
     Attributes
     ----------
     grid : box around the lesion on the lattice of the map.
-    inside : voxels of the lesion, ``[z, y, x]``, by the rule by which the map was made (half filled, or the fullest).
+    inside : voxels of the lesion that the map holds, ``[z, y, x]``, by the rule by which the map was made (half filled,
+        or the fullest).
     evidence : the map, zero outside.
     dose : Gy, or None without a dose or where its grid does not reach the whole lesion.
     """
@@ -72,14 +73,19 @@ class Part:
 
 
 def lesion_voxels(cam: sitk.Image, structure: Structure, dose: Dose | None) -> LesionVoxels:
-    """Cut one lesion out of a map.
+    """Cut one lesion out of a map; voxels of it that lie beyond the map, as beyond the MR, are left out.
 
     Raises
     ------
     GeometryError : the lesion does not lie on the map.
     """
-    box = structure_box(structure, Grid.of(cam))
+    whole = Grid.of(cam)
+    box = structure_box(structure, whole)
     inside = filled_voxels(structure, box)
+    index = whole.to_index(box.points()[inside])
+    inside[inside] = ((index > -0.5) & (index < np.asarray(whole.size) - 0.5)).all(axis=1)
+    if not inside.any():
+        raise GeometryError(structure.name, "does not lie on the map", "Choose the study that the map was made from")
     evidence = sitk.GetArrayFromImage(resample_nearest(cam, box))
     return LesionVoxels(box, inside, np.where(inside, evidence, 0).astype(np.float32), _dose_on(box, inside, dose))
 

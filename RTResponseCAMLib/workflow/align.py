@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
 FEW = 10  # patients, below which resampling them promises too much
+RADIUS_MM = 1.5  # of the sphere around a point, as the command line has it
 NOTE = "A map explains the model, not the tissue; resected lesions are selected failures."
 
 
@@ -74,10 +75,36 @@ def align_study(
     return Aligned(patient, sampled, tuple(rows), cautions)
 
 
+def points_in_words(result: Result, points: Sequence[Point]) -> list[str]:
+    """What the map says at one study's points, a sentence per type; for a single patient, without intervals."""
+    aligned = align_study(result, points, RADIUS_MM, 0.0)
+    own = aligned.sampled.points
+    sentences = [f"{len(own)} of {len(points)} points lie in lesions."]
+    for kind in sorted({p.kind for p in own}):
+        values, draws, turned, patients = _of_kind([aligned], kind)
+        try:
+            found = align(values, draws, turned, patients)
+        except OutputError as error:
+            sentences.append(f"{kind or 'points'}: {error.what}.")
+            continue
+        sentences.append(
+            f"{kind or 'points'}: Spearman ρ = {found.rho:+.2f} with the map's mean within {RADIUS_MM:g} mm "
+            f"({found.points} points, p = {found.spatial_p:.3f} against turned maps)."
+        )
+    return sentences
+
+
 def write_alignment(
-    aligned: Sequence[Aligned], scale: str, out: Path, overwrite: bool = False, progress: Progress = silent
+    aligned: Sequence[Aligned],
+    scale: str,
+    out: Path,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    markups: Callable[[Sequence[Point], Path], None] | None = None,
 ) -> dict[str, Any]:
     """Write ``alignment.json``, ``samples.csv``, ``habitats.csv`` and a scatter plot per type of point.
+
+    ``markups`` writes a patient's points for Slicer, as `scene.points.save_points` does.
 
     Raises
     ------
@@ -122,6 +149,9 @@ def write_alignment(
         _write(folder / "samples.csv", _sample_rows(aligned))
         if rows:
             _write(folder / "habitats.csv", rows)
+        for number, study in enumerate(aligned, start=1):
+            if markups is not None and study.sampled.points:
+                markups(study.sampled.points, folder / f"points_{number}_{study.patient}.mrk.json")
         progress(1.0, "done")
     return content
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stac
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Caution, DoseMetrics, Lesion, Prediction, Result, Study
+from RTResponseCAMLib.subregion.voxels import lesion_voxels
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.cam.checks import MapChecks
@@ -82,10 +85,11 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
         cut,
         part(progress, 0.75, 1.0),
     )
+    shared = _shared_voxels(cam, study.lesions)
     stages.begin("")
     return Result(
         study=study,
-        predictions=predictions,
+        predictions=tuple(_with_shared(p, shared[p.lesion.id]) for p in predictions),
         cam=cam,
         subregions=subregions,
         form=bundle.form,
@@ -101,6 +105,25 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
         },
         cautions=study.cautions + model_cautions(bundle),
     )
+
+
+def _shared_voxels(cam: sitk.Image, lesions: Sequence[Lesion]) -> dict[str, int]:
+    """How many voxels of each lesion belong to another one as well."""
+    grid = Grid.of(cam)
+    counts, own = np.zeros(grid.shape, dtype=np.uint8), {}
+    for lesion in lesions:
+        voxels = lesion_voxels(cam, lesion.structure, None)
+        index = np.rint(grid.to_index(voxels.grid.points()[voxels.inside])).astype(int)
+        own[lesion.id] = tuple(index.T[::-1])
+        counts[own[lesion.id]] += 1
+    return {name: int((counts[places] > 1).sum()) for name, places in own.items()}
+
+
+def _with_shared(prediction: Prediction, count: int) -> Prediction:
+    if not count:
+        return prediction
+    text = f"shares {count} voxels with another lesion: the map holds one of them there"
+    return replace(prediction, cautions=(*prediction.cautions, Caution("shared-voxels", text)))
 
 
 def model_cautions(bundle: Bundle) -> tuple[Caution, ...]:

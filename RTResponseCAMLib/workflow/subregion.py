@@ -43,13 +43,9 @@ def draw_subregions(
     study = result.study
     prescription = study.plan.prescription if study.plan is not None else None
     found, cautions = [], []
-    shared = _shared_voxels(result)
     for number, prediction in enumerate(result.predictions):
         within = part(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
         structure, doubts = prediction.lesion.structure, prediction.doubts
-        if shared[prediction.lesion.id]:
-            text = f"shares {shared[prediction.lesion.id]} voxels with another lesion: the map holds one of them there"
-            doubts = (*doubts, text)
         if doubts and not anyway:
             text = f"{structure.name} is not contoured: {'; '.join(doubts)}"
             cautions.append(Caution("not-contoured", text))
@@ -163,19 +159,6 @@ def label_map(result: Result, drawn: Sequence[Drawn]) -> sitk.Image:
         index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
         labels[index[:, 2], index[:, 1], index[:, 0]] = number
     return grid.image(labels)
-
-
-def _shared_voxels(result: Result) -> dict[str, int]:
-    """How many voxels of each lesion belong to another one as well."""
-    grid = Grid.of(result.cam)
-    counts, own = np.zeros(grid.shape, dtype=np.uint8), {}
-    for prediction in result.predictions:
-        voxels = lesion_voxels(result.cam, prediction.lesion.structure, None)
-        index = np.rint(grid.to_index(voxels.grid.points()[voxels.inside])).astype(int)
-        index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
-        own[prediction.lesion.id] = tuple(index.T[::-1])
-        counts[own[prediction.lesion.id]] += 1
-    return {lesion: int((counts[places] > 1).sum()) for lesion, places in own.items()}
 
 
 def _doses(histogram: Dvh | None) -> Mapping[str, float | None]:

@@ -139,7 +139,7 @@ def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
     assert predicted.busy
     host.wait()
     predicted.refresh()
-    text = predicted.ui.measureLabel.text
+    text = predicted.ui.measureText.plainText
     voxels = predicted.logic.session.subregions.voxels(predicted.parameters)
     cut = predicted.ui.subregionSlider.value
     _mask, expected = measure(voxels, Selection("value", cut), None, None)
@@ -147,7 +147,7 @@ def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
     for words in ("What if 60 Gy", "coldest tenth", "beam model"):
         assert words in text
     predicted.ui.subregionSlider.value = a_cut(predicted, 0.4)
-    assert predicted.ui.measureLabel.text == ""  # those figures were of another threshold
+    assert predicted.ui.measureText.plainText == ""  # those figures were of another threshold
 
 
 def test_kept_subregions_go_out_as_dicom_with_what_was_edited(host, predicted, opened, tmp_path):
@@ -207,3 +207,31 @@ def test_dicom_says_what_is_missing(host, predicted, study_folder, tmp_path):
     assert "holds the map only" in predicted.ui.exportLabel.text
     names = {path.name for path in (tmp_path / "RTResponseCAM result" / "dicom").iterdir()}
     assert names == {"PM_evidence.dcm"}
+
+
+def test_points_become_markups_and_are_compared_with_the_map(host, predicted, tmp_path):
+    predicted.ui.pointsPathLineEdit.currentPath = ""
+    predicted.refresh()
+    assert not predicted.ui.pointsButton.enabled
+    voxels = predicted.logic.session.subregions.voxels(predicted.parameters)
+    places = voxels.grid.points()[voxels.inside][::7]
+    values = voxels.evidence[voxels.inside][::7]
+    lines = [f"{x},{y},{z},{v},LPS,cells" for (x, y, z), v in zip(places.tolist(), values.tolist(), strict=True)]
+    table = tmp_path / "points.csv"
+    table.write_text("\n".join(["x,y,z,value,frame,type", *lines]), encoding="utf-8")
+    for _again in range(2):  # the second replaces the first
+        predicted.ui.pointsPathLineEdit.currentPath = str(table)
+        host.settle()
+        predicted.ui.pointsButton.click()
+    assert host.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 1
+    node = host.scene.GetFirstNodeByClass("vtkMRMLMarkupsFiducialNode")
+    assert node.GetNumberOfControlPoints() == len(lines)
+    assert np.allclose(node.GetNthControlPointPosition(0), places[0] * [-1, -1, 1], atol=1e-4)
+    assert float(node.GetNthControlPointLabel(0)) == pytest.approx(float(values[0]), rel=1e-4)
+    text = predicted.ui.pointsLabel.text
+    assert f"{len(lines)} of {len(lines)} points lie in lesions" in text
+    rho = float(text.partition("ρ = ")[2].split()[0])
+    assert rho > 0.6  # the values are the map's own; the mean within a sphere is not quite the voxel
+    table.write_text("x,y,value\n1,2,3\n", encoding="utf-8")
+    predicted.ui.pointsButton.click()
+    assert "lacks the column" in predicted.ui.pointsLabel.text

@@ -109,10 +109,11 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     """CTK's line for a path with a browse button (the dialog is left out)."""
 
     currentPathChanged = QtCore.Signal(str)
-    Dirs = 1
+    Dirs, Files = 1, 2
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
+        self._names: list[str] = []
         self._line = QtWidgets.QLineEdit(self)
         self._filters = 0
         layout = QtWidgets.QHBoxLayout(self)
@@ -124,8 +125,12 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     def _set_filters(self, filters: int) -> None:
         self._filters = filters
 
+    def _set_names(self, names: list[str]) -> None:
+        self._names = list(names)
+
     currentPath = QtCore.Property(str, lambda self: self._line.text(), lambda self, v: self._line.setText(v))
     filters = QtCore.Property(int, lambda self: self._filters, _set_filters)
+    nameFilters = QtCore.Property("QStringList", lambda self: self._names, _set_names)
 
 
 class qMRMLWidget(QtWidgets.QWidget):

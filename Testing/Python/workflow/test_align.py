@@ -54,6 +54,13 @@ def test_points_of_the_map_itself_align_with_it(study_folder, points, tmp_path, 
     assert len(rows) == 40
     assert all(row["patient"].startswith("P-") for row in rows)  # a pseudonym, not the folder's name
     assert len(list(out.glob("points_*.png"))) == 2
+    (markups,) = out.glob("points_1_P-*.mrk.json")
+    listed = json.loads(markups.read_text())["markups"][0]
+    assert listed["type"] == "Fiducial"
+    first = listed["controlPoints"][0]["position"]
+    sign = [1, 1, 1] if listed["coordinateSystem"] == "LPS" else [-1, -1, 1]
+    expected = [s * float(rows[0][f"{axis}_lps_mm"]) for s, axis in zip(sign, "xyz", strict=True)]
+    assert first == pytest.approx(expected, abs=2e-3)
 
 
 def test_what_cannot_be_aligned_is_said(study_folder, points, tmp_path, capsys):
