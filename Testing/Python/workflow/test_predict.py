@@ -131,7 +131,13 @@ def test_no_identity_of_the_patient_is_written(written):
 def test_the_report_is_one_file_and_says_what_it_is(written):
     text = (written / "report.html").read_text()
     assert text.count("Research use only") >= 2
-    assert text.count("data:image/png;base64,") == 3
+    result = json.loads((written / "result.json").read_text())
+    doubtful = {"indeterminate", "unfamiliar", "cam-check", "shared-voxels"}
+    doubted = [x["name"] for x in result["lesions"] if {c["code"] for c in x["cautions"]} & doubtful]
+    charts = text.count("against the rest of the lesion")
+    assert 0 < charts <= 3 - len(doubted)  # none above the cut, no chart
+    assert text.count("data:image/png;base64,") == 3 + charts
+    assert all(f"{name} is not contoured" in text for name in doubted)
     assert "http" not in text.replace("http-equiv", "")
     assert "never seen a patient" in text
     assert "GTV 3" in text
