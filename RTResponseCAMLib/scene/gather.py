@@ -29,6 +29,7 @@ LESION_PRINT = "lesion "
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
 OTHER_CONTRAST = re.compile(r"t2|flair|dwi|adc|ciss|fiesta|swi|perf|localizer|scout", re.IGNORECASE)
 TILT_DEG = 1.0
+FRAME, SERIES = "0020,0052", "0020,000E"  # Frame of Reference UID, Series Instance UID
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class Gatherer:
         lesions, segments = self._lesions(inputs, cautions)
         dose, dose_cautions = _dose_of(inputs.dose, known)
         prescription = self._prescription(inputs)
+        series = _in_database(inputs.mr, SERIES)  # by which an export finds the original files
         study = Study(
             patient=known.patient if known else "P-scene",
             mr=mr,
@@ -137,7 +139,7 @@ class Gatherer:
             plan=Plan("", prescription) if prescription else None,
             follow_ups=known.follow_ups if known else (),
             cautions=tuple(cautions) + dose_cautions,
-            sources=known.sources if known else {"mr_series": pseudonym(self._volume_print(inputs.mr))},
+            sources=known.sources if known else {"mr_series": pseudonym(series or self._volume_print(inputs.mr))},
         )
         return Gathered(study, segments)
 
@@ -247,7 +249,7 @@ class Gatherer:
             return [f"{', '.join(outside)}: outside the MR. Choose the MR on which the lesions were drawn."]
         if inputs.dose is None:
             return []
-        frames = [_frame_of(node) for node in (inputs.mr, inputs.dose)]
+        frames = [_in_database(node, FRAME) for node in (inputs.mr, inputs.dose)]
         dose = grid_of(inputs.dose)
         if (all(frames) and frames[0] != frames[1]) or not any(_holds(dose, m) for m in middles.values()):
             return ["MR and dose lie in different frames of reference: the dose does not belong to these lesions."]
@@ -332,13 +334,13 @@ def _holds(grid: Grid, point_mm: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
     return bool((index > -0.5).all() and (index < np.asarray(grid.size) - 0.5).all())
 
 
-def _frame_of(node: Any) -> str:
-    """Frame of Reference UID of a volume that the application loaded from its DICOM database, else ""."""
+def _in_database(node: Any, tag: str) -> str:
+    """Attribute of a volume that the application loaded from its DICOM database, else ""."""
     import slicer
 
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
     database = getattr(slicer, "dicomDatabase", None)
-    return str(database.instanceValue(uids[0], "0020,0052")) if uids and database else ""
+    return str(database.instanceValue(uids[0], tag)) if uids and database else ""
 
 
 def _mr_cautions(node: Any) -> list[Caution]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,3 +236,30 @@ def test_points_become_markups_and_are_compared_with_the_map(host, predicted, tm
     table.write_text("x,y,value\n1,2,3\n", encoding="utf-8")
     predicted.ui.pointsButton.click()
     assert "lacks the column" in predicted.ui.pointsLabel.text
+
+
+def test_a_volume_of_the_applications_own_database_finds_its_files_again(host, loaded, opened, tmp_path, monkeypatch):
+    import pydicom
+    import slicer
+
+    from RTResponseCAMLib.dicom.originals import find_originals
+
+    originals = find_originals(opened.folder, opened.study)
+
+    def value_of(_uid: str, tag: str) -> str:
+        return str(originals.header[f"0x{tag.replace(',', '')}"].value)
+
+    # Stands in for the application's database.
+    monkeypatch.setattr(slicer, "dicomDatabase", SimpleNamespace(instanceValue=value_of), raising=False)
+    loaded.logic.session.forget()  # as if another module had loaded the volumes
+    uid = originals.slices[0].entry.uid
+    for node in (loaded.parameters.mrVolume, loaded.parameters.doseVolume):
+        node.SetAttribute("DICOM.instanceUIDs", uid)
+    loaded.logic.predict()
+    loaded.refresh()
+    loaded.logic.session.subregions.create(loaded.parameters, a_cut(loaded, 0.5), anyway=True)
+    assert loaded.logic.export(tmp_path / "out", opened.folder) == ()
+    data = pydicom.dcmread(tmp_path / "out" / "dicom" / "RS_subregions.dcm")
+    frame = data.ReferencedFrameOfReferenceSequence[0]
+    series = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    assert series.SeriesInstanceUID == originals.header.SeriesInstanceUID
