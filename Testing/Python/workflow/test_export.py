@@ -13,10 +13,12 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.study import Caution
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.workflow.export import export_dicom
+from RTResponseCAMLib.workflow.predict import predict_study
 from RTResponseCAMLib.workflow.subregion import draw_subregions, write_subregions
 
 HALF = Selection("percentile", 60)
@@ -137,12 +139,16 @@ def test_a_margin_that_leaves_the_lesion_keeps_dose_boost_and_voxels(result, tmp
         assert "dose grid" not in " ".join(row["cautions"])
 
 
-def test_lesions_that_overlap_are_in_doubt(result):
-    first = replace(result.predictions[0], cautions=())
-    again = replace(first, lesion=replace(first.lesion, id="L9"))
-    drawn, cautions = draw_subregions(replace(result, predictions=(first, again)), HALF)
-    assert drawn == ()
-    assert all("another lesion" in c.text for c in cautions)
+def test_lesions_that_overlap_are_in_doubt(result, study, bundle_folder):
+    lesion = study.lesions[0]
+    twice = replace(study, lesions=(*study.lesions, replace(lesion, id="L9")))
+    found = predict_study(twice, load_bundle(bundle_folder, "cpu"))
+    shared = {p.lesion.id for p in found.predictions if any("another lesion" in text for text in p.doubts)}
+    assert shared == {lesion.id, "L9"}
+    assert not any("another lesion" in text for p in result.predictions for text in p.doubts)
+    drawn, cautions = draw_subregions(found, HALF)
+    assert not shared & {one.prediction.lesion.id for one in drawn}
+    assert sum("another lesion" in c.text for c in cautions) == 2
 
 
 def test_hazards_are_cut_where_they_speak_for_non_response(study_folder, tmp_path, monkeypatch):
