@@ -18,7 +18,8 @@ from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 PREVIEW = f"{PREFIX}preview"
 PREVIEW_COLOR = (0.2, 1.0, 0.9)
-CUT_TAG, PRINT_TAG, DOUBT_TAG = f"{PREFIX}Cut", f"{PREFIX}AsDrawn", f"{PREFIX}Doubts"
+CUT_TAG, PRINT_TAG = f"{PREFIX}Cut", f"{PREFIX}AsDrawn"
+DOUBT_TAG, MODEL_TAG = f"{PREFIX}Doubts", f"{PREFIX}Model"
 PLACE_MM = 0.01
 
 
@@ -30,6 +31,7 @@ class Kept:
     ----------
     lesion, name : of which lesion, and the segment's name.
     cut : threshold it was drawn at, as text. doubts : why its lesion's evidence is in doubt; empty when it is not.
+    model : SHA-256 of the model whose map it was drawn on.
     edited : its voxels are not those that were drawn.
     mask, grid : ``[z, y, x]`` on the segment's own voxels.
     """
@@ -38,6 +40,7 @@ class Kept:
     name: str
     cut: str
     doubts: str
+    model: str
     edited: bool
     mask: Mask
     grid: Grid
@@ -78,11 +81,18 @@ class Preview:
 
 
 def create_segment(
-    segmentation: Any, lesion_id: str, segment_id: str, voxels: LesionVoxels, cut: float, doubts: Sequence[str] = ()
+    segmentation: Any,
+    lesion_id: str,
+    segment_id: str,
+    voxels: LesionVoxels,
+    cut: float,
+    doubts: Sequence[str] = (),
+    model: str = "",
 ) -> str:
     """Add the voxels above ``cut`` to the lesion's segmentation as a segment of their own; returns its id.
 
-    A subregion of the same lesion at the same cut is replaced, not doubled. Doubts stay with the segment.
+    A subregion of the same lesion at the same cut is replaced, not doubled. Doubts and the model's SHA-256 stay with
+    the segment.
     """
     segments = segmentation.GetSegmentation()
     doubtful = " (in doubt)" if doubts else ""
@@ -95,6 +105,7 @@ def create_segment(
     segment.SetTag(SUBREGION_TAG, lesion_id)
     segment.SetTag(CUT_TAG, f"{cut:.4g}")
     segment.SetTag(DOUBT_TAG, "; ".join(doubts))
+    segment.SetTag(MODEL_TAG, model)
     segment.SetTag(PRINT_TAG, _print(*segment_mask(segmentation, created)))
     return created
 
@@ -114,7 +125,8 @@ def kept_subregions(segmentation: Any) -> list[Kept]:
             continue
         edited = not _same(tag_of(segment, PRINT_TAG), _print(mask, grid))
         cut, doubts = tag_of(segment, CUT_TAG), tag_of(segment, DOUBT_TAG)
-        found.append(Kept(lesion, str(segment.GetName()), cut, doubts, edited, mask, grid))
+        model = tag_of(segment, MODEL_TAG)
+        found.append(Kept(lesion, str(segment.GetName()), cut, doubts, model, edited, mask, grid))
     return found
 
 

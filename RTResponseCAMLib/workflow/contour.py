@@ -9,7 +9,7 @@ from typing import Any
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress
 from RTResponseCAMLib.scene.gather import Gatherer
-from RTResponseCAMLib.scene.lesions import lesion_segments, rows_of
+from RTResponseCAMLib.scene.lesions import PREFIX, lesion_segments, rows_of
 from RTResponseCAMLib.scene.nodes import image_of
 from RTResponseCAMLib.scene.plot import show_histograms
 from RTResponseCAMLib.scene.subregion import create_segment
@@ -94,7 +94,8 @@ class Subregions:
             raise StudyError("", f"no voxel of the lesion exceeds {cut:.2f}", "Lower the threshold")
         lesion = parameters.selectedLesion
         segment_id = lesion_segments(parameters.segmentation)[lesion]
-        return create_segment(parameters.segmentation, lesion, segment_id, voxels, cut, row.doubts)
+        model = parameters.camVolume.GetAttribute(f"{PREFIX}model_sha256") or ""
+        return create_segment(parameters.segmentation, lesion, segment_id, voxels, cut, row.doubts, model)
 
     def chart(self, parameters: Parameters, cut: float) -> Any:
         """Chart the dose of the selected lesion's voxels above a cut, and of the rest of it; returns the chart.

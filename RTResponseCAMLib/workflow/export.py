@@ -141,11 +141,16 @@ def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Caution, ...]
         mask, grid = moved.astype(bool), box
         text = f"{kept.name} was drawn on other voxels than the MR's; it is exported on those of the MR"
         cautions.append(Caution("regridded", text))
+    came = result.provenance
+    if kept.model and kept.model != came.get("model_sha256"):
+        came = {**came, "model": "another than the map's", "model_sha256": kept.model}
+        text = f"{kept.name} was drawn on the map of another model than the one that is exported"
+        cautions.append(Caution("other-model", text))
     doubts = f" IN DOUBT: {kept.doubts}." if kept.doubts else ""
     hand = " Edited by hand." if kept.edited else ""
     description = (
         f"{RESEARCH_ONLY}{doubts}{hand} Evidence for non-response of {kept.lesion} above {kept.cut} ({result.scale}). "
-        f"{_origin(result)}"
+        f"{_origin(came)}"
     )
     structures = {p.lesion.id: p.lesion.structure.name for p in result.predictions}
     name = f"{structures.get(kept.lesion, kept.lesion)}_CAMres_v{kept.cut}{'_edited' if kept.edited else ''}"
@@ -161,12 +166,11 @@ def region_of(one: Drawn, result: Result) -> Region:
     description = (
         f"{RESEARCH_ONLY}{doubts} Evidence for non-response of {one.prediction.lesion.id}: "
         f"{figures.selection.as_text()} (cut {figures.cut:.4g} {result.scale}). "
-        f"{_origin(result)}"
+        f"{_origin(result.provenance)}"
     )
     name = f"{one.prediction.lesion.structure.name}_CAMres_{suffix}"
     return Region(name, description, one.mask, one.voxels.grid)
 
 
-def _origin(result: Result) -> str:
-    came = result.provenance
+def _origin(came: Mapping[str, str]) -> str:
     return f"Model {came.get('model', '')}, sha256 {came.get('model_sha256', '')[:16]}, {came.get('program', '')}."

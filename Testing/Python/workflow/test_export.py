@@ -13,11 +13,13 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.progress import Cancelled
+from RTResponseCAMLib.scene.subregion import Kept
 from RTResponseCAMLib.study import Caution
 from RTResponseCAMLib.subregion.select import Selection
-from RTResponseCAMLib.workflow.export import export_dicom
+from RTResponseCAMLib.workflow.export import export_dicom, kept_region
 from RTResponseCAMLib.workflow.predict import predict_study
 from RTResponseCAMLib.workflow.subregion import draw_subregions, write_subregions
 
@@ -149,6 +151,30 @@ def test_lesions_that_overlap_are_in_doubt(result, study, bundle_folder):
     drawn, cautions = draw_subregions(found, HALF)
     assert not shared & {one.prediction.lesion.id for one in drawn}
     assert sum("another lesion" in c.text for c in cautions) == 2
+
+
+def test_a_segment_of_other_voxels_and_of_another_model_says_so(result):
+    mr = Grid.of(result.study.mr)
+    box = mr.crop((20, 30, 10), (8, 6, 4))
+    fine = Grid(
+        (16, 12, 8), tuple(s / 2 for s in mr.spacing_mm), (*box.to_lps(np.full((1, 3), -0.25))[0],), mr.direction
+    )
+    mask = np.zeros(fine.shape, dtype=bool)
+    mask[2:6, 2:8, 4:12] = True  # whole voxels of the MR: 2 x 3 x 4
+    kept = Kept("L1", "L1 drawn", "0.5", "", "other", False, mask, fine)
+    region, cautions = kept_region(kept, result)
+    assert {c.code for c in cautions} == {"regridded", "other-model"}
+    assert "sha256 other" in region.description
+    assert result.provenance["model_sha256"][:16] not in region.description
+    assert region.mask.sum() == 24
+    np.testing.assert_allclose(
+        region.grid.points()[region.mask].mean(axis=0), fine.points()[mask].mean(axis=0), atol=1e-6
+    )
+    own = Kept("L1", "L1 drawn", "0.5", "", result.provenance["model_sha256"], True, region.mask, region.grid)
+    same, none = kept_region(own, result)
+    assert none == ()
+    assert same.edited
+    assert same.mask is own.mask
 
 
 def test_hazards_are_cut_where_they_speak_for_non_response(study_folder, tmp_path, monkeypatch):
