@@ -21,6 +21,7 @@ class PointsSection(Section):
         super().__init__(panel)
         import ctk
 
+        self._result: Any = None
         path = self._ui.pointsPathLineEdit
         path.filters = ctk.ctkPathLineEdit.Files
         path.nameFilters = ("Tables (*.csv)",)
@@ -41,6 +42,9 @@ class PointsSection(Section):
         elif not chosen:
             hint = _("Choose a table of points.")
         self._ui.pointsButton.toolTip = hint
+        if self._logic.result is not self._result:  # what was said was said of another map
+            self._result = self._logic.result
+            self._ui.pointsLabel.text = ""
 
     def _on_show(self, _checked: bool = False) -> None:
         try:

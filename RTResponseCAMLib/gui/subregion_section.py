@@ -27,7 +27,8 @@ class SubregionSection(Section):
         self._preview: Any = None
         self._created, self._message = "", ""
         self._items: list[Any] = []
-        self._measured, self._of = "", (0.0, "")
+        self._measured = ""
+        self._of: tuple[float, str, LesionVoxels | None] = (0.0, "", None)
         self._runner = Runner(self._ui.measureProgressBar, panel.refresh)
         table = self._ui.subregionTable
         table.setColumnCount(5)
@@ -148,7 +149,8 @@ class SubregionSection(Section):
         busy = self._runner.busy
         self._ui.measureButton.text = _("Cancel") if busy else _("Measure")
         self._ui.measureButton.enabled = busy or some
-        fits = self._measured and self._of == (self._cut, self._lesion) and voxels is not None
+        # Voxels are read anew when map, contour or dose change: figures of the old ones must not stay.
+        fits = self._measured and self._of[:2] == (self._cut, self._lesion) and self._of[2] is voxels is not None
         self._ui.measureText.plainText = self._measured if fits else ""
         self._ui.measureText.setVisible(bool(fits))
         for button in self._cuts:
@@ -179,7 +181,7 @@ class SubregionSection(Section):
         if self._runner.busy:
             self._runner.cancel()
             return
-        self._of = self._cut, self._lesion
+        self._of = self._cut, self._lesion, self._voxels()
         try:
             boost_gy = float(self._ui.boostSpinBox.value)
             work = self._logic.session.subregions.measuring(self._parameters, self._cut, boost_gy)

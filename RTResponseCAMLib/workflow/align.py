@@ -89,7 +89,7 @@ def points_in_words(result: Result, points: Sequence[Point]) -> list[str]:
             continue
         sentences.append(
             f"{kind or 'points'}: Spearman ρ = {found.rho:+.2f} with the map's mean within {RADIUS_MM:g} mm "
-            f"({found.points} points, p = {found.spatial_p:.3f} against turned maps)."
+            f"({found.points} points, p = {found.spatial_p:.3f} against turned maps; no interval: one patient)."
         )
     return sentences
 

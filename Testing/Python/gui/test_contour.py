@@ -149,6 +149,12 @@ def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
         assert words in text
     predicted.ui.subregionSlider.value = a_cut(predicted, 0.4)
     assert predicted.ui.measureText.plainText == ""  # those figures were of another threshold
+    predicted.ui.subregionSlider.value = cut
+    assert predicted.ui.measureText.plainText == text
+    predicted.logic.predict()
+    predicted.parameters.subregionCut = cut
+    predicted.refresh()
+    assert predicted.ui.measureText.plainText == ""  # nor of another map
 
 
 def test_kept_subregions_go_out_as_dicom_with_what_was_edited(host, predicted, opened, tmp_path):
