@@ -307,8 +307,8 @@ def _add_dvh(groups: Any) -> None:
     histograms = _command(groups, "dvh", commands.dvh, text)
     _add_study(histograms)
     histograms.add_argument(
-        "--interpolation", choices=("linear", "cubic"), default="linear",
-        help="of the dose between grid points: linear as planning systems do, cubic for coarse grids",
+        "--interpolation", choices=("linear", "cubic", "quintic"), default="linear",
+        help="of the dose between grid points: linear as planning systems do, the others for coarse grids",
     )  # fmt: skip
     histograms.add_argument("--json", action="store_true", help="dvh.json on standard output")
     _add_out(histograms)
@@ -341,7 +341,9 @@ def _add_subregion(groups: Any) -> None:
         choice.add_argument("--unclipped", action="store_true", help="let a margin leave the lesion")
         choice.add_argument("--anyway", action="store_true", help="contour lesions in doubt too; the doubt goes along")
         choice.add_argument("--boost", type=float, metavar="GY", help="what if: lift the subregion's D98 to that dose")
-        choice.add_argument("--interpolation", choices=("linear", "cubic"), default="linear", help="of the dose")
+        choice.add_argument(
+            "--interpolation", choices=("linear", "cubic", "quintic"), default="linear", help="of the dose"
+        )
         _add_out(command)
 
 

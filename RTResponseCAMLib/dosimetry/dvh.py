@@ -3,8 +3,8 @@
 D_x % is the dose that x % of the volume receives at least, V_x Gy the volume that receives x Gy at least (ICRU 83 and
 91). Below 2 cm³ 2 % of a volume are a fraction of a voxel: ICRU 91 reports the dose of an absolute 35 mm³ there.
 
-Between the points of the dose grid the dose is trilinear by default, as in planning systems; "cubic" (a B-spline) comes
-closer to a dose that was sampled coarsely. Every result says which was used.
+Between the points of the dose grid the dose is trilinear by default, as in planning systems; "cubic" and "quintic"
+(B-splines) come closer to a dose that was sampled coarsely. Every result says which was used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from RTResponseCAMLib.imaging.planes import Array64
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Dose, Structure
 
-INTERPOLATIONS = {"linear": 1, "cubic": 3}
+INTERPOLATIONS = {"linear": 1, "cubic": 3, "quintic": 5}
 SPLINE_MARGIN = 12  # voxels around a body at which a B-spline's edge no longer matters
 SMALL_CC, ABSOLUTE_CC = 2.0, 0.035  # ICRU 91
 POINTS_OF_CURVE = 400
@@ -42,7 +42,7 @@ class Dvh:
     dose_gy : dose of each point of the body, ascending, Gy ``(n,)``.
     weight_cc : volume of each point, cm³.
     at_least_cc : volume that receives that dose at least, half of the point itself included, cm³; descending.
-    interpolation : "linear" or "cubic".
+    interpolation : "linear", "cubic" or "quintic".
     outside : share of the volume beyond the dose grid (0…1); its dose counts as 0 Gy.
     """
 
