@@ -1,7 +1,8 @@
 """From patches back to the patient: evidence on the voxels of the planning MR.
 
-A voxel shows its local evidence as far as it lies inside the lesion, and for the rest of it what the lesion says as a
-whole: one that the lesion only grazes, whose MR is half brain, cannot be the hottest of the map.
+A voxel shows its local evidence as far as it, and what its MR is blurred with, lies inside the lesion, and for the
+rest what the lesion says as a whole: a voxel that the lesion only grazes, whose MR is half brain, cannot be the hottest
+of a map.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from RTResponseCAMLib.cam.evidence import Evidence
 from RTResponseCAMLib.imaging.grid import Grid
@@ -18,6 +19,8 @@ from RTResponseCAMLib.imaging.occupancy import box_occupancy, stands_for, struct
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Structure
+
+RIM_MM = 0.6  # standard deviation of what a voxel's MR is blurred with
 
 
 def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
@@ -35,11 +38,21 @@ def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
 
 def shown_evidence(patch: Patch, evidence: Evidence) -> Array32:
     """The map as it is shown, on the patch's grid."""
-    return _shown(local_evidence(patch, evidence), patch.occupancy, evidence.total)
+    return _shown(local_evidence(patch, evidence), patch.occupancy, patch.grid, evidence.total)
 
 
-def _shown(local: Array32, occupancy: Array32, total: float) -> Array32:
-    return np.asarray(total + (local - total) * occupancy, dtype=np.float32)
+def own_share(occupancy: Array32, grid: Grid) -> Array32:
+    """How much of its own evidence a voxel shows, ``[z, y, x]``, 0…1: 1 in the middle of a lesion, less at its rim.
+
+    Occupancy times the root of the occupancy around, relative to the lesion's fullest voxel: half of the blur, because
+    the occupancy itself tells the other half.
+    """
+    around = gaussian_filter(occupancy, RIM_MM / np.asarray(grid.spacing_mm)[::-1], mode="constant")
+    return np.asarray(occupancy * np.sqrt(around / max(float(around.max()), 1e-6)), dtype=np.float32)
+
+
+def _shown(local: Array32, occupancy: Array32, grid: Grid, total: float) -> Array32:
+    return np.asarray(total + (local - total) * own_share(occupancy, grid), dtype=np.float32)
 
 
 def evidence_volume(
@@ -77,7 +90,7 @@ def evidence_volume(
         inside = stands_for(share) & np.isfinite(moved)
         start = starts[number - 1] - low
         view, own = _overlap(whole.shape, start[::-1], box.shape)
-        shown = _shown(moved, share, evidence.total)
+        shown = _shown(moved, share, box, evidence.total)
         cam[view][inside[own]] = shown[own][inside[own]]
         above[view][inside[own]] = np.where(shown[own][inside[own]] > cut, number, 0)
     return whole.image(cam), whole.image(above)

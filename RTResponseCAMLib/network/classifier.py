@@ -31,7 +31,7 @@ class Architecture:
     ----------
     form : "signed" (logit = Σ map + bias) or "hazard" (−ln p(response) = Σ map).
     members, code_members : heads in the ensemble that read the features and the code, each trained on its own patient
-        bootstrap. Code is taken over surroundings: many heads on it would blur the map.
+        bootstrap. Code is taken over surroundings: many heads on it blur the map.
     width : hidden units of a head.
     code : numbers per voxel in the autoencoder's bottleneck.
     context_mm : standard deviation of the surroundings that the code is taken over, and that evidence is spread over.
@@ -40,8 +40,8 @@ class Architecture:
     """
 
     form: str = "signed"
-    members: int = 9
-    code_members: int = 3
+    members: int = 11
+    code_members: int = 1
     width: int = 8
     code: int = 6
     context_mm: float = 2.0

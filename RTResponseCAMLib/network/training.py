@@ -6,7 +6,10 @@
    components of the features over a voxel's surroundings, each lesion counting the same [Baldi & Hornik, Neural
    Networks 2 (1989) 53].
 3. The heads learn the response from voxels drawn at random, with features dropped at random; each member sees its own
-   bootstrap of the patients. The autoencoder stays as it is: at 69 lesions, labels teach it noise.
+   bootstrap of the patients, and begins with what volume alone tells there. The autoencoder stays as it is: at 69
+   lesions, labels teach it noise.
+4. How much evidence and volume are worth, beside each other, is learnt from what the heads say of lesions that their
+   bootstrap left out [Breiman, Out-of-bag estimation, 1996]: on lesions that taught them, evidence explains too much.
 
 Everything is drawn from one seed; no lesion held out is looked at while fitting.
 """
@@ -41,8 +44,6 @@ class Schedule:
     dropout : share of the features that a step of the heads on features does without.
     views : of each lesion, beside the lesion as it is, with another contour and another scan (`preparation`).
     smallness : weight of the mean squared local evidence: it stays small where the response does not ask for it.
-    volume_rate : how much faster the volume's slope and the offset learn than the heads; else the few steps end before
-        they have arrived, and the heads explain volume.
     """
 
     seed: int = 7
@@ -51,10 +52,9 @@ class Schedule:
     voxels: int = 64
     views: int = 2
     learning_rate: float = 3e-3
-    weight_decay: float = 1.0
-    dropout: float = 0.8
+    weight_decay: float = 2.0
+    dropout: float = 0.9
     smallness: float = 0.02
-    volume_rate: float = 3.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -78,9 +78,11 @@ def fit(
     if architecture.autoencoder:
         _learn_to_draw(network, lesions)
     labelled = [lesion for lesion in lesions if lesion.label is not None]
-    _start_at_prevalence(network, float(np.mean([int(lesion.label or 0) for lesion in labelled])))
     weights = bootstrap_weights([lesion.group for lesion in labelled], architecture.heads, rng)
-    _learn_to_judge(network, labelled, weights, schedule, rng, progress)
+    known = _Known.of(network, labelled)
+    _start_at_volume(network, known, weights)
+    _learn_to_judge(network, known, weights, schedule, rng, progress)
+    _weigh(network, known, weights == 0)
     return network.eval()
 
 
@@ -141,35 +143,83 @@ def bootstrap_weights(groups: Sequence[str], members: int, rng: np.random.Genera
     return torch.from_numpy(counts[place].astype(np.float32))
 
 
-def _start_at_prevalence(network: AutoencoderClassifier, prevalence: float) -> None:
-    share = min(max(prevalence, 0.02), 0.98)
-    start = np.log(share / (1 - share)) if network.architecture.form == "signed" else np.log(-np.log(1 - share))
+def _start_at_volume(network: AutoencoderClassifier, known: _Known, weights: Tensor) -> None:
+    """Offset and volume's slope of each head, as if there were no evidence yet."""
+    for head in range(weights.shape[1]):
+        nothing = torch.zeros(len(known.labels), dtype=torch.float64)
+        _, volume, offset = _line(network, nothing, known, weights[:, head])
+        with torch.no_grad():
+            network.offset[head], network.volume_slope[head] = offset, volume
+
+
+def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> None:
+    """Scale of the evidence, volume's slope and offset by what heads say of lesions that they were not taught by.
+
+    ``unseen`` says which ``(lesions, heads)``. Heads keep their distance from each other. Their offsets are not asked:
+    those of heads that a lesion was left out of are the further from it for just that.
+    """
+    offset, volume = (values.detach().double() for values in (network.offset, network.volume_slope))
+    found = known.totals(network) - offset
+    if network.architecture.volume:
+        found = found - known.volumes.double()[:, None] * volume
+    heads = unseen.sum(1)
+    mean = (found * unseen).sum(1) / heads.clamp_min(1)
+    of_unseen = (heads > 0).double()
+    if len(set(known.labels[heads > 0].tolist())) < 2:  # very few lesions, or a single head
+        return
+    scale, slope, start = _line(network, mean, known, of_unseen)
     with torch.no_grad():
-        network.offset.fill_(float(start))
+        network.slope.add_(float(np.log(scale)))
+        network.volume_slope.copy_(slope + scale * (volume - volume.mean()))
+        network.offset.copy_(start + scale * (offset - offset.mean()))
+
+
+def _line(
+    network: AutoencoderClassifier, evidence: Tensor, known: _Known, weights: Tensor
+) -> tuple[float, float, float]:
+    """Scale of the evidence, volume's slope and offset that explain the labels best, weighted by lesion.
+
+    The logarithm of the scale and the slope are held near 0 by a normal prior of unit spread.
+    """
+    volumes = known.volumes.double() * float(network.architecture.volume)
+    labels = known.labels.double()
+    share = float(((weights * labels).sum() / weights.sum()).clamp(0.02, 0.98))
+    signed = network.architecture.form == "signed"
+    start = np.log(share / (1 - share)) if signed else np.log(-np.log(1 - share))
+    line = torch.tensor([0.0, 0.0, float(start)], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        total = line[0].exp() * evidence + line[1] * volumes + line[2]
+        each = response_loss(total if signed else total.exp(), labels, network.architecture.form)
+        value = (each * weights).sum() + line[:2].square().sum() / 2
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    scale, slope, offset = line.detach().tolist()
+    return float(np.exp(scale)), slope, offset
 
 
 def _learn_to_judge(
     network: AutoencoderClassifier,
-    lesions: Sequence[PreparedLesion],
+    known: _Known,
     weights: Tensor,
     schedule: Schedule,
     rng: np.random.Generator,
     progress: Progress,
 ) -> None:
-    voxels = _Voxels.of(network, lesions)
-    volumes = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
-    volumes = (volumes - network.volume_mean) / network.volume_deviation
-    labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
     optimiser = _optimiser(network, schedule)
     highest = [group["lr"] for group in optimiser.param_groups]
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, highest, total_steps=schedule.steps, pct_start=0.2)
     for step in range(schedule.steps):
-        chosen = rng.permutation(len(lesions))[: schedule.batch]
+        chosen = rng.permutation(len(known.labels))[: schedule.batch]
         loss = _loss(
             network,
-            voxels.draw(chosen, schedule.voxels, rng),
-            volumes[chosen],
-            labels[chosen],
+            known.draw(chosen, schedule.voxels, rng),
+            known.volumes[chosen],
+            known.labels[chosen],
             weights[chosen],
             schedule,
         )
@@ -182,15 +232,21 @@ def _learn_to_judge(
 
 
 @dataclass(frozen=True)
-class _Voxels:
-    """All voxels of all lesions, one after the other, as the heads read them; ``(voxels, channels)``."""
+class _Known:
+    """The labelled lesions: all their voxels, one after the other, as the heads read them ``(voxels, channels)``.
+
+    ``volumes`` are logarithms in units of the training lesions' spread, ``ends`` where each lesion's voxels end.
+    """
 
     features: Tensor
     code: Tensor | None
     share: npt.NDArray[np.float64]
+    ends: list[int]
+    volumes: Tensor
+    labels: Tensor
 
     @classmethod
-    def of(cls, network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> _Voxels:
+    def of(cls, network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> _Known:
         with torch.no_grad():
             tables = [torch.cat([getattr(x, name) for x in lesions]) for name in ("features", "surroundings")]
             features, code = network.as_read(*tables)
@@ -200,7 +256,11 @@ class _Voxels:
                 code = None if code is None else torch.cat([code, dose], dim=1)
         # Of lesion n, from n to n + 1: one search finds voxels of every lesion.
         share = np.concatenate([number + lesion.share for number, lesion in enumerate(lesions)])
-        return cls(features, code, share)
+        ends = np.cumsum([len(lesion.share) for lesion in lesions]).tolist()
+        volumes = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
+        volumes = (volumes - network.volume_mean) / network.volume_deviation
+        labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
+        return cls(features, code, share, ends, volumes, labels)
 
     def draw(self, lesions: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Voxels drawn by occupancy ``(lesions, count, channels)``, so that a plain mean is the lesion's mean."""
@@ -209,21 +269,35 @@ class _Voxels:
         shape = (len(lesions), count, -1)
         return self.features[rows].reshape(shape), None if self.code is None else self.code[rows].reshape(shape)
 
+    def totals(self, network: AutoencoderClassifier) -> Tensor:
+        """Logit or log hazard of each lesion by each head ``(lesions, heads)``, all voxels and views together."""
+        weight = torch.from_numpy(np.diff(self.share, prepend=0.0)).float()
+        found = []
+        with torch.no_grad():
+            for number, end in enumerate(self.ends):
+                rows = slice(self.ends[number - 1] if number else 0, end)
+                evidence = _evidence(network, self.features[rows], None if self.code is None else self.code[rows])
+                one = evidence.T[None, :, :, None, None], weight[rows][None, None, :, None, None]
+                found.append(network.pool(*one, self.volumes[number : number + 1]).total[0])
+        totals = torch.stack(found).double()
+        return totals if network.architecture.form == "signed" else totals.clamp_min(1e-12).log()
+
+
+def _evidence(network: AutoencoderClassifier, features: Tensor, code: Tensor | None) -> Tensor:
+    """Linked evidence of all heads, ``(…, heads)``."""
+    evidence = network.stem_head(features)
+    if code is not None:
+        evidence = torch.cat([evidence, network.code_head(code)], dim=-1)
+    return network.linked(evidence)
+
 
 def _optimiser(network: AutoencoderClassifier, schedule: Schedule) -> torch.optim.Optimizer:
     """Weights of the heads decay, offsets and scales hardly; the autoencoder stays as it is."""
-    few = ("offset", "volume_slope")
     learning = [(n, p) for n, p in network.named_parameters() if not n.startswith(("encode", "decode"))]
     decaying = [p for n, p in learning if n.endswith("weight")]
-    plain = [p for n, p in learning if not n.endswith("weight") and n not in few]
-    fast = [p for n, p in learning if n in few]
-    slow, quick = schedule.learning_rate, schedule.learning_rate * schedule.volume_rate
-    groups = [
-        {"params": decaying, "lr": slow, "weight_decay": schedule.weight_decay},
-        {"params": plain, "lr": slow, "weight_decay": 1e-3},
-        {"params": fast, "lr": quick, "weight_decay": 1e-3},
-    ]
-    return torch.optim.AdamW(groups)
+    plain = [p for n, p in learning if not n.endswith("weight")]
+    groups = [{"params": decaying, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 1e-3}]
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate)
 
 
 def _loss(
@@ -236,15 +310,16 @@ def _loss(
 ) -> Tensor:
     """Loss of drawn voxels, members weighted by their bootstrap."""
     features, code = drawn
-    evidence = network.stem_head(functional.dropout(features, schedule.dropout, training=True))
-    if code is not None:
-        evidence = torch.cat([evidence, network.code_head(code)], dim=2)
-    evidence = network.linked(evidence).transpose(1, 2)[..., None, None]
+    evidence = _evidence(network, functional.dropout(features, schedule.dropout, training=True), code)
+    evidence = evidence.transpose(1, 2)[..., None, None]
     output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes)
-    label = labels[:, None]
-    if network.architecture.form == "signed":
-        loss = functional.softplus(output.total) - label * output.total
-    else:
-        loss = torch.where(label == 1, -torch.log(-torch.expm1(-output.total) + 1e-6), output.total)
+    loss = response_loss(output.total, labels[:, None], network.architecture.form)
     local = output.maps * output.maps.shape[2]
     return (loss * weights).mean() + schedule.smallness * (local**2).mean().clamp_max(50)
+
+
+def response_loss(total: Tensor, label: Tensor, form: str) -> Tensor:
+    """Negative log-likelihood of each label, 1 for non-response, by its logit or its cumulative hazard."""
+    if form == "signed":
+        return functional.softplus(total) - label * total
+    return torch.where(label == 1, -torch.log(-torch.expm1(-total) + 1e-6), total)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.stats import norm
 
 from RTResponseCAMLib.cam.evidence import Evidence
-from RTResponseCAMLib.cam.volume import evidence_volume
+from RTResponseCAMLib.cam.volume import RIM_MM, evidence_volume, own_share
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.imaging.patch import sample_patch
@@ -31,16 +32,18 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
     for structure in structures:
         # Well inside, where no neighbour stands in for a voxel beyond the rim.
         share = occupancy(structure, Grid.of(cam))
-        inside = share > 0.999
+        own = own_share(share, Grid.of(cam))
+        inside = own > 0.995
         assert inside.any()
         error = values[inside] - points[inside] @ RAMP
         assert abs(np.median(error)) < 0.01 * np.linalg.norm(RAMP)
-        # At the rim a voxel says what it says by the part of it that is lesion, else what the lesion says.
+        # At the rim a voxel says what it says by the part of it that is its own, else what the lesion says.
         rim = (share >= 0.5) & (share < 0.9)
         assert rim.any()
+        assert (own[rim] < share[rim]).all()
         total = float(evidences[structures.index(structure)].total)
         drawn = (values[rim] - total) / (points[rim] @ RAMP - total)
-        assert np.median(drawn - share[rim]) == pytest.approx(0, abs=0.03)
+        assert np.median(drawn - own[rim]) == pytest.approx(0, abs=0.03)
 
 
 def test_a_patch_is_centred_on_its_lesion(study):
@@ -48,3 +51,16 @@ def test_a_patch_is_centred_on_its_lesion(study):
         grid = sample_patch(study.mr, HeadIntensity(0, 1), lesion.structure, None, None).grid
         middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]
         np.testing.assert_allclose(middle, centroid_mm(lesion.structure), atol=1e-9)
+
+
+def test_a_voxel_is_its_own_in_the_middle_and_half_where_the_outline_cuts_it():
+    """Along a flat surface the blurred occupancy at depth d is Φ(d / 0.6 mm), whatever the voxels' spacing."""
+    for spacing in ((1.0, 1.0, 1.0), (0.5, 1.0, 2.0)):
+        grid = Grid((40, 20, 20), spacing, (0.0, 0.0, 0.0))
+        occupancy_ = np.zeros(grid.shape, dtype=np.float32)
+        occupancy_[:, :, 20:] = 1
+        own = own_share(occupancy_, grid)[10, 10]
+        depth_mm = (np.arange(20, 40) - 19.5) * spacing[0]
+        assert own[:20].max() == 0
+        assert own[30] == pytest.approx(1, abs=1e-3)
+        np.testing.assert_allclose(own[20:32], np.sqrt(norm.cdf(depth_mm[:12] / RIM_MM)), atol=0.04)

@@ -12,6 +12,7 @@ import torch
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.evaluation.feature_arm import calibrate
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.network.bundle import Bundle
@@ -166,18 +167,51 @@ def test_the_autoencoder_draws_what_varies_within_lesions_better_than_any_other_
     assert missed < 0.02  # four axes hold all but the noise
 
 
+def lesions_of_a_table(count: int, seed: int, logit_of) -> list[PreparedLesion]:
+    """Lesions of 60 voxels of noise around a mean of each channel; the label is drawn from that mean and the size."""
+    rng = np.random.default_rng(seed)
+    lesions = []
+    for number in range(count):
+        mean, size = rng.normal(size=STEM_CHANNELS), rng.normal()
+        own = mean + rng.normal(size=(60, STEM_CHANNELS))
+        depth = np.column_stack([np.ones(60), np.zeros((60, DEPTH_TERMS - 1))])
+        table = torch.from_numpy(np.hstack([own, depth]).astype(np.float32))
+        label = int(rng.random() < 1 / (1 + np.exp(-logit_of(mean, size))))
+        share = np.arange(1, 61) / 60
+        lesions.append(
+            PreparedLesion(table, table, torch.zeros(60, 1), share, float(np.exp(size)), label, f"p{number}")
+        )
+    return lesions
+
+
 def test_what_volume_decides_is_learned_by_the_volumes_slope_within_the_usual_steps():
     """69 lesions whose voxels know nothing: a slope that starts at 0 must get near what volume is worth."""
-    rng = np.random.default_rng(5)
-    lesions = []
-    for number in range(69):
-        size = rng.normal()
-        tables = [torch.from_numpy(rng.normal(size=(60, STEM_CHANNELS + DEPTH_TERMS)).astype(np.float32)) for _ in "fs"]
-        label = int(rng.random() < 1 / (1 + np.exp(-3 * size)))
-        share = np.arange(1, 61) / 60
-        lesions.append(PreparedLesion(*tables, torch.zeros(60, 1), share, float(np.exp(size)), label, f"p{number}"))
-    shape = Architecture(members=1, code_members=1)
-    networks = [fit(lesions, shape, replace(Schedule(), volume_rate=rate)) for rate in (Schedule().volume_rate, 1)]
-    own, slow = (float(network.volume_slope.detach().mean()) for network in networks)
-    assert own > 0.6
-    assert own > 2 * slow
+    network = fit(lesions_of_a_table(69, 5, lambda _, size: 3 * size), Architecture(), Schedule())
+    assert 1.2 < float(network.volume_slope.detach().mean()) < 4
+
+
+@pytest.mark.parametrize("form", ["signed", "hazard"])
+def test_evidence_weighs_on_other_lesions_what_it_says_there(form):
+    """Held small by its training, evidence would call every lesion likely; on unseen ones its logit has slope 1."""
+    learned, unseen = (lesions_of_a_table(n, seed, lambda mean, _: 2 * mean[0]) for n, seed in ((120, 1), (400, 2)))
+    network = fit(learned, Architecture(form=form), Schedule())
+    labels = np.asarray([lesion.label for lesion in unseen])
+    slope, _ = calibrate(np.asarray([_total(network, lesion, form) for lesion in unseen]), labels, form)
+    assert 0.5 < slope < 2
+
+
+def _total(network: AutoencoderClassifier, lesion: PreparedLesion, form: str) -> float:
+    """Logit, or log hazard, of a lesion whose voxels all count the same."""
+    with torch.no_grad():
+        found = [
+            head(x)
+            for (head, _, _), x in zip(
+                network.readers(torch.zeros(1), torch.zeros(1)),
+                network.as_read(lesion.features, lesion.surroundings),
+                strict=True,
+            )
+        ]
+        evidence = network.linked(torch.cat(found, dim=1)).T[None, :, :, None, None]
+        size = (np.log(lesion.volume_cc) - float(network.volume_mean)) / float(network.volume_deviation)
+        total = network.pool(evidence, torch.ones_like(evidence[:, :1]), torch.tensor([size])).total.mean()
+    return float(total if form == "signed" else total.log())
