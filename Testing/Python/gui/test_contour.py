@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -190,6 +191,32 @@ def test_kept_subregions_go_out_as_dicom_with_what_was_edited(host, predicted, o
     assert volumes == pytest.approx([masks[0][0].sum() * voxel_cc, edited.sum() * voxel_cc], abs=1e-3)
     seg = pydicom.dcmread(folder / "SEG_subregions.dcm")
     assert [s.SegmentAlgorithmType for s in seg.SegmentSequence] == ["AUTOMATIC", "SEMIAUTOMATIC"]
+
+
+def test_without_highdicom_the_contour_goes_out_alone_and_the_map_is_missed_aloud(
+    host, predicted, opened, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "highdicom", None)  # as Python sees a package that is not installed
+    for name in [n for n in sys.modules if n.startswith("highdicom.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    predicted.ui.exportPathLineEdit.currentPath = str(tmp_path)
+    predicted.ui.dicomCheckBox.checked = True
+    host.settle()
+    assert "highdicom" in predicted.ui.exportLabel.text
+    predicted.ui.exportButton.click()  # no subregion yet: there is nothing that could be written
+    host.wait()
+    predicted.refresh()
+    assert "no subregion" in predicted.ui.exportLabel.text
+    assert not any(tmp_path.iterdir())
+    predicted.logic.session.subregions.create(predicted.parameters, a_cut(predicted, 0.5), anyway=True)
+    predicted.refresh()
+    predicted.ui.exportButton.click()
+    host.wait()
+    predicted.refresh()
+    assert "neither SEG nor Parametric Map" in predicted.ui.exportLabel.text
+    folder = tmp_path / "RTResponseCAM result"
+    assert [path.name for path in (folder / "dicom").iterdir()] == ["RS_subregions.dcm"]
+    assert (folder / "lesions.csv").is_file()
 
 
 def test_dicom_says_what_is_missing(host, predicted, study_folder, tmp_path):
