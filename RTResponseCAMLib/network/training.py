@@ -179,13 +179,16 @@ def _line(
 ) -> tuple[float, float, float]:
     """Scale of the evidence, volume's slope and offset that explain the labels best, weighted by lesion.
 
-    The logarithm of the scale and the slope are held near 0 by a normal prior of unit spread.
+    The logarithm of the scale and the slope are held near 0 by a normal prior of unit spread. Labels of one class only
+    tell their share, and nothing else.
     """
     volumes = known.volumes.double() * float(network.architecture.volume)
     labels = known.labels.double()
     share = float(((weights * labels).sum() / weights.sum()).clamp(0.02, 0.98))
     signed = network.architecture.form == "signed"
     start = np.log(share / (1 - share)) if signed else np.log(-np.log(1 - share))
+    if len(set(known.labels[weights > 0].tolist())) < 2:
+        return 1.0, 0.0, float(start)
     line = torch.tensor([0.0, 0.0, float(start)], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 

@@ -18,7 +18,7 @@ from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
-from RTResponseCAMLib.network.training import PreparedLesion, Schedule, fit
+from RTResponseCAMLib.network.training import PreparedLesion, Schedule, bootstrap_weights, fit
 from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.workflow.predict import predict_study
 
@@ -198,6 +198,17 @@ def test_evidence_weighs_on_other_lesions_what_it_says_there(form):
     labels = np.asarray([lesion.label for lesion in unseen])
     slope, _ = calibrate(np.asarray([_total(network, lesion, form) for lesion in unseen]), labels, form)
     assert 0.5 < slope < 2
+
+
+def test_a_head_whose_bootstrap_holds_one_class_only_is_not_certain():
+    """Three lesions: some of twelve bootstraps see one class, and their offset would run away."""
+    lesions = [replace(lesion, label=int(n == 0)) for n, lesion in enumerate(lesions_of_a_table(3, 4, lambda *_: 0.0))]
+    network = fit(lesions, Architecture(), Schedule(steps=20))
+    counts = bootstrap_weights([x.group for x in lesions], 12, np.random.default_rng(Schedule().seed))
+    assert (counts[0] == 0).any()
+    for lesion in lesions:
+        assert abs(_total(network, lesion, "signed")) < 5
+    assert float(network.offset.detach().abs().max()) < 8
 
 
 def _total(network: AutoencoderClassifier, lesion: PreparedLesion, form: str) -> float:
