@@ -13,7 +13,7 @@ elementwise     Σₖ ReLU(Gₖ Aₖ)                                           
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -51,8 +51,22 @@ def gradient_map(
     ------
     ModelError : no such method, layer or class; "code" of a network without autoencoder.
     """
+    if method not in METHODS:
+        raise ModelError("method", f"is '{method}', expected one of {METHODS}", "Choose another method")
+    return gradient_maps(bundle, patch, (method,), layer, toward, signed)[method]
+
+
+def gradient_maps(
+    bundle: Bundle,
+    patch: Patch,
+    methods: Sequence[str] = METHODS,
+    layer: str = "code",
+    toward: str = "non-response",
+    signed: bool = False,
+) -> dict[str, Array32]:
+    """Several gradient CAMs of one layer, by method, from one pass forward and back; raises as `gradient_map`."""
     network = bundle.network
-    for what, name, known in (("method", method, METHODS), ("layer", layer, LAYERS), ("class", toward, CLASSES)):
+    for what, name, known in (("layer", layer, LAYERS), ("class", toward, CLASSES)):
         if name not in known:
             raise ModelError(what, f"is '{name}', expected one of {known}", f"Choose another {what}")
     if layer == "code" and not network.architecture.autoencoder:
@@ -65,10 +79,13 @@ def gradient_map(
     activation, gradient = (
         torch.cat([_as_channels(t.detach(), inside) for t in tensors]) for tensors in (kept, gradients)
     )
-    found = _combined(method, activation, gradient)
-    if not signed and method in ("grad-cam", "grad-cam++", "layercam"):
-        found = functional.relu(found)
-    return np.asarray(found.cpu().numpy(), dtype=np.float32)
+    maps = {}
+    for method in methods:
+        found = _combined(method, activation, gradient)
+        if not signed and method in ("grad-cam", "grad-cam++", "layercam"):
+            found = functional.relu(found)
+        maps[method] = np.asarray(found.cpu().numpy(), dtype=np.float32)
+    return maps
 
 
 def _places(network: AutoencoderClassifier, layer: str) -> list[nn.Module]:

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from RTResponseCAMLib.cam.gradient import METHODS, gradient_map
+from RTResponseCAMLib.cam.gradient import gradient_maps
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import local_evidence, shown_evidence
 from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
@@ -66,7 +66,8 @@ def maps_of(bundle: Bundle, controls: dict[str, Bundle], patch: Patch) -> dict[s
     (evidence,) = find_evidence(bundle, [patch])
     maps = {"pixel-wise CAM": shown_evidence(patch, evidence), LOCAL: local_evidence(patch, evidence)}
     layers = ("stem", "code", "hidden") if bundle.network.architecture.autoencoder else ("stem", "hidden")
-    maps |= {f"{m}, {layer}": gradient_map(bundle, patch, m, layer) for m in METHODS for layer in layers}
+    for layer in layers:
+        maps |= {f"{method}, {layer}": m for method, m in gradient_maps(bundle, patch, layer=layer).items()}
     maps["minus intensity"] = -patch.mr
     for name, other in controls.items():
         (found,) = find_evidence(other, [patch])

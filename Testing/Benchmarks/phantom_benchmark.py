@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--unseen", type=int, default=600)
     parser.add_argument("--variants", default="darker,texture,volume,none")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--maps", type=int, help="of the unseen lesions, the first so many (default: all)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +177,7 @@ def main() -> None:
             read_cases(here / "comparison" / n, read_cohort(c)) for n, c in (("lesions", train), ("external", unseen))
         ]
         use = [[x[i] for i in judged(x, protocol)] for x in lesions]
-        maps = judge_maps(*use, protocol, planted_on_disk)
+        maps = judge_maps(use[0], use[1][: options.maps], protocol, planted_on_disk)
         print(f"  maps of {maps['lesions']} unseen lesions (AUPRC by chance {maps['chance_auprc']:.3f})")
         print_figures(maps["maps"])
         shares = shares_of_ceiling(maps["maps"])
