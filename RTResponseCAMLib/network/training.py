@@ -6,10 +6,10 @@
    components of the features over a voxel's surroundings, each lesion counting the same [Baldi & Hornik, Neural
    Networks 2 (1989) 53].
 3. The heads learn the response from voxels drawn at random, with features dropped at random; each member sees its own
-   bootstrap of the patients, and begins with what volume alone tells there. The autoencoder stays as it is: at 69
-   lesions, labels teach it noise.
-4. How much evidence and volume are worth, beside each other, is learnt from what the heads say of lesions that their
-   bootstrap left out [Breiman, Out-of-bag estimation, 1996]: on lesions that taught them, evidence explains too much.
+   bootstrap of the patients. The autoencoder stays as it is: at 69 lesions, labels teach it noise.
+4. Volume keeps no more weight, beside the evidence, than lesions show that a head's bootstrap left out [out-of-bag
+   estimation, Breiman 1996]: on lesions that taught it, a volume that has nothing to say explains something. It gains
+   none: that it began at 0 and had few steps is what holds it where 69 lesions overstate it.
 
 Everything is drawn from one seed; no lesion held out is looked at while fitting.
 """
@@ -31,6 +31,7 @@ from RTResponseCAMLib.network.preparation import PreparedLesion
 from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS
 from RTResponseCAMLib.progress import Progress, silent
 
+LEAST_WORTH = 0.05  # of evidence, where left-out lesions show none
 RIDGE = 1e-6  # against depths that the lesions at hand do not tell apart
 
 
@@ -80,9 +81,9 @@ def fit(
     labelled = [lesion for lesion in lesions if lesion.label is not None]
     weights = bootstrap_weights([lesion.group for lesion in labelled], architecture.heads, rng)
     known = _Known.of(network, labelled)
-    _start_at_volume(network, known, weights)
+    _start_at_prevalence(network, float(known.labels.mean()))
     _learn_to_judge(network, known, weights, schedule, rng, progress)
-    _weigh(network, known, weights == 0)
+    _take_from_volume(network, known, weights == 0)
     return network.eval()
 
 
@@ -143,66 +144,55 @@ def bootstrap_weights(groups: Sequence[str], members: int, rng: np.random.Genera
     return torch.from_numpy(counts[place].astype(np.float32))
 
 
-def _start_at_volume(network: AutoencoderClassifier, known: _Known, weights: Tensor) -> None:
-    """Offset and volume's slope of each head, as if there were no evidence yet."""
-    for head in range(weights.shape[1]):
-        nothing = torch.zeros(len(known.labels), dtype=torch.float64)
-        _, volume, offset = _line(network, nothing, known, weights[:, head])
-        with torch.no_grad():
-            network.offset[head], network.volume_slope[head] = offset, volume
-
-
-def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> None:
-    """Scale of the evidence, volume's slope and offset by what heads say of lesions that they were not taught by.
-
-    ``unseen`` says which ``(lesions, heads)``. Heads keep their distance from each other. Their offsets are not asked:
-    those of heads that a lesion was left out of are the further from it for just that.
-    """
-    offset, volume = (values.detach().double() for values in (network.offset, network.volume_slope))
-    found = known.totals(network) - offset
-    if network.architecture.volume:
-        found = found - known.volumes.double()[:, None] * volume
-    heads = unseen.sum(1)
-    mean = (found * unseen).sum(1) / heads.clamp_min(1)
-    of_unseen = (heads > 0).double()
-    if len(set(known.labels[heads > 0].tolist())) < 2:  # very few lesions, or a single head
-        return
-    scale, slope, start = _line(network, mean, known, of_unseen)
+def _start_at_prevalence(network: AutoencoderClassifier, prevalence: float) -> None:
     with torch.no_grad():
-        network.slope.add_(float(np.log(scale)))
-        network.volume_slope.copy_(slope + scale * (volume - volume.mean()))
-        network.offset.copy_(start + scale * (offset - offset.mean()))
+        network.offset.fill_(_score_of(prevalence, network.architecture.form))
 
 
-def _line(
-    network: AutoencoderClassifier, evidence: Tensor, known: _Known, weights: Tensor
-) -> tuple[float, float, float]:
-    """Scale of the evidence, volume's slope and offset that explain the labels best, weighted by lesion.
+def _score_of(share: float, form: str) -> float:
+    """Logit, or logarithm of the cumulative hazard, of a share of non-response."""
+    share = min(max(share, 0.02), 0.98)
+    return float(np.log(share / (1 - share)) if form == "signed" else np.log(-np.log(1 - share)))
 
-    The logarithm of the scale and the slope are held near 0 by a normal prior of unit spread. Labels of one class only
-    tell their share, and nothing else.
+
+def _take_from_volume(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> None:
+    """Lessen the volume's slopes as far as the lesions ask for it that heads were not taught by.
+
+    ``unseen`` says which ``(lesions, heads)``. The heads' offsets are not asked: those of heads that a lesion was left
+    out of are the further from it for just that.
     """
-    volumes = known.volumes.double() * float(network.architecture.volume)
-    labels = known.labels.double()
-    share = float(((weights * labels).sum() / weights.sum()).clamp(0.02, 0.98))
-    signed = network.architecture.form == "signed"
-    start = np.log(share / (1 - share)) if signed else np.log(-np.log(1 - share))
-    if len(set(known.labels[weights > 0].tolist())) < 2:
-        return 1.0, 0.0, float(start)
-    line = torch.tensor([0.0, 0.0, float(start)], dtype=torch.float64, requires_grad=True)
+    slopes = network.volume_slope.detach().double()
+    asked = unseen.sum(1) > 0
+    if not network.architecture.volume or len(set(known.labels[asked].tolist())) < 2:  # very few lesions, or one head
+        return
+    volumes = known.volumes.double()
+    evidence = known.totals(network) - network.offset.detach() - volumes[:, None] * slopes
+    evidence = ((evidence * unseen).sum(1) / unseen.sum(1).clamp_min(1))[asked]
+    spread = evidence.std().clamp_min(1e-9)
+    worth = _worth(torch.stack([evidence / spread, volumes[asked]]), known.labels[asked], network.architecture.form)
+    of_volume = worth[1] / (max(worth[0], LEAST_WORTH) / float(spread))
+    own = float(slopes.mean())
+    with torch.no_grad():
+        network.volume_slope.mul_(float(np.clip(of_volume / own, 0, 1)) if own else 1.0)
+
+
+def _worth(terms: Tensor, labels: Tensor, form: str) -> tuple[float, float]:
+    """Coefficients of two terms ``(2, lesions)`` that explain the labels best, under a normal prior of unit spread."""
+    start = _score_of(float(labels.mean()), form)
+    line = torch.tensor([0.0, 0.0, start], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        total = line[0].exp() * evidence + line[1] * volumes + line[2]
-        each = response_loss(total if signed else total.exp(), labels, network.architecture.form)
-        value = (each * weights).sum() + line[:2].square().sum() / 2
+        total = line[:2] @ terms + line[2]
+        each = response_loss(total if form == "signed" else total.exp(), labels.double(), form)
+        value = each.sum() + line[:2].square().sum() / 2
         value.backward()
         return value
 
     optimiser.step(loss)
-    scale, slope, offset = line.detach().tolist()
-    return float(np.exp(scale)), slope, offset
+    first, second, _ = line.detach().tolist()
+    return first, second
 
 
 def _learn_to_judge(
