@@ -51,8 +51,6 @@ def gradient_map(
     ------
     ModelError : no such method, layer or class; "code" of a network without autoencoder.
     """
-    if method not in METHODS:
-        raise ModelError("method", f"is '{method}', expected one of {METHODS}", "Choose another method")
     return gradient_maps(bundle, patch, (method,), layer, toward, signed)[method]
 
 
@@ -66,7 +64,8 @@ def gradient_maps(
 ) -> dict[str, Array32]:
     """Several gradient CAMs of one layer, by method, from one pass forward and back; raises as `gradient_map`."""
     network = bundle.network
-    for what, name, known in (("layer", layer, LAYERS), ("class", toward, CLASSES)):
+    asked = [("layer", layer, LAYERS), ("class", toward, CLASSES), *(("method", m, METHODS) for m in methods)]
+    for what, name, known in asked:
         if name not in known:
             raise ModelError(what, f"is '{name}', expected one of {known}", f"Choose another {what}")
     if layer == "code" and not network.architecture.autoencoder:

@@ -44,8 +44,8 @@ def shown_evidence(patch: Patch, evidence: Evidence) -> Array32:
 def own_share(occupancy: Array32, grid: Grid) -> Array32:
     """How much of its own evidence a voxel shows, ``[z, y, x]``, 0…1: 1 in the middle of a lesion, less at its rim.
 
-    Occupancy times the root of the occupancy around, relative to the lesion's fullest voxel: half of the blur, because
-    the occupancy itself tells the other half.
+    Occupancy times the root of the occupancy around, relative to the lesion's fullest voxel. Our own form, chosen on
+    development phantoms (``Docs/methods.md``).
     """
     around = gaussian_filter(occupancy, RIM_MM / np.asarray(grid.spacing_mm)[::-1], mode="constant")
     return np.asarray(occupancy * np.sqrt(around / max(float(around.max()), 1e-6)), dtype=np.float32)

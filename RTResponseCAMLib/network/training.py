@@ -45,6 +45,8 @@ class Schedule:
     dropout : share of the features that a step of the heads on features does without.
     views : of each lesion, beside the lesion as it is, with another contour and another scan (`preparation`).
     smallness : weight of the mean squared local evidence: it stays small where the response does not ask for it.
+    volume_rate : how much faster the volume's slope and the offset learn than the heads; else the few steps end before
+        they have arrived, and the heads explain volume.
     """
 
     seed: int = 7
@@ -56,6 +58,7 @@ class Schedule:
     weight_decay: float = 2.0
     dropout: float = 0.9
     smallness: float = 0.02
+    volume_rate: float = 3.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -286,11 +289,18 @@ def _evidence(network: AutoencoderClassifier, features: Tensor, code: Tensor | N
 
 def _optimiser(network: AutoencoderClassifier, schedule: Schedule) -> torch.optim.Optimizer:
     """Weights of the heads decay, offsets and scales hardly; the autoencoder stays as it is."""
+    few = ("offset", "volume_slope")
     learning = [(n, p) for n, p in network.named_parameters() if not n.startswith(("encode", "decode"))]
     decaying = [p for n, p in learning if n.endswith("weight")]
-    plain = [p for n, p in learning if not n.endswith("weight")]
-    groups = [{"params": decaying, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 1e-3}]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate)
+    plain = [p for n, p in learning if not n.endswith("weight") and n not in few]
+    fast = [p for n, p in learning if n in few]
+    slow, quick = schedule.learning_rate, schedule.learning_rate * schedule.volume_rate
+    groups = [
+        {"params": decaying, "lr": slow, "weight_decay": schedule.weight_decay},
+        {"params": plain, "lr": slow, "weight_decay": 1e-3},
+        {"params": fast, "lr": quick, "weight_decay": 1e-3},
+    ]
+    return torch.optim.AdamW(groups)
 
 
 def _loss(

@@ -50,6 +50,7 @@ def forms() -> dict[str, tuple[Architecture, Schedule]]:
         "weights decay by 0.1": {"weight_decay": 0.1},
         "evidence not kept small": {"smallness": 0.0},
         "480 steps": {"steps": 480},
+        "volume as slow as the heads": {"volume_rate": 1.0},
     }
     return {n: (replace(shape, **c), schedule) for n, c in changed.items()} | {
         n: (shape, replace(schedule, **c)) for n, c in taught.items()
