@@ -9,7 +9,8 @@
    bootstrap of the patients. The autoencoder stays as it is: at 69 lesions, labels teach it noise.
 4. Volume keeps no more weight, beside the evidence, than lesions show that a head's bootstrap left out [out-of-bag
    estimation, Breiman 1996]: on lesions that taught it, a volume that has nothing to say explains something. It gains
-   none: that it began at 0 and had few steps is what holds it where 69 lesions overstate it.
+   none: that it began at 0 and had few steps is what holds it where 69 lesions overstate it. Evidence is never taken
+   to be worth less than ``LEAST_WORTH``: 69 lesions can fail to show what is there, and volume alone would decide.
 
 Everything is drawn from one seed; no lesion held out is looked at while fitting.
 """
@@ -31,7 +32,8 @@ from RTResponseCAMLib.network.preparation import PreparedLesion
 from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS
 from RTResponseCAMLib.progress import Progress, silent
 
-LEAST_WORTH = 0.05  # of evidence, where left-out lesions show none
+LEAST_WORTH = 1.0  # of evidence beside volume: log odds (or log hazard) for a standard deviation between lesions
+NO_WORTH = 0.05  # what stands for none or less
 RIDGE = 1e-6  # against depths that the lesions at hand do not tell apart
 
 
@@ -86,7 +88,7 @@ def fit(
     known = _Known.of(network, labelled)
     _start_at_prevalence(network, float(known.labels.mean()))
     _learn_to_judge(network, known, weights, schedule, rng, progress)
-    _take_from_volume(network, known, weights == 0)
+    _weigh(network, known, weights == 0)
     return network.eval()
 
 
@@ -158,8 +160,8 @@ def _score_of(share: float, form: str) -> float:
     return float(np.log(share / (1 - share)) if form == "signed" else np.log(-np.log(1 - share)))
 
 
-def _take_from_volume(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> None:
-    """Lessen the volume's slopes as far as the lesions ask for it that heads were not taught by.
+def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> None:
+    """Weigh volume beside evidence as the lesions ask for it that heads were not taught by; volume gains nothing.
 
     ``unseen`` says which ``(lesions, heads)``. The heads' offsets are not asked: those of heads that a lesion was left
     out of are the further from it for just that.
@@ -169,14 +171,19 @@ def _take_from_volume(network: AutoencoderClassifier, known: _Known, unseen: Ten
     if not network.architecture.volume or len(set(known.labels[asked].tolist())) < 2:  # very few lesions, or one head
         return
     volumes = known.volumes.double()
-    evidence = known.totals(network) - network.offset.detach() - volumes[:, None] * slopes
-    evidence = ((evidence * unseen).sum(1) / unseen.sum(1).clamp_min(1))[asked]
-    spread = evidence.std().clamp_min(1e-9)
+    by_head = known.totals(network) - network.offset.detach() - volumes[:, None] * slopes
+    evidence = ((by_head * unseen).sum(1) / unseen.sum(1).clamp_min(1))[asked]
+    spread = float(evidence.std().clamp_min(1e-9))
     worth = _worth(torch.stack([evidence / spread, volumes[asked]]), known.labels[asked], network.architecture.form)
-    of_volume = worth[1] / (max(worth[0], LEAST_WORTH) / float(spread))
+    shown = max(worth[0], NO_WORTH)
     own = float(slopes.mean())
+    kept = float(np.clip(worth[1] * spread / shown / own, 0, 1)) if own else 0.0
+    least = worth[1] * spread / max(shown, LEAST_WORTH)  # volume's slope beside evidence of the least worth
+    raised = max(1.0, kept * own / least) if kept else 1.0
     with torch.no_grad():
-        network.volume_slope.mul_(float(np.clip(of_volume / own, 0, 1)) if own else 1.0)
+        network.volume_slope.mul_(kept)
+        network.slope.add_(float(np.log(raised)))
+        network.offset.sub_((raised - 1) * by_head.mean(0))  # the mean of all lesions stays where it was
 
 
 def _worth(terms: Tensor, labels: Tensor, form: str) -> tuple[float, float]:

@@ -209,11 +209,31 @@ def test_volume_that_decides_nothing_weighs_less_beside_evidence_than_its_traini
         lesions = lesions_of_a_table(69, seed, lambda mean, _: 3 * mean[0])
         after.append(fit(lesions, Architecture(form=form), Schedule()).volume_slope.detach().numpy())
         with monkeypatch.context() as without:
-            without.setattr(training, "_take_from_volume", lambda *_: None)
+            without.setattr(training, "_weigh", lambda *_: None)
             before.append(fit(lesions, Architecture(form=form), Schedule()).volume_slope.detach().numpy())
     shares = np.asarray([a.mean() / b.mean() for a, b in zip(after, before, strict=True)])
     assert ((shares >= 0) & (shares <= 1)).all()
     assert shares.mean() < 0.8
+
+
+@pytest.mark.parametrize("form", ["signed", "hazard"])
+def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volume(form, monkeypatch):
+    """Volume keeps its slope, evidence grows around its mean until it has its least worth beside it."""
+    lesions = lesions_of_a_table(69, 3, lambda _, size: 2 * size)
+    monkeypatch.setattr(training, "_worth", lambda *_: (-0.2, 2.0))
+    heard = fit(lesions, Architecture(form=form), Schedule())
+    monkeypatch.setattr(training, "LEAST_WORTH", training.NO_WORTH)
+    unheard = fit(lesions, Architecture(form=form), Schedule())
+    assert torch.equal(heard.volume_slope, unheard.volume_slope)
+    raised = (heard.slope - unheard.slope).detach().exp()
+    assert float(raised.min()) > 1.2
+    assert torch.allclose(raised, raised[:1].expand_as(raised))
+    totals = np.array([[_total(network, lesion, form) for lesion in lesions] for network in (heard, unheard)])
+    sizes = np.log([lesion.volume_cc for lesion in lesions])
+    sizes = (sizes - sizes.mean()) / sizes.std()
+    own = totals - float(heard.volume_slope.detach().mean()) * sizes
+    assert own[0].std() == pytest.approx(float(raised[0]) * own[1].std(), rel=0.1)
+    assert own[0].mean() == pytest.approx(own[1].mean(), abs=0.05)
 
 
 def test_three_lesions_can_be_learned_from():
