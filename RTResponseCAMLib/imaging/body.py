@@ -83,8 +83,11 @@ def _smooth(stack: PlaneStack, step: float) -> tuple[Array64, Array64]:
     outwards = depth[rim][:, None] + step / 2 - thickness[:, None] * (1 - layers)
     moved = local[rim][:, None] + (outwards - depth[rim][:, None])[..., None] * _slope(shape, local[rim], step)[:, None]
     weight = np.repeat(thickness / step / LAYERS, LAYERS)
-    points = np.concatenate([local[inner], moved.reshape(-1, 3)])
-    return points, np.concatenate([np.ones(int(inner.sum())), weight])
+    # Two points for each inner cell make the lattice a body-centred one: what lies within an isodose is counted in
+    # smaller portions.
+    twice = local[inner][:, None] + step / 4 * np.asarray([[1.0], [-1.0]])
+    points = np.concatenate([twice.reshape(-1, 3), moved.reshape(-1, 3)])
+    return points, np.concatenate([np.full(2 * int(inner.sum()), 0.5), weight])
 
 
 def _slope(shape: Shape, local: Array64, step: float) -> Array64:

@@ -39,6 +39,15 @@ def test_dose_and_volume_figures_of_a_ball_are_within_half_a_percent_by_splines(
     assert found.volume_cc == pytest.approx(volume_cc, rel=0.01)
 
 
+@pytest.mark.parametrize("volume_cc", [2.0, 5.0])
+def test_the_middle_of_a_body_is_filled_finely_enough_for_its_hottest_part(volume_cc):
+    """With one point for each cell these were off by 0.07 to 0.10 %."""
+    radius = (volume_cc / cc(1)) ** (1 / 3)
+    found = dvh(ball(radius), dose_of(peaked(radius)), "quintic")
+    for percent in (50, 2):
+        assert found.dose_to_percent(percent) == pytest.approx(40 * 2 ** -((percent / 100) ** (2 / 3)), rel=5e-4)
+
+
 def test_a_lesion_of_a_fiftieth_cubic_centimetre_is_within_three_percent():
     radius = (0.02 / cc(1)) ** (1 / 3)
     found = dvh(ball(radius), dose_of(peaked(radius)), "cubic")
