@@ -230,7 +230,7 @@ def _add_train(groups: Any) -> None:
     train.add_argument("--weight-decay", type=float, default=2.0, help="defaults suit 69 lesions; more allow less")
     train.add_argument("--dropout", type=float, default=0.9, help="share of a voxel's features left out at each step")
     train.add_argument("--views", type=int, default=2, help="views of each lesion with another contour and scan")
-    train.add_argument("--smallness", type=float, default=0.02, help="weight of the mean squared local evidence")
+    train.add_argument("--smallness", type=float, default=0.005, help="weight of the mean squared local evidence")
     train.add_argument("--seed", type=int, default=7)
     _add_out(train)
 

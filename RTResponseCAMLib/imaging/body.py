@@ -16,7 +16,7 @@ from RTResponseCAMLib.imaging.shape import Shape, shape_between
 from RTResponseCAMLib.study import Structure
 
 POINTS, LAYERS = 20000, 3
-MOST_POINTS = 1_000_000
+MOST_CELLS = 500_000
 FINEST_MM, COARSEST_MM = 0.05, 1.5
 LATTICE = 24  # steps across the structure, for the distances to its surface
 MAX_PLANES = 64
@@ -43,7 +43,7 @@ def body_points(structure: Structure) -> BodyPoints:
     """
     stack = stack_planes(structure)
     step = float(np.clip((stack.volume_mm3 / POINTS) ** (1 / 3), FINEST_MM, COARSEST_MM))
-    step = max(step, (stack.volume_mm3 / MOST_POINTS) ** (1 / 3))
+    step = max(step, (stack.volume_mm3 / MOST_CELLS) ** (1 / 3))
     slabs = stack.along_voxels or len(stack.offsets_mm) < 3 or len(stack.offsets_mm) > MAX_PLANES
     local, weight = _slabs(stack, step) if slabs else _smooth(stack, step)
     return BodyPoints(local @ stack.axes, weight * (stack.volume_mm3 / 1000 / weight.sum()), step)

@@ -1,4 +1,4 @@
-"""One lesion as the classifier sees it: an isotropic block centred on the target, in patient axes.
+"""One lesion as the classifier sees it: an isotropic block around the target, in patient axes.
 
 The block's grid carries its place in LPS, so that every voxel maps back to the patient without a slip.
 """
@@ -19,10 +19,13 @@ from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
 from RTResponseCAMLib.study import Dose, Structure
 
 Array32 = npt.NDArray[np.float32]
+Array64 = npt.NDArray[np.float64]
 MARGIN_MM = 8.0
 SIZE_STEP = 8
 MIN_SIZE, MAX_SIZE = 24, 96
 INSIDE = 0.05
+COARSEST = 1.05  # voxels of the MR, relative to those of the patch, on which a patch is laid
+ALONG = 0.9998  # cosine of one degree: axes of the MR that are those of the patient
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,30 @@ class Patch:
         return np.asarray(self.occupancy > min(INSIDE, 0.5 * float(self.occupancy.max())))
 
 
-def patch_grid(structure: Structure, spacing_mm: float = 1.0, margin_mm: float = MARGIN_MM) -> Grid:
+def patch_grid(
+    structure: Structure, mr: Grid | None = None, spacing_mm: float = 1.0, margin_mm: float = MARGIN_MM
+) -> Grid:
     """Cube that holds the lesion and a margin; its side is a multiple of 8 voxels, 24 to 96.
 
-    Centred on the middle of the contours' bounding box.
+    Centred on the middle of the contours' bounding box. Where voxels of ``mr`` are no coarser and its axes are those of
+    the patient, but for half a voxel: the middle then lies on one of them. Between voxels an image is smoother than on
+    them, and the texture of a lesion would hang on where its middle happens to lie.
     """
     points = np.concatenate([np.asarray(c, dtype=np.float64) for c in structure.contours])
     extent_mm = float(np.ptp(points, axis=0).max()) + 2 * margin_mm
     size = int(np.clip(SIZE_STEP * np.ceil(extent_mm / spacing_mm / SIZE_STEP), MIN_SIZE, MAX_SIZE))
     corner = centroid_mm(structure) - (size - 1) / 2 * spacing_mm
+    if mr is not None:
+        corner = corner + _to_nearest_voxel(corner + size // 2 * spacing_mm, mr, spacing_mm)
     return Grid((size,) * 3, (spacing_mm,) * 3, (float(corner[0]), float(corner[1]), float(corner[2])))
+
+
+def _to_nearest_voxel(point_mm: Array64, mr: Grid, spacing_mm: float) -> Array64:
+    """From a point to the nearest voxel of the MR, mm LPS; nothing along axes that are tilted or coarser."""
+    index = mr.to_index(point_mm[None])[0]
+    steps = np.asarray(mr.spacing_mm)
+    laid = (np.abs(mr.axes / steps).max(axis=0) > ALONG) & (steps <= COARSEST * spacing_mm)
+    return np.asarray(mr.axes @ np.where(laid, np.rint(index) - index, 0.0))
 
 
 def sample_patch(
@@ -76,7 +93,7 @@ def sample_patch(
     GeometryError : the lesion lies outside the MR, has no contours, or none near their middle; the MR there is not
         finite.
     """
-    grid = patch_grid(structure, spacing_mm, margin_mm)
+    grid = patch_grid(structure, Grid.of(mr), spacing_mm, margin_mm)
     intensity = sitk.GetArrayFromImage(resample(mr, grid, smooth=True, outside=None))
     where = f"ROI '{structure.name}'"
     if not np.isfinite(intensity).all():

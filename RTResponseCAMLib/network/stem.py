@@ -19,6 +19,8 @@ from torch.nn import functional
 
 SCALES_MM = (0.8, 1.6, 3.0)
 EPSILON = 1e-4
+# Of what varies, in the lesion's standard deviations. A gradient is that of one point, and nearly 0 at some of them.
+FAINTEST, FAINTEST_GRADIENT, STRONGEST = 0.003, 0.02, 4.0
 # Where the blurred occupancy is above the second a voxel counts fully, below the first hardly (CORE_LEAST).
 CORE_BLUR_MM, CORE_FROM, CORE_FULL, CORE_LEAST = 0.6, 0.3, 0.9, 0.05
 
@@ -38,36 +40,38 @@ def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
     features: list[Tensor] = [raw, own.clamp(-4, 4)]
     fine = own - masked_mean(own, inside, SCALES_MM[0], spacing_mm)
     inner = torch.cat([raw, own, own**2, fine**2], dim=1) * inside
-    means, energies, fullness = [], [], []
+    means, deviations, textures, fullness = [], [], [], []
     for scale in SCALES_MM:
         # One blur for everything of a scale: many small ones cost more than their arithmetic.
         blurred = _blur(torch.cat([inner, inside, own, whole], dim=1), scale, spacing_mm)
         raw_mean, mean, square, fine_square = (blurred[:, :4] / (blurred[:, 4:5] + EPSILON)).split(1, dim=1)
         smooth = blurred[:, 5:6]
-        fine_energy = (fine_square + EPSILON).sqrt()
         means.append(mean)
-        energies.append(fine_energy)
+        deviations.append(_log_root(square - mean**2))
+        textures.append(_log_root(fine_square))
         fullness.append(blurred[:, 6:])
         features += [
             raw_mean,
             mean.clamp(-4, 4),
-            ((square - mean**2).clamp_min(0) + EPSILON).sqrt().clamp(0, 4),
-            fine_energy.clamp(0, 4),
-            (_gradient(smooth, spacing_mm).pow(2).sum(1, keepdim=True) + EPSILON).sqrt() * scale,
+            deviations[-1],
+            textures[-1],
+            _log_root(_gradient(smooth, spacing_mm).pow(2).sum(1, keepdim=True) * scale**2, FAINTEST_GRADIENT),
             (_blur(smooth, scale, spacing_mm) - smooth).clamp(-4, 4),
         ]
-    # Energy of the band between two scales: coarse texture, whatever the overall contrast.
+    # How rough the texture is, whatever its contrast: the fine part of what varies over as much as or more than it.
+    pairs = itertools.combinations_with_replacement(range(len(SCALES_MM)), 2)
+    features += [textures[low] - deviations[high] for low, high in pairs]
+    # The same for coarse texture: the band between two scales.
     for low, high in itertools.pairwise(range(len(SCALES_MM))):
-        band = means[low] - means[high]
-        energy = (masked_mean(band**2, inside, SCALES_MM[high], spacing_mm) + EPSILON).sqrt()
-        features += [energy.clamp(0, 4), (energy / energies[high]).log().clamp(-3, 3)]
+        band = masked_mean((means[low] - means[high]) ** 2, inside, SCALES_MM[high], spacing_mm)
+        features.append(_log_root(band) - textures[high])
     # How full of lesion the surroundings are says how deep a voxel lies: a polynomial of second degree. Of the whole
     # lesion, not its core: where a contour cuts voxels hard or softly, the core changes more than what is inside.
     products = [a * b for a, b in itertools.combinations_with_replacement(fullness, 2)]
     return torch.cat([*features, torch.ones_like(mr), *fullness, *products], dim=1)
 
 
-STEM_CHANNELS = 2 + 6 * len(SCALES_MM) + 2 * (len(SCALES_MM) - 1)
+STEM_CHANNELS = 2 + 6 * len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2 + len(SCALES_MM) - 1
 DEPTH_TERMS = 1 + len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2
 
 
@@ -112,6 +116,11 @@ def _band(count: int, sigma: float, like: Tensor) -> Tensor:
     distance = (place[:, None] - place[None]).abs()
     whole = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=like.device) / sigma) ** 2).sum()
     return (torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= radius) / whole).to(like.dtype)
+
+
+def _log_root(square: Tensor, least: float = FAINTEST) -> Tensor:
+    """Logarithm of the root: contrast multiplies what varies, and a difference of logarithms takes it out again."""
+    return square.clamp(least**2, STRONGEST**2).log() / 2
 
 
 def _gradient(values: Tensor, spacing_mm: float) -> Tensor:

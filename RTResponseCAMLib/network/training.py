@@ -59,7 +59,7 @@ class Schedule:
     learning_rate: float = 3e-3
     weight_decay: float = 2.0
     dropout: float = 0.9
-    smallness: float = 0.02
+    smallness: float = 0.005
     volume_rate: float = 3.0
 
     def as_json(self) -> dict[str, Any]:

@@ -1,53 +1,61 @@
 """What each part of the network earns: it is left out or changed, and judged on lesions that nobody has seen.
 
-    python Testing/Benchmarks/ablation.py OUT [--variants texture,volume] [--unseen 300] [--seeds 2]
+    python Testing/Benchmarks/ablation.py OUT.json --seed 4711 [--variants darker,texture,volume] [--sets 4] [--maps 45]
 
-OUT is the folder of a finished ``phantom_benchmark.py``: its measured lesions are read again. Every form is fitted on
-the same 69 lesions with each seed, and all forms are judged on the same unseen lesions: AUC, and AUPRC and Dice of the
-map inside the lesions. Figures are means over seeds, with the largest distance of a seed from it.
+Cohorts of 69 lesions of 39 patients each, drawn as in ``learning_sets.py``. Every form learns from each cohort and is
+judged on all lesions of the others: AUC, and AUPRC and Dice of the map on the first ``--maps`` lesions of the next
+cohort. Figures are means over cohorts; beside them stands the mean difference from the form as it is, with its
+standard error over cohorts (the lesions judged are in part the same: a guide, not a test).
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from localisation import can_be_judged, lesion_number, localisation, planted_part
+import torch
+from learning_sets import cohort, others_of, undescribed
+from localisation import can_be_judged, localisation
+from phantom_benchmark import LESIONS, PATIENTS
 from sklearn.metrics import roc_auc_score
 
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import shown_evidence
-from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.evaluation.network_arm import plain_bundle
-from RTResponseCAMLib.evaluation.store import read_cases
+from RTResponseCAMLib.evaluation.store import write_json
 from RTResponseCAMLib.network.classifier import Architecture
 from RTResponseCAMLib.network.preparation import Example, prepare
 from RTResponseCAMLib.network.training import Schedule, fit
+
+AS_IT_IS = "as it is"
+FIGURES = ("AUC", "AUPRC", "Dice")
 
 
 def forms() -> dict[str, tuple[Architecture, Schedule]]:
     shape, schedule = Architecture(), Schedule()
     changed = {
-        "as it is": {},
-        "depth not taken out": {"depth": False},
+        AS_IT_IS: {},
         "no autoencoder": {"autoencoder": False},
         "code of 3 numbers": {"code": 3},
         "code of 12 numbers": {"code": 12},
-        "surroundings of 1 mm": {"context_mm": 1.0},
-        "surroundings of 3 mm": {"context_mm": 3.0},
-        "no volume term": {"volume": False},
-        "pooled as hazards": {"form": "hazard"},
         "as many heads on the code": {"members": 6, "code_members": 6},
         "one head of each kind": {"members": 1, "code_members": 1},
-        "MR and dose": {"dose": True},
+        "depth not taken out": {"depth": False},
+        "no volume term": {"volume": False},
+        "pooled as hazards": {"form": "hazard"},
+        "surroundings of 1 mm": {"context_mm": 1.0},
+        "surroundings of 3 mm": {"context_mm": 3.0},
     }
     taught = {
         "no other views": {"views": 0},
         "no features dropped": {"dropout": 0.0},
         "weights decay by 0.1": {"weight_decay": 0.1},
+        "evidence kept smaller (0.02)": {"smallness": 0.02},
         "evidence not kept small": {"smallness": 0.0},
         "480 steps": {"steps": 480},
         "volume as slow as the heads": {"volume_rate": 1.0},
@@ -57,47 +65,70 @@ def forms() -> dict[str, tuple[Architecture, Schedule]]:
     }
 
 
-def judged_on(network, unseen: list, truths: list) -> tuple[float, float, float]:
+def judged_on(network, unseen: list, mapped: list) -> tuple[float, float, float]:
     bundle = plain_bundle(network)
-    totals, maps = [], []
-    for lesion, planted in zip(unseen, truths, strict=True):
-        (found,) = find_evidence(bundle, [lesion.patch])
-        totals.append(1 - found.p_response)
-        if can_be_judged(planted, lesion.patch):
-            maps.append(localisation(shown_evidence(lesion.patch, found), planted, lesion.patch))
-    auc = float(roc_auc_score([x.row.certain_label for x in unseen], totals))
-    return auc, *(float(np.mean([m[k] for m in maps])) for k in ("auprc", "dice"))
+    found = find_evidence(bundle, [x.patch for x, _ in unseen])
+    auc = roc_auc_score([x.row.label for x, _ in unseen], [1 - e.p_response for e in found])
+    known = {id(x): e for (x, _), e in zip(unseen, found, strict=True)}
+    maps = [
+        localisation(shown_evidence(x.patch, known[id(x)]), planted, x.patch)
+        for x, planted in mapped
+        if can_be_judged(planted, x.patch)
+    ]
+    return float(auc), *(float(np.mean([m[k] for m in maps])) for k in ("auprc", "dice"))
+
+
+def every_form(number: int, cohorts: list, maps: int) -> dict[str, tuple[float, float, float]]:
+    """Each form learned from one cohort, judged on the others."""
+    torch.set_num_threads(1)
+    examples = [Example(x.patch, x.row.label, x.row.patient_group) for x, _ in cohorts[number]]
+    unseen = others_of(cohorts, number)
+    mapped = cohorts[(number + 1) % len(cohorts)][:maps]
+    prepared: dict[tuple[float, int], list] = {}
+    found = {}
+    for name, (architecture, schedule) in forms().items():
+        key = architecture.context_mm, schedule.views
+        if key not in prepared:
+            prepared[key] = prepare(examples, architecture, schedule.views)
+        found[name] = judged_on(fit(prepared[key], architecture, schedule), unseen, mapped)
+    return found
+
+
+def table_of(variant: str, rounds: list[dict[str, tuple[float, float, float]]]) -> str:
+    lines = [f"| {variant}, {len(rounds)} cohorts | {' | '.join(FIGURES)} |", "|---|---|---|---|"]
+    as_it_is = np.asarray([r[AS_IT_IS] for r in rounds])
+    for name in rounds[0]:
+        values = np.asarray([r[name] for r in rounds])
+        apart = values - as_it_is
+        error = apart.std(axis=0, ddof=1) / len(rounds) ** 0.5
+        cells = [
+            f"{m:.3f}" if name == AS_IT_IS else f"{m:.3f} ({d:+.3f} ± {e:.3f})"
+            for m, d, e in zip(values.mean(axis=0), apart.mean(axis=0), error, strict=True)
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--variants", default="texture,volume")
-    parser.add_argument("--unseen", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--variants", default="darker,texture,volume")
+    parser.add_argument("--sets", type=int, default=4)
+    parser.add_argument("--maps", type=int, default=45)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    for variant in options.variants.split(","):
-        here = options.out / variant
-        train = read_cases(here / "comparison" / "lesions", read_cohort(here / "train"))
-        unseen = read_cases(here / "comparison" / "external", read_cohort(here / "unseen"))[: options.unseen]
-        truths = [planted_part(x.row.study.parent, lesion_number(x), x.patch) for x in unseen]
-        examples = [Example(x.patch, x.row.certain_label, x.row.patient_group) for x in train]
-        print(f"\n| {variant}, {len(unseen)} unseen lesions | AUC | AUPRC | Dice | fit, s |\n|---|---|---|---|---|")
-        prepared: dict[tuple[float, int], list] = {}
-        for name, (architecture, schedule) in forms().items():
-            key = architecture.context_mm, schedule.views
-            if key not in prepared:
-                prepared[key] = prepare(examples, architecture, schedule.views)
-            figures, seconds = [], []
-            for number in range(options.seeds):
-                began = time.perf_counter()
-                network = fit(prepared[key], architecture, replace(schedule, seed=schedule.seed + number))
-                seconds.append(time.perf_counter() - began)
-                figures.append(judged_on(network, unseen, truths))
-            mean = np.mean(figures, axis=0)
-            off = np.abs(np.asarray(figures) - mean).max(axis=0)
-            cells = " | ".join(f"{m:.3f} ± {d:.3f}" for m, d in zip(mean, off, strict=True))
-            print(f"| {name} | {cells} | {np.mean(seconds):.1f} |", flush=True)
+    if options.sets < 2:
+        parser.error("--sets: one cohort has no other to be judged on, expected 2 or more")
+    found = {}
+    with ProcessPoolExecutor(options.workers) as pool:
+        for variant in options.variants.split(","):
+            seeds = range(options.seed, options.seed + options.sets)
+            cohorts = [cohort(variant, seed, PATIENTS, LESIONS, pool, undescribed) for seed in seeds]
+            rounds = list(pool.map(partial(every_form, cohorts=cohorts, maps=options.maps), range(options.sets)))
+            found[variant] = rounds
+            write_json(options.out, {"options": {**vars(options), "out": options.out.name}, "found": found})
+            print("\n" + table_of(variant, rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
-"""How much hangs on which 69 lesions one learns from: several phantom cohorts, judged on one set of unseen lesions.
+"""How much hangs on which 69 lesions one learns from: every phantom cohort is learned from, and judged on the others.
 
-    python Testing/Benchmarks/learning_sets.py OUT.json --seed 4711 [--variant texture] [--sets 3] [--unseen 200]
+    python Testing/Benchmarks/learning_sets.py OUT.json --seed 4711 [--variant texture] [--sets 4] [--maps 80]
 
 Each cohort has 69 lesions of 39 patients, as the paper's; heads are rendered whole and sampled as a study is, but not
 written as DICOM, which takes most of `phantom_benchmark.py`'s time. Printed for each cohort and as a mean: AUC of every
-approach on the unseen, and AUPRC and Dice of the maps, with the ceiling and every gradient CAM, on the first ``--maps``
-of them.
+approach on the lesions of the other cohorts, and AUPRC and Dice of the maps, with the ceiling and every gradient CAM,
+on the first ``--maps`` of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,18 +34,36 @@ from RTResponseCAMLib.features.gradient import gradient_features
 from RTResponseCAMLib.features.radiomics import mr_features, read_settings
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.network.preparation import Example, prepare
 from RTResponseCAMLib.phantom.cohort import lesion_counts
 from RTResponseCAMLib.phantom.patient import contour_structures, draw_patient, label_maps, planning_grid, render_mr
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.study import Structure
 
 NETWORK = "network"
 FEATURES = tuple(a for a in ARMS if {"volume", "radiomics", "gradient"} & set(a.families))
+Features = dict[str, dict[str, float]]
 EVERY_MANY = 1000  # the skull's contours are not asked for here
 
 
-def measured_patient(spec: PhantomSpec) -> list[tuple[MeasuredLesion, np.ndarray]]:
+def described(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Features:
+    """Features of every approach that reads the planning MR."""
+    return {
+        "volume": {"volume_log_cc": float(np.log(contour_volume_cc(structure)))},
+        "radiomics": mr_features(mr, head, structure, read_settings()),
+        "gradient": gradient_features(mr, structure, head.median),
+    }
+
+
+def undescribed(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Features:
+    """No features: the network alone is asked."""
+    return {}
+
+
+def measured_patient(
+    spec: PhantomSpec, describe: Callable[[sitk.Image, HeadIntensity, Structure], Features]
+) -> list[tuple[MeasuredLesion, np.ndarray]]:
     """Lesions of one synthetic patient, as `evaluate` measures them, each with its planted voxels."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     patient = draw_patient(spec)
@@ -51,7 +71,6 @@ def measured_patient(spec: PhantomSpec) -> list[tuple[MeasuredLesion, np.ndarray
     mr = render_mr(patient, grid)
     head = head_intensity(mr)
     _, resistant = label_maps(patient, grid)
-    settings = read_settings()
     found = []
     structures = contour_structures(patient, grid, EVERY_MANY)[: len(patient.lesions)]
     for number, (lesion, structure) in enumerate(zip(patient.lesions, structures, strict=True), start=1):
@@ -60,21 +79,23 @@ def measured_patient(spec: PhantomSpec) -> list[tuple[MeasuredLesion, np.ndarray
             label=int(lesion.non_response), certainty="certain",
         )  # fmt: skip
         patch = sample_patch(mr, head, structure, None, None, 1.0)
-        volume = contour_volume_cc(structure)
-        features = {
-            "volume": {"volume_log_cc": float(np.log(volume))},
-            "radiomics": mr_features(mr, head, structure, settings),
-            "gradient": gradient_features(mr, structure, head.median),
-        }
-        found.append((MeasuredLesion(row, patch, volume, features, ()), planted_on(resistant, number, patch)))
+        lesion = MeasuredLesion(row, patch, contour_volume_cc(structure), describe(mr, head, structure), ())
+        found.append((lesion, planted_on(resistant, number, patch)))
     return found
 
 
-def cohort(variant: str, seed: int, patients: int, lesions: int, pool: ProcessPoolExecutor) -> list:
+def cohort(
+    variant: str, seed: int, patients: int, lesions: int, pool: ProcessPoolExecutor, describe: Callable = described
+) -> list:
     base = PhantomSpec(seed=seed, variant=Variant(variant), follow_up=False, **MATRIX)
     counts = lesion_counts(seed, patients, lesions)
     specs = [replace(base, patient=n, lesions=count) for n, count in enumerate(counts, start=1)]
-    return [pair for found in pool.map(measured_patient, specs) for pair in found]
+    return [pair for found in pool.map(partial(measured_patient, describe=describe), specs) for pair in found]
+
+
+def others_of(cohorts: list, number: int) -> list:
+    """Lesions of all cohorts but one."""
+    return [pair for n, lesions in enumerate(cohorts) if n != number for pair in lesions]
 
 
 def judge(train: list, unseen: list, maps: int) -> dict:
@@ -104,21 +125,22 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--variant", default="texture")
-    parser.add_argument("--sets", type=int, default=3)
-    parser.add_argument("--unseen", type=int, default=200)
+    parser.add_argument("--sets", type=int, default=4)
     parser.add_argument("--maps", type=int, default=80)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
+    if options.sets < 2:
+        parser.error("--sets: one cohort has no other to be judged on, expected 2 or more")
+    seeds = range(options.seed, options.seed + options.sets)
+    rounds = []
     with ProcessPoolExecutor(options.workers) as pool:
-        patients = round(options.unseen * PATIENTS / LESIONS)
-        unseen = cohort(options.variant, options.seed, patients, options.unseen, pool)
-        rounds = []
-        for number in range(1, options.sets + 1):
-            train = cohort(options.variant, options.seed + number, PATIENTS, LESIONS, pool)
-            rounds.append(judge(train, unseen, options.maps))
+        cohorts = [cohort(options.variant, seed, PATIENTS, LESIONS, pool) for seed in seeds]
+        jobs = [pool.submit(judge, own, others_of(cohorts, n), options.maps) for n, own in enumerate(cohorts)]
+        for seed, job in zip(seeds, jobs, strict=True):
+            rounds.append(job.result())
             write_json(options.out, {"options": {**vars(options), "out": options.out.name}, "sets": rounds})
             line = "  ".join(f"{name} {value:.3f}" for name, value in rounds[-1]["auc"].items())
-            print(f"{options.variant}, learnt from seed {options.seed + number}: {line}", flush=True)
+            print(f"{options.variant}, learnt from seed {seed}: {line}", flush=True)
     for name in rounds[0]["auc"]:
         print(f"  {name:<24}mean AUC {np.mean([r['auc'][name] for r in rounds]):.3f}")
     best = [max(r["auc"][a.name] for a in FEATURES) for r in rounds]

@@ -46,7 +46,7 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
         assert np.median(drawn - own[rim]) == pytest.approx(0, abs=0.03)
 
 
-def test_a_patch_is_centred_on_its_lesion(study):
+def test_a_patch_is_centred_on_its_lesion_where_the_mr_is_coarser(study):
     for lesion in study.lesions:
         grid = sample_patch(study.mr, HeadIntensity(0, 1), lesion.structure, None, None).grid
         middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]

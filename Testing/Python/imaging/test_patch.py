@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import patch_grid, sample_patch
+from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity, resample
 from RTResponseCAMLib.study import Dose
 
@@ -44,6 +45,51 @@ def test_patch_voxels_hold_the_intensity_of_their_own_place(study):
     inside = patch.occupancy > 0
     # 0.01 mm along the ramp's steepest direction
     assert np.abs(patch.mr - expected)[inside].max() < 0.01 * np.linalg.norm(RAMP)
+
+
+def offset_to_mr_voxels(patch: Grid, mr: Grid) -> np.ndarray:
+    """How far the patch's middle voxel lies from the nearest voxel of the MR, mm along the MR's axes."""
+    middle = patch.to_lps(np.asarray([patch.size]) // 2)
+    index = mr.to_index(middle)[0]
+    return np.abs(index - np.rint(index)) * mr.spacing_mm
+
+
+AXIAL, SAGITTAL = (1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 1, 1, 0, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("direction", [AXIAL, SAGITTAL])
+def test_patch_voxels_are_the_mrs_own_where_these_are_as_fine(study, direction):
+    lesion = study.lesions[0].structure
+    middle = np.asarray(centroid_mm(lesion))
+    rng = np.random.default_rng(4)
+    flat = Grid((60, 60, 60), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), direction)
+    corner = middle - flat.to_lps(np.asarray([[30, 30, 30]]))[0] + rng.uniform(-0.5, 0.5, 3)
+    grid = Grid(flat.size, flat.spacing_mm, tuple(corner.tolist()), direction)
+    image = grid.image(rng.normal(size=grid.shape).astype(np.float32))
+    patch = sample_patch(image, HeadIntensity(0.0, 1.0), lesion, None, None)
+    found = sitk.GetArrayFromImage(
+        sitk.Resample(image, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
+    )
+    np.testing.assert_allclose(patch.mr, found, atol=1e-4)
+    centre = patch.grid.to_lps((np.asarray([patch.grid.size]) - 1) / 2)[0]
+    assert np.abs(centre - middle).max() <= 0.5 + 1e-9
+
+
+def test_a_patch_is_laid_on_fine_voxels_and_left_alone_by_thick_slices_and_tilted_ones(study):
+    lesion = study.lesions[0].structure
+    free = patch_grid(lesion)
+    thick = Grid((60, 60, 20), (0.9, 1.0, 3.0), (-40.3, -52.1, -48.7))
+    laid = patch_grid(lesion, thick)
+    moved = np.asarray(laid.origin_mm) - free.origin_mm
+    assert offset_to_mr_voxels(laid, thick)[:2] == pytest.approx(0, abs=1e-9)
+    assert (np.abs(moved) <= np.asarray([0.45, 0.5, 0]) + 1e-9).all()
+    assert laid.size == free.size
+    turn = np.radians(6.0)
+    tilt = (1, 0, 0, 0, np.cos(turn), -np.sin(turn), 0, np.sin(turn), np.cos(turn))
+    tilted = Grid((60, 60, 60), (1.0, 1.0, 1.0), (-40.3, -52.1, -48.7), tilt)
+    moved = np.asarray(patch_grid(lesion, tilted).origin_mm) - free.origin_mm
+    assert abs(moved[0]) > 0
+    assert moved[1:] == pytest.approx(0, abs=1e-9)
 
 
 def test_occupancy_in_the_patch_has_the_lesions_volume_and_centre(study):

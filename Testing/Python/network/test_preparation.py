@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.imaging.grid import Grid
@@ -16,15 +16,16 @@ from RTResponseCAMLib.network import stem
 from RTResponseCAMLib.network.card import SCHEMA_VERSION
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.preparation import VIEW_VOXELS, Example, otherwise, prepare
-from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, core, stem_features
+from RTResponseCAMLib.network.stem import DEPTH_TERMS, SCALES_MM, STEM_CHANNELS, core, stem_features
 from RTResponseCAMLib.network.training import Schedule, fit
 
 # fmt: off
 STEM_MEANS = (
-    0.6231, -0.6021, 0.7351, -0.0118, 0.9752, 0.9051, 1.0277, -0.2657, 0.7389,
-    0.0142, 0.9599, 0.8711, 1.4804, -0.5196, 0.7399, 0.0210, 0.9531, 0.8624,
-    1.3845, -0.4993, 0.1441, -1.8006, 0.0543, -2.7704, 1.0000, 0.7557, 0.6299,
-    0.4241, 0.6270, 0.5225, 0.3454, 0.4398, 0.2915, 0.1941,
+    0.6231, -0.6021, 0.7351, -0.0118, -0.0523, -0.1302, -0.3506, -0.2657, 0.7389,
+    0.0142, -0.0449, -0.1426, 0.2900, -0.5196, 0.7399, 0.0210, -0.0485, -0.1486,
+    0.3144, -0.4993, -0.0779, -0.0853, -0.0817, -0.0977, -0.0941, -0.1000, -1.8030,
+    -2.7883, 1.0000, 0.7557, 0.6299, 0.4241, 0.6270, 0.5225, 0.3454, 0.4398,
+    0.2915, 0.1941,
 )
 # fmt: on
 
@@ -170,4 +171,32 @@ def test_the_stem_is_the_one_that_weights_were_trained_with():
     found = stem_features(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy)), 1.0)[0]
     means = found[:, torch.from_numpy(patch.inside)].mean(1).numpy()
     assert means == pytest.approx(STEM_MEANS, abs=2e-4)
-    assert SCHEMA_VERSION == 5
+    assert SCHEMA_VERSION == 6
+
+
+def test_roughness_says_how_fine_a_texture_is_and_not_how_strong():
+    """One half of a lesion varies a tenth as strongly, in another lesion it varies over longer distances."""
+    patch = ball(12.0)
+    rng = np.random.default_rng(3)
+    white = rng.normal(0, 1, patch.grid.shape)
+    coarse = gaussian_filter(white, 1.5)
+    right = patch.grid.points()[..., 0] > 15.5
+    deep = distance_transform_edt(patch.occupancy > 0.5) > 2
+    halves = [deep & (np.abs(patch.grid.points()[..., 0] - 15.5) > 5) & (right == side) for side in (False, True)]
+
+    def apart(texture: np.ndarray) -> np.ndarray:
+        """Difference of every feature between the halves."""
+        mr = torch.from_numpy((3 + texture).astype(np.float32))[None, None]
+        found = stem_features(mr, torch.from_numpy(patch.occupancy)[None, None], 1.0)[0]
+        one, other = (found[:, torch.from_numpy(half)].mean(1) for half in halves)
+        return (other - one).numpy()
+
+    fainter = apart(np.where(right, 0.1 * white, white))
+    coarser = apart(np.where(right, coarse * white.std() / coarse.std(), white))
+    deviation, roughness = 2 + 6 + 2, slice(2 + 6 * len(SCALES_MM), STEM_CHANNELS)
+    assert fainter[deviation] == pytest.approx(np.log(0.1), abs=0.1)
+    near = [0, 1, 3, 6, 7]  # of those over 3 mm, two reach into the other half
+    assert np.abs(fainter[roughness][near]).max() < 0.1
+    fine, band = coarser[roughness][:6], coarser[roughness][6:]
+    assert fine.max() < -0.5
+    assert band.min() > 0.5

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import SMALL
 
+from RTResponseCAMLib.cli import _parser
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.feature_arm import calibrate
@@ -102,3 +103,11 @@ def test_calibration_never_turns_a_ranking_round():
     labels = np.array([0, 1] * 30)
     slope, _ = calibrate(np.where(labels == 1, -1.0, 1.0), labels, "signed")
     assert 0 < slope < 0.06
+
+
+def test_the_command_trains_by_default_as_the_comparison_judges():
+    options = vars(_parser().parse_args(["train", "cohort", "--out", "bundle"]))
+    usual = Architecture().as_json() | Schedule().as_json()
+    told = {name: value for name, value in options.items() if name in usual}
+    assert {"smallness", "dropout", "steps", "members", "code_members", "width", "code", "form"} <= set(told)
+    assert told == {name: usual[name] for name in told}
