@@ -118,7 +118,7 @@ class RTResponseCAMParameterNode:
     doseDisplay: DoseDisplay = DoseDisplay.LINES
     graded: bool = False
     legend: bool = True
-    subregionCut: Annotated[float, WithinRange(-8, 8)] = 0.0
+    subregionCut: Annotated[float, WithinRange(-20, 20)] = 0.0
     version: int = PARAMETER_VERSION
 
 

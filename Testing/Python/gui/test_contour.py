@@ -97,8 +97,10 @@ def test_the_dose_of_the_subregion_is_charted_against_the_rest(host, predicted):
 
 
 def test_a_threshold_that_nothing_exceeds_disables_the_button(predicted):
-    assert predicted.logic.session.subregions.voxels(predicted.parameters).peak < 8
+    assert 8 < predicted.logic.session.subregions.voxels(predicted.parameters).peak < 20
     predicted.ui.subregionSlider.value = 8.0
+    assert predicted.ui.createSegmentButton.enabled
+    predicted.ui.subregionSlider.value = 20.0
     assert not predicted.ui.createSegmentButton.enabled
     assert "No voxel" in predicted.ui.createSegmentButton.toolTip
 

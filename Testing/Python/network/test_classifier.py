@@ -221,9 +221,10 @@ def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volum
     """Volume keeps its slope, evidence grows around its mean until it has its least worth beside it."""
     lesions = lesions_of_a_table(69, 3, lambda _, size: 2 * size)
     monkeypatch.setattr(training, "_worth", lambda *_: (-0.2, 2.0))
-    heard = fit(lesions, Architecture(form=form), Schedule())
+    faint = replace(Schedule(), smallness=0.02)  # evidence so small that it must grow
+    heard = fit(lesions, Architecture(form=form), faint)
     monkeypatch.setattr(training, "LEAST_WORTH", training.NO_WORTH)
-    unheard = fit(lesions, Architecture(form=form), Schedule())
+    unheard = fit(lesions, Architecture(form=form), faint)
     assert torch.equal(heard.volume_slope, unheard.volume_slope)
     raised = (heard.slope - unheard.slope).detach().exp()
     assert float(raised.min()) > 1.2
