@@ -66,6 +66,7 @@ TRAINING_RANGES = (
     ("code_members", 1, 100),
     ("width", 1, 1000),
     ("code", 1, 24),
+    ("half_cc", 0, 100),
     ("steps", 10, 1_000_000),
     ("weight_decay", 0, 100),
     ("dropout", 0, 0.95),
@@ -100,6 +101,7 @@ def train(options: argparse.Namespace, progress: Progress) -> None:
         code_members=options.code_members,
         width=options.width,
         code=options.code,
+        half_cc=options.half_cc,
         dose=options.dose,
         autoencoder=not options.no_autoencoder,
     )
@@ -159,7 +161,7 @@ def _comparison_text(content: dict[str, Any], out: Path) -> str:
 
 def _train_command(options: argparse.Namespace) -> str:
     """The command line without its paths: a folder's name may be a person's, and a card is passed on."""
-    heads = ("form", "members", "code_members", "width", "code")
+    heads = ("form", "members", "code_members", "width", "code", "half_cc")
     kept = (*heads, "steps", "weight_decay", "dropout", "views", "smallness", "seed")
     words = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE"]
     for name in kept:

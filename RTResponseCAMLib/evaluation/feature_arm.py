@@ -144,15 +144,24 @@ def calibrate(totals: Array64, labels: npt.NDArray[np.integer], form: str) -> tu
     With Platt's smoothed targets [Platt 1999], so that a perfect split gives no certainty. The slope is kept above
     0.05: where inner folds rank worse than chance, a negative one would turn the ranking round: skill out of noise.
     """
-    bad, good = int((labels == 1).sum()), int((labels == 0).sum())
-    target = np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
+    target = smoothed(labels)
 
-    def loss(parameters: Array64) -> float:
-        z = np.exp(parameters[0]) * totals + parameters[1]
-        if form == "signed":
-            return float(np.mean(np.logaddexp(0, z) - target * z))
-        hazard = np.exp(np.clip(z, -20, 5))
-        return float(np.mean(target * -np.log(-np.expm1(-hazard) + 1e-9) + (1 - target) * hazard))
+    def loss(line: Array64) -> float:
+        return float(misfit(np.exp(line[0]) * totals + line[1], target, form).mean())
 
     best = minimize(loss, np.asarray([0.0, 0.0]), method="Nelder-Mead", bounds=[LOG_SLOPES, (-20.0, 20.0)])
     return float(np.exp(best.x[0])), float(best.x[1])
+
+
+def smoothed(labels: npt.NDArray[np.integer]) -> Array64:
+    """Targets of Platt's scaling [Platt 1999]: labels, less the doubt of so few."""
+    bad, good = int((labels == 1).sum()), int((labels == 0).sum())
+    return np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
+
+
+def misfit(totals: Array64, target: Array64, form: str) -> Array64:
+    """Negative log-likelihood of each target, 0…1, by its logit or its log hazard."""
+    if form == "signed":
+        return np.asarray(np.logaddexp(0, totals) - target * totals)
+    hazard = np.exp(np.clip(totals, -20, 5))
+    return np.asarray(target * -np.log(-np.expm1(-hazard) + 1e-9) + (1 - target) * hazard)

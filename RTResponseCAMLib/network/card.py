@@ -8,7 +8,7 @@ from typing import Any
 
 from RTResponseCAMLib.errors import ModelError
 
-SCHEMA_VERSION = 6  # rises with everything that changes what weights mean, the stem included
+SCHEMA_VERSION = 7  # rises with everything that changes what weights mean, the stem included
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 REQUIRED = ("schema_version", "name", "architecture", "preprocessing", "calibration", "threshold", "weights")
 

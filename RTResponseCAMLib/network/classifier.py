@@ -5,6 +5,10 @@ autoencoder draws these features again from a short code per voxel, taken over t
 lesions without labels what varies within lesions. Heads of 1 × 1 × 1 convolutions, some reading the features and some
 the code, give evidence per voxel. The prediction is a pooling of that evidence inside the lesion, and nothing else but
 the lesion's volume: the map adds up to the prediction.
+
+Texture of a small lesion is that of few voxels, and hangs on where its contour was drawn. With ``half_cc`` its evidence
+is drawn towards none, as an estimate from few samples is towards its prior mean [James & Stein 1961]: by
+V / (V + ``half_cc``), which is best where the variance of a mean goes with 1 / V.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ class Architecture:
     width : hidden units of a head.
     code : numbers per voxel in the autoencoder's bottleneck.
     context_mm : standard deviation of the surroundings that the code is taken over, and that evidence is spread over.
+    half_cc : volume of a lesion whose evidence counts half, cm³; 0: evidence of the smallest counts like that of the
+        largest. Contours of a small lesion then move its prediction less; where texture is plain it costs ranking.
     depth, autoencoder, dose, volume : parts that can be left out, for comparison; without ``depth`` the mean feature is
         subtracted instead of what is usual at a voxel's depth.
     """
@@ -45,6 +51,7 @@ class Architecture:
     width: int = 8
     code: int = 6
     context_mm: float = 2.0
+    half_cc: float = 0.0
     depth: bool = True
     autoencoder: bool = True
     dose: bool = False
@@ -197,16 +204,18 @@ class AutoencoderClassifier(nn.Module):
         return (volume_cc.clamp_min(1e-4).log() - self.volume_mean) / self.volume_deviation
 
     def pool(self, evidence: Tensor, occupancy: Tensor, log_volume: Tensor) -> Output:
-        """Linked evidence ``(batch, heads, z, y, x)`` pooled inside the lesion."""
+        """Linked evidence ``(batch, heads, z, y, x)`` pooled inside the lesion; ``log_volume`` as of `log_volume`."""
         weight = occupancy / occupancy.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
+        volume_cc = (log_volume * self.volume_deviation + self.volume_mean).exp()
+        heard = (volume_cc / (volume_cc + self.architecture.half_cc))[:, None]
         from_volume = self.volume_slope * log_volume[:, None] * float(self.architecture.volume)
         if self.architecture.form == "signed":
-            maps = evidence * weight * self.slope.exp().reshape(1, -1, 1, 1, 1)
+            maps = evidence * weight * (heard * self.slope.exp())[..., None, None, None]
             bias = self.offset + from_volume
             return Output(maps, bias, from_volume, maps.sum((2, 3, 4)) + bias)
         share = evidence * weight
         mean = share.sum((2, 3, 4)) + 1e-6
-        total = (self.offset + from_volume + self.slope.exp() * mean.log()).exp()
+        total = (self.offset + from_volume + heard * self.slope.exp() * mean.log()).exp()
         none = torch.zeros_like(total)
         return Output(share * (total / mean)[..., None, None, None], none, none, total)
 

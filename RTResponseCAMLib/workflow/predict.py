@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.network.bundle import Bundle
 
 SMALL_CC, LARGE_CC = 0.05, 15.0
+COARSE_MR = 1.25  # longest side of the MR's voxels, relative to what the model has seen, from which it is said
 UNFAMILIAR = {"not-t1c", "volume-range", "patch-limit", "mr-edge", "no-dose"}  # cautions under which no class is given
 SEEN, BEYOND = 0.95, 0.01  # least share of a lesion within its patch, most of it beyond the MR
 
@@ -178,6 +179,7 @@ def _prediction(
         text = f"{volume:.3f} cm³ is outside the {SMALL_CC}–{LARGE_CC} cm³ that the model was trained on"
         cautions.append(Caution("volume-range", text))
     cautions += _unseen(study, patch, volume)
+    cautions += _coarse(study.mr, bundle)
     if bundle.network.architecture.dose and not patch.has_dose:
         cautions.append(Caution("no-dose", "has no dose, which this model reads: the prescription is taken everywhere"))
     label = _label(evidence, bundle.threshold)
@@ -216,6 +218,17 @@ def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Caution]:
     if beyond > BEYOND:
         found.append(Caution("mr-edge", f"{100 * beyond:.0f} % of it lie beyond the planning MR"))
     return found
+
+
+def _coarse(mr: sitk.Image, bundle: Bundle) -> list[Caution]:
+    """Whether the MR is coarser than those that the model learned from; finer ones are blurred to the patch."""
+    known = bundle.card["preprocessing"]
+    seen_mm = max(float(known.get("mr_voxel_mm", 0.0)), float(known["spacing_mm"]))
+    if max(mr.GetSpacing()) <= COARSE_MR * seen_mm:
+        return []
+    voxels = " × ".join(f"{step:.2g}" for step in mr.GetSpacing())
+    text = f"MR voxels of {voxels} mm are coarser than the {seen_mm:.2g} mm that the model was trained on"
+    return [Caution("coarse-mr", f"{text}: texture looks smoother than it is, and evidence may be far off")]
 
 
 def _label(evidence: Evidence, threshold: float) -> str:

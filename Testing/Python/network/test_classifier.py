@@ -34,7 +34,7 @@ def untrained(form: str, **parts) -> Bundle:
 
 
 @pytest.mark.parametrize("form", ["signed", "hazard"])
-@pytest.mark.parametrize("parts", [{}, {"autoencoder": False}, {"dose": True}, {"volume": False}])
+@pytest.mark.parametrize("parts", [{}, {"autoencoder": False}, {"dose": True}, {"volume": False}, {"half_cc": 0.5}])
 def test_the_map_adds_up_to_the_prediction(patches, form, parts):
     bundle = untrained(form, **parts)
     for evidence in find_evidence(bundle, patches):
@@ -50,6 +50,21 @@ def test_the_volumes_part_of_the_bias_is_the_volumes_alone(patches):
     logs = [float(np.log(p.occupancy.sum() / 1000)) for p in patches]
     assert np.corrcoef(found, logs)[0, 1] == pytest.approx(1.0, abs=1e-6)
     assert all(e.from_volume == 0 for e in find_evidence(plain, patches))
+
+
+@pytest.mark.parametrize("form", ["signed", "hazard"])
+def test_evidence_of_a_small_lesion_is_drawn_towards_none(patches, form):
+    """By V / (V + half_cc): of the evidence, not of what volume and the offset say; in hazards of its logarithm."""
+    plain, drawn = untrained(form), untrained(form, half_cc=0.5)
+    for patch in patches:
+        volume_cc = float(patch.occupancy.sum()) / 1000
+        tensors = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose)]
+        with torch.inference_mode():
+            one, other = plain.network(*tensors), drawn.network(*tensors)
+            rest = plain.network.offset + plain.network.volume_slope * plain.network.log_volume(tensors[1])
+        before, after = (x.total if form == "signed" else x.total.log() for x in (one, other))
+        kept = ((after - rest) / (before - rest)).numpy()
+        assert kept == pytest.approx(volume_cc / (volume_cc + 0.5), rel=1e-3)
 
 
 def test_the_shipped_models_map_adds_up(shipped, patches):
@@ -221,7 +236,8 @@ def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volum
     """Volume keeps its slope, evidence grows around its mean until it has its least worth beside it."""
     lesions = lesions_of_a_table(69, 3, lambda _, size: 2 * size)
     monkeypatch.setattr(training, "_worth", lambda *_: (-0.2, 2.0))
-    faint = replace(Schedule(), smallness=0.02)  # evidence so small that it must grow
+    # As faint as this the mean over heads of logarithms is the logarithm of their mean, which the last line asks for.
+    faint = replace(Schedule(), smallness=0.02)
     heard = fit(lesions, Architecture(form=form), faint)
     monkeypatch.setattr(training, "LEAST_WORTH", training.NO_WORTH)
     unheard = fit(lesions, Architecture(form=form), faint)

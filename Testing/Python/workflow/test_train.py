@@ -13,6 +13,7 @@ from RTResponseCAMLib.cli import _parser
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.feature_arm import calibrate
+from RTResponseCAMLib.evaluation.network_arm import volume_factor
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.network.classifier import Architecture
 from RTResponseCAMLib.network.training import Schedule
@@ -38,6 +39,7 @@ def test_the_same_seed_gives_the_same_weights(cohort, tmp_path):
     assert one.sha256 == two.sha256
     assert one.card["calibration"] == two.card["calibration"]
     assert one.card["held_out"]["lesions"] == 16
+    assert one.card["preprocessing"]["mr_voxel_mm"] == max(SMALL["spacing_mm"])
 
 
 def test_an_existing_bundle_is_not_replaced(cohort, tmp_path):
@@ -105,9 +107,23 @@ def test_calibration_never_turns_a_ranking_round():
     assert 0 < slope < 0.06
 
 
+@pytest.mark.parametrize("form", ["signed", "hazard"])
+def test_held_out_lesions_say_how_much_volume_counts(form):
+    """Many lesions find the factor that was lost; a few move it a little; a volume without weight keeps its own."""
+    rng = np.random.default_rng(0)
+    rest, volumes = rng.normal(0, 1.5, 6000), rng.normal(0, 1.0, 6000)
+    truth = rest + 2.0 * volumes
+    p = 1 / (1 + np.exp(-truth)) if form == "signed" else 1 - np.exp(-np.exp(truth))
+    labels = (rng.random(6000) < p).astype(int)
+    assert volume_factor(rest / 3, volumes / 3, labels, form) == pytest.approx(2.0, rel=0.1)
+    few = [volume_factor(rest[k : k + 69], volumes[k : k + 69], labels[k : k + 69], form) for k in range(0, 1380, 69)]
+    assert 1.1 < np.mean(few) < 1.9
+    assert volume_factor(rest, 0 * volumes, labels, form) == pytest.approx(1.0, abs=1e-3)
+
+
 def test_the_command_trains_by_default_as_the_comparison_judges():
     options = vars(_parser().parse_args(["train", "cohort", "--out", "bundle"]))
     usual = Architecture().as_json() | Schedule().as_json()
     told = {name: value for name, value in options.items() if name in usual}
-    assert {"smallness", "dropout", "steps", "members", "code_members", "width", "code", "form"} <= set(told)
+    assert {"smallness", "dropout", "steps", "members", "code_members", "width", "code", "half_cc", "form"} <= set(told)
     assert told == {name: usual[name] for name in told}

@@ -95,3 +95,16 @@ def test_a_dose_that_is_not_known_is_no_dose_in_training_as_in_prediction(study)
     assert not patch.has_dose
     (lesion,) = prepare([Example(patch, 0, "a")], Architecture(dose=True), 0)
     assert torch.equal(lesion.dose, torch.zeros_like(lesion.dose))
+
+
+def test_an_mr_coarser_than_the_model_has_seen_is_said(study, shipped):
+    structure = study.lesions[0].structure
+    result = predict_study(only(study, structure, dose=None), shipped)
+    assert "coarse-mr" in codes(result)
+    preprocessing = {**shipped.card["preprocessing"], "mr_voxel_mm": 2.0}
+    used_to_it = replace(shipped, card={**shipped.card, "preprocessing": preprocessing})
+    assert "coarse-mr" not in codes(predict_study(only(study, structure, dose=None), used_to_it))
+    own = Grid.of(study.mr)
+    size = tuple(int(n * step) for n, step in zip(own.size, own.spacing_mm, strict=True))
+    fine = resample(study.mr, Grid(size, (1.0, 1.0, 1.0), own.origin_mm, own.direction), smooth=True)
+    assert "coarse-mr" not in codes(predict_study(only(study, structure, dose=None, mr=fine), shipped))
