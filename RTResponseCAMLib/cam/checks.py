@@ -166,7 +166,7 @@ def _passes(
         mr, occupancy = (torch.from_numpy(np.stack([v[k] for v in some]))[:, None].to(bundle.device) for k in (0, 1))
         dose = torch.from_numpy(patch.dose)[None, None].expand_as(mr).to(bundle.device)
         with torch.inference_mode():
-            output = bundle.network(mr, occupancy, dose)
+            output = bundle.network(mr, occupancy, dose, patch.coarseness)
         maps += list(output.maps.mean(1).cpu().numpy())
         totals += (output.total - output.from_volume).double().mean(1).tolist()
         heads = output.maps[0].cpu().numpy() if heads is None else heads

@@ -72,7 +72,7 @@ def gradient_maps(
         raise ModelError("layer", "'code' is not a layer of a network without autoencoder", "Choose another layer")
     inputs = (torch.from_numpy(a)[None, None].to(bundle.device) for a in (patch.mr, patch.occupancy, patch.dose))
     with _kept(_places(network, layer)) as kept, torch.enable_grad():
-        total = network(*inputs).total.mean() * (1 if toward == "non-response" else -1)
+        total = network(*inputs, patch.coarseness).total.mean() * (1 if toward == "non-response" else -1)
         gradients = torch.autograd.grad(total, kept)
     inside = torch.from_numpy(patch.occupancy > 0).to(bundle.device)
     activation, gradient = (

@@ -33,8 +33,9 @@ def find_evidence(bundle: Bundle, patches: Sequence[Patch], progress: Progress =
             torch.from_numpy(np.stack([getattr(patches[i], name) for i in batch]))[:, None].to(bundle.device)
             for name in ("mr", "occupancy", "dose")
         )
+        coarseness = mr.new_tensor([patches[i].coarseness for i in batch])
         with torch.inference_mode():
-            output = bundle.network(mr, occupancy, dose)
+            output = bundle.network(mr, occupancy, dose, coarseness)
             found.update(zip(batch, _calibrated(bundle, output, occupancy), strict=True))
     progress(1.0)
     return [found[i] for i in range(len(patches))]

@@ -27,7 +27,7 @@ INNER_FOLDS = 4
 PENALTIES = (0.003, 0.03, 0.3)
 COUNTS = (4, 8, 16, 32)
 CLIP = 1e-4
-LOG_SLOPES = (float(np.log(0.05)), 4.0)
+LOG_SLOPES, OFFSETS = (float(np.log(0.05)), 4.0), (-20.0, 20.0)  # of the line that calibrates
 Array64 = npt.NDArray[np.float64]
 
 
@@ -149,7 +149,7 @@ def calibrate(totals: Array64, labels: npt.NDArray[np.integer], form: str) -> tu
     def loss(line: Array64) -> float:
         return float(misfit(np.exp(line[0]) * totals + line[1], target, form).mean())
 
-    best = minimize(loss, np.asarray([0.0, 0.0]), method="Nelder-Mead", bounds=[LOG_SLOPES, (-20.0, 20.0)])
+    best = minimize(loss, np.asarray([0.0, 0.0]), method="Nelder-Mead", bounds=[LOG_SLOPES, OFFSETS])
     return float(np.exp(best.x[0])), float(best.x[1])
 
 

@@ -11,7 +11,15 @@ import torch
 from scipy.optimize import minimize
 
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.evaluation.feature_arm import LOG_SLOPES, best_threshold, calibrate, inner_folds, misfit, smoothed
+from RTResponseCAMLib.evaluation.feature_arm import (
+    LOG_SLOPES,
+    OFFSETS,
+    best_threshold,
+    calibrate,
+    inner_folds,
+    misfit,
+    smoothed,
+)
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier, calibrated, probability_of_response
@@ -22,7 +30,6 @@ from RTResponseCAMLib.progress import Progress, part, silent
 Array64 = npt.NDArray[np.float64]
 VOLUME_DOUBT = 0.5  # standard deviation of the logarithm of volume's factor, before any lesion is asked
 LOG_FACTORS = (-1.1, 1.1)  # a third to three times
-OFFSETS = (-20.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,6 @@ def head_totals(network: AutoencoderClassifier, patch: Patch) -> tuple[Array64, 
     """
     with torch.inference_mode():
         mr, occupancy, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose))
-        total = network(mr, occupancy, dose).total[0]
+        total = network(mr, occupancy, dose, patch.coarseness).total[0]
         volume = network.volume_slope * network.log_volume(occupancy) * float(network.architecture.volume)
     return total.double().numpy(), volume.double().numpy()

@@ -78,6 +78,7 @@ def write_case(folder: Path, number: int, lesions: Sequence[MeasuredLesion], pos
             "origin_mm": lesion.patch.grid.origin_mm,
             "spacing_mm": lesion.patch.grid.spacing_mm,
             "has_dose": lesion.patch.has_dose,
+            "coarseness": lesion.patch.coarseness,
             "features": {
                 family: {k: None if np.isnan(v) else v for k, v in values.items()}
                 for family, values in lesion.features.items()
@@ -102,7 +103,7 @@ def read_cases(folder: Path, rows: Sequence[CohortRow]) -> list[MeasuredLesion]:
                     family: {k: np.nan if v is None else v for k, v in values.items()}
                     for family, values in entry["features"].items()
                 }
-                patch = Patch(grid, **parts, has_dose=entry["has_dose"])
+                patch = Patch(grid, **parts, has_dose=entry["has_dose"], coarseness=entry["coarseness"])
                 found[entry["row"]] = MeasuredLesion(
                     rows[entry["row"]], patch, entry["volume_cc"], features, tuple(entry["remarks"])
                 )

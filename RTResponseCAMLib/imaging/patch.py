@@ -37,6 +37,7 @@ class Patch:
     mr : T1c in head units: (value − head median) / head inter-quartile range.
     dose : dose / prescription; exactly 1 everywhere when there is no dose (``has_dose`` False).
     occupancy : fraction of the voxel inside the lesion.
+    coarseness : volume of a voxel of the MR over that of the patch's, at least 1: voxels that one measurement fills.
     """
 
     grid: Grid
@@ -44,6 +45,7 @@ class Patch:
     dose: Array32
     occupancy: Array32
     has_dose: bool
+    coarseness: float = 1.0
 
     @property
     def inside(self) -> npt.NDArray[np.bool_]:
@@ -115,4 +117,5 @@ def sample_patch(
         relative.astype(np.float32),
         occupancy,
         has_dose,
+        max(float(np.prod(mr.GetSpacing())) / spacing_mm**3, 1.0),
     )

@@ -6,9 +6,9 @@ lesions without labels what varies within lesions. Heads of 1 × 1 × 1 convolut
 the code, give evidence per voxel. The prediction is a pooling of that evidence inside the lesion, and nothing else but
 the lesion's volume: the map adds up to the prediction.
 
-Texture of a small lesion is that of few voxels, and hangs on where its contour was drawn. With ``half_cc`` its evidence
-is drawn towards none, as an estimate from few samples is towards its prior mean [James & Stein 1961]: by
-V / (V + ``half_cc``), which is best where the variance of a mean goes with 1 / V.
+Texture of a small lesion is that of few voxels, the fewer the coarser its MR is, and hangs on where its contour was
+drawn. With ``half_cc`` its evidence is drawn towards none, as an estimate from few samples is towards its prior mean
+[James & Stein 1961]: by V / (V + ``half_cc`` · coarseness), which is best where the variance of a mean goes with 1 / n.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class Architecture:
     width : hidden units of a head.
     code : numbers per voxel in the autoencoder's bottleneck.
     context_mm : standard deviation of the surroundings that the code is taken over, and that evidence is spread over.
-    half_cc : volume of a lesion whose evidence counts half, cm³; 0: evidence of the smallest counts like that of the
-        largest. Contours of a small lesion then move its prediction less; where texture is plain it costs ranking.
+    half_cc : volume of a lesion whose evidence counts half, cm³, on MR voxels as fine as the patch's; on others as many
+        times as much as `Patch.coarseness` says. 0: evidence of the smallest counts like that of the largest. Contours
+        of a small lesion then move its prediction less; where texture is plain it costs ranking.
     depth, autoencoder, dose, volume : parts that can be left out, for comparison; without ``depth`` the mean feature is
         subtracted instead of what is usual at a voxel's depth.
     """
@@ -137,13 +138,18 @@ class AutoencoderClassifier(nn.Module):
         # Mean map of the training lesions, for the check on fixed patterns; zero while unknown.
         self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
 
-    def forward(self, mr: Tensor, occupancy: Tensor, dose: Tensor | None = None) -> Output:
-        """Run a batch of equal patches ``(batch, 1, z, y, x)``: MR in head units, occupancy, dose / prescription."""
+    def forward(
+        self, mr: Tensor, occupancy: Tensor, dose: Tensor | None = None, coarseness: float | Tensor = 1.0
+    ) -> Output:
+        """Run a batch of equal patches ``(batch, 1, z, y, x)``: MR in head units, occupancy, dose / prescription.
+
+        ``coarseness`` is that of the patches: one number, or ``(batch,)``.
+        """
         features, code = self.describe(mr, occupancy)
         relative = dose_feature(mr, dose) if self.architecture.dose else None
         evidence = self.judge(features, code, occupancy, relative)
         spread = masked_mean(evidence, occupancy, self.architecture.context_mm, self.architecture.spacing_mm)
-        return self.pool(spread, occupancy, self.log_volume(occupancy))
+        return self.pool(spread, occupancy, self.log_volume(occupancy), coarseness)
 
     def describe(self, mr: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor | None]:
         """Stem features beyond what is usual, in units of the training lesions, and their code (None without one)."""
@@ -203,11 +209,11 @@ class AutoencoderClassifier(nn.Module):
         volume_cc = occupancy.sum((1, 2, 3, 4)) * self.architecture.spacing_mm**3 / 1000
         return (volume_cc.clamp_min(1e-4).log() - self.volume_mean) / self.volume_deviation
 
-    def pool(self, evidence: Tensor, occupancy: Tensor, log_volume: Tensor) -> Output:
+    def pool(self, evidence: Tensor, occupancy: Tensor, log_volume: Tensor, coarseness: float | Tensor = 1.0) -> Output:
         """Linked evidence ``(batch, heads, z, y, x)`` pooled inside the lesion; ``log_volume`` as of `log_volume`."""
         weight = occupancy / occupancy.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
         volume_cc = (log_volume * self.volume_deviation + self.volume_mean).exp()
-        heard = (volume_cc / (volume_cc + self.architecture.half_cc))[:, None]
+        heard = (volume_cc / (volume_cc + self.architecture.half_cc * coarseness))[:, None]
         from_volume = self.volume_slope * log_volume[:, None] * float(self.architecture.volume)
         if self.architecture.form == "signed":
             maps = evidence * weight * (heard * self.slope.exp())[..., None, None, None]

@@ -59,6 +59,7 @@ class PreparedLesion:
     volume_cc: float
     label: int | None
     group: str
+    coarseness: float = 1.0
 
 
 def prepare(
@@ -76,7 +77,8 @@ def prepare(
         features, surroundings, dose = (torch.cat([tables[k] for tables, _ in parts]) for k in range(3))
         share = np.concatenate([(n + own) / len(parts) for n, (_, own) in enumerate(parts)])
         volume = float(example.patch.occupancy.sum()) * architecture.spacing_mm**3 / 1000
-        lesions.append(PreparedLesion(features, surroundings, dose, share, volume, example.label, example.group))
+        who = volume, example.label, example.group, example.patch.coarseness
+        lesions.append(PreparedLesion(features, surroundings, dose, share, *who))
         progress(number / len(examples), "features")
     return lesions
 

@@ -222,6 +222,7 @@ def _learn_to_judge(
             network,
             known.draw(chosen, schedule.voxels, rng),
             known.volumes[chosen],
+            known.coarseness[chosen],
             known.labels[chosen],
             weights[chosen],
             schedule,
@@ -246,6 +247,7 @@ class _Known:
     share: npt.NDArray[np.float64]
     ends: list[int]
     volumes: Tensor
+    coarseness: Tensor
     labels: Tensor
 
     @classmethod
@@ -262,8 +264,9 @@ class _Known:
         ends = np.cumsum([len(lesion.share) for lesion in lesions]).tolist()
         volumes = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
         volumes = (volumes - network.volume_mean) / network.volume_deviation
+        coarseness = torch.tensor([lesion.coarseness for lesion in lesions])
         labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
-        return cls(features, code, share, ends, volumes, labels)
+        return cls(features, code, share, ends, volumes, coarseness, labels)
 
     def draw(self, lesions: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
         """Voxels drawn by occupancy ``(lesions, count, channels)``, so that a plain mean is the lesion's mean."""
@@ -281,7 +284,7 @@ class _Known:
                 rows = slice(self.ends[number - 1] if number else 0, end)
                 evidence = _evidence(network, self.features[rows], None if self.code is None else self.code[rows])
                 one = evidence.T[None, :, :, None, None], weight[rows][None, None, :, None, None]
-                found.append(network.pool(*one, self.volumes[number : number + 1]).total[0])
+                found.append(network.pool(*one, self.volumes[[number]], self.coarseness[[number]]).total[0])
         totals = torch.stack(found).double()
         return totals if network.architecture.form == "signed" else totals.clamp_min(1e-12).log()
 
@@ -314,6 +317,7 @@ def _loss(
     network: AutoencoderClassifier,
     drawn: tuple[Tensor, Tensor | None],
     volumes: Tensor,
+    coarseness: Tensor,
     labels: Tensor,
     weights: Tensor,
     schedule: Schedule,
@@ -322,7 +326,7 @@ def _loss(
     features, code = drawn
     evidence = _evidence(network, functional.dropout(features, schedule.dropout, training=True), code)
     evidence = evidence.transpose(1, 2)[..., None, None]
-    output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes)
+    output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes, coarseness)
     loss = response_loss(output.total, labels[:, None], network.architecture.form)
     local = output.maps * output.maps.shape[2]
     return (loss * weights).mean() + schedule.smallness * (local**2).mean().clamp_max(50)

@@ -228,6 +228,11 @@ def test_other_libraries_are_another_run(small_cohort, compared, tmp_path):
         evaluate(small_cohort, out, SHORT)
 
 
+def test_a_stored_lesion_still_knows_the_voxels_of_its_mr(small_cohort, compared):
+    lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
+    assert [x.patch.coarseness for x in lesions] == pytest.approx([np.prod(SMALL["spacing_mm"])] * 18)
+
+
 def test_nothing_is_learnt_from_those_who_are_tested(small_cohort, compared):
     """Images, features and labels of the test fold changed beyond recognition, an unlabelled lesion's too."""
     lesions = read_cases(compared / "lesions", read_cohort(small_cohort))

@@ -192,7 +192,7 @@ def test_nodes_loaded_by_hand_give_the_same_answer_as_the_folder(host, panel, op
     found = panel.logic.predict()
     for one, other in zip(found.predictions, expected.predictions, strict=True):
         # Voxels of 1.7 × 1.5 × 2 mm instead of contours: the model feels that in the lesion of 7 mm.
-        assert one.p_response == pytest.approx(other.p_response, abs=0.01 if other.volume_cc > 0.3 else 0.025)
+        assert one.p_response == pytest.approx(other.p_response, abs=0.01 if other.volume_cc > 0.3 else 0.02)
         assert one.volume_cc == pytest.approx(other.volume_cc, rel=0.12)
         # Voxels of 1.7 × 1.5 × 2 mm stand for the contours: 32 of them for the smallest lesion.
         assert one.dose.mean_gy == pytest.approx(other.dose.mean_gy, rel=0.01 if other.volume_cc > 1 else 0.05)

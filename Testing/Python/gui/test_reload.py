@@ -73,7 +73,7 @@ def test_a_saved_scene_comes_back_with_results_and_settings(rendering, opened, t
     # The contours were not saved: voxels of 1.7 × 1.5 × 2 mm stand for them now, and the third lesion has 7 mm.
     found = [x.p_response for x in panel.logic.predict().predictions]
     assert found[:2] == pytest.approx(before[:2], abs=0.01)
-    assert found[2] == pytest.approx(before[2], abs=0.025)
+    assert found[2] == pytest.approx(before[2], abs=0.02)
 
 
 @pytest.mark.render

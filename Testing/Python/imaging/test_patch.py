@@ -140,3 +140,12 @@ def test_head_intensity_ignores_air_and_scales_with_the_image(study):
 def test_a_constant_image_is_refused():
     with pytest.raises(GeometryError, match="one value only"):
         head_intensity(Grid((20, 20, 20), (1, 1, 1), (0, 0, 0)).image(np.ones((20, 20, 20), np.float32)))
+
+
+@pytest.mark.parametrize(("spacing_mm", "expected"), [((1.7, 1.5, 2.0), 5.1), ((0.5, 0.5, 1.0), 1.0)])
+def test_a_patch_knows_how_many_of_its_voxels_one_of_the_mr_fills(study, spacing_mm, expected):
+    own = Grid.of(study.mr)
+    size = tuple(int(n * a / b) for n, a, b in zip(own.size, own.spacing_mm, spacing_mm, strict=True))
+    mr = resample(study.mr, Grid(size, spacing_mm, own.origin_mm, own.direction))
+    patch = sample_patch(mr, HeadIntensity(0.0, 1.0), study.lesions[0].structure, None, None)
+    assert patch.coarseness == pytest.approx(expected)

@@ -53,18 +53,22 @@ def test_the_volumes_part_of_the_bias_is_the_volumes_alone(patches):
 
 
 @pytest.mark.parametrize("form", ["signed", "hazard"])
-def test_evidence_of_a_small_lesion_is_drawn_towards_none(patches, form):
+@pytest.mark.parametrize("coarseness", [1.0, 5.1])
+def test_evidence_of_few_voxels_is_drawn_towards_none(patches, form, coarseness):
     """By V / (V + half_cc): of the evidence, not of what volume and the offset say; in hazards of its logarithm."""
     plain, drawn = untrained(form), untrained(form, half_cc=0.5)
-    for patch in patches:
+    for patch in (replace(patch, coarseness=coarseness) for patch in patches):
         volume_cc = float(patch.occupancy.sum()) / 1000
         tensors = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose)]
         with torch.inference_mode():
-            one, other = plain.network(*tensors), drawn.network(*tensors)
+            one, other = plain.network(*tensors), drawn.network(*tensors, patch.coarseness)
             rest = plain.network.offset + plain.network.volume_slope * plain.network.log_volume(tensors[1])
         before, after = (x.total if form == "signed" else x.total.log() for x in (one, other))
         kept = ((after - rest) / (before - rest)).numpy()
-        assert kept == pytest.approx(volume_cc / (volume_cc + 0.5), rel=1e-3)
+        assert kept == pytest.approx(volume_cc / (volume_cc + 0.5 * coarseness), rel=1e-3)
+        if form == "signed":
+            (evidence,) = find_evidence(drawn, [patch])
+            assert evidence.total == pytest.approx(1.7 * float(other.total.mean()) - 0.3, abs=1e-4)
 
 
 def test_the_shipped_models_map_adds_up(shipped, patches):

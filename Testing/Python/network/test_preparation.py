@@ -58,19 +58,18 @@ def test_a_lesion_as_it_is_comes_first_and_views_count_the_same():
 def test_training_pools_what_the_forward_pass_pools(form, radius_mm):
     """Features and code of each voxel, and how much it counts after the spreading of evidence."""
     torch.manual_seed(0)
-    network = AutoencoderClassifier(Architecture(form=form, members=2)).eval()
+    network = AutoencoderClassifier(Architecture(form=form, members=2, half_cc=0.3)).eval()
     torch.nn.init.normal_(network.usual)
-    patch = ball(radius_mm)
+    patch = replace(ball(radius_mm), coarseness=3.0)
     (lesion,) = prepare([Example(patch, 1, "a")], network.architecture, 0)
     with torch.inference_mode():
-        whole = network(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy))).total[0]
+        mr, occupancy = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy))
+        whole = network(mr, occupancy, coarseness=patch.coarseness).total[0]
         features, code = network.as_read(lesion.features, lesion.surroundings)
         evidence = torch.cat([network.stem_head(features), network.code_head(code)], 1)
         counts = torch.from_numpy(np.diff(lesion.share, prepend=0)).float()
         local = (network.linked(evidence) * counts[:, None]).sum(0)[None, :, None, None, None]
-        pooled = network.pool(
-            local, torch.ones(1, 1, 1, 1, 1), network.log_volume(torch.from_numpy(patch.occupancy)[None, None])
-        )
+        pooled = network.pool(local, torch.ones(1, 1, 1, 1, 1), network.log_volume(occupancy), lesion.coarseness)
     assert pooled.total[0].numpy() == pytest.approx(whole.numpy(), rel=0.02, abs=0.02)
 
 
@@ -171,7 +170,7 @@ def test_the_stem_is_the_one_that_weights_were_trained_with():
     found = stem_features(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy)), 1.0)[0]
     means = found[:, torch.from_numpy(patch.inside)].mean(1).numpy()
     assert means == pytest.approx(STEM_MEANS, abs=2e-4)
-    assert SCHEMA_VERSION == 6
+    assert SCHEMA_VERSION == 7
 
 
 def test_roughness_says_how_fine_a_texture_is_and_not_how_strong():
