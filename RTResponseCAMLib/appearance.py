@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from RTResponseCAMLib.study import Study
 
-EVIDENCE_RANGE = {"signed": (-4.0, 4.0), "hazard": (0.0, 3.0)}
-CLEAR = 0.06  # share of half the range around zero that is always clear
+EVIDENCE_RANGE = {"signed": (-6.0, 6.0), "hazard": (0.0, 3.0)}
+CLEAR = 0.04  # share of half the range around zero that is always clear
 ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85), (0.60, 0.55, 0.50))
 # Anchors from the lower end of the scale to the upper: response (deep blue) over clear grey to non-response (orange
 # to pale yellow); "heat" and "viridis" run from dark to bright, for those who cannot tell blue from orange apart.

@@ -240,7 +240,7 @@ def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
     predicted.ui.opacitySlider.value = 0.3
     assert composite(host, "Green").GetForegroundOpacity() == pytest.approx(0.3)
     predicted.ui.thresholdSlider.value = 2.0
-    values = np.linspace(-4, 4, 256)
+    values = np.linspace(-6, 6, 256)
     np.testing.assert_array_equal(alpha(predicted) > 0, np.abs(values) > 2)
     predicted.ui.shownComboBox.currentIndex = list(Shown).index(Shown.NON_RESPONSE)
     np.testing.assert_array_equal(alpha(predicted) > 0, values > 2)
@@ -253,7 +253,7 @@ def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
     predicted.ui.resetHeatmapButton.click()
     assert composite(host).GetForegroundOpacity() == pytest.approx(0.65)
     assert predicted.ui.thresholdSlider.value == pytest.approx(0.25)
-    assert predicted.parameters.camVolume.GetDisplayNode().GetWindowLevelMax() == 4
+    assert predicted.parameters.camVolume.GetDisplayNode().GetWindowLevelMax() == 6
     np.testing.assert_array_equal(voxels(predicted.parameters.camVolume), before)  # display never touches the map
 
 

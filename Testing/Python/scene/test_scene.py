@@ -53,8 +53,8 @@ def test_the_cam_has_quantity_units_and_its_own_colours(built, result):
     colors = nodes.cam.GetDisplayNode().GetColorNode()
     assert colors.GetName() == "RTResponseCAM evidence"
     assert not colors.GetHideFromEditors()
-    assert nodes.cam.GetDisplayNode().GetWindowLevelMin() == -4
-    assert nodes.cam.GetDisplayNode().GetWindowLevelMax() == 4
+    assert nodes.cam.GetDisplayNode().GetWindowLevelMin() == -6
+    assert nodes.cam.GetDisplayNode().GetWindowLevelMax() == 6
 
 
 def test_zero_evidence_is_clear_and_both_classes_are_not():
@@ -132,7 +132,7 @@ def test_the_saved_scene_opens_again_with_its_display(built, tmp_path):
         assert app.io_manager.load_scene(tmp_path / "scene.mrb")
     cam = app.scene.GetFirstNodeByName("Evidence for non-response (CAM)")
     assert cam.GetDisplayNode().GetColorNode().GetName() == "RTResponseCAM evidence"
-    assert cam.GetDisplayNode().GetWindowLevelMax() == 4
+    assert cam.GetDisplayNode().GetWindowLevelMax() == 6
     color = [0.0] * 4
     cam.GetDisplayNode().GetColorNode().GetColor(127, color)
     assert color[3] == 0
