@@ -226,12 +226,7 @@ def _add_train(groups: Any) -> None:
     train.add_argument("--no-autoencoder", action="store_true", help="stem and head only, for comparison")
     train.add_argument("--width", type=int, default=8, help="hidden units of a head")
     train.add_argument("--code", type=int, default=6, help="numbers per voxel in the autoencoder's bottleneck")
-    train.add_argument(
-        "--half-cc",
-        type=float,
-        default=0.0,
-        help="volume of a lesion whose evidence counts half on voxels of 1 mm, cm³",
-    )
+    train.add_argument("--half-cc", type=float, default=0.0, help="cm³ (voxels of 1 mm) whose evidence counts half")
     train.add_argument("--steps", type=int, default=240, help="optimisation steps of the heads")
     train.add_argument("--weight-decay", type=float, default=2.0, help="defaults suit 69 lesions; more allow less")
     train.add_argument("--dropout", type=float, default=0.9, help="share of a voxel's features left out at each step")
