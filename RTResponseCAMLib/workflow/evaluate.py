@@ -32,6 +32,7 @@ from RTResponseCAMLib.evaluation.run import (
 from RTResponseCAMLib.evaluation.store import read_cases, read_json, whole_file, write_json
 from RTResponseCAMLib.evaluation.summary import summarise
 from RTResponseCAMLib.features.radiomics import version_found, why_unavailable
+from RTResponseCAMLib.network.card import SCHEMA_VERSION
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY
 from RTResponseCAMLib.workflow.write import safe_cell
@@ -105,7 +106,7 @@ def _begin(
 ) -> None:
     """Open a new run, or check that the old one may go on."""
     now = {
-        "program": f"RTResponseCAM {__version__}",
+        "program": f"RTResponseCAM {__version__}, model schema {SCHEMA_VERSION}",
         "libraries": _libraries(),
         "protocol": protocol.as_json(),
         "rows": row_keys(rows),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -158,6 +159,11 @@ def test_a_cohort_that_changed_since_is_not_resumed(small_cohort, compared, tmp_
     with pytest.raises(OutputError, match="another protocol: seed 0 → 1"):
         evaluate(small_cohort, out, replace(SHORT, seed=1))
     assert (out / "result.json").is_file()
+    run = json.loads((out / "run.json").read_text())
+    run["program"] = re.sub(r"\d+$", "1", run["program"])
+    (out / "run.json").write_text(json.dumps(run))
+    with pytest.raises(OutputError, match=r"another program: .* schema 1' → .* schema"):
+        evaluate(small_cohort, out, SHORT)
     (tmp_path / "other").mkdir()
     with pytest.raises(OutputError, match="is no comparison"):
         evaluate(small_cohort, tmp_path / "other", SHORT)
