@@ -111,7 +111,7 @@ class RTResponseCAMParameterNode:
     scope: Scope = Scope.ALL
     selectedLesion: str = ""
     opacity: Annotated[float, WithinRange(0, 1)] = 0.65
-    threshold: Annotated[float, WithinRange(0, 4)] = 0.25
+    threshold: Annotated[float, WithinRange(0, 6)] = 0.25
     shown: Shown = Shown.BOTH
     colors: Colors = Colors.EVIDENCE
     scale: Scale = Scale.FIXED

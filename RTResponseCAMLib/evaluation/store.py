@@ -78,7 +78,7 @@ def write_case(folder: Path, number: int, lesions: Sequence[MeasuredLesion], pos
             "origin_mm": lesion.patch.grid.origin_mm,
             "spacing_mm": lesion.patch.grid.spacing_mm,
             "has_dose": lesion.patch.has_dose,
-            "coarseness": lesion.patch.coarseness,
+            "mr_spacing_mm": lesion.patch.mr_spacing_mm,
             "features": {
                 family: {k: None if np.isnan(v) else v for k, v in values.items()}
                 for family, values in lesion.features.items()
@@ -103,7 +103,8 @@ def read_cases(folder: Path, rows: Sequence[CohortRow]) -> list[MeasuredLesion]:
                     family: {k: np.nan if v is None else v for k, v in values.items()}
                     for family, values in entry["features"].items()
                 }
-                patch = Patch(grid, **parts, has_dose=entry["has_dose"], coarseness=entry["coarseness"])
+                mr_spacing_mm = tuple(entry["mr_spacing_mm"])
+                patch = Patch(grid, **parts, has_dose=entry["has_dose"], mr_spacing_mm=mr_spacing_mm)
                 found[entry["row"]] = MeasuredLesion(
                     rows[entry["row"]], patch, entry["volume_cc"], features, tuple(entry["remarks"])
                 )

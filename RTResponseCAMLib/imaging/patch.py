@@ -37,7 +37,7 @@ class Patch:
     mr : T1c in head units: (value − head median) / head inter-quartile range.
     dose : dose / prescription; exactly 1 everywhere when there is no dose (``has_dose`` False).
     occupancy : fraction of the voxel inside the lesion.
-    coarseness : volume of a voxel of the MR over that of the patch's, at least 1: voxels that one measurement fills.
+    mr_spacing_mm : voxels of the MR that it was sampled from (x, y, z of that MR); None where it came from none.
     """
 
     grid: Grid
@@ -45,7 +45,12 @@ class Patch:
     dose: Array32
     occupancy: Array32
     has_dose: bool
-    coarseness: float = 1.0
+    mr_spacing_mm: tuple[float, float, float] | None = None
+
+    @property
+    def coarseness(self) -> float:
+        """Volume of a voxel of the MR over that of the patch's, at least 1: voxels that one measurement fills."""
+        return max(float(np.prod(self.mr_spacing_mm or (0.0,)) / np.prod(self.grid.spacing_mm)), 1.0)
 
     @property
     def inside(self) -> npt.NDArray[np.bool_]:
@@ -117,5 +122,5 @@ def sample_patch(
         relative.astype(np.float32),
         occupancy,
         has_dose,
-        max(float(np.prod(mr.GetSpacing())) / spacing_mm**3, 1.0),
+        Grid.of(mr).spacing_mm,
     )

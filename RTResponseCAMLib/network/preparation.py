@@ -28,15 +28,11 @@ OWN_VOXELS, VIEW_VOXELS = 8000, 1000  # kept of a lesion, and of each other view
 
 @dataclass(frozen=True)
 class Example:
-    """One lesion: 1 non-response, 0 response, None unknown (only drawn, not judged); ``group`` is the patient.
-
-    ``mr_voxel_mm`` is the longest side of the voxels of the MR that it was sampled from, where that is asked.
-    """
+    """One lesion: 1 non-response, 0 response, None unknown (only drawn, not judged); ``group`` is the patient."""
 
     patch: Patch
     label: int | None
     group: str
-    mr_voxel_mm: float | None = None
 
 
 @dataclass(frozen=True)

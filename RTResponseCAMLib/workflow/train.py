@@ -86,7 +86,9 @@ def train_bundle(
             "input": "contrast-enhanced T1 MR, head median and inter-quartile range",
             "spacing_mm": architecture.spacing_mm,
             "margin_mm": MARGIN_MM,
-            "mr_voxel_mm": round(float(np.percentile([e.mr_voxel_mm or 0.0 for e in examples], COMMON)), 3),
+            "mr_voxel_mm": round(
+                float(np.percentile([max(e.patch.mr_spacing_mm or (0.0,)) for e in examples], COMMON)), 3
+            ),
         },
         "schedule": schedule.as_json(),
         "calibration": {"slope": fitted.slope, "intercept": fitted.intercept, "fitted_on": "held-out folds"},
@@ -161,5 +163,5 @@ def sample_case(rows: Sequence[CohortRow], architecture: Architecture) -> list[E
         metrics = lesion_dose(study, structure)
         dose, gray = (None, None) if metrics is None else (study.dose, metrics.prescription_gy)
         patch = sample_patch(study.mr, head, structure, dose, gray, architecture.spacing_mm)
-        found.append(Example(patch, row.certain_label, row.patient_group, max(study.mr.GetSpacing())))
+        found.append(Example(patch, row.certain_label, row.patient_group))
     return found

@@ -132,13 +132,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.sets < 2:
         parser.error("--sets: one cohort has no other to be judged on, expected 2 or more")
+    learned = options.sets if options.learn is None else options.learn
+    if not 1 <= learned <= options.sets:
+        parser.error(f"--learn: {learned} of {options.sets} cohorts, expected 1 to {options.sets}")
     seeds = range(options.seed, options.seed + options.sets)
-    learned = options.learn or options.sets
     rounds = []
     with ProcessPoolExecutor(options.workers) as pool:
         cohorts = [cohort(options.variant, seed, PATIENTS, LESIONS, pool) for seed in seeds]
         jobs = [pool.submit(judge, own, others_of(cohorts, n), options.maps) for n, own in enumerate(cohorts[:learned])]
-        for seed, job in zip(seeds, jobs, strict=False):
+        for seed, job in zip(seeds[:learned], jobs, strict=True):
             rounds.append(job.result())
             write_json(options.out, {"options": {**vars(options), "out": options.out.name}, "sets": rounds})
             line = "  ".join(f"{name} {value:.3f}" for name, value in rounds[-1]["auc"].items())

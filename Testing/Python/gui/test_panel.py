@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 import vtk
 
+from RTResponseCAMLib.appearance import EVIDENCE_RANGE
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.workflow.predict import predict_study
@@ -240,7 +241,7 @@ def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
     predicted.ui.opacitySlider.value = 0.3
     assert composite(host, "Green").GetForegroundOpacity() == pytest.approx(0.3)
     predicted.ui.thresholdSlider.value = 2.0
-    values = np.linspace(-6, 6, 256)
+    values = np.linspace(*EVIDENCE_RANGE["signed"], 256)
     np.testing.assert_array_equal(alpha(predicted) > 0, np.abs(values) > 2)
     predicted.ui.shownComboBox.currentIndex = list(Shown).index(Shown.NON_RESPONSE)
     np.testing.assert_array_equal(alpha(predicted) > 0, values > 2)
@@ -254,6 +255,7 @@ def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
     assert composite(host).GetForegroundOpacity() == pytest.approx(0.65)
     assert predicted.ui.thresholdSlider.value == pytest.approx(0.25)
     assert predicted.parameters.camVolume.GetDisplayNode().GetWindowLevelMax() == 6
+    assert predicted.ui.thresholdSlider.maximum == EVIDENCE_RANGE["signed"][1]  # whatever has a colour can be left out
     np.testing.assert_array_equal(voxels(predicted.parameters.camVolume), before)  # display never touches the map
 
 

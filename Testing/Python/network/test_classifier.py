@@ -57,7 +57,7 @@ def test_the_volumes_part_of_the_bias_is_the_volumes_alone(patches):
 def test_evidence_of_few_voxels_is_drawn_towards_none(patches, form, coarseness):
     """By V / (V + half_cc): of the evidence, not of what volume and the offset say; in hazards of its logarithm."""
     plain, drawn = untrained(form), untrained(form, half_cc=0.5)
-    for patch in (replace(patch, coarseness=coarseness) for patch in patches):
+    for patch in (replace(patch, mr_spacing_mm=(1.0, 1.0, coarseness)) for patch in patches):
         volume_cc = float(patch.occupancy.sum()) / 1000
         tensors = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose)]
         with torch.inference_mode():

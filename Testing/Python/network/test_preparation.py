@@ -60,7 +60,7 @@ def test_training_pools_what_the_forward_pass_pools(form, radius_mm):
     torch.manual_seed(0)
     network = AutoencoderClassifier(Architecture(form=form, members=2, half_cc=0.3)).eval()
     torch.nn.init.normal_(network.usual)
-    patch = replace(ball(radius_mm), coarseness=3.0)
+    patch = replace(ball(radius_mm), mr_spacing_mm=(1.0, 1.0, 3.0))
     (lesion,) = prepare([Example(patch, 1, "a")], network.architecture, 0)
     with torch.inference_mode():
         mr, occupancy = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy))
