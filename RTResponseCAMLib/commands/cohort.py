@@ -156,7 +156,8 @@ def _comparison_text(content: dict[str, Any], out: Path) -> str:
             interval = f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
             lines.append(f"  {arm['title']:<36}AUC {interval}  Brier {arm['metrics']['brier']['value']:.3f}")
     lines += [f"! {name} was not run: {reason}" for name, reason in content["not_run"].items()]
-    return "\n".join(lines + [f"! {text}" for text in content["cohort"]["left_out"]])
+    said = (*content["cohort"]["cautions"], *content["cohort"]["left_out"])
+    return "\n".join(lines + [f"! {text}" for text in said])
 
 
 def _train_command(options: argparse.Namespace) -> str:

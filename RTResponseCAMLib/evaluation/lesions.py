@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib.cohort.case import read_case
+from RTResponseCAMLib.cohort.identity import Source, source_of
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.dicom.load import read_follow_up
 from RTResponseCAMLib.dosimetry.lesion import lesion_dose
@@ -25,6 +26,9 @@ from RTResponseCAMLib.study import DoseMetrics, Structure, Study
 
 EARLIER_DAYS = 20  # a scan this long before the label's visit may be used to foretell it
 Features = Mapping[str, float]
+NO_DOSE = (
+    "network-dose: no dose or prescription, or a dose grid that does not reach; it reads the prescribed dose everywhere"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class MeasuredLesion:
     ----------
     features : family → name → value; a family that could not be measured is absent.
     remarks : why a family is absent.
+    source : its scan and its person, by which one person under two groups is found.
     """
 
     row: CohortRow
@@ -42,6 +47,7 @@ class MeasuredLesion:
     volume_cc: float
     features: Mapping[str, Features]
     remarks: tuple[str, ...]
+    source: Source
 
 
 def measure_case(
@@ -64,11 +70,11 @@ def measure_case(
     StudyError, GeometryError, CohortError : the case cannot be read, or a lesion lies outside the MR.
     """
     study = read_case(rows)
-    head = head_intensity(study.mr)
+    head, source = head_intensity(study.mr), source_of(study, rows[0].patient_group)
     structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
     later = _earlier_scan(study, rows) if delta and settings is not None else None
     return [
-        _measured(study, head, structures[row.lesion], row, count, spacing_mm, settings, later)
+        _measured(study, head, structures[row.lesion], row, count, spacing_mm, settings, later, source)
         for row, count in zip(rows, counts, strict=True)
     ]
 
@@ -82,6 +88,7 @@ def _measured(
     spacing_mm: float,
     settings: Mapping[str, Any] | None,
     later: tuple[sitk.Image, HeadIntensity] | str | None,
+    source: Source,
 ) -> MeasuredLesion:
     prescription = study.plan.prescription if study.plan else None
     gray = prescription.dose_for(structure) if prescription else None
@@ -109,7 +116,9 @@ def _measured(
                 continue
             if values:
                 found[family] = values
-    return MeasuredLesion(row, patch, volume, found, tuple(remarks))
+    if metrics is None:
+        remarks.append(NO_DOSE)
+    return MeasuredLesion(row, patch, volume, found, tuple(remarks), source)
 
 
 def _radiomics(

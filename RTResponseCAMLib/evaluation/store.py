@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from RTResponseCAMLib.cohort.identity import Source
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
@@ -84,6 +85,8 @@ def write_case(folder: Path, number: int, lesions: Sequence[MeasuredLesion], pos
                 for family, values in lesion.features.items()
             },
             "remarks": lesion.remarks,
+            "scan": lesion.source.scan,
+            "person": lesion.source.person,
         }
         for position, lesion in zip(positions, lesions, strict=True)
     ]
@@ -105,7 +108,9 @@ def read_cases(folder: Path, rows: Sequence[CohortRow]) -> list[MeasuredLesion]:
                 }
                 mr_spacing_mm = tuple(entry["mr_spacing_mm"])
                 patch = Patch(grid, **parts, has_dose=entry["has_dose"], mr_spacing_mm=mr_spacing_mm)
+                row = rows[entry["row"]]
+                source = Source(row.patient_group, entry["scan"], entry["person"])
                 found[entry["row"]] = MeasuredLesion(
-                    rows[entry["row"]], patch, entry["volume_cc"], features, tuple(entry["remarks"])
+                    row, patch, entry["volume_cc"], features, tuple(entry["remarks"]), source
                 )
     return [found[i] for i in sorted(found)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from RTResponseCAMLib.study import Dose, Structure
 
 SETTINGS = Path(__file__).with_name("radiomics.json")
 BLOCKS = ("mr", "dose")
-REACH_MM = 12.0  # of the widest filter, LoG of 3 mm
+REACH_MM, PLAIN_REACH_MM = 12.0, 2.0  # of the widest filter, LoG of 3 mm; of the image as it is
 MIN_VOXELS = 8
 MISSING = (
     "pyradiomics is not installed: in Slicer install the extension SlicerRadiomics; elsewhere run `make radiomics`"
@@ -98,7 +99,8 @@ def _features(
     one: float,
     smooth: bool,
 ) -> dict[str, float]:
-    lattice = lesion_lattice(structure, stack_planes(structure), REACH_MM)
+    filtered = set(settings.get("imageType", {})) != {"Original"}
+    lattice = lesion_lattice(structure, stack_planes(structure), REACH_MM if filtered else PLAIN_REACH_MM)
     inside = lattice.share >= lattice.level
     if int(inside.sum()) < MIN_VOXELS:
         what = f"fills {int(inside.sum())} voxels of 1 mm³, too few for radiomics"
@@ -118,14 +120,18 @@ def extract(image: sitk.Image, mask: sitk.Image, settings: Mapping[str, Any]) ->
     missing = why_unavailable()
     if missing:
         raise RTResponseError("radiomics", missing, "Install it, or compare the other approaches")
-    from radiomics import featureextractor
-
-    logging.getLogger("radiomics").setLevel(logging.ERROR)
     try:
-        extractor = featureextractor.RadiomicsFeatureExtractor(
-            {name: dict(block) for name, block in settings.items()} | {"setting": {"label": 1, **settings["setting"]}}
-        )
-        found = extractor.execute(image, mask)
+        found = _extractor(json.dumps(settings)).execute(image, mask)
     except Exception as error:  # pyradiomics and its settings' validator raise whatever comes
         raise RTResponseError("radiomics", f"pyradiomics refuses: {error}", "Check the settings file") from error
     return {name: float(value) for name, value in found.items() if not name.startswith("diagnostics")}
+
+
+@lru_cache(maxsize=8)
+def _extractor(settings: str) -> Any:
+    """The extractor of some settings (JSON): pyradiomics validates them for longer than a lesion takes."""
+    from radiomics import featureextractor
+
+    logging.getLogger("radiomics").setLevel(logging.ERROR)
+    blocks = json.loads(settings)
+    return featureextractor.RadiomicsFeatureExtractor({**blocks, "setting": {"label": 1, **blocks["setting"]}})

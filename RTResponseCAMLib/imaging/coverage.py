@@ -24,17 +24,15 @@ def pixel_coverage(polygons: Sequence[Array64], columns: int, rows: int, samples
     lines = (np.arange(rows * samples) + 0.5) / samples - 0.5
     line, x = crossings(polygons, lines)
     row = line // samples
-    fill = np.zeros((rows, columns + 2))
     sign = np.where(np.arange(len(x)) % 2 == 0, -1.0, 1.0)
     position = np.clip(x + 0.5, 0.0, columns)
     column = np.minimum(position.astype(np.intp), columns)
-    share = position - column
+    place = row * (columns + 2) + column
+    size, shape = rows * (columns + 2), (rows, columns + 2)
     # A crossing at x fills all pixels left of it and a share of its own; an interval is the difference of two.
-    np.add.at(fill, (row, column), sign * share)
     left = column > 0
-    np.add.at(fill, (row[left], column[left] - 1), sign[left])
-    whole = np.zeros_like(fill)
-    np.add.at(whole, (row[left], column[left] - 1), sign[left])
+    whole = np.bincount(place[left] - 1, sign[left], size).reshape(shape)
+    fill = np.bincount(place, sign * (position - column), size).reshape(shape) + whole
     tail = np.cumsum(whole[:, ::-1], axis=1)[:, ::-1] - whole
     return np.clip((fill + tail)[:, :columns] / samples, 0.0, 1.0)
 

@@ -51,10 +51,12 @@ def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
         inside = np.zeros(box.shape, dtype=bool)
         for number, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
             inside[number] ^= pixel_centres_inside(polygons, box.size[0], box.size[1])
-    elif _in_slabs(stack, box):
-        inside = _slab_occupancy(stack, box) >= 0.5
     else:
-        inside = shape_mask(stack, box, _holds(box, stack))
+        edges = _slab_edges(stack, box)
+        if edges is not None:
+            inside = _slab_occupancy(stack, box, edges) >= 0.5
+        else:
+            inside = shape_mask(stack, box, _holds(box, stack))
     _paste(whole, inside, start)
     return whole
 
@@ -71,8 +73,9 @@ def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
 
 def stack_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
     """As `box_occupancy`, of planes that have been sorted already."""
-    if _in_slabs(stack, box):
-        return _slab_occupancy(stack, box)
+    edges = _slab_edges(stack, box)
+    if edges is not None:
+        return _slab_occupancy(stack, box, edges)
     return shape_occupancy(stack, box, _holds(box, stack))
 
 
@@ -130,13 +133,18 @@ def _slices_of(stack: PlaneStack, grid: Grid) -> npt.NDArray[np.intp] | None:
     return nearest.astype(np.intp) if on_slices and adjacent else None
 
 
-def _in_slabs(stack: PlaneStack, grid: Grid) -> bool:
-    """Planes parallel to the slices that need no shape between them: on the slices, dense, or fewer than three."""
-    if not _is_parallel(stack, grid):
-        return False
-    if len(stack.offsets_mm) < 3 or _slices_of(stack, grid) is not None:
-        return True
-    return float(np.median(np.diff(stack.offsets_mm))) <= DENSE * grid.spacing_mm[2]
+def _slab_edges(stack: PlaneStack, grid: Grid) -> Array64 | None:
+    """From where to where (continuous k) each plane stands where no shape between planes is needed, else None.
+
+    None is needed of planes along the slices that lie on them or are dense, or of fewer than three.
+    """
+    slices = _slices_of(stack, grid)
+    if slices is not None:
+        return np.stack([slices - 0.5, slices + 0.5], axis=1).astype(np.float64)
+    dense = len(stack.offsets_mm) < 3 or float(np.median(np.diff(stack.offsets_mm))) <= DENSE * grid.spacing_mm[2]
+    if not dense or not _is_parallel(stack, grid):
+        return None
+    return np.sort(np.stack([_plane_positions(stack, grid, stack.slabs_mm[:, n]) for n in (0, 1)], axis=1), axis=1)
 
 
 def _plane_positions(stack: PlaneStack, grid: Grid, offsets_mm: Array64) -> Array64:
@@ -154,15 +162,7 @@ def _polygons_in_index(stack: PlaneStack, grid: Grid) -> list[list[Array64]]:
     ]
 
 
-def _slab_occupancy(stack: PlaneStack, grid: Grid) -> Occupancy:
-    slices = _slices_of(stack, grid)
-    if slices is None:
-        edges = np.sort(
-            np.stack([_plane_positions(stack, grid, stack.slabs_mm[:, side]) for side in (0, 1)], axis=1),
-            axis=1,
-        )
-    else:
-        edges = np.stack([slices - 0.5, slices + 0.5], axis=1).astype(np.float64)
+def _slab_occupancy(stack: PlaneStack, grid: Grid, edges: Array64) -> Occupancy:
     result = np.zeros(grid.shape, dtype=np.float64)
     for (low, high), polygons in zip(edges, _polygons_in_index(stack, grid), strict=True):
         coverage = pixel_coverage(polygons, grid.size[0], grid.size[1])

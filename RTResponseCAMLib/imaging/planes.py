@@ -227,9 +227,9 @@ def _volume(offsets: Array64, slabs: Array64, areas: Array64, as_drawn: bool) ->
 def _end_volume(before: Array64, areas: Array64) -> float:
     """Volume beyond the last plane: under the areas' parabola if it reaches zero within one step, else half a step."""
     step = float(before[1])
-    parabola = np.polynomial.Polynomial.fit(-before, areas, 2)
-    found = np.asarray(parabola.roots(), dtype=np.complex128)
-    roots = [float(r.real) for r in found if abs(r.imag) < 1e-9 and 0 <= r.real <= step]
+    a, b, c = np.linalg.solve(np.vander(-before, 3), areas)
+    roots = [float(r.real) for r in np.roots([a, b, c]) if abs(r.imag) < 1e-9 and 0 <= r.real <= step]
     if not roots:
         return float(areas[0]) * step / 2
-    return float(parabola.integ()(min(roots)) - parabola.integ()(0.0))
+    end = min(roots)
+    return float(a * end**3 / 3 + b * end**2 / 2 + c * end)

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 Array64 = npt.NDArray[np.float64]
 
 
 def distance_from_surface(field: Array64, step_mm: float, reach_mm: float) -> Array64:
-    """Distances, positive inside, of lattice points to where ``field`` changes sign; exact within ``reach_mm``.
+    """Distances, positive inside, of lattice points to where ``field`` changes sign; infinite beyond ``reach_mm``.
 
-    Farther away they may be infinite. The surface is taken where straight lines between neighbours cross zero.
+    The surface is taken where straight lines between neighbours cross zero.
     """
-    places = np.indices(field.shape, dtype=np.float64)
     inside = field > 0
     crossings = []
     for axis in range(3):
-        one, two = (np.take(field, range(n, field.shape[axis] - 1 + n), axis) for n in (0, 1))
         at = np.nonzero(np.diff(inside, axis=axis))
-        points = np.stack([places[n][at] for n in range(3)], axis=1)
-        before, after = np.asarray(one)[at], np.asarray(two)[at]
-        points[:, axis] += before / (before - after)
+        after = tuple(place + (n == axis) for n, place in enumerate(at))
+        points = np.stack(at, axis=1).astype(np.float64)
+        points[:, axis] += field[at] / (field[at] - field[after])
         crossings.append(points)
-    tree = cKDTree(np.concatenate(crossings) * step_mm)
-    # The nearest voxel of the other side is at most a step farther than the surface: most voxels need no search.
-    apart = np.where(inside, distance_transform_edt(inside), distance_transform_edt(~inside)) * step_mm
-    near = apart <= reach_mm + 1.5 * step_mm
-    distances, _ = tree.query(places[:, near].T * step_mm)
-    found = np.full(field.shape, np.inf)
-    found[near] = distances
+    tree = cKDTree(np.concatenate(crossings) * step_mm, balanced_tree=False, compact_nodes=False)  # asked once only
+    places = np.indices(field.shape, dtype=np.float64).reshape(3, -1).T * step_mm
+    found = tree.query(places, distance_upper_bound=reach_mm + 1e-9)[0].reshape(field.shape)
     return np.where(inside, found, -found)

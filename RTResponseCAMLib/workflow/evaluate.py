@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from RTResponseCAMLib import __version__
+from RTResponseCAMLib.cohort.identity import refuse_shared_scans, shared_people
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
 from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
@@ -57,7 +58,8 @@ def evaluate(
 
     Raises
     ------
-    CohortError : see `read_cohort`; one class only, too few patients, patients of ``external`` in ``cohort``.
+    CohortError : see `read_cohort`; one class only, too few patients, one scan under two patient groups, patients of
+        ``external`` in ``cohort``.
     OutputError : ``out`` exists and is no comparison, or one that was begun on other data or with other settings.
     """
     rows = read_cohort(cohort)
@@ -75,6 +77,7 @@ def evaluate(
     left_out = measure_all(main, protocol, missing is None, workers, part(progress, 0.0, 0.25))
     lesions = read_cases(main.folder, rows)
     check_labels([lesion.row for lesion in lesions], protocol, cohort, left_out)
+    refuse_shared_scans((lesion.source for lesion in lesions), cohort)
     unseen: tuple[MeasuredLesion, ...] = ()
     second = None
     if external is not None:
@@ -85,6 +88,7 @@ def evaluate(
     if external is not None:
         try:
             check_judgeable([lesion.row for lesion in unseen], protocol, external, left_out)
+            refuse_shared_scans((lesion.source for lesion in (*lesions, *unseen)), external)
         except CohortError as error:  # what was measured of the first cohort is not lost for it
             reasons["external cohort"], second = error.what, None
     tasks = _tasks(out, lesions, protocol, reasons, second is not None)
@@ -174,6 +178,7 @@ def _content(
         where.setdefault(task.arm.name, []).append(read_json(task.out))
     use = judged(lesions, protocol)
     found = summarise(lesions, use, results, protocol)
+    silent_about = {*reasons, *({"network-dose"} - set(protocol.arms))}
     indeterminate = sum(lesion.row.certainty == "indeterminate" for lesion in lesions)
     return {
         "schema_version": 1,
@@ -189,7 +194,8 @@ def _content(
             "indeterminate": indeterminate,
             "without_label": sum(lesion.row.label is None for lesion in lesions),
             "left_out": list(left_out),
-            "remarks": _counted([r for x in lesions for r in x.remarks if r.split(":")[0] not in reasons]),
+            "cautions": [text for text in (shared_people(x.source for x in (*lesions, *unseen)),) if text],
+            "remarks": _counted([r for x in lesions for r in x.remarks if r.split(":")[0] not in silent_about]),
             "follow_up_days": _days([lesions[i].row.days_to_follow_up for i in use]),
             "label_sources": _counted([lesions[i].row.label_source for i in use]),
             "volume_cc": np.round(np.percentile([lesions[i].volume_cc for i in use], [0, 25, 50, 75, 100]), 3).tolist(),

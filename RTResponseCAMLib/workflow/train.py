@@ -13,6 +13,7 @@ import torch
 from RTResponseCAMLib.cam.checks import check_map, mean_pattern, model_cautions_of, model_checks
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cohort.case import cases_of, read_case
+from RTResponseCAMLib.cohort.identity import Source, refuse_shared_scans, shared_people, source_of
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
 from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import CohortError
@@ -23,9 +24,14 @@ from RTResponseCAMLib.network.classifier import Architecture
 from RTResponseCAMLib.network.preparation import Example, PreparedLesion, prepare
 from RTResponseCAMLib.network.training import Schedule, fit
 from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import Study
 from RTResponseCAMLib.workflow.output import check_free, new_folder
 
 MIN_LESIONS = 12
+SHARED_PEOPLE = (
+    "Patient groups of its training cohort hold one DICOM Patient ID: if they are one person, its held-out figures are "
+    "too good."
+)
 COMMON = 95  # per cent of the lesions whose MR has voxels no longer than the card says
 
 
@@ -45,13 +51,13 @@ def train_bundle(
 
     Raises
     ------
-    CohortError : see `read_cohort`; too few lesions, or one class only.
+    CohortError : see `read_examples`; too few lesions, or one class only.
     """
     from RTResponseCAMLib.evaluation.metrics import auc_interval, by_stratum, point_metrics
     from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network
 
     check_free(out, overwrite)
-    examples, rows = read_examples(cohort, architecture, part(progress, 0.0, 0.4))
+    examples, rows, doubt = read_examples(cohort, architecture, part(progress, 0.0, 0.4))
     labelled = [(e, r) for e, r in zip(examples, rows, strict=True) if e.label is not None]
     labels = [int(e.label or 0) for e, _ in labelled]
     if len(labelled) < MIN_LESIONS or len(set(labels)) < 2:
@@ -97,7 +103,7 @@ def train_bundle(
     }
     checks = _judge_maps(examples, lesions, architecture, schedule)
     full["checks"] = checks
-    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks)]
+    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks), *doubt]
     patches = [e.patch for e in examples]
     maps = [found.map for found in find_evidence(as_bundle(fitted), patches)]
     fitted.network.pattern.copy_(torch.from_numpy(mean_pattern(patches, maps)))
@@ -137,24 +143,30 @@ def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
 
 def read_examples(
     cohort: Path, architecture: Architecture, progress: Progress = silent
-) -> tuple[list[Example], list[CohortRow]]:
+) -> tuple[list[Example], list[CohortRow], tuple[str, ...]]:
     """Sample every lesion of a cohort; an indeterminate label counts as none. Also the rows, in the same order.
+
+    The last are doubts of who is who, without names.
 
     Raises
     ------
-    CohortError : a lesion of the manifest is not a target of its study.
+    CohortError : see `read_cohort`; a lesion that is not a target of its study, or one scan under two patient groups.
     """
     cases = cases_of(read_cohort(cohort))
     examples: list[Example] = []
+    sources: list[Source] = []
     for number, wanted in enumerate(cases, start=1):
-        examples += sample_case(wanted, architecture)
+        study = read_case(wanted)
+        sources.append(source_of(study, wanted[0].patient_group))
+        examples += sample_case(study, wanted, architecture)
         progress(number / len(cases), f"study {number} of {len(cases)}")
-    return examples, [row for wanted in cases for row in wanted]
+    refuse_shared_scans(sources, cohort)
+    doubt = (SHARED_PEOPLE,) if shared_people(sources) else ()
+    return examples, [row for wanted in cases for row in wanted], doubt
 
 
-def sample_case(rows: Sequence[CohortRow], architecture: Architecture) -> list[Example]:
+def sample_case(study: Study, rows: Sequence[CohortRow], architecture: Architecture) -> list[Example]:
     """Patches of the rows of one case, in their order."""
-    study = read_case(rows)
     head = head_intensity(study.mr)
     structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
     found = []

@@ -25,6 +25,7 @@ from localisation import planted_on
 from phantom_benchmark import LESIONS, MATRIX, PATIENTS, judge_maps
 from sklearn.metrics import roc_auc_score
 
+from RTResponseCAMLib.cohort.identity import Source
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
 from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol
@@ -79,7 +80,9 @@ def measured_patient(
             label=int(lesion.non_response), certainty="certain",
         )  # fmt: skip
         patch = sample_patch(mr, head, structure, None, None, 1.0)
-        lesion = MeasuredLesion(row, patch, contour_volume_cc(structure), describe(mr, head, structure), ())
+        lesion = MeasuredLesion(
+            row, patch, contour_volume_cc(structure), describe(mr, head, structure), (), Source(row.patient_group, "")
+        )
         found.append((lesion, planted_on(resistant, number, patch)))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from conftest import SMALL
@@ -39,6 +41,7 @@ from RTResponseCAMLib.workflow.evaluate import evaluate
 SHORT = Protocol(
     arms=chosen_arms(["gradient", "network"]), folds=2, repeats=1, schedule=Schedule(steps=20), settings=read_settings()
 )
+GRADIENT = replace(SHORT, arms=chosen_arms(["gradient"]))
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +188,90 @@ def test_a_cohort_that_cannot_be_compared_is_refused_before_anything_is_read(
     with pytest.raises(CohortError, match=message):
         evaluate(cohort, tmp_path / "out", replace(SHORT, folds=folds))
     assert not (tmp_path / "out").exists()
+
+
+def rows_of(cohort: Path) -> list[dict[str, str]]:
+    return table(cohort / "manifest.csv")
+
+
+def write_rows(cohort: Path, rows: list[dict[str, str]]) -> None:
+    with (cohort / "manifest.csv").open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_copy_of_a_persons_scan_under_another_group_is_refused(small_cohort, tmp_path):
+    cohort = own(small_cohort, tmp_path)
+    rows = rows_of(cohort)
+    first = rows[0]["patient_group_id"]
+    shutil.copytree(cohort / rows[0]["study"], cohort / "again")
+    copied = [{**r, "patient_group_id": "again", "study": "again"} for r in rows if r["patient_group_id"] == first]
+    write_rows(cohort, [*rows, *copied])
+    with pytest.raises(CohortError, match=f"one planning MR under several patient groups: '{first}' and 'again'"):
+        evaluate(cohort, tmp_path / "out", GRADIENT, workers=2)
+    assert not (tmp_path / "out" / "folds").exists()
+
+
+def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_judged_on(small_cohort, tmp_path):
+    cohort = own(small_cohort, tmp_path)
+    rows = rows_of(cohort)
+    one, other = sorted({r["patient_group_id"] for r in rows})[:2]
+    places = {r["patient_group_id"]: r["study"] for r in rows}
+    known = next(p for p in (cohort / places[one]).rglob("*.dcm"))
+    shared = pydicom.dcmread(known, stop_before_pixels=True).PatientID
+    shutil.copytree(cohort / places[other], cohort / "renamed")
+    for path in (cohort / "renamed").rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.PatientID = shared
+        data.save_as(path)
+    write_rows(cohort, [{**r, "study": "renamed"} if r["patient_group_id"] == other else r for r in rows])
+    external = tmp_path / "external"
+    external.mkdir()
+    write_rows(
+        external,
+        [
+            {**r, "patient_group_id": f"x-{r['patient_group_id']}", "study": str(small_cohort / r["study"])}
+            for r in rows
+        ],
+    )
+    out = tmp_path / "out"
+    content = evaluate(cohort, out, GRADIENT, external=external, workers=2)
+    (said,) = content["cohort"]["cautions"]
+    assert f"'{one}' and '{other}'" in said
+    assert "one planning MR under several patient groups" in content["not_run"]["external cohort"]
+    assert content["external"] is None
+    text = html.unescape((out / "report.html").read_text())
+    assert "hold one DICOM Patient ID" in text
+    assert shared not in (out / "result.json").read_text() + text
+
+
+def test_lesions_without_a_dose_are_counted_and_the_others_keep_theirs(small_cohort, tmp_path):
+    cohort = own(small_cohort, tmp_path)
+    rows = rows_of(cohort)
+    first = rows[0]["patient_group_id"]
+    shutil.copytree(cohort / rows[0]["study"], cohort / "bare")
+    doses = [
+        p
+        for p in (cohort / "bare").rglob("*.dcm")
+        if pydicom.dcmread(p, specific_tags=["Modality"]).Modality == "RTDOSE"
+    ]
+    assert doses
+    for path in doses:
+        path.unlink()
+    bare = sum(r["patient_group_id"] == first for r in rows)
+    write_rows(cohort, [{**r, "study": "bare"} if r["patient_group_id"] == first else r for r in rows])
+    out = tmp_path / "out"
+    names = ["dosiomics", "network-dose"] if why_unavailable() is None else ["network-dose"]
+    content = evaluate(cohort, out, replace(SHORT, arms=chosen_arms(names)), workers=2)
+    assert content["not_run"] == {}
+    assert content["cohort"]["left_out"] == []
+    assert set(content["internal"]["arms"]) == {"volume", "clinical", *names}
+    said = {text.split(":")[0]: count for text, count in content["cohort"]["remarks"].items()}
+    assert said == dict.fromkeys(names, bare)
+    lesions = read_cases(out / "lesions", read_cohort(cohort))
+    assert [x.patch.has_dose for x in lesions] == [r["patient_group_id"] != first for r in rows]
+    assert f"{bare} lesion(s): network-dose: no dose" in (out / "report.html").read_text()
 
 
 def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path):

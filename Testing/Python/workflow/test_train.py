@@ -48,6 +48,18 @@ def test_an_existing_bundle_is_not_replaced(cohort, tmp_path):
         train_bundle(cohort, tmp_path / "out", Architecture(members=2), SHORT, {"name": "x"})
 
 
+def test_a_scan_under_two_groups_teaches_nothing(cohort, tmp_path):
+    copy = Path(shutil.copytree(cohort, tmp_path / "cohort"))
+    name = sorted(p.name for p in copy.iterdir() if p.is_dir())[0]
+    shutil.copytree(copy / name, copy / "again")
+    lines = (copy / "manifest.csv").read_text().splitlines()
+    copied = [line.replace(name, "again") for line in lines if name in line]
+    (copy / "manifest.csv").write_text("\n".join([*lines, *copied]) + "\n")
+    with pytest.raises(CohortError, match=r"one planning MR under several patient groups: .* and 'S21-again'"):
+        train_bundle(copy, tmp_path / "out", Architecture(members=2), SHORT, {"name": "x"})
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_row_of_the_manifest_is_a_planted_lesion(cohort):
     rows = read_cohort(cohort)
     assert len(rows) == 16

@@ -1,0 +1,86 @@
+"""Whether patient groups are different people: one person under two groups would be learned from and judged on.
+
+The manifest tells people apart by ``patient_group_id`` alone. What was read tells more: one scan under two groups,
+copied or anonymised anew, is one person; one Patient ID under two groups may be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.study import Study
+
+MOST_NAMED = 5
+FIX = "Give one person one patient_group_id, or leave the copy out"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a lesion comes from.
+
+    Attributes
+    ----------
+    group : ``patient_group_id``.
+    scan : digest of the planning MR's voxels, whatever its files are called.
+    person : key of the DICOM Patient ID; "" where there is none.
+    """
+
+    group: str
+    scan: str
+    person: str = ""
+
+
+def source_of(study: Study, group: str) -> Source:
+    """Source of the lesions of a study; of the MR, every second to fourth voxel counts."""
+    voxels = np.ascontiguousarray(sitk.GetArrayViewFromImage(study.mr)[::2, ::4, ::4], dtype=np.float32)
+    digest = hashlib.blake2b(voxels.tobytes(), digest_size=12, person=b"MR")
+    unknown = study.patient == pseudonym("", "P-")
+    return Source(group, digest.hexdigest(), "" if unknown else study.patient)
+
+
+def shared_scans(sources: Iterable[Source]) -> list[tuple[str, ...]]:
+    """Groups that hold one scan, for each scan that has several."""
+    return _shared((s.scan, s.group) for s in sources)
+
+
+def refuse_shared_scans(sources: Iterable[Source], where: Path) -> None:
+    """Refuse a cohort that has one scan under two groups.
+
+    Raises
+    ------
+    CohortError : it has.
+    """
+    found = shared_scans(sources)
+    if found:
+        raise CohortError(where, f"has one planning MR under several patient groups: {_named(found)}", FIX)
+
+
+def shared_people(sources: Iterable[Source]) -> str:
+    """What to say of groups that hold one DICOM Patient ID; "" where there are none."""
+    found = _shared((s.person, s.group) for s in sources)
+    if not found:
+        return ""
+    doubt = "if they are one person, an approach is judged on people it has learned from"
+    return f"patient groups hold one DICOM Patient ID ({_named(found)}): {doubt}"
+
+
+def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
+    groups: dict[str, set[str]] = {}
+    for key, group in pairs:
+        if key:
+            groups.setdefault(key, set()).add(group)
+    return sorted(tuple(sorted(names)) for names in groups.values() if len(names) > 1)
+
+
+def _named(found: list[tuple[str, ...]]) -> str:
+    texts = [" and ".join(f"'{name}'" for name in names[:MOST_NAMED]) for names in found[:MOST_NAMED]]
+    more = sum(map(len, found)) - sum(len(names[:MOST_NAMED]) for names in found[:MOST_NAMED])
+    return "; ".join(texts) + (f"; and {more} more" if more else "")
