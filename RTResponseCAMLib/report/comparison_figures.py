@@ -94,7 +94,9 @@ def draw_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
         truth = "non-response" if entry["label"] else "response"
         above.set_title(f"{entry['lesion']}\n{entry['volume_cc']:.2f} cm³, {truth}", fontsize=8)
         below.set_title(
-            f"p(non-response) {entry['p']:.2f}", fontsize=8, color="#1c2530" if entry["right"] else "#b00020"
+            f"p(non-response) {entry['p']:.2f}, cut {entry['cut']:.2f}",
+            fontsize=8,
+            color="#1c2530" if entry["right"] else "#b00020",
         )
     for axis in axes.ravel():
         axis.set_axis_off()

@@ -285,7 +285,7 @@ def _prediction_rows(
 
 
 def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol: Protocol) -> list[dict[str, Any]]:
-    """Held-out maps of the first repeat, the most certain of either class and the most wrong."""
+    """Held-out maps of the first repeat, those farthest from the cut of either class, called rightly and wrongly."""
     found = []
     for task in tasks:
         if task.arm.name != "network" or task.fold is None or task.fold.repeat:
@@ -299,6 +299,7 @@ def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol:
                         "lesion": f"{lesion.row.patient_group} {lesion.row.lesion}",
                         "label": int(protocol.label_of(lesion.row) or 0),
                         "p": content["p"][place],
+                        "cut": content["threshold"],
                         "right": (content["p"][place] >= content["threshold"]) == bool(protocol.label_of(lesion.row)),
                         "volume_cc": lesion.volume_cc,
                         "mr": lesion.patch.mr,
@@ -310,7 +311,7 @@ def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol:
     shown = []
     for label, right in kinds:
         some = [f for f in found if f["label"] == label and f["right"] == right]
-        shown += sorted(some, key=lambda f: -abs(f["p"] - 0.5))[:3]
+        shown += sorted(some, key=lambda f: -abs(f["p"] - f["cut"]))[:3]
     return shown
 
 
