@@ -73,18 +73,23 @@ def train_bundle(
     patients = [e.group for e, _ in labelled]
     sources = [r.label_source for _, r in labelled]
     strata = {name: [s == name for s in sources] for name in sorted(set(sources))}
+
+    def ranking(scores: list[float]) -> dict[str, Any]:
+        by_source = by_stratum(labels, scores, patients, strata)
+        return {
+            "auc": _rounded(asdict(auc_interval(labels, scores, patients))),
+            "auc_by_label_source": {name: _rounded(asdict(found)) for name, found in by_source.items()},
+        }
+
     figures = {
         "protocol": "inner folds grouped by patient, one repeat; calibration and threshold fitted on the same "
         "predictions (`rtresponsecam evaluate` judges without that)",
         "lesions": len(labelled),
         "without_label": len(examples) - len(labelled),
         "patients": len(set(patients)),
-        "auc": _rounded(asdict(auc_interval(labels, fitted.inner.tolist(), patients))),
         "brier": round(point_metrics(labels, fitted.inner.tolist())["brier"], 4),
-        "auc_by_label_source": {
-            name: _rounded(asdict(found))
-            for name, found in by_stratum(labels, fitted.inner.tolist(), patients, strata).items()
-        },
+        **ranking(fitted.inner.tolist()),
+        "volume_alone": ranking([p.volume_cc for e, p in zip(examples, lesions, strict=True) if e.label is not None]),
     }
     full = {
         **card,
@@ -103,7 +108,7 @@ def train_bundle(
     }
     checks = _judge_maps(examples, lesions, architecture, schedule)
     full["checks"] = checks
-    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks), *doubt]
+    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks), *doubt, *_beaten_by_volume(figures)]
     patches = [e.patch for e in examples]
     maps = [found.map for found in find_evidence(as_bundle(fitted), patches)]
     fitted.network.pattern.copy_(torch.from_numpy(mean_pattern(patches, maps)))
@@ -135,6 +140,19 @@ def _judge_maps(
     }
     found = {name: round(value, 4) for name, value in model_checks(one, [other], patches).items()}
     return {"lesions": len(patches), **found, **means}
+
+
+def _beaten_by_volume(figures: dict[str, Any]) -> list[str]:
+    """Where the volume alone, larger for non-response, ranked held-out lesions better than the model."""
+    plain = figures["volume_alone"]
+    own = {"all": figures["auc"], **figures["auc_by_label_source"]}
+    volume = {"all": plain["auc"], **plain["auc_by_label_source"]}
+    return [
+        f"Volume alone ranked held-out lesions better than this model (labels: {name}; AUC {v['value']:.2f} against "
+        f"{own[name]['value']:.2f})."
+        for name, v in volume.items()
+        if v["value"] is not None and own[name]["value"] is not None and v["value"] > own[name]["value"]
+    ]
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, float | None]:

@@ -24,6 +24,7 @@ from localisation import (
     print_figures,
 )
 from sklearn.metrics import brier_score_loss, roc_auc_score
+from tqdm import tqdm
 
 from RTResponseCAMLib.cam.checks import with_random_heads
 from RTResponseCAMLib.cam.pixelwise import find_evidence
@@ -82,7 +83,7 @@ def main() -> None:
     bundle = load_bundle(options.model or default_bundle(), "cpu")
     control = with_random_heads(bundle)
     folders = sorted(p for p in options.cohort.iterdir() if p.is_dir())
-    rows = [row for folder in folders for row in judge_patient(folder, bundle, control)]
+    rows = [row for folder in tqdm(folders, "patients") for row in judge_patient(folder, bundle, control)]
     variant = {f.name: json.loads((f / "truth" / "truth.json").read_text())["variant"] for f in folders}
     tables = {"all": summarise(rows)}
     for name in sorted(set(variant.values())):

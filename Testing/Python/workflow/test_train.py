@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SMALL
+from sklearn.metrics import roc_auc_score
 
 from RTResponseCAMLib.cli import _parser
+from RTResponseCAMLib.cohort.case import cases_of, read_case
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.feature_arm import calibrate
 from RTResponseCAMLib.evaluation.network_arm import volume_factor
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.network.classifier import Architecture
 from RTResponseCAMLib.network.training import Schedule
@@ -38,7 +41,17 @@ def test_the_same_seed_gives_the_same_weights(cohort, tmp_path):
     one, two = (load_bundle(tmp_path / name, "cpu") for name in ("one", "two"))
     assert one.sha256 == two.sha256
     assert one.card["calibration"] == two.card["calibration"]
-    assert one.card["held_out"]["lesions"] == 16
+    held_out = one.card["held_out"]
+    assert held_out["lesions"] == 16
+    rows = read_cohort(cohort)
+    cases = cases_of(rows)
+    drawn = [{x.structure.name: x.structure for x in read_case(case).lesions} for case in cases]
+    volumes = [contour_volume_cc(known[r.lesion]) for case, known in zip(cases, drawn, strict=True) for r in case]
+    labels = [r.label for case in cases for r in case]
+    assert held_out["volume_alone"]["auc"]["value"] == pytest.approx(roc_auc_score(labels, volumes), abs=1e-3)
+    assert set(held_out["volume_alone"]["auc_by_label_source"]) == {r.label_source for r in rows}
+    beaten = held_out["volume_alone"]["auc"]["value"] > held_out["auc"]["value"]
+    assert beaten == any("Volume alone" in c and "labels: all" in c for c in one.card["cautions"])
     assert one.card["preprocessing"]["mr_voxel_mm"] == max(SMALL["spacing_mm"])
 
 
