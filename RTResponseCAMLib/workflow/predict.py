@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.cam.checks import MapChecks
     from RTResponseCAMLib.network.bundle import Bundle
 
-SMALL_CC, LARGE_CC = 0.05, 15.0
+TINY_CC = 0.05  # of so few voxels what a patch holds is no measure
+LIKE_CC = 1.1  # a lesion smaller or larger than any that the model has seen by no more than this is like them
 COARSE_MR = 1.25  # longest side of the MR's voxels, relative to what the model has seen, from which it is said
 UNFAMILIAR = {"not-t1c", "volume-range", "patch-limit", "mr-edge", "no-dose"}  # cautions under which no class is given
 SEEN, BEYOND = 0.95, 0.01  # least share of a lesion within its patch, most of it beyond the MR
@@ -175,9 +176,7 @@ def _prediction(
         share = f"{100 * metrics.outside_grid:.1f} % of its volume lies outside the dose grid"
         cautions.append(Caution("outside-dose", share))
     volume = contour_volume_cc(lesion.structure)
-    if not SMALL_CC <= volume <= LARGE_CC:
-        text = f"{volume:.3f} cm³ is outside the {SMALL_CC}–{LARGE_CC} cm³ that the model was trained on"
-        cautions.append(Caution("volume-range", text))
+    cautions += _of_other_volume(volume, bundle)
     cautions += _unseen(study, patch, volume)
     cautions += _coarse(study.mr, bundle)
     if bundle.network.architecture.dose and not patch.has_dose:
@@ -211,13 +210,22 @@ def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Caution]:
     """What of a lesion the model did not see."""
     found = []
     seen_cc = float(patch.occupancy.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
-    if seen_cc < SEEN * volume_cc and volume_cc > SMALL_CC:
+    if seen_cc < SEEN * volume_cc and volume_cc > TINY_CC:
         text = f"only {100 * seen_cc / volume_cc:.0f} % of it fit into the largest patch; the rest is not judged"
         found.append(Caution("patch-limit", text))
     beyond = share_outside(patch.occupancy, patch.grid, Grid.of(study.mr), 0.5)
     if beyond > BEYOND:
         found.append(Caution("mr-edge", f"{100 * beyond:.0f} % of it lie beyond the planning MR"))
     return found
+
+
+def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Caution]:
+    """Whether a lesion is smaller or larger than those that the model learned from."""
+    low, high = bundle.card["preprocessing"].get("volume_cc", (0.0, np.inf))
+    if low / LIKE_CC <= volume_cc <= high * LIKE_CC:
+        return []
+    text = f"{volume_cc:.3f} cm³ is outside the {low:.2g}–{high:.3g} cm³ that the model was trained on"
+    return [Caution("volume-range", text)]
 
 
 def _coarse(mr: sitk.Image, bundle: Bundle) -> list[Caution]:

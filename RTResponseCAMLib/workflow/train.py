@@ -97,6 +97,7 @@ def train_bundle(
             "input": "contrast-enhanced T1 MR, head median and inter-quartile range",
             "spacing_mm": architecture.spacing_mm,
             "margin_mm": MARGIN_MM,
+            "volume_cc": [round(float(pick(p.volume_cc for p in lesions)), 4) for pick in (min, max)],
             "mr_voxel_mm": round(
                 float(np.percentile([max(e.patch.mr_spacing_mm or (0.0,)) for e in examples], COMMON)), 3
             ),

@@ -53,6 +53,7 @@ def test_the_same_seed_gives_the_same_weights(cohort, tmp_path):
     beaten = held_out["volume_alone"]["auc"]["value"] > held_out["auc"]["value"]
     assert beaten == any("Volume alone" in c and "labels: all" in c for c in one.card["cautions"])
     assert one.card["preprocessing"]["mr_voxel_mm"] == max(SMALL["spacing_mm"])
+    assert one.card["preprocessing"]["volume_cc"] == [pytest.approx(v, rel=0.05) for v in (min(volumes), max(volumes))]
 
 
 def test_an_existing_bundle_is_not_replaced(cohort, tmp_path):

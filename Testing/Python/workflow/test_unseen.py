@@ -12,6 +12,7 @@ import torch
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import sample_patch
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import head_intensity, resample
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.preparation import Example, prepare
@@ -108,3 +109,22 @@ def test_an_mr_coarser_than_the_model_has_seen_is_said(study, shipped):
     size = tuple(int(n * step) for n, step in zip(own.size, own.spacing_mm, strict=True))
     fine = resample(study.mr, Grid(size, (1.0, 1.0, 1.0), own.origin_mm, own.direction), smooth=True)
     assert "coarse-mr" not in codes(predict_study(only(study, structure, dose=None, mr=fine), shipped))
+
+
+def test_a_lesion_of_another_volume_than_the_model_has_seen_gets_no_class(study, shipped):
+    structure = study.lesions[0].structure
+    volume = contour_volume_cc(structure)
+    low, high = shipped.card["preprocessing"]["volume_cc"]
+    assert low < volume < high
+
+    def judged(seen_cc):
+        card = {**shipped.card, "preprocessing": {**shipped.card["preprocessing"], "volume_cc": seen_cc}}
+        return predict_study(only(study, structure, dose=None), replace(shipped, card=card))
+
+    for seen_cc in ((1.2 * volume, high), (low, volume / 1.2)):
+        result = judged(seen_cc)
+        (said,) = [c.text for c in result.predictions[0].cautions if c.code == "volume-range"]
+        assert f"{seen_cc[0]:.2g}–{seen_cc[1]:.3g} cm³" in said
+        assert result.predictions[0].label == "indeterminate"
+    assert "volume-range" not in codes(judged((1.05 * volume, high)))
+    assert "volume-range" not in codes(judged((low, volume / 1.05)))
