@@ -52,7 +52,7 @@ def even_odd_area(polygons: Sequence[Array64]) -> float:
     Strips between successive corners are trapezoids, so the length inside along their middle gives their area: exact
     unless edges cross within a strip. Over `MAX_STRIPS` corners, even strips (error under 1e-4).
     """
-    edges = np.unique(np.concatenate([np.asarray(p, dtype=np.float64)[:, 1] for p in polygons]))
+    edges = np.unique(np.concatenate(polygons, dtype=np.float64)[:, 1])
     if len(edges) > MAX_STRIPS:
         edges = np.linspace(edges[0], edges[-1], MAX_STRIPS)
     if len(edges) < 2:
@@ -64,8 +64,8 @@ def even_odd_area(polygons: Sequence[Array64]) -> float:
 
 def crossings(polygons: Sequence[Array64], lines: Array64) -> tuple[npt.NDArray[np.intp], Array64]:
     """Where edges cut horizontal lines: line numbers and x, sorted by line then x (an even number per line)."""
-    start = np.concatenate([np.asarray(p, dtype=np.float64) for p in polygons])
-    end = np.concatenate([np.roll(np.asarray(p, dtype=np.float64), -1, axis=0) for p in polygons])
+    start = np.concatenate(polygons, dtype=np.float64)
+    end = np.concatenate([part for p in polygons for part in (p[1:], p[:1])], dtype=np.float64)
     low = np.searchsorted(lines, np.minimum(start[:, 1], end[:, 1]), side="left")
     high = np.searchsorted(lines, np.maximum(start[:, 1], end[:, 1]), side="left")
     count = high - low
