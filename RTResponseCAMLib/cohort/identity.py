@@ -19,6 +19,7 @@ from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.study import Study
 
 MOST_NAMED = 5
+LEVELS = 4096
 FIX = "Give one person one patient_group_id, or leave the copy out"
 
 
@@ -29,7 +30,7 @@ class Source:
     Attributes
     ----------
     group : ``patient_group_id``.
-    scan : digest of the planning MR's voxels, whatever its files are called.
+    scan : digest of the planning MR's voxels, whatever its files are and are called.
     person : key of the DICOM Patient ID; "" where there is none.
     """
 
@@ -39,9 +40,22 @@ class Source:
 
 
 def source_of(study: Study, group: str) -> Source:
-    """Source of the lesions of a study; of the MR, every second to fourth voxel counts."""
-    voxels = np.ascontiguousarray(sitk.GetArrayViewFromImage(study.mr)[::2, ::4, ::4], dtype=np.float32)
-    digest = hashlib.blake2b(voxels.tobytes(), digest_size=12, person=b"MR")
+    """Source of the lesions of a study.
+
+    A scan is told by its size and how many voxels have which value, so that it is known again when it was turned or
+    flipped by a converter; cropped, defaced or resampled it is another.
+    """
+    voxels = sitk.GetArrayViewFromImage(study.mr)
+    finite = [np.isfinite(plane) for plane in voxels]
+    low = min((float(p[k].min()) for p, k in zip(voxels, finite, strict=True) if k.any()), default=0.0)
+    high = max((float(p[k].max()) for p, k in zip(voxels, finite, strict=True) if k.any()), default=0.0)
+    step = max(high - low, 1e-12) / (LEVELS - 1)
+    counts = np.zeros(LEVELS, dtype=np.int64)
+    for plane, known in zip(voxels, finite, strict=True):
+        level = np.rint((plane[known].astype(np.float64) - low) / step)
+        counts += np.bincount(level.astype(np.intp), minlength=LEVELS)
+    digest = hashlib.blake2b(counts.astype("<i8").tobytes(), digest_size=12, person=b"MR")
+    digest.update(str(sorted(study.mr.GetSize())).encode())
     unknown = study.patient == pseudonym("", "P-")
     return Source(group, digest.hexdigest(), "" if unknown else study.patient)
 
@@ -60,7 +74,7 @@ def refuse_shared_scans(sources: Iterable[Source], where: Path) -> None:
     """
     found = shared_scans(sources)
     if found:
-        raise CohortError(where, f"has one planning MR under several patient groups: {_named(found)}", FIX)
+        raise CohortError(where, f"has one planning MR under several patient groups: {named(found)}", FIX)
 
 
 def shared_people(sources: Iterable[Source]) -> str:
@@ -69,7 +83,7 @@ def shared_people(sources: Iterable[Source]) -> str:
     if not found:
         return ""
     doubt = "if they are one person, an approach is judged on people it has learned from"
-    return f"patient groups hold one DICOM Patient ID ({_named(found)}): {doubt}"
+    return f"patient groups hold one DICOM Patient ID ({named(found)}): {doubt}"
 
 
 def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
@@ -80,7 +94,8 @@ def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
     return sorted(tuple(sorted(names)) for names in groups.values() if len(names) > 1)
 
 
-def _named(found: list[tuple[str, ...]]) -> str:
+def named(found: list[tuple[str, ...]]) -> str:
+    """Sets of groups in words, the first few of them."""
     texts = [" and ".join(f"'{name}'" for name in names[:MOST_NAMED]) for names in found[:MOST_NAMED]]
     more = sum(map(len, found)) - sum(len(names[:MOST_NAMED]) for names in found[:MOST_NAMED])
     return "; ".join(texts) + (f"; and {more} more" if more else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from RTResponseCAMLib.cohort.brain_tr_gk import import_brain_tr_gk
 from RTResponseCAMLib.cohort.case import read_case
+from RTResponseCAMLib.cohort.identity import Source, named, shared_people, shared_scans, source_of
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort, write_manifest
 from RTResponseCAMLib.cohort.openbtai import import_openbtai
 from RTResponseCAMLib.cohort.plain import import_plain
@@ -78,6 +79,7 @@ def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
     for number, row in enumerate(rows, start=2):
         cases.setdefault(row.case, []).append((number, row))
     problems, remarks = [], []
+    sources: list[Source] = []
     for done, members in enumerate(cases.values()):
         progress(done / len(cases), f"case {done + 1} of {len(cases)}")
         line = f"line {members[0][0]}" + (f" to {members[-1][0]}" if len(members) > 1 else "")
@@ -86,6 +88,7 @@ def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
         except RTResponseError as error:
             problems.append(f"{line}: {error}")
             continue
+        sources.append(source_of(study, members[0][1].patient_group))
         remarks += [f"{line}: {c.text}" for c in study.cautions if c.code != "no-dose"]
         structures = {x.structure.name: x.structure for x in study.lesions}
         for number, row in members:
@@ -93,5 +96,8 @@ def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
             if row.volume_cc is not None and abs(volume / row.volume_cc - 1) > VOLUME_TOLERANCE:
                 found = f"column volume_cc is {row.volume_cc:g}, its contours hold {volume:.4g} cm³"
                 problems.append(f"line {number}: {found}")
+    problems += [f"one planning MR under several patient groups: {named([names])}" for names in shared_scans(sources)]
+    if shared_people(sources):
+        remarks.append(shared_people(sources))
     progress(1.0, "checked")
     return {**counts(list(rows)), "problems": problems, "remarks": remarks}

@@ -24,6 +24,7 @@ from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.imaging.rigid import moved_image
 from RTResponseCAMLib.study import DoseMetrics, Structure, Study
 
+MEASURES = 2  # counts up when what is measured of a lesion, or how, changes: a comparison is not resumed then
 EARLIER_DAYS = 20  # a scan this long before the label's visit may be used to foretell it
 Features = Mapping[str, float]
 NO_DOSE = (

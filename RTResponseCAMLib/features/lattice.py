@@ -9,7 +9,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import stack_occupancy
+from RTResponseCAMLib.imaging.occupancy import body_corners, stack_occupancy
 from RTResponseCAMLib.imaging.planes import PlaneStack
 from RTResponseCAMLib.imaging.resample import resample
 from RTResponseCAMLib.study import Structure
@@ -43,15 +43,18 @@ class LesionLattice:
 
 
 def lesion_lattice(structure: Structure, stack: PlaneStack, margin_mm: float) -> LesionLattice:
-    """Lattice that holds a structure, whose planes are ``stack``, and ``margin_mm`` around it.
+    """Lattice that holds a structure, whose planes are ``stack``, and ``margin_mm`` around its contours.
 
-    Axial contours keep their own planes, where their area is exact.
+    Where planes are wide apart its ends reach farther than that: the lattice holds them too, in whole steps, so that
+    one margin gives the same voxels as another. Axial contours keep their own planes, where their area is exact.
     """
-    points = np.concatenate(structure.contours)
-    low = points.min(axis=0) - margin_mm
+    points, body = np.concatenate(structure.contours), body_corners(stack)
+    below, above = points.min(axis=0) - body.min(axis=0), body.max(axis=0) - points.max(axis=0)
+    low = points.min(axis=0) - np.maximum(margin_mm, np.ceil(below))
     if stack.axes[2, 2] > 0.9999:
         low[2] = stack.offsets_mm[0] - STEP_MM * np.ceil((stack.offsets_mm[0] - low[2]) / STEP_MM)
-    size = np.ceil((points.max(axis=0) + margin_mm - low) / STEP_MM).astype(int) + 1
+    high = points.max(axis=0) + np.maximum(margin_mm, np.ceil(above))
+    size = np.ceil((high - low) / STEP_MM).astype(int) + 1
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
     return LesionLattice(grid, stack_occupancy(stack, grid))

@@ -90,12 +90,12 @@ def stands_for(share: Occupancy) -> npt.NDArray[np.bool_]:
 
 
 def _bounding_box(structure: Structure, stack: PlaneStack, grid: Grid) -> tuple[Grid, tuple[int, int, int]]:
-    index = grid.to_index(_corners(stack))
+    index = grid.to_index(body_corners(stack))
     low = np.floor(index.min(axis=0)).astype(int) - 1
     high = np.ceil(index.max(axis=0)).astype(int) + 1
     size = high - low + 1
     if np.prod(size, dtype=np.float64) > MAX_BOX_VOXELS:
-        what = f"spreads over {np.ptp(_corners(stack), axis=0).max():.0f} mm: a contour lies far from the others"
+        what = f"spreads over {np.ptp(body_corners(stack), axis=0).max():.0f} mm: a contour lies far from the others"
         raise GeometryError(f"ROI {structure.number} '{structure.name}'", what, "Correct the ROI and export it again")
     start = (int(low[0]), int(low[1]), int(low[2]))
     return grid.crop(start, (int(size[0]), int(size[1]), int(size[2]))), start
@@ -181,11 +181,11 @@ def _slab_occupancy(stack: PlaneStack, grid: Grid, edges: Array64) -> Occupancy:
 
 def _holds(grid: Grid, stack: PlaneStack) -> bool:
     """The whole structure lies on the grid; a part of it says nothing about the whole volume."""
-    index = grid.to_index(_corners(stack))
+    index = grid.to_index(body_corners(stack))
     return bool((index > -0.5).all() and (index < np.asarray(grid.size) - 0.5).all())
 
 
-def _corners(stack: PlaneStack) -> Array64:
+def body_corners(stack: PlaneStack) -> Array64:
     """All contour points, the outermost also a whole step further out, where a rounded end may reach; LPS mm."""
     faces = stack.slabs_mm.copy()
     faces[0, 0] -= stack.offsets_mm[0] - faces[0, 0]

@@ -17,7 +17,7 @@ from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cohort.identity import refuse_shared_scans, shared_people
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
-from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
+from RTResponseCAMLib.evaluation.lesions import MEASURES, MeasuredLesion
 from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol, row_keys, what_changed
 from RTResponseCAMLib.evaluation.run import (
     Cohort,
@@ -90,7 +90,7 @@ def evaluate(
             check_judgeable([lesion.row for lesion in unseen], protocol, external, left_out)
             refuse_shared_scans((lesion.source for lesion in (*lesions, *unseen)), external)
         except CohortError as error:  # what was measured of the first cohort is not lost for it
-            reasons["external cohort"], second = error.what, None
+            reasons["external cohort"], second, unseen = error.what, None, ()
     tasks = _tasks(out, lesions, protocol, reasons, second is not None)
     run_tasks(tasks, main, second, protocol, workers, part(progress, 0.4, 0.9))
     progress(0.9, "intervals")
@@ -110,7 +110,7 @@ def _begin(
 ) -> None:
     """Open a new run, or check that the old one may go on."""
     now = {
-        "program": f"RTResponseCAM {__version__}, model schema {SCHEMA_VERSION}",
+        "program": f"RTResponseCAM {__version__}, measures {MEASURES}, model schema {SCHEMA_VERSION}",
         "libraries": _libraries(),
         "protocol": protocol.as_json(),
         "rows": row_keys(rows),
@@ -178,7 +178,8 @@ def _content(
         where.setdefault(task.arm.name, []).append(read_json(task.out))
     use = judged(lesions, protocol)
     found = summarise(lesions, use, results, protocol)
-    silent_about = {*reasons, *({"network-dose"} - set(protocol.arms))}
+    ran = [arm for arm in ARMS if arm.name in protocol.arms and arm.name not in reasons]
+    spoken_of = {name for arm in ran for name in (*arm.families, arm.name)}
     indeterminate = sum(lesion.row.certainty == "indeterminate" for lesion in lesions)
     return {
         "schema_version": 1,
@@ -195,7 +196,7 @@ def _content(
             "without_label": sum(lesion.row.label is None for lesion in lesions),
             "left_out": list(left_out),
             "cautions": [text for text in (shared_people(x.source for x in (*lesions, *unseen)),) if text],
-            "remarks": _counted([r for x in lesions for r in x.remarks if r.split(":")[0] not in silent_about]),
+            "remarks": _counted([r for x in lesions for r in x.remarks if r.split(":")[0] in spoken_of]),
             "follow_up_days": _days([lesions[i].row.days_to_follow_up for i in use]),
             "label_sources": _counted([lesions[i].row.label_source for i in use]),
             "volume_cc": np.round(np.percentile([lesions[i].volume_cc for i in use], [0, 25, 50, 75, 100]), 3).tolist(),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.cam.checks import MapChecks
     from RTResponseCAMLib.network.bundle import Bundle
 
+ASSUMED_CC = (0.05, 15.0)  # where a card does not say what volumes its model has seen
 TINY_CC = 0.05  # of so few voxels what a patch holds is no measure
 LIKE_CC = 1.1  # a lesion smaller or larger than any that the model has seen by no more than this is like them
 COARSE_MR = 1.25  # longest side of the MR's voxels, relative to what the model has seen, from which it is said
@@ -221,7 +222,7 @@ def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Caution]:
 
 def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Caution]:
     """Whether a lesion is smaller or larger than those that the model learned from."""
-    low, high = bundle.card["preprocessing"].get("volume_cc", (0.0, np.inf))
+    low, high = bundle.card["preprocessing"].get("volume_cc", ASSUMED_CC)
     if low / LIKE_CC <= volume_cc <= high * LIKE_CC:
         return []
     text = f"{volume_cc:.3f} cm³ is outside the {low:.2g}–{high:.3g} cm³ that the model was trained on"

@@ -81,6 +81,7 @@ def train_bundle(
             "auc_by_label_source": {name: _rounded(asdict(found)) for name, found in by_source.items()},
         }
 
+    volumes = [float(p.volume_cc) for p in lesions if p.label is not None]
     figures = {
         "protocol": "inner folds grouped by patient, one repeat; calibration and threshold fitted on the same "
         "predictions (`rtresponsecam evaluate` judges without that)",
@@ -89,7 +90,7 @@ def train_bundle(
         "patients": len(set(patients)),
         "brier": round(point_metrics(labels, fitted.inner.tolist())["brier"], 4),
         **ranking(fitted.inner.tolist()),
-        "volume_alone": ranking([p.volume_cc for e, p in zip(examples, lesions, strict=True) if e.label is not None]),
+        "volume_alone": ranking(volumes),
     }
     full = {
         **card,
@@ -97,7 +98,7 @@ def train_bundle(
             "input": "contrast-enhanced T1 MR, head median and inter-quartile range",
             "spacing_mm": architecture.spacing_mm,
             "margin_mm": MARGIN_MM,
-            "volume_cc": [round(float(pick(p.volume_cc for p in lesions)), 4) for pick in (min, max)],
+            "volume_cc": [round(pick(volumes), 4) for pick in (min, max)],
             "mr_voxel_mm": round(
                 float(np.percentile([max(e.patch.mr_spacing_mm or (0.0,)) for e in examples], COMMON)), 3
             ),
@@ -109,7 +110,9 @@ def train_bundle(
     }
     checks = _judge_maps(examples, lesions, architecture, schedule)
     full["checks"] = checks
-    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks), *doubt, *_beaten_by_volume(figures)]
+    judged = {name: sources.count(name) for name in strata}
+    beaten = _beaten_by_volume(figures, judged)
+    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks), *doubt, *beaten]
     patches = [e.patch for e in examples]
     maps = [found.map for found in find_evidence(as_bundle(fitted), patches)]
     fitted.network.pattern.copy_(torch.from_numpy(mean_pattern(patches, maps)))
@@ -143,16 +146,21 @@ def _judge_maps(
     return {"lesions": len(patches), **found, **means}
 
 
-def _beaten_by_volume(figures: dict[str, Any]) -> list[str]:
-    """Where the volume alone, larger for non-response, ranked held-out lesions better than the model."""
+def _beaten_by_volume(figures: dict[str, Any], judged: dict[str, int]) -> list[str]:
+    """Where the volume alone, larger for non-response, ranked held-out lesions better than the model.
+
+    ``judged`` is the number of lesions by label source; a few lesions tell nothing.
+    """
     plain = figures["volume_alone"]
-    own = {"all": figures["auc"], **figures["auc_by_label_source"]}
-    volume = {"all": plain["auc"], **plain["auc_by_label_source"]}
+    pairs = [("all labels", figures["auc"]["value"], plain["auc"]["value"])]
+    for name, count in judged.items():
+        if count >= MIN_LESIONS and len(judged) > 1:
+            own, volume = (f["auc_by_label_source"][name]["value"] for f in (figures, plain))
+            pairs.append((f"labels: {name}", own, volume))
     return [
-        f"Volume alone ranked held-out lesions better than this model (labels: {name}; AUC {v['value']:.2f} against "
-        f"{own[name]['value']:.2f})."
-        for name, v in volume.items()
-        if v["value"] is not None and own[name]["value"] is not None and v["value"] > own[name]["value"]
+        f"Volume alone ranked held-out lesions better than this model ({what}; AUC {volume:.2f} against {own:.2f})."
+        for what, own, volume in pairs
+        if own is not None and volume is not None and round(volume, 2) > round(own, 2)
     ]
 
 

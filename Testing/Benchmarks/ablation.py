@@ -1,6 +1,7 @@
 """What each part of the network earns: it is left out or changed, and judged on lesions that nobody has seen.
 
     python Testing/Benchmarks/ablation.py OUT.json --seed 4711 [--variants darker,texture,volume] [--sets 4] [--maps 45]
+        [--forms "no autoencoder,no volume term"]
 
 Cohorts of 69 lesions of 39 patients each, drawn as in ``learning_sets.py``. Every form learns from each cohort and is
 judged on all lesions of the others: AUC, and AUPRC and Dice of the map on the first ``--maps`` lesions of the next
@@ -78,7 +79,7 @@ def judged_on(network, unseen: list, mapped: list) -> tuple[float, float, float]
     return float(auc), *(float(np.mean([m[k] for m in maps])) for k in ("auprc", "dice"))
 
 
-def every_form(number: int, cohorts: list, maps: int) -> dict[str, tuple[float, float, float]]:
+def every_form(number: int, cohorts: list, maps: int, names: list[str]) -> dict[str, tuple[float, float, float]]:
     """Each form learned from one cohort, judged on the others."""
     torch.set_num_threads(1)
     examples = [Example(x.patch, x.row.label, x.row.patient_group) for x, _ in cohorts[number]]
@@ -86,7 +87,8 @@ def every_form(number: int, cohorts: list, maps: int) -> dict[str, tuple[float, 
     mapped = cohorts[(number + 1) % len(cohorts)][:maps]
     prepared: dict[tuple[float, int], list] = {}
     found = {}
-    for name, (architecture, schedule) in forms().items():
+    for name in names:
+        architecture, schedule = forms()[name]
         key = architecture.context_mm, schedule.views
         if key not in prepared:
             prepared[key] = prepare(examples, architecture, schedule.views)
@@ -116,16 +118,21 @@ def main() -> None:
     parser.add_argument("--variants", default="darker,texture,volume")
     parser.add_argument("--sets", type=int, default=4)
     parser.add_argument("--maps", type=int, default=45)
+    parser.add_argument("--forms", help="changed forms to compare with the form as it is (default: all)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     if options.sets < 2:
         parser.error("--sets: one cohort has no other to be judged on, expected 2 or more")
+    chosen = list(forms()) if options.forms is None else [AS_IT_IS, *options.forms.split(",")]
+    if not set(chosen) <= set(forms()):
+        parser.error(f"--forms: {sorted(set(chosen) - set(forms()))}, expected some of {list(forms())[1:]}")
     found = {}
     with ProcessPoolExecutor(options.workers) as pool:
         for variant in options.variants.split(","):
             seeds = range(options.seed, options.seed + options.sets)
             cohorts = [cohort(variant, seed, PATIENTS, LESIONS, pool, undescribed) for seed in seeds]
-            rounds = list(pool.map(partial(every_form, cohorts=cohorts, maps=options.maps), range(options.sets)))
+            every = partial(every_form, cohorts=cohorts, maps=options.maps, names=chosen)
+            rounds = list(pool.map(every, range(options.sets)))
             found[variant] = rounds
             write_json(options.out, {"options": {**vars(options), "out": options.out.name}, "found": found})
             print("\n" + table_of(variant, rounds), flush=True)

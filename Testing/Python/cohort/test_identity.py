@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from RTResponseCAMLib.cohort.identity import Source, refuse_shared_scans, shared_people, shared_scans, source_of
 from RTResponseCAMLib.dicom.privacy import pseudonym
@@ -18,6 +19,9 @@ def test_a_scan_is_known_again_by_its_voxels_alone(study):
     own = source_of(study, "a")
     renamed = replace(study, patient="P-other", sources={}, mr=study.mr * 1.0)
     assert source_of(renamed, "b").scan == own.scan
+    turned = sitk.PermuteAxes(sitk.Flip(study.mr, (False, True, False)), (1, 0, 2))
+    assert source_of(replace(study, mr=turned), "b").scan == own.scan
+    assert source_of(replace(study, mr=study.mr[:, :, 1:]), "b").scan != own.scan
     patient = draw_patient(PhantomSpec(seed=91, columns=116, rows=136, slices=80, spacing_mm=(1.7, 1.5, 2.0)))
     assert source_of(replace(study, mr=render_mr(patient, planning_grid(patient))), "b").scan != own.scan
 

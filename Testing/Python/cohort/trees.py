@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import SimpleITK as sitk
 from openpyxl import Workbook
 
@@ -26,8 +28,8 @@ def write(path: Path, array, spacing=(1.0, 1.0, 1.0)) -> Path:
     return path
 
 
-def head(seed=0):
-    rng = np.random.default_rng(seed)
+def head(whose="nobody"):
+    rng = np.random.default_rng(zlib.crc32(str(whose).encode()))  # no two people have one scan
     return (300 + 20 * rng.standard_normal(SHAPE) + 300 * ball(20, (22, 23, 24))).astype(np.int16)
 
 
@@ -103,7 +105,7 @@ def brain_tr_gk(root: Path) -> Path:
         "GK.270_3": ["L_RtOccipital11302018"],
         "GK.463_1": ["LLt Frontal+Cavity"],
     }.items():
-        write(base / name / f"{name}_MR_t1.nrrd", head())
+        write(base / name / f"{name}_MR_t1.nrrd", head(name))
         write(base / name / f"{name}_dose.nrrd", np.where(ball(6, A), 40.0, 5.0).astype(np.float32))
         write(base / name / f"{name}_L_Skull.nrrd", ball(20, (22, 23, 24)).astype(np.uint8))
         for number, lesion in enumerate(lesions):
@@ -134,7 +136,7 @@ def brain_tr_gk_dicom(root: Path, export: Path) -> Path:
 def ucsf_bmsr(root: Path) -> Path:
     base = root / "UCSF_BrainMetastases_v1.3" / "UCSF_BrainMetastases_TRAIN"
     for name, tail in (("100101A", "seg"), ("100101B", "seg"), ("100202A", "SEG")):
-        write(base / name / f"{name}_T1post.nii.gz", head())
+        write(base / name / f"{name}_T1post.nii.gz", head(name))
         write(base / name / f"{name}_{tail}.nii.gz", (ball(5, A) | ball(4, B)).astype(np.uint8))
         write(base / name / f"{name}_BraTS-seg.nii.gz", (3 * ball(6, A)).astype(np.uint8))
     (base / "100363B").mkdir()
@@ -144,7 +146,7 @@ def ucsf_bmsr(root: Path) -> Path:
 def openbtai(root: Path) -> Path:
     def put(patient, date, labels):
         folder = root / patient / patient / "NIFTI"
-        write(folder / f"{patient}_{date}_img.nii", head(), (0.9, 0.9, 1.2))
+        write(folder / f"{patient}_{date}_img.nii", head(f"{patient} {date}"), (0.9, 0.9, 1.2))
         write(folder / f"{patient}_{date}_msk.nii", labels.astype(np.int16), (0.9, 0.9, 1.2))
 
     def labels(first, second):
@@ -169,17 +171,20 @@ def vs_seg(root: Path, export: Path) -> Path:
     base = root / "manifest-1" / "Vestibular-Schwannoma-SEG"
     for number, name in enumerate(("VS-SEG-001", "VS-SEG-002")):
         target = base / name / "study-1"
-        shutil.copytree(export / "t1c", target / "1.000000-t1_mprage-1")
+        images = Path(shutil.copytree(export / "t1c", target / "1.000000-t1_mprage-1"))
+        slice_ = pydicom.dcmread(sorted(images.iterdir())[0])
+        slice_.PixelData = bytes([number]) + slice_.PixelData[1:]  # no two people have one scan
+        slice_.save_as(slice_.filename)
         shutil.copytree(export / "plan_t1c", target / f"{number}.000000-RT-2")
     return root
 
 
 def plain(root: Path) -> Path:
-    write(root / "one" / "t1c.nrrd", head())
+    write(root / "one" / "t1c.nrrd", head("one"))
     write(root / "one" / "mask.nrrd", (ball(6, A) | ball(4, B)).astype(np.uint8))
     write(root / "one" / "follow_up_88_mask.nii.gz", (ball(4, A) | ball(4, B)).astype(np.uint8))
     write(root / "one" / "follow_up_300_mask.nii.gz", ball(8, A).astype(np.uint8))
-    write(root / "two" / "1" / "t1c.nii.gz", head())
+    write(root / "two" / "1" / "t1c.nii.gz", head("two"))
     write(root / "two" / "1" / "mask.nii.gz", (1 * ball(6, A) + 2 * ball(4, B)).astype(np.uint8))
     write(root / "two" / "1" / "dose.nii.gz", np.where(ball(6, A), 40.0, 5.0).astype(np.float32))
     (root / "prescriptions.csv").write_text("patient,course,rx_gy,fractions\ntwo,1,20,1\n")

@@ -22,6 +22,7 @@ import torch
 from conftest import SMALL
 
 from RTResponseCAMLib.cli import main
+from RTResponseCAMLib.cohort.importing import check_cohort
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
 from RTResponseCAMLib.evaluation.lesions import measure_case
@@ -211,6 +212,8 @@ def test_a_copy_of_a_persons_scan_under_another_group_is_refused(small_cohort, t
     with pytest.raises(CohortError, match=f"one planning MR under several patient groups: '{first}' and 'again'"):
         evaluate(cohort, tmp_path / "out", GRADIENT, workers=2)
     assert not (tmp_path / "out" / "folds").exists()
+    (problem,) = check_cohort(cohort)["problems"]
+    assert f"one planning MR under several patient groups: '{first}' and 'again'" in problem
 
 
 def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_judged_on(small_cohort, tmp_path):
@@ -239,6 +242,7 @@ def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_
     content = evaluate(cohort, out, GRADIENT, external=external, workers=2)
     (said,) = content["cohort"]["cautions"]
     assert f"'{one}' and '{other}'" in said
+    assert "'x-" not in said  # nobody was judged there
     assert "one planning MR under several patient groups" in content["not_run"]["external cohort"]
     assert content["external"] is None
     text = html.unescape((out / "report.html").read_text())
@@ -272,6 +276,8 @@ def test_lesions_without_a_dose_are_counted_and_the_others_keep_theirs(small_coh
     lesions = read_cases(out / "lesions", read_cohort(cohort))
     assert [x.patch.has_dose for x in lesions] == [r["patient_group_id"] != first for r in rows]
     assert f"{bare} lesion(s): network-dose: no dose" in (out / "report.html").read_text()
+    # Nothing is said of what no approach that was asked for would have read.
+    assert evaluate(cohort, tmp_path / "plain", GRADIENT, workers=2)["cohort"]["remarks"] == {}
 
 
 def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path):
