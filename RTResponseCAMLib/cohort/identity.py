@@ -19,7 +19,7 @@ from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.study import Study
 
 MOST_NAMED = 5
-LEVELS = 4096
+LEVELS = 4096  # of a scan's values, from the least to the greatest
 FIX = "Give one person one patient_group_id, or leave the copy out"
 
 
@@ -77,13 +77,11 @@ def refuse_shared_scans(sources: Iterable[Source], where: Path) -> None:
         raise CohortError(where, f"has one planning MR under several patient groups: {named(found)}", FIX)
 
 
-def shared_people(sources: Iterable[Source]) -> str:
-    """What to say of groups that hold one DICOM Patient ID; "" where there are none."""
+def shared_people(sources: Iterable[Source]) -> list[str]:
+    """What to say of groups that hold one DICOM Patient ID: one sentence, or none."""
     found = _shared((s.person, s.group) for s in sources)
-    if not found:
-        return ""
     doubt = "if they are one person, an approach is judged on people it has learned from"
-    return f"patient groups hold one DICOM Patient ID ({named(found)}): {doubt}"
+    return [f"patient groups hold one DICOM Patient ID ({named(found)}): {doubt}"] if found else []
 
 
 def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:

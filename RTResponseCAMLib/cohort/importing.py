@@ -97,7 +97,6 @@ def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
                 found = f"column volume_cc is {row.volume_cc:g}, its contours hold {volume:.4g} cm³"
                 problems.append(f"line {number}: {found}")
     problems += [f"one planning MR under several patient groups: {named([names])}" for names in shared_scans(sources)]
-    if shared_people(sources):
-        remarks.append(shared_people(sources))
+    remarks += shared_people(sources)
     progress(1.0, "checked")
     return {**counts(list(rows)), "problems": problems, "remarks": remarks}

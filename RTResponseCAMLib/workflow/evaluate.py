@@ -195,7 +195,7 @@ def _content(
             "indeterminate": indeterminate,
             "without_label": sum(lesion.row.label is None for lesion in lesions),
             "left_out": list(left_out),
-            "cautions": [text for text in (shared_people(x.source for x in (*lesions, *unseen)),) if text],
+            "cautions": shared_people(x.source for x in (*lesions, *unseen)),
             "remarks": _counted([r for x in lesions for r in x.remarks if r.split(":")[0] in spoken_of]),
             "follow_up_days": _days([lesions[i].row.days_to_follow_up for i in use]),
             "label_sources": _counted([lesions[i].row.label_source for i in use]),

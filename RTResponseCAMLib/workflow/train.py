@@ -152,16 +152,20 @@ def _beaten_by_volume(figures: dict[str, Any], judged: dict[str, int]) -> list[s
     ``judged`` is the number of lesions by label source; a few lesions tell nothing.
     """
     plain = figures["volume_alone"]
-    pairs = [("all labels", figures["auc"]["value"], plain["auc"]["value"])]
+    pairs = [("all labels", figures["auc"], plain["auc"])]
     for name, count in judged.items():
         if count >= MIN_LESIONS and len(judged) > 1:
-            own, volume = (f["auc_by_label_source"][name]["value"] for f in (figures, plain))
-            pairs.append((f"labels: {name}", own, volume))
+            pairs.append((f"labels: {name}", *(f["auc_by_label_source"][name] for f in (figures, plain))))
     return [
-        f"Volume alone ranked held-out lesions better than this model ({what}; AUC {volume:.2f} against {own:.2f})."
+        f"Volume alone ranked held-out lesions better than this model ({what}; AUC {_with_interval(volume)} against "
+        f"{_with_interval(own)})."
         for what, own, volume in pairs
-        if own is not None and volume is not None and round(volume, 2) > round(own, 2)
+        if None not in (*own.values(), *volume.values()) and round(volume["value"], 2) > round(own["value"], 2)
     ]
+
+
+def _with_interval(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.2f} [{figure['low']:.2f} to {figure['high']:.2f}]"
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, float | None]:

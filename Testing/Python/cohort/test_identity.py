@@ -29,7 +29,7 @@ def test_a_scan_is_known_again_by_its_voxels_alone(study):
 def test_no_patient_id_is_no_person(study):
     assert source_of(study, "a").person == study.patient
     assert source_of(replace(study, patient=pseudonym("", "P-")), "a").person == ""
-    assert shared_people([Source("a", "x"), Source("b", "y")]) == ""
+    assert shared_people([Source("a", "x"), Source("b", "y")]) == []
 
 
 def test_one_scan_under_two_groups_is_refused_and_named():
@@ -43,7 +43,8 @@ def test_one_scan_under_two_groups_is_refused_and_named():
 
 
 def test_groups_of_one_patient_id_are_said_but_all_anonymous_ones_fill_no_page():
-    assert "('a' and 'b')" in shared_people([Source("a", "x", "1"), Source("b", "y", "1"), Source("c", "z", "2")])
-    many = shared_people([Source(f"{n:02d}", str(n), "anonymous") for n in range(40)])
+    (said,) = shared_people([Source("a", "x", "1"), Source("b", "y", "1"), Source("c", "z", "2")])
+    assert "('a' and 'b')" in said
+    (many,) = shared_people([Source(f"{n:02d}", str(n), "anonymous") for n in range(40)])
     assert many.count("'") == 10
     assert "and 35 more" in many

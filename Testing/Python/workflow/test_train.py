@@ -61,15 +61,18 @@ def test_an_existing_bundle_is_not_replaced(cohort, tmp_path):
 
 
 def test_a_model_that_volume_alone_beats_says_so_unless_few_lesions_show_it():
-    def figures(auc, one, other):
-        return {"auc": {"value": auc}, "auc_by_label_source": {"a": {"value": one}, "b": {"value": other}}}
+    def auc(value):
+        return {"value": value, "low": value and value - 0.1, "high": value and value + 0.05}
+
+    def figures(all_of_them, one, other):
+        return {"auc": auc(all_of_them), "auc_by_label_source": {"a": auc(one), "b": auc(other)}}
 
     found = {**figures(0.8, 0.7, 0.6), "volume_alone": figures(0.75, 0.9, 0.9)}
     (said,) = _beaten_by_volume(found, {"a": 40, "b": 5})
-    assert "(labels: a; AUC 0.90 against 0.70)" in said
+    assert "(labels: a; AUC 0.90 [0.80 to 0.95] against 0.70 [0.60 to 0.75])" in said
     whole = {**figures(0.8, 0.7, 0.6), "volume_alone": figures(0.9, 0.704, None)}
     (said,) = _beaten_by_volume(whole, {"a": 40, "b": 40})
-    assert "(all labels; AUC 0.90 against 0.80)" in said
+    assert "(all labels; AUC 0.90 [0.80 to 0.95] against 0.80 [0.70 to 0.85])" in said
 
 
 def test_a_scan_under_two_groups_teaches_nothing(cohort, tmp_path):
