@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.phantom.cohort import write_cohort
 from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
@@ -35,6 +36,15 @@ def study(study_folder: Path):
 def own_study(study_folder: Path, tmp_path: Path) -> Path:
     """A copy of the study's DICOM folder that a test may damage."""
     return Path(shutil.copytree(study_folder / "dicom", tmp_path / "dicom"))
+
+
+@pytest.fixture(scope="session")
+def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six patients, eighteen lesions, both classes in most patients."""
+    folder = tmp_path_factory.mktemp("compared") / "cohort"
+    spec = PhantomSpec(seed=33, follow_up=False, **SMALL)
+    write_cohort(spec, 6, folder, (Variant.DARKER,), workers=2, total=18)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import html
 import json
 import os
 import re
@@ -16,42 +14,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 import torch
+from comparisons import SHORT, own_cohort, table
 from conftest import SMALL
 
 from RTResponseCAMLib.cli import main
-from RTResponseCAMLib.cohort.importing import check_cohort
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
 from RTResponseCAMLib.evaluation.lesions import measure_case
 from RTResponseCAMLib.evaluation.network_arm import without_patients
-from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol, chosen_arms
+from RTResponseCAMLib.evaluation.protocol import ARMS, chosen_arms
 from RTResponseCAMLib.evaluation.run import check_labels, judged, outer_folds, runnable
 from RTResponseCAMLib.evaluation.store import read_cases
 from RTResponseCAMLib.evaluation.summary import gather
 from RTResponseCAMLib.evaluation.tasks import feature_names, feature_table, predict_by_features, predict_by_network
 from RTResponseCAMLib.features.radiomics import read_settings, why_unavailable
 from RTResponseCAMLib.network.preparation import Example, PreparedLesion, prepare
-from RTResponseCAMLib.network.training import Schedule
 from RTResponseCAMLib.phantom.cohort import lesion_counts, write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
-from RTResponseCAMLib.workflow.evaluate import evaluate
-
-SHORT = Protocol(
-    arms=chosen_arms(["gradient", "network"]), folds=2, repeats=1, schedule=Schedule(steps=20), settings=read_settings()
-)
-GRADIENT = replace(SHORT, arms=chosen_arms(["gradient"]))
-
-
-@pytest.fixture(scope="session")
-def small_cohort(tmp_path_factory) -> Path:
-    """Six patients, eighteen lesions, both classes in most patients."""
-    folder = tmp_path_factory.mktemp("compared") / "cohort"
-    spec = PhantomSpec(seed=33, follow_up=False, **SMALL)
-    write_cohort(spec, 6, folder, (Variant.DARKER,), workers=2, total=18)
-    return folder
+from RTResponseCAMLib.workflow.evaluate import _gallery, _tasks, evaluate
 
 
 @pytest.fixture(scope="session")
@@ -59,23 +41,6 @@ def compared(small_cohort, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("compared") / "out"
     evaluate(small_cohort, out, SHORT, workers=2)
     return out
-
-
-def own(folder: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change; the studies stay where they are."""
-    copy = tmp_path / "cohort"
-    copy.mkdir()
-    for part in folder.iterdir():
-        if part.is_dir():
-            (copy / part.name).symlink_to(part)
-        else:
-            shutil.copy(part, copy)
-    return copy
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
 
 
 def test_every_lesion_is_tested_once_by_every_arm_and_the_baselines_are_always_there(small_cohort, compared):
@@ -148,7 +113,7 @@ def test_a_killed_run_leaves_whole_files_and_goes_on(small_cohort, compared, tmp
 
 def test_a_cohort_that_changed_since_is_not_resumed(small_cohort, compared, tmp_path):
     out = Path(shutil.copytree(compared, tmp_path / "out"))
-    cohort = own(small_cohort, tmp_path)
+    cohort = own_cohort(small_cohort, tmp_path)
     text = (cohort / "manifest.csv").read_text().splitlines()
     cells = text[2].split(",")
     place = text[0].split(",").index("volume_ratio")
@@ -180,7 +145,7 @@ def test_a_cohort_that_changed_since_is_not_resumed(small_cohort, compared, tmp_
 def test_a_cohort_that_cannot_be_compared_is_refused_before_anything_is_read(
     small_cohort, tmp_path, label, folds, message
 ):
-    cohort = own(small_cohort, tmp_path)
+    cohort = own_cohort(small_cohort, tmp_path)
     if label is not None:
         lines = [line.split(",") for line in (cohort / "manifest.csv").read_text().splitlines()]
         place = lines[0].index("label")
@@ -191,122 +156,25 @@ def test_a_cohort_that_cannot_be_compared_is_refused_before_anything_is_read(
     assert not (tmp_path / "out").exists()
 
 
-def rows_of(cohort: Path) -> list[dict[str, str]]:
-    return table(cohort / "manifest.csv")
-
-
-def write_rows(cohort: Path, rows: list[dict[str, str]]) -> None:
-    with (cohort / "manifest.csv").open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def test_a_copy_of_a_persons_scan_under_another_group_is_refused(small_cohort, tmp_path):
-    cohort = own(small_cohort, tmp_path)
-    rows = rows_of(cohort)
-    first = rows[0]["patient_group_id"]
-    shutil.copytree(cohort / rows[0]["study"], cohort / "again")
-    copied = [{**r, "patient_group_id": "again", "study": "again"} for r in rows if r["patient_group_id"] == first]
-    write_rows(cohort, [*rows, *copied])
-    with pytest.raises(CohortError, match=f"one planning MR under several patient groups: '{first}' and 'again'"):
-        evaluate(cohort, tmp_path / "out", GRADIENT, workers=2)
-    assert not (tmp_path / "out" / "folds").exists()
-    (problem,) = check_cohort(cohort)["problems"]
-    assert f"one planning MR under several patient groups: '{first}' and 'again'" in problem
-
-
-def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_judged_on(small_cohort, tmp_path):
-    cohort = own(small_cohort, tmp_path)
-    rows = rows_of(cohort)
-    one, other = sorted({r["patient_group_id"] for r in rows})[:2]
-    places = {r["patient_group_id"]: r["study"] for r in rows}
-    known = next(p for p in (cohort / places[one]).rglob("*.dcm"))
-    shared = pydicom.dcmread(known, stop_before_pixels=True).PatientID
-    shutil.copytree(cohort / places[other], cohort / "renamed")
-    for path in (cohort / "renamed").rglob("*.dcm"):
-        data = pydicom.dcmread(path)
-        data.PatientID = shared
-        data.save_as(path)
-    write_rows(cohort, [{**r, "study": "renamed"} if r["patient_group_id"] == other else r for r in rows])
-    external = tmp_path / "external"
-    external.mkdir()
-    write_rows(
-        external,
-        [
-            {**r, "patient_group_id": f"x-{r['patient_group_id']}", "study": str(small_cohort / r["study"])}
-            for r in rows
-        ],
-    )
-    out = tmp_path / "out"
-    content = evaluate(cohort, out, GRADIENT, external=external, workers=2)
-    (said,) = content["cohort"]["cautions"]
-    assert f"'{one}' and '{other}'" in said
-    assert "'x-" not in said  # nobody was judged there
-    assert "one planning MR under several patient groups" in content["not_run"]["external cohort"]
-    assert content["external"] is None
-    text = html.unescape((out / "report.html").read_text())
-    assert "hold one DICOM Patient ID" in text
-    assert shared not in (out / "result.json").read_text() + text
-
-
-def test_lesions_without_a_dose_are_counted_and_the_others_keep_theirs(small_cohort, tmp_path):
-    cohort = own(small_cohort, tmp_path)
-    rows = rows_of(cohort)
-    first = rows[0]["patient_group_id"]
-    shutil.copytree(cohort / rows[0]["study"], cohort / "bare")
-    doses = [
-        p
-        for p in (cohort / "bare").rglob("*.dcm")
-        if pydicom.dcmread(p, specific_tags=["Modality"]).Modality == "RTDOSE"
-    ]
-    assert doses
-    for path in doses:
-        path.unlink()
-    bare = sum(r["patient_group_id"] == first for r in rows)
-    write_rows(cohort, [{**r, "study": "bare"} if r["patient_group_id"] == first else r for r in rows])
-    out = tmp_path / "out"
-    names = ["dosiomics", "network-dose"] if why_unavailable() is None else ["network-dose"]
-    content = evaluate(cohort, out, replace(SHORT, arms=chosen_arms(names)), workers=2)
-    assert content["not_run"] == {}
-    assert content["cohort"]["left_out"] == []
-    assert set(content["internal"]["arms"]) == {"volume", "clinical", *names}
-    said = {text.split(":")[0]: count for text, count in content["cohort"]["remarks"].items()}
-    assert said == dict.fromkeys(names, bare)
-    lesions = read_cases(out / "lesions", read_cohort(cohort))
-    assert [x.patch.has_dose for x in lesions] == [r["patient_group_id"] != first for r in rows]
-    assert f"{bare} lesion(s): network-dose: no dose" in (out / "report.html").read_text()
-    # Nothing is said of what no approach that was asked for would have read.
-    assert evaluate(cohort, tmp_path / "plain", GRADIENT, workers=2)["cohort"]["remarks"] == {}
-
-
-def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path):
-    with pytest.raises(CohortError, match="6 patient group"):
-        evaluate(small_cohort, tmp_path / "out", SHORT, external=small_cohort)
-
-
-def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort, tmp_path):
-    spec = PhantomSpec(seed=34, follow_up=False, **SMALL)
-    others = tmp_path / "others"
-    write_cohort(spec, 3, others, (Variant.DARKER,), workers=2, total=9)
-    out = tmp_path / "out"
-    content = evaluate(small_cohort, out, SHORT, external=others, workers=2)
-    labels = [r.certain_label for r in read_cohort(others)]
-    assert content["external"]["lesions"] == 9
-    assert content["external"]["non_response"] == sum(labels)
-    assert set(content["external"]["arms"]) == set(content["internal"]["arms"])
-    outside = [r for r in table(out / "arms.csv") if r["cohort"] == "external"]
-    assert {r["arm"] for r in outside} == {"volume", "clinical", "gradient", "network"}
-    assert "none of these patients was seen" in (out / "report.html").read_text()
-    # What cannot be judged on is refused before anything is read.
-    manifest = (others / "manifest.csv").read_text().splitlines()
-    place = manifest[0].split(",").index("label")
-    lines = [line.split(",") for line in manifest]
-    alike = [lines[0], *([*c[:place], "1", *c[place + 1 :]] for c in lines[1:])]
-    (others / "manifest.csv").write_text("\n".join(",".join(c) for c in alike) + "\n")
-    with pytest.raises(CohortError, match=r"of class\(es\) \[1\]"):
-        evaluate(small_cohort, tmp_path / "none", SHORT, external=others)
-    assert not (tmp_path / "none").exists()
+def test_the_gallery_shows_whose_maps_lie_farthest_from_the_cut(small_cohort, compared, tmp_path):
+    out = Path(shutil.copytree(compared, tmp_path / "out"))
+    lesions = read_cases(out / "lesions", read_cohort(small_cohort))
+    for path in out.glob("folds/*/network.json"):
+        found = json.loads(path.read_text())
+        found["threshold"], found["p"] = 0.3, [0.31 + 0.01 * n for n in range(len(found["p"]))]
+        path.write_text(json.dumps(found))
+    tasks = _tasks(out, lesions, SHORT, {}, False)
+    gallery = _gallery(lesions, tasks, SHORT)
+    assert {(entry["cut"], entry["right"]) for entry in gallery} == {(0.3, True), (0.3, False)}
+    for label in (0, 1):
+        shown = [entry["p"] for entry in gallery if entry["label"] == label]
+        held_out = [
+            0.31 + 0.01 * n
+            for path in out.glob("folds/*/network.json")
+            for n, i in enumerate(json.loads(path.read_text())["test"])
+            if lesions[i].row.label == label
+        ]
+        assert shown == pytest.approx(sorted(held_out)[:-4:-1])
 
 
 def test_to_begin_anew_is_to_begin_anew(small_cohort, compared, tmp_path):
