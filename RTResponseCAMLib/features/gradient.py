@@ -58,14 +58,11 @@ def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0
     depth = distance_from_surface(share.astype(np.float64) - lattice.level, STEP_MM, margin_mm)
     points = grid.points()
     away = points - np.average(points, axis=(0, 1, 2), weights=np.repeat(share[..., None], 3, axis=-1))
-    fields = gradient_fields(values, grid, away)
-    regions = _regions(depth, away, margin_mm)
-    return {
-        f"gradient_{field}_{region}_{name}": value
-        for field, array in zip(FIELDS, fields, strict=True)
-        for region, mask in regions.items()
-        for name, value in zip(STATISTICS, _statistics(array[mask]), strict=True)
-    }
+    fields = np.stack(gradient_fields(values, grid, away))
+    near = depth > -np.inf  # core or margin
+    regions = _regions(depth[near], away[near], margin_mm)
+    figures = _statistics(fields[:, near], np.stack(list(regions.values())))
+    return dict(zip(NAMES, figures.ravel().tolist(), strict=True))
 
 
 def margin_of(volume_cc: float) -> float:
@@ -94,8 +91,14 @@ def _regions(depth_mm: Array64, away_mm: Array64, margin_mm: float) -> dict[str,
     return regions | {name: margin & (octant == number) for number, name in enumerate(OCTANTS)}
 
 
-def _statistics(values: Array64) -> tuple[float, float, float]:
-    if not values.size:
-        return (np.nan,) * 3
-    mean, sd = float(values.mean()), float(values.std())
-    return mean, sd, sd / abs(mean) if abs(mean) > 1e-12 else np.nan
+def _statistics(fields: Array64, regions: Mask) -> Array64:
+    """`STATISTICS` of fields ``(f, voxels)`` in regions ``(r, voxels)``: ``(f, r, 3)``."""
+    inside = regions.astype(np.float64)
+    count = regions.sum(axis=1).astype(np.float64)
+    count[count == 0] = np.nan
+    mean = fields @ inside.T / count
+    centred = fields[:, None] - mean[..., None]
+    sd = np.sqrt((np.where(regions, centred, 0.0) ** 2).sum(axis=-1) / count)
+    flat = np.abs(mean) <= 1e-12
+    variation = np.divide(sd, np.abs(mean), out=np.full_like(sd, np.nan), where=~flat)
+    return np.stack([mean, sd, variation], axis=-1)

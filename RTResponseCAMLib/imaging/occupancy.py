@@ -117,7 +117,7 @@ def _is_parallel(stack: PlaneStack, grid: Grid) -> bool:
     """Planes drift less than a tenth of a slice against the slices over the whole structure."""
     normal = np.asarray(grid.direction).reshape(3, 3)[:, 2]
     sine = float(np.linalg.norm(np.cross(stack.axes[2], normal)))
-    points = np.concatenate([p for polygons in stack.polygons for p in polygons])
+    points, _ = _points_of(stack)
     return sine * float(np.ptp(points, axis=0).max()) < ON_SLICE * grid.spacing_mm[2]
 
 
@@ -149,17 +149,25 @@ def _slab_edges(stack: PlaneStack, grid: Grid) -> Array64 | None:
 
 def _plane_positions(stack: PlaneStack, grid: Grid, offsets_mm: Array64) -> Array64:
     """Slice coordinate (continuous k) of offsets along the planes' normal."""
-    middle = np.concatenate([p for polygons in stack.polygons for p in polygons]).mean(axis=0)
+    middle = _points_of(stack)[0].mean(axis=0)
     points = np.column_stack([np.tile(middle, (len(offsets_mm), 1)), offsets_mm]) @ stack.axes
     return grid.to_index(points)[:, 2]
 
 
 def _polygons_in_index(stack: PlaneStack, grid: Grid) -> list[list[Array64]]:
     """Per plane, its polygons in continuous (i, j) of the grid."""
-    return [
-        [grid.to_index(np.column_stack([p, np.full(len(p), offset)]) @ stack.axes)[:, :2] for p in polygons]
-        for polygons, offset in zip(stack.polygons, stack.offsets_mm, strict=True)
-    ]
+    points, plane = _points_of(stack)
+    index = grid.to_index(np.column_stack([points, stack.offsets_mm[plane]]) @ stack.axes)[:, :2]
+    ends = np.cumsum([len(p) for polygons in stack.polygons for p in polygons])
+    parts = iter(np.split(index, ends[:-1]))
+    return [[next(parts) for _ in polygons] for polygons in stack.polygons]
+
+
+def _points_of(stack: PlaneStack) -> tuple[Array64, npt.NDArray[np.intp]]:
+    """All contour points in (u, v), mm, and the number of the plane of each."""
+    counts = [sum(len(p) for p in polygons) for polygons in stack.polygons]
+    points = np.concatenate([p for polygons in stack.polygons for p in polygons])
+    return points, np.repeat(np.arange(len(counts)), counts)
 
 
 def _slab_occupancy(stack: PlaneStack, grid: Grid, edges: Array64) -> Occupancy:
@@ -190,8 +198,5 @@ def body_corners(stack: PlaneStack) -> Array64:
     faces = stack.slabs_mm.copy()
     faces[0, 0] -= stack.offsets_mm[0] - faces[0, 0]
     faces[-1, 1] += faces[-1, 1] - stack.offsets_mm[-1]
-    corners = []
-    for polygons, slab in zip(stack.polygons, faces, strict=True):
-        points = np.concatenate(polygons)
-        corners += [np.column_stack([points, np.full(len(points), w)]) @ stack.axes for w in slab]
-    return np.concatenate(corners)
+    points, plane = _points_of(stack)
+    return np.concatenate([np.column_stack([points, side[plane]]) @ stack.axes for side in faces.T])
