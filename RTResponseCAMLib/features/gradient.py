@@ -60,8 +60,7 @@ def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0
     away = points - np.average(points, axis=(0, 1, 2), weights=np.repeat(share[..., None], 3, axis=-1))
     fields = np.stack(gradient_fields(values, grid, away))
     near = depth > -np.inf  # core or margin
-    regions = _regions(depth[near], away[near], margin_mm)
-    figures = _statistics(fields[:, near], np.stack(list(regions.values())))
+    figures = _statistics(fields[:, near], _regions(depth[near], away[near], margin_mm))
     return dict(zip(NAMES, figures.ravel().tolist(), strict=True))
 
 
@@ -84,11 +83,11 @@ def gradient_fields(values: Array64, grid: Grid, away_mm: Array64) -> tuple[Arra
     return magnitude, radial, np.arccos(np.clip(cosine, -1.0, 1.0))
 
 
-def _regions(depth_mm: Array64, away_mm: Array64, margin_mm: float) -> dict[str, Mask]:
+def _regions(depth_mm: Array64, away_mm: Array64, margin_mm: float) -> Mask:
+    """Voxels of each of `REGIONS`, in their order ``(r, voxels)``."""
     margin = np.abs(depth_mm) <= margin_mm
-    regions = {"core": depth_mm > margin_mm, "margin": margin}
     octant = (away_mm > 0) @ np.asarray([4, 2, 1])  # towards L, P, S: in the order of the names
-    return regions | {name: margin & (octant == number) for number, name in enumerate(OCTANTS)}
+    return np.stack([depth_mm > margin_mm, margin, *(margin & (octant == n) for n in range(len(OCTANTS)))])
 
 
 def _statistics(fields: Array64, regions: Mask) -> Array64:

@@ -48,6 +48,15 @@ def test_a_slope_has_the_same_gradient_everywhere_whatever_the_voxels():
     assert found["gradient_rd_LAS_sd"] == pytest.approx(angles.std(), abs=0.03)
 
 
+@pytest.mark.parametrize(("axis", "towards"), [(0, "L"), (1, "P"), (2, "S")])
+def test_an_octants_letters_are_the_ways_it_lies(axis, towards):
+    """I = x (or y, z): RG is positive in the octants to the left (behind, above), and negative in the others."""
+    found = gradient_features(image_of(lambda p: p[..., axis]), ball(6.0))
+    for octant in OCTANTS:
+        assert (found[f"gradient_rg_{octant}_mean"] > 0.2) == (towards in octant), octant
+        assert abs(found[f"gradient_rg_{octant}_mean"]) > 0.2
+
+
 def test_a_signal_that_falls_outwards_has_a_negative_radial_gradient_and_points_inwards():
     """I = −|x − c|: g = −r, so GM = 1, RG = −1, RD = π."""
     found = gradient_features(image_of(lambda p: -np.linalg.norm(p - CENTRE, axis=-1)), ball(8.0))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import pixel_centres_inside, pixel_coverage
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask, occupancy
+from RTResponseCAMLib.imaging.occupancy import body_corners, mask, occupancy
 from RTResponseCAMLib.imaging.planes import contour_volume_cc, stack_planes
 from RTResponseCAMLib.study import Structure
 
@@ -103,6 +104,25 @@ def test_volume_does_not_depend_on_the_grid(spacing):
     count = int(44 / spacing)
     grid = Grid((count,) * 3, (spacing,) * 3, (-21.7, -21.9, -22.0))
     assert volume(structure, grid) == pytest.approx(drawn_cc(structure), rel=0.005)
+
+
+@pytest.mark.parametrize(("step", "phase"), [(1.0, 0.0), (0.5, 0.5)])  # on the slices, and between them
+def test_contours_on_tilted_slices_fill_what_they_fill_on_axial_ones(step, phase):
+    turn = np.radians(20.0)
+    matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    tilted = Grid(GRID.size, GRID.spacing_mm, tuple(matrix @ GRID.origin_mm), tuple(matrix.ravel()))
+    (_, axial), (_, turned) = (sphere(1.0, step, phase, tilt_deg, (0, 0, 0)) for tilt_deg in (0.0, 20.0))
+    np.testing.assert_allclose(occupancy(turned, tilted), occupancy(axial, GRID), atol=2e-3)
+
+
+def test_every_contour_has_its_planes_faces_among_the_corners_of_the_body():
+    structure, _ = ellipsoid(1.0, 30.0, 1.0)
+    stack = stack_planes(structure)
+    corners = cKDTree(body_corners(stack))
+    for contour in structure.contours[1:-1]:
+        for side in (-0.5, 0.5):
+            apart, _ = corners.query(contour + side * stack.axes[2])
+            assert apart.max() < 1e-6
 
 
 @pytest.mark.parametrize("tilt_deg", [5.0, 20.0, 45.0])
