@@ -512,9 +512,9 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         kept = kept_subregions(self.getParameterNode().segmentation) if dicom is not None else []
 
         def work(progress):
-            objects, cautions, rest = {}, (), progress
+            objects, warnings, rest = {}, (), progress
             if dicom is not None:
-                objects, cautions = objects_of_scene(Path(dicom), result, kept, part(progress, 0.0, 0.3))
+                objects, warnings = objects_of_scene(Path(dicom), result, kept, part(progress, 0.0, 0.3))
                 rest = part(progress, 0.3, 1.0)
 
             def writeDicom(folder):
@@ -523,7 +523,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
 
             more = writeDicom if objects else None
             write_result(result, out, scene=writeScene, report=report, progress=rest, more=more)
-            return cautions
+            return warnings
 
         return work
 

@@ -15,7 +15,8 @@ from types import FrameType
 from typing import Any
 
 from RTResponseCAMLib import __version__, commands
-from RTResponseCAMLib.errors import OutputError, RTResponseError
+from RTResponseCAMLib.commands.options import add_model, add_out, add_study
+from RTResponseCAMLib.errors import ExistsError, OutputError, RTResponseError
 from RTResponseCAMLib.progress import Cancelled, Progress
 
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line on stderr, never a traceback."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace, Progress], None] = options.run
-    warnings.filterwarnings("ignore", module="pydicom")  # remarks on others' files; what matters is a caution
+    warnings.filterwarnings("ignore", module="pydicom")  # remarks on others' files; what matters is a warning
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     in_main = threading.current_thread() is threading.main_thread()
     bar = _Bar(quiet=options.quiet or getattr(options, "json", False))
@@ -43,14 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bar.close()
         print("cancelled; nothing half-written remains", file=sys.stderr)
         return CANCELLED
-    except OutputError as error:
-        bar.close()
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT if "exists already" in error.what else FAILED
     except RTResponseError as error:
         bar.close()
         print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return FAILED if isinstance(error, OutputError) and not isinstance(error, ExistsError) else BAD_INPUT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -166,15 +163,10 @@ def _command(groups: Any, name: str, run: Callable[..., None], text: str) -> arg
     return parser
 
 
-def _add_out(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    parser.add_argument("--out", type=Path, required=default is None, default=default and Path(default), metavar="DIR")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing DIR")
-
-
 def _add_demo(groups: Any) -> None:
     demo = _command(groups, "demo", _demo, "make a phantom study and run the main job on it")
     demo.add_argument("--seed", type=int, default=11)
-    _add_out(demo, "demo")
+    add_out(demo, "demo")
 
 
 def _add_phantom(groups: Any) -> None:
@@ -201,14 +193,12 @@ def _add_phantom(groups: Any) -> None:
         parser.add_argument("--no-rtplan", action="store_true")
         parser.add_argument("--no-follow-up", action="store_true")
         parser.add_argument("--mid-treatment", action="store_true", help="also an MR of day 30")
-        _add_out(parser)
+        add_out(parser)
 
 
 def _add_inspect(groups: Any) -> None:
     inspect = _command(groups, "inspect", commands.inspect, "list what a folder holds and what of it would be used")
-    inspect.add_argument("study", type=Path, help="folder with DICOM files, in any order and nesting")
-    inspect.add_argument("--series", help="part of the Series Description of the planning MR")
-    inspect.add_argument("--course", help="name (C2) or label of the course")
+    add_study(inspect)
     inspect.add_argument("--json", action="store_true")
 
 
@@ -233,7 +223,7 @@ def _add_train(groups: Any) -> None:
     train.add_argument("--views", type=int, default=2, help="views of each lesion with another contour and scan")
     train.add_argument("--smallness", type=float, default=0.005, help="weight of the mean squared local evidence")
     train.add_argument("--seed", type=int, default=7)
-    _add_out(train)
+    add_out(train)
 
 
 def _add_evaluate(groups: Any) -> None:
@@ -253,7 +243,7 @@ def _add_evaluate(groups: Any) -> None:
     evaluate.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     evaluate.add_argument("--seed", type=int, default=0)
     evaluate.add_argument("--json", action="store_true", help="result.json on standard output")
-    _add_out(evaluate)
+    add_out(evaluate)
 
 
 def _add_follow_up(groups: Any) -> None:
@@ -263,7 +253,7 @@ def _add_follow_up(groups: Any) -> None:
 
     text = "register the follow-ups of a study, measure its lesions, and name the response"
     follow = _command(groups, "follow-up", commands.follow_up, text)
-    follow.add_argument("study", type=Path, help="folder with the DICOM export of plan and follow-ups")
+    add_study(follow, dose=False)
     follow.add_argument(
         "--transform", action="append", default=[], metavar="F1=FILE",
         help="rigid transform to use instead of registering (planning points onto follow-up points; repeatable)",
@@ -282,11 +272,8 @@ def _add_follow_up(groups: Any) -> None:
     follow.add_argument("--progression-above", type=float, metavar="PERCENT", help="of the convention, e.g. 40")
     follow.add_argument("--target-day", type=int, default=TARGET_DAYS, metavar="DAY", help="of the label")
     follow.add_argument("--window", type=int, nargs=2, default=WINDOW_DAYS, metavar="DAY", help="of the label")
-    follow.add_argument("--series", help="part of the Series Description of the planning MR")
-    follow.add_argument("--course", help="name (C2) or label of the course")
-    follow.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
     follow.add_argument("--json", action="store_true", help="follow_up.json on standard output")
-    _add_out(follow)
+    add_out(follow)
 
 
 def _add_cohort(groups: Any) -> None:
@@ -297,7 +284,7 @@ def _add_cohort(groups: Any) -> None:
     reader.add_argument("data_set", choices=DATA_SETS)
     reader.add_argument("source", type=Path, help="folder of the unpacked data set")
     reader.add_argument("--json", action="store_true")
-    _add_out(reader)
+    add_out(reader)
     check = _command(kinds, "check", commands.cohort_check, "read every case of a manifest and list what is wrong")
     check.add_argument("cohort", type=Path, help="folder with manifest.csv")
     check.add_argument("--json", action="store_true")
@@ -306,13 +293,13 @@ def _add_cohort(groups: Any) -> None:
 def _add_dvh(groups: Any) -> None:
     text = "dose-volume histograms of all structures, and indices of the plan for each target"
     histograms = _command(groups, "dvh", commands.dvh, text)
-    _add_study(histograms)
+    add_study(histograms)
     histograms.add_argument(
         "--interpolation", choices=("linear", "cubic", "quintic"), default="linear",
         help="of the dose between grid points: linear as planning systems do, the others for coarse grids",
     )  # fmt: skip
     histograms.add_argument("--json", action="store_true", help="dvh.json on standard output")
-    _add_out(histograms)
+    add_out(histograms)
 
 
 def _add_subregion(groups: Any) -> None:
@@ -325,8 +312,8 @@ def _add_subregion(groups: Any) -> None:
         "--format", action="append", choices=("rtstruct", "seg", "map"), help="one of them (repeatable; default: all)"
     )
     for command in (measured, exported):
-        _add_study(command)
-        _add_model(command)
+        add_study(command)
+        add_model(command)
         choice = command.add_argument_group("the subregion")
         choice.add_argument(
             "--method", choices=("value", "percentile", "otsu", "volume"), default="value",
@@ -345,7 +332,7 @@ def _add_subregion(groups: Any) -> None:
         choice.add_argument(
             "--interpolation", choices=("linear", "cubic", "quintic"), default="linear", help="of the dose"
         )
-        _add_out(command)
+        add_out(command)
 
 
 def _add_align(groups: Any) -> None:
@@ -363,37 +350,19 @@ def _add_align(groups: Any) -> None:
     aligned.add_argument("--block", type=float, default=1.5, metavar="MM", help="blocks of the slide that are averaged")
     aligned.add_argument("--habitats", type=Path, metavar="LABELS", help="label map: necrosis, enhancement, oedema …")
     aligned.add_argument("--json", action="store_true", help="alignment.json on standard output")
-    _add_model(aligned)
-    _add_out(aligned)
-
-
-def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the phantom model that ships")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-
-
-def _add_study(command: argparse.ArgumentParser) -> None:
-    """What says how a study with its dose is to be read."""
-    command.add_argument("study", type=Path, help="folder with the DICOM export")
-    command.add_argument("--prescription", type=float, metavar="GY", help="when the plan states none")
-    command.add_argument("--isodose", type=float, metavar="PERCENT", help="prescription isodose of the dose maximum")
-    command.add_argument("--series", help="part of the Series Description of the planning MR")
-    command.add_argument("--course", help="name (C2) or label of the course, where the folder holds several")
-    command.add_argument(
-        "--dose-fractions", type=int, metavar="N", help="fractions that a FRACTION or BEAM dose stands for (1: all)"
-    )
-    command.add_argument("--roi", action="append", default=[], help="ROI to take as a lesion (repeatable)")
+    add_model(aligned)
+    add_out(aligned)
 
 
 def _add_predict(groups: Any) -> None:
     predict = _command(groups, "predict", commands.predict, "probability and evidence map for each lesion of a study")
-    _add_model(predict)
-    _add_study(predict)
+    add_model(predict)
+    add_study(predict)
     predict.add_argument("--no-scene", action="store_true", help="without scene.mrb")
     predict.add_argument("--pictures", action="store_true", help="also Slicer's slice views as PNG")
     predict.add_argument("--profile", action="store_true", help="seconds per stage")
     predict.add_argument("--json", action="store_true", help="result.json on standard output")
-    _add_out(predict)
+    add_out(predict)
 
 
 if __name__ == "__main__":

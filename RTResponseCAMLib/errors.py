@@ -39,3 +39,7 @@ class CohortError(RTResponseError):
 
 class OutputError(RTResponseError):
     """A result cannot be written where the user asked for it."""
+
+
+class ExistsError(OutputError):
+    """A result would replace something that is there already."""

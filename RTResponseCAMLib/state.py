@@ -32,7 +32,7 @@ class Row:
     p_low: float | None = None
     p_high: float | None = None
     label: str = ""
-    cautions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
 

@@ -13,20 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from RTResponseCAMLib.warnings import Warning
+
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-DOUBTS = frozenset({"indeterminate", "unfamiliar", "cam-check", "shared-voxels"})  # cautions that put a map in doubt
-
-
-@dataclass(frozen=True)
-class Caution:
-    """Something the clinician must see beside a result; ``code`` is stable, ``text`` is for people."""
-
-    code: str
-    text: str
+GY, GY_RBE = "Gy", "Gy (RBE)"
 
 
 @dataclass(frozen=True)
@@ -51,10 +45,14 @@ class Structure:
 
 @dataclass(frozen=True)
 class Dose:
-    """The summed physical dose of a plan: float32, Gy, one grid; ``sources`` are hashed SOP instance UIDs."""
+    """The dose of a whole plan: float32, one grid; ``sources`` are hashed SOP instance UIDs.
+
+    ``unit`` is `GY` for physical dose and `GY_RBE` for dose weighted by biological effect; both are never mixed.
+    """
 
     image: sitk.Image
     sources: tuple[str, ...]
+    unit: str = GY
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,7 @@ class Prescription:
     fractions : number of fractions; None when not stated.
     by_roi : ROI number → Gy, where the plan prescribes targets differently.
     source : "RTPLAN" or "user".
+    for_all : ``dose_gy`` is stated without naming a ROI; otherwise it is the highest of ``by_roi``.
     """
 
     dose_gy: float
@@ -75,6 +74,7 @@ class Prescription:
     fractions: int | None = None
     by_roi: Mapping[int, float] = field(default_factory=dict)
     source: str = "RTPLAN"
+    for_all: bool = True
 
     def dose_for(self, structure: Structure) -> float:
         """Prescribed dose of one target, Gy."""
@@ -83,11 +83,23 @@ class Prescription:
 
 @dataclass(frozen=True)
 class Plan:
-    """The treatment plan as far as it is needed here; ``fractions`` also when it prescribes nothing."""
+    """The treatment plan as far as it is needed here; ``fractions`` also when it prescribes nothing.
+
+    Attributes
+    ----------
+    unclear : ROI number (None: no ROI named) → doses (Gy) of which the plan does not say which is prescribed.
+    status : Approval Status (300E,0002), "" when absent.
+    ion : it is an RT Ion Plan, whose doses are weighted by biological effect as a rule.
+    beams : numbers of its beams.
+    """
 
     label: str
     prescription: Prescription | None
     fractions: int | None = None
+    unclear: Mapping[int | None, tuple[float, ...]] = field(default_factory=dict)
+    status: str = ""
+    ion: bool = False
+    beams: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -96,11 +108,13 @@ class FollowUp:
 
     Attributes
     ----------
-    days_after_plan : distance in days, None when a date is absent.
+    days_after_plan : distance in days, None when a date is unknown.
     files : the series.
     structures : RTSTRUCT and SEG files that were drawn on it.
     same_frame : it shares the Frame of Reference of the planning MR.
     to_plan : rigid map (4 × 4, LPS mm) of its points onto the planning MR that a DICOM registration states.
+    date_source : title of the attribute that states its day, "" when unknown.
+    rival_structures : files of ``structures`` between which no rule decides, "" when one does.
     """
 
     description: str
@@ -109,6 +123,8 @@ class FollowUp:
     structures: tuple[str, ...] = ()
     same_frame: bool = False
     to_plan: tuple[tuple[float, ...], ...] | None = None
+    date_source: str = ""
+    rival_structures: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,8 +149,9 @@ class Study:
     dose : summed dose in Gy, or None when no RTDOSE belongs to the plan.
     plan : label and prescription, or None.
     follow_ups : later MR series, earliest first.
-    cautions : what the reader must know about how the study was read.
+    warnings : what the reader must know about how the study was read.
     sources : hashed UIDs of the objects used, by role.
+    day_zero : the date from which days count ("RT Plan Date (300A,0006) of the plan"), "" when unknown.
     """
 
     patient: str
@@ -145,8 +162,9 @@ class Study:
     dose: Dose | None
     plan: Plan | None
     follow_ups: tuple[FollowUp, ...]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
     sources: Mapping[str, str]
+    day_zero: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +198,7 @@ class Prediction:
     dose : metrics of the lesion, None without a dose.
     from_volume : the part of ``bias`` that the lesion's volume alone gives.
     checks : what the checks of the map found, by name; None where a lesion is too small for one.
-    cautions : what must be read beside the number.
+    warnings : what must be read beside the number.
     """
 
     lesion: Lesion
@@ -194,14 +212,14 @@ class Prediction:
     bias: float
     total: float
     dose: DoseMetrics | None
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
     from_volume: float = 0.0
     checks: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why its evidence is not contoured unasked: no class, a failed check, or a map shared with another lesion."""
-        return tuple(c.text for c in self.cautions if c.code in DOUBTS)
+        return tuple(c.text for c in self.warnings if c.code.flags_map)
 
 
 @dataclass(frozen=True)
@@ -227,4 +245,4 @@ class Result:
     scale: str
     cut: float
     provenance: Mapping[str, str]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]

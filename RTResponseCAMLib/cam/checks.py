@@ -1,4 +1,4 @@
-"""Can this map be trusted? Checks of one prediction, and of a model; those that fail become cautions.
+"""Can this map be trusted? Checks of one prediction, and of a model; those that fail become warnings.
 
 Of one prediction: does the map add up; does it stay when the MR gets noisier, or the contour lies half a millimetre
 off; does the prediction fall further without the strongest voxels than without others; is the map this lesion's own or
@@ -21,7 +21,7 @@ from RTResponseCAMLib.cam.pixelwise import BATCH_VOXELS, find_evidence
 from RTResponseCAMLib.imaging.patch import INSIDE, Array32, Patch
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import PATTERN, AutoencoderClassifier
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SHIFT_MM = 0.5  # as far as a contour's place is uncertain
 NOISE = 0.1  # of the head's inter-quartile range
@@ -90,7 +90,7 @@ def check_map(bundle: Bundle, patch: Patch, seed: int = 0) -> MapChecks:
     )
 
 
-def cautions_of(checks: MapChecks) -> tuple[Caution, ...]:
+def warnings_of(checks: MapChecks) -> tuple[Warning, ...]:
     """What the clinician must see beside a map that failed a check."""
     found = []
     if not checks.gap <= ADDS_UP:
@@ -107,7 +107,7 @@ def cautions_of(checks: MapChecks) -> tuple[Caution, ...]:
         found.append(f"resembles the mean map of all lesions (correlation {checks.fixed_pattern:.2f}): a fixed pattern")
     if checks.agreement < AGREES:
         found.append(f"is not agreed on by the model's heads (correlation {checks.agreement:.2f})")
-    return tuple(Caution("cam-check", f"the map {text}") for text in found)
+    return tuple(WarningCode.CAM_CHECK(what=text) for text in found)
 
 
 def model_checks(bundle: Bundle, others: Sequence[Bundle], patches: Sequence[Patch]) -> dict[str, float]:
@@ -135,7 +135,7 @@ def model_checks(bundle: Bundle, others: Sequence[Bundle], patches: Sequence[Pat
     return {"randomised_abs_rho": float(np.nanmean(left)), "seed_to_seed": float(np.nanmean(alike))}
 
 
-def model_cautions_of(checks: dict[str, float]) -> tuple[str, ...]:
+def model_warnings_of(checks: dict[str, float]) -> tuple[str, ...]:
     """Sentences for the card of a model that failed a check."""
     found = []
     if checks.get("randomised_abs_rho", 0.0) > RANDOM_LEFT:

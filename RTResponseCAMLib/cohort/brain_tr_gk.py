@@ -17,11 +17,11 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
-from RTResponseCAMLib.dicom.chain import choose_chain, find_courses
 from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.load import ReadOptions, find_chain
 from RTResponseCAMLib.dicom.privacy import Scrubber
-from RTResponseCAMLib.dicom.registration import read_links
-from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
+from RTResponseCAMLib.dicom.rtstruct import read_structures
+from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.labels import read_volume
@@ -133,8 +133,7 @@ def _dicom_course(
     study: Path, patient: str, course: str, lines: list[dict[str, Any]]
 ) -> tuple[list[CohortRow], list[str]]:
     index = index_folder(study)
-    links, _ = read_links(index.registrations)
-    chain = choose_chain(index, find_courses(index, links))
+    chain = find_chain(index, ReadOptions()).chain
     structures, _ = read_structures(chain.structures.path)
     drawn = tuple(s for s in structures if not s.name.startswith("*"))
     lesions, _ = choose_lesions(chain.structures.path, drawn)

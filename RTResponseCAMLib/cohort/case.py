@@ -15,7 +15,8 @@ from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.errors import CohortError, GeometryError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
 from RTResponseCAMLib.imaging.labels import label_structure, label_structures, read_mr, read_volume
-from RTResponseCAMLib.study import Caution, Dose, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SAME_GRID_MM = 0.1
 PLAUSIBLE_GY = (0.1, 300.0)
@@ -44,10 +45,8 @@ def _from_dicom(rows: Sequence[CohortRow]) -> Study:
     folder = rows[0].study
     assert folder is not None
     stated = next((row.rx_gy for row in rows if row.rx_gy is not None), None)
-    study = load_study(folder, stated)
-    if any(c.code == "several-courses" for c in study.cautions):
-        course = rows[0].course
-        study = load_study(folder, stated, course=f"C{course}" if course.isdigit() else course)
+    course = rows[0].course
+    study = load_study(folder, stated, course_if_several=f"C{course}" if course.isdigit() else course)
     structures = {lesion.structure.name: lesion for lesion in study.lesions}
     for row in rows:
         if row.lesion not in structures:
@@ -68,13 +67,13 @@ def _from_images(rows: Sequence[CohortRow]) -> Study:
     if not same_grid(Grid.of(mr), Grid.of(mask), SAME_GRID_MM):
         raise GeometryError(first.mask, f"lies on another grid than {first.mr.name}", "Resample the mask")
     lesions = tuple(Lesion(f"L{number}", _structure(row, mask, number)) for number, row in enumerate(rows, start=1))
-    dose, cautions = _dose(first)
+    dose, warnings = _dose(first)
     by_roi = {number: row.rx_gy for number, row in enumerate(rows, start=1) if row.rx_gy is not None}
     prescription = None
     if by_roi:
         prescription = Prescription(max(by_roi.values()), None, first.fractions, by_roi, source="manifest")
     elif dose is not None:
-        cautions = (Caution("dose-unused", "the manifest states no prescription (rx_gy): the dose is not used"),)
+        warnings = (WarningCode.DOSE_UNUSED(),)
     return Study(
         patient=pseudonym(first.patient_group, "P-"),
         mr=mr,
@@ -84,7 +83,7 @@ def _from_images(rows: Sequence[CohortRow]) -> Study:
         dose=dose if prescription is not None else None,
         plan=Plan("", prescription, first.fractions),
         follow_ups=(),
-        cautions=cautions,
+        warnings=warnings,
         sources={"mr_series": pseudonym(first.mr.name)},
     )
 
@@ -99,9 +98,9 @@ def _structure(row: CohortRow, mask: sitk.Image, number: int) -> Structure:
     return Structure(number, row.lesion, "GTV", regions[wanted - 1].contours)
 
 
-def _dose(row: CohortRow) -> tuple[Dose | None, tuple[Caution, ...]]:
+def _dose(row: CohortRow) -> tuple[Dose | None, tuple[Warning, ...]]:
     if row.dose is None:
-        return None, (Caution("no-dose", "the manifest names no dose"),)
+        return None, (WarningCode.NO_DOSE(reason="the manifest names no dose"),)
     return read_dose(row.dose), ()
 
 

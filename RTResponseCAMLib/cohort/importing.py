@@ -19,6 +19,7 @@ from RTResponseCAMLib.cohort.vs_seg import import_vs_seg
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.warnings import WarningCode
 
 Importer = Callable[[Path, Progress], tuple[list[CohortRow], list[str]]]
 IMPORTERS: dict[str, Importer] = {
@@ -89,7 +90,7 @@ def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
             problems.append(f"{line}: {error}")
             continue
         sources.append(source_of(study, members[0][1].patient_group))
-        remarks += [f"{line}: {c.text}" for c in study.cautions if c.code != "no-dose"]
+        remarks += [f"{line}: {c.text}" for c in study.warnings if c.code is not WarningCode.NO_DOSE]
         structures = {x.structure.name: x.structure for x in study.lesions}
         for number, row in members:
             volume = contour_volume_cc(structures[row.lesion])

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.tables import plain_cell, write_table
 
 MANIFEST = "manifest.csv"
 COLUMNS = (
@@ -122,19 +123,20 @@ def read_cohort(folder: Path) -> tuple[CohortRow, ...]:
 
 
 def write_manifest(folder: Path, rows: Iterable[CohortRow]) -> None:
-    """Write ``folder/manifest.csv``; paths become relative to it where that is possible."""
-    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            writer.writerow(
-                [
-                    row.patient_group, row.course, row.lesion, _relative(row.study, folder), _relative(row.mr, folder),
-                    _relative(row.mask, folder), "+".join(str(v) for v in row.mask_values), _text(row.region),
-                    _relative(row.dose, folder), _text(row.rx_gy), _text(row.fractions), _text(row.days_to_follow_up),
-                    _text(row.volume_cc), _text(row.volume_ratio), _text(row.label), row.certainty, row.label_source,
-                ]
-            )  # fmt: skip
+    """Write ``folder/manifest.csv``, clinical columns last; paths become relative to it where that is possible."""
+    rows = tuple(rows)
+    clinical = list(dict.fromkeys(name for row in rows for name, _ in row.clinical))
+    lines = []
+    for row in rows:
+        line = (
+            row.patient_group, row.course, row.lesion, _relative(row.study, folder), _relative(row.mr, folder),
+            _relative(row.mask, folder), "+".join(str(v) for v in row.mask_values), _text(row.region),
+            _relative(row.dose, folder), _text(row.rx_gy), _text(row.fractions), _text(row.days_to_follow_up),
+            _text(row.volume_cc), _text(row.volume_ratio), _text(row.label), row.certainty, row.label_source,
+        )  # fmt: skip
+        numbers = {name: "" if math.isnan(value) else repr(value) for name, value in row.clinical}
+        lines.append(dict(zip(COLUMNS, line, strict=True)) | numbers)
+    write_table(folder / MANIFEST, (*COLUMNS, *clinical), lines)
 
 
 def _relative(path: Path | None, folder: Path) -> str:
@@ -154,7 +156,7 @@ def _text(value: float | int | None) -> str:
 
 def _row(folder: Path, number: int, line: dict[str, str], problems: list[str]) -> CohortRow:
     def cell(column: str) -> str:
-        return (line.get(column) or "").strip()
+        return plain_cell((line.get(column) or "").strip())
 
     def bad(column: str, expected: str) -> None:
         problems.append(f"line {number}: column {column} is '{cell(column)}', expected {expected}")

@@ -11,10 +11,9 @@ import re
 from pathlib import Path
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
-from RTResponseCAMLib.dicom.chain import choose_chain, find_courses
 from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.load import ReadOptions, find_chain
 from RTResponseCAMLib.dicom.privacy import Scrubber
-from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
@@ -51,8 +50,7 @@ def _row(folder: Path) -> CohortRow:
     match = DOWNLOADED.fullmatch(folder.name) or CONVERTED.fullmatch(folder.name)
     assert match is not None
     index = index_folder(folder)
-    links, _ = read_links(index.registrations)
-    chain = choose_chain(index, find_courses(index, links))
+    chain = find_chain(index, ReadOptions()).chain
     structures, _ = read_structures(chain.structures.path)
     drawn = [s for s in structures if s.contours and not NOT_TUMOUR.search(s.name)]
     named = [s for s in drawn if TUMOUR.match(s.name)] or drawn

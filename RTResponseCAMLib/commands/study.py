@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from RTResponseCAMLib.commands.bar import close
-from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.progress import Progress, part
 from RTResponseCAMLib.study import Study
+from RTResponseCAMLib.warnings import by_severity
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.dicom.load import ReadOptions
 
 
 def predict(options: argparse.Namespace, progress: Progress) -> None:
@@ -47,8 +51,8 @@ def predict(options: argparse.Namespace, progress: Progress) -> None:
         print(json.dumps(content, indent=2))
         return
     print(_table(result.predictions))
-    for caution in result.cautions:
-        print(f"! {caution.text}")
+    for warning in by_severity(result.warnings):
+        print(f"! {warning.labeled()}")
     print(f"written: {options.out}")
     if options.profile:
         print("\n".join(f"{name:<18} {seconds:7.2f} s" for name, seconds in stages.seconds.items()))
@@ -58,15 +62,44 @@ def study_with_dose(options: argparse.Namespace, progress: Progress) -> Study:
     """Read the study that the options name."""
     from RTResponseCAMLib.dicom.load import load_study
 
-    return load_study(
-        options.study,
-        options.prescription,
-        options.isodose,
-        options.series,
-        tuple(options.roi),
-        progress,
-        options.course,
-        options.dose_fractions,
+    return load_study(options.study, progress=progress, **vars(read_options(options)))
+
+
+def read_options(options: argparse.Namespace) -> ReadOptions:
+    """What the options say of how a study is to be read.
+
+    Raises
+    ------
+    StudyError : ``--prescription`` is no dose, or states two for every target.
+    """
+    from RTResponseCAMLib.dicom.load import ReadOptions
+
+    total: float | None = None
+    named: dict[str, float] = {}
+    for text in getattr(options, "prescription", None) or []:
+        name, _, value = text.rpartition("=")
+        try:
+            dose = float(value)
+        except ValueError as error:
+            raise StudyError("--prescription", f"is '{text}', expected GY or ROI=GY", "Correct it") from error
+        if not name and total is not None:
+            raise StudyError("--prescription", "states two doses for every target", "Give one, or ROI=GY")
+        if name:
+            named[name] = dose
+        else:
+            total = dose
+    return ReadOptions(
+        prescription_gy=total,
+        prescriptions_gy=named,
+        isodose_percent=getattr(options, "isodose", None),
+        series=options.series,
+        rois=tuple(options.roi),
+        course=options.course,
+        plan=options.plan,
+        structures=options.structures,
+        doses=tuple(getattr(options, "dose_file", None) or ()),
+        dose_fractions=getattr(options, "dose_fractions", None),
+        visits=tuple(options.visit),
     )
 
 
@@ -95,8 +128,14 @@ def _dvh_text(content: dict[str, Any], out: Path) -> str:
         words = "".join("       –" if v is None else f"{v:8.3f}" for v in indices)
         lines.append(f"{row['name']:<20.19}{row['prescription_gy']:8.2f}{words}")
         lines += [f"      ! {text}" for text in row["cautions"]]
-    lines += [f"! {caution['text']}" for caution in content["cautions"]]
+    lines += [f"! {labeled(warning)}" for warning in content["cautions"]]
     return "\n".join([*lines, f"dose between grid points: {content['interpolation']}", f"written: {out}"])
+
+
+def labeled(warning: Mapping[str, str]) -> str:
+    """A warning's text in JSON, with its severity in front unless it is the usual one."""
+    severity = warning.get("severity", "warning")
+    return warning["text"] if severity == "warning" else f"{severity}: {warning['text']}"
 
 
 def _table(predictions: Sequence[Any]) -> str:
@@ -104,7 +143,7 @@ def _table(predictions: Sequence[Any]) -> str:
     for p in predictions:
         interval = f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})"
         lines.append(f"{p.lesion.id:<4}{p.lesion.structure.name:<20.19}{p.volume_cc:8.3f}  {interval:<20}{p.label:<15}")
-        lines += [f"      ! {c.text}" for c in p.cautions]
+        lines += [f"      ! {w.labeled()}" for w in by_severity(p.warnings)]
     return "\n".join(lines)
 
 
@@ -122,14 +161,8 @@ def follow_up(options: argparse.Namespace, progress: Progress) -> None:
     if not 0 <= window[0] <= options.target_day <= window[1]:
         what = f"is day {options.target_day} within days {window[0]} to {window[1]}: not in order"
         raise RTResponseError("the label's visit", what, "Correct --target-day or --window FIRST LAST")
-    study = load_study(
-        options.study,
-        series=options.series,
-        rois=tuple(options.roi),
-        progress=part(progress, 0.0, 0.2),
-        course=options.course,
-        with_dose=False,
-    )
+    reading = vars(read_options(options)) | {"with_dose": False}
+    study = load_study(options.study, progress=part(progress, 0.0, 0.2), **reading)
     followed = follow_study(
         study,
         _named_files(options.transform, "--transform"),
@@ -165,13 +198,16 @@ def _named_files(given: list[str], option: str) -> dict[str, Path]:
 
 def _follow_up_text(content: dict[str, Any], out: Path) -> str:
     lines = [f"written: {out}", content["notice"]]
-    lines += [f"! {c['text']}" for c in content["cautions"]]
+    lines += [f"! {labeled(c)}" for c in content["cautions"]]
+    if content["day_zero"]:
+        lines.append(f"days count from {content['day_zero']}")
     for visit in content["visits"]:
         found = visit["registration"]
         how = visit["problem"] or f"registered ({found['method']}), edge correlation {found['edge_correlation']:.2f}"
         when = "unknown day" if visit["days"] is None else f"day {visit['days']}"
-        lines.append(f"{visit['visit']} '{visit['description']}', {when}: {how}")
-        lines += [f"      ! {c['text']}" for c in visit["cautions"] if not visit["problem"]]
+        source = f" by {visit['date_source']}" if visit["date_source"] else ""
+        lines.append(f"{visit['visit']} '{visit['description']}', {when}{source}: {how}")
+        lines += [f"      ! {labeled(c)}" for c in visit["cautions"] if not visit["problem"]]
     for lesion in content["lesions"]:
         label = lesion["label"]
         change = ""
@@ -187,6 +223,6 @@ def inspect(options: argparse.Namespace, progress: Progress) -> None:
     """List what a folder holds."""
     from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 
-    found = inspect_folder(options.study, options.series, progress, options.course)
+    found = inspect_folder(options.study, read_options(options), progress=progress)
     close(progress)
     print(json.dumps(found, indent=2, ensure_ascii=False) if options.json else as_text(found))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from RTResponseCAMLib.commands.bar import close
-from RTResponseCAMLib.commands.study import study_with_dose
+from RTResponseCAMLib.commands.study import labeled, study_with_dose
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.warnings import by_severity
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.subregion.points import Point
@@ -25,28 +26,28 @@ def subregion(options: argparse.Namespace, progress: Progress) -> None:
     """Contour the evidence of each lesion and measure it against the rest."""
     from RTResponseCAMLib.workflow.subregion import write_subregions
 
-    result, drawn, cautions = _drawn(options, part(progress, 0.0, 0.9))
-    content = write_subregions(result, drawn, cautions, options.out, options.overwrite, part(progress, 0.9, 1.0))
+    result, drawn, warnings = _drawn(options, part(progress, 0.0, 0.9))
+    content = write_subregions(result, drawn, warnings, options.out, options.overwrite, part(progress, 0.9, 1.0))
     close(progress)
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
     print("\n".join([content["notice"], *_table(content["subregions"])]))
-    print("\n".join([*(f"! {c['text']}" for c in content["cautions"]), f"written: {options.out}"]))
+    print("\n".join([*(f"! {labeled(c)}" for c in content["cautions"]), f"written: {options.out}"]))
 
 
 def export(options: argparse.Namespace, progress: Progress) -> None:
     """Write subregions and evidence as DICOM."""
     from RTResponseCAMLib.workflow.export import FORMATS, export_dicom
 
-    result, drawn, cautions = _drawn(options, part(progress, 0.0, 0.7))
+    result, drawn, warnings = _drawn(options, part(progress, 0.0, 0.7))
     names, more = export_dicom(
         options.study, result, drawn, options.out, options.format or tuple(FORMATS), options.overwrite,
         part(progress, 0.7, 1.0),
     )  # fmt: skip
     close(progress)
-    for caution in (*result.cautions, *cautions, *more):
-        print(f"! {caution.text}")
+    for warning in by_severity((*result.warnings, *warnings, *more)):
+        print(f"! {warning.labeled()}")
     print("\n".join(f"written: {options.out / name}" for name in names))
 
 
@@ -80,10 +81,10 @@ def _drawn(options: argparse.Namespace, progress: Progress) -> Any:
         raise StudyError("the selection", str(error), "Correct the option") from error
     study = study_with_dose(options, part(progress, 0.0, 0.4))
     result = predict_study(study, bundle, part(progress, 0.4, 0.8))
-    drawn, cautions = draw_subregions(
+    drawn, warnings = draw_subregions(
         result, selection, options.anyway, options.boost, options.interpolation, part(progress, 0.8, 1.0)
     )
-    return result, drawn, cautions
+    return result, drawn, warnings
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -129,7 +130,9 @@ def align(options: argparse.Namespace, progress: Progress) -> None:
         # The file maps points of the MR onto the slide, as Slicer saves what moves the slide onto the MR.
         matrix = read_transform(options.transform) if options.transform else np.eye(4)
         points += slide_points(
-            _read_image(options.slide), as_transform(np.asarray(np.linalg.inv(matrix), dtype=np.float64)), options.block
+            _read_image(options.slide, flat=True),
+            as_transform(np.asarray(np.linalg.inv(matrix), dtype=np.float64)),
+            options.block,
         )
     labels = _read_image(options.habitats) if options.habitats else None
     by_study = {name: points_of(points, name, names) for name in names}
@@ -185,7 +188,7 @@ def _aligned_text(content: dict[str, Any]) -> str:
             f"{row['lesion']} {row['habitat']}: {100 * row['share_of_lesion']:.0f} % of the lesion, "
             f"{100 * row['share_of_subregion']:.0f} % of its subregion"
         )
-    return "\n".join([*lines, *(f"! {c['text']}" for c in content["cautions"])])
+    return "\n".join([*lines, *(f"! {labeled(c)}" for c in content["cautions"])])
 
 
 def _range(found: dict[str, Any]) -> str:

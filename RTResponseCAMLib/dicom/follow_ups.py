@@ -1,38 +1,229 @@
-"""Later scans beside a plan: which series they are, what was drawn on them, and what maps them onto the plan."""
+"""Later scans beside a plan: from which day days count, which series are visits, what was contoured on them.
+
+Day zero is RT Plan Date; without a plan, Structure Set Date where it lies within `NEAR_DAYS` after the planning MR;
+else the date of the planning MR. A plan is never older than its images: then the images' date counts.
+A day has one visit: the scan on which lesions were contoured, else the original T1c with the most files.
+"""
 
 from __future__ import annotations
 
-from RTResponseCAMLib.dicom.chain import Chain, frames_of, map_into, referenced_series, t1c_score
-from RTResponseCAMLib.dicom.index import Entry, Index, date_of
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from RTResponseCAMLib.dicom.chain import Chain
+from RTResponseCAMLib.dicom.dates import ObjectDate, all_alike, days_between, object_date
+from RTResponseCAMLib.dicom.identity import Verdict, compare
+from RTResponseCAMLib.dicom.index import Entry, Index
+from RTResponseCAMLib.dicom.references import frames_of, map_into, referenced_series
 from RTResponseCAMLib.dicom.registration import Links
+from RTResponseCAMLib.dicom.series_kind import Contrast, SeriesKind, series_kind
+from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.study import FollowUp
+from RTResponseCAMLib.warnings import Warning, WarningCode
+
+NEAR_DAYS = 60
+T1C = 3  # score from which a series is a contrast-enhanced T1
 
 
-def find_follow_ups(index: Index, chain: Chain, links: Links) -> tuple[FollowUp, ...]:
-    """T1c series of the same patient on later days, earliest first; series of unknown date at the end."""
-    planned, planning = date_of(chain.images[0]), chain.images[0]
-    patient = planning.text("PatientID")
-    found: list[tuple[tuple[bool, int], FollowUp]] = []
+@dataclass(frozen=True)
+class DayZero:
+    """The day from which days count; ``day`` None when unknown."""
+
+    day: np.datetime64 | None
+    source: str
+    warnings: tuple[Warning, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A later series: its kind, its days after day zero (None: unknown), and what was contoured on it."""
+
+    uid: str
+    files: tuple[Entry, ...]
+    kind: SeriesKind
+    days: int | None
+    date: ObjectDate
+    drawn: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        return self.files[0].text("SeriesDescription") or "without description"
+
+    @property
+    def when(self) -> str:
+        return "" if self.days is None else f" of day {self.days}"
+
+
+def find_follow_ups(
+    index: Index, chain: Chain, links: Links, wanted: Sequence[str] = ()
+) -> tuple[tuple[FollowUp, ...], DayZero, tuple[Warning, ...]]:
+    """Visits of the same patient after day zero, earliest first (unknown days last); day zero; what must be said.
+
+    Parameters
+    ----------
+    wanted : texts of Series Descriptions, or Series Instance UIDs, that are visits whatever their kind.
+
+    Raises
+    ------
+    StudyError : nothing matches a wanted text.
+    """
+    planning = chain.images[0]
+    studies = {f[0].text("StudyInstanceUID") for f in index.series.values() if series_kind(f[0]).score >= T1C}
+    series = [files[0] for files in index.series.values()]
+    alike = len(studies) > 1 and all_alike((*series, *index.plans, *index.structures))
+    zero = DayZero(None, "") if alike else day_zero(chain)
+    warnings = list(zero.warnings)
+    if alike:
+        warnings.append(WarningCode.DATES_ALIKE(count=len(studies)))
+    scans: list[_Scan] = []
     for uid, files in index.series.items():
         first = files[0]
-        if files is chain.images or first.modality != "MR" or t1c_score(first) < 3:
+        asked = any(text == uid or text.casefold() in first.text("SeriesDescription").casefold() for text in wanted)
+        if files is chain.images or first.modality != "MR" or (alike and _same_session(first, planning)):
             continue
-        if first.text("PatientID") not in ("", patient) and patient:
-            continue
-        date = date_of(first)
-        days = None if date is None or planned is None else int((date - planned).astype(int))
+        kind = series_kind(first)
+        date = ObjectDate(None) if alike else object_date(first)
+        days = None if date.day is None or zero.day is None else days_between(zero.day, date.day)
         if days is not None and days <= 0:
             continue
+        scan = _Scan(uid, files, kind, days, date, tuple(_drawn_on(index, uid)))
+        if not asked and not _is_visit(scan, warnings):
+            continue
+        person = compare(first, planning)
+        if person.other:
+            agrees = f", though {' and '.join(person.agrees)} agree" if person.agrees else ""
+            differs = " and ".join(person.differs)
+            warnings.append(WarningCode.OTHER_PATIENT(what=f"'{scan.name}'{scan.when}", differs=differs, agrees=agrees))
+            continue
+        warnings += _identity_warnings(scan, person.verdict, person.differs, person.agrees)
+        warnings += _date_warnings(scan)
+        scans.append(scan)
+    for text in wanted:
+        if not any(text == s.uid or text.casefold() in s.name.casefold() for s in scans):
+            what = f"has no later MR series '{text}'"
+            raise StudyError(index.folder, what, "Correct --visit; rtresponsecam inspect lists the series")
+    found: list[tuple[tuple[bool, int], FollowUp]] = []
+    for scan in _one_per_day(scans, wanted, warnings):
+        first = scan.files[0]
         matrix = map_into(links, first, planning)
         same = bool(frames_of(first) & frames_of(planning))
         rows = tuple(tuple(float(c) for c in row) for row in matrix) if matrix is not None and not same else None
-        names = tuple(str(entry.path) for entry in files)
-        drawn = tuple(str(entry.path) for entry in _drawn_on(index, uid))
-        later = FollowUp(first.text("SeriesDescription"), days, names, drawn, same, rows)
-        found.append(((days is None, days or 0), later))
-    return tuple(follow_up for _, follow_up in sorted(found, key=lambda item: item[0]))
+        drawn, question = _ranked(scan.drawn)
+        visit = FollowUp(
+            first.text("SeriesDescription"), scan.days, tuple(str(e.path) for e in scan.files),
+            tuple(str(e.path) for e in drawn), same, rows, scan.date.source if scan.days is not None else "", question,
+        )  # fmt: skip
+        found.append(((scan.days is None, scan.days or 0), visit))
+    return tuple(visit for _, visit in sorted(found, key=lambda item: item[0])), zero, tuple(warnings)
+
+
+def day_zero(chain: Chain) -> DayZero:
+    """The day from which a study's days count, and where it comes from."""
+    scan = object_date(chain.images[0])
+    warnings = _problems("the planning MR", scan)
+    plan = ObjectDate(None)
+    if chain.plan is not None:
+        plan = object_date(chain.plan, ("RTPlanDate",))
+        warnings += _problems("the plan", plan)
+    if plan.day is None:
+        drawn = object_date(chain.structures, ("StructureSetDate",))
+        near = drawn.day is not None and scan.day is not None and 0 <= days_between(scan.day, drawn.day) <= NEAR_DAYS
+        plan = drawn if near else plan
+    if plan.day is None or scan.day is None:
+        known = plan if plan.day is not None else scan
+        source = f"{known.source} of the {'plan' if known is plan else 'planning MR'}" if known.source else ""
+        return DayZero(known.day, source, tuple(warnings))
+    apart = days_between(scan.day, plan.day)
+    if apart < -1:
+        warnings.append(WarningCode.PLAN_BEFORE_MR(source=plan.source, days=-apart))
+        return DayZero(scan.day, f"{scan.source} of the planning MR", tuple(warnings))
+    if apart > 1:
+        warnings.append(WarningCode.MR_BEFORE_PLAN(days=apart, source=plan.source))
+    return DayZero(plan.day, f"{plan.source} of the plan", tuple(warnings))
+
+
+def _is_visit(scan: _Scan, warnings: list[Warning]) -> bool:
+    """Whether a series is a follow-up T1c; a computed one and an unsure one are named."""
+    if scan.kind.computed and (scan.kind.contrast is not Contrast.NO) and scan.kind.t1 is not False:
+        warnings.append(WarningCode.SERIES_DERIVED(name=scan.name, day=scan.when, reason=f"it is {scan.kind.computed}"))
+        return False
+    if scan.kind.score < T1C and scan.kind.contrast is Contrast.UNSURE and scan.kind.t1:
+        warnings.append(WarningCode.SERIES_UNSURE(name=scan.name, day=scan.when, reason=scan.kind.why))
+    return scan.kind.score >= T1C
+
+
+def _one_per_day(scans: Sequence[_Scan], wanted: Sequence[str], warnings: list[Warning]) -> list[_Scan]:
+    """The visit of each day (of each study, where the day is unknown)."""
+    days: defaultdict[object, list[_Scan]] = defaultdict(list)
+    for scan in scans:
+        days[scan.files[0].text("StudyInstanceUID") or scan.uid if scan.days is None else scan.days].append(scan)
+    chosen = []
+    for same in days.values():
+
+        def rank(scan: _Scan) -> tuple[bool, bool, bool, int, int]:
+            asked = any(text == scan.uid or text.casefold() in scan.name.casefold() for text in wanted)
+            return asked, bool(scan.drawn), not scan.kind.reformatted, scan.kind.score, len(scan.files)
+
+        best = max(same, key=rank)
+        chosen.append(best)
+        if len(same) > 1:
+            others = ", ".join(f"'{s.name}' ({len(s.files)} files)" for s in same if s is not best)
+            day = "a day that is not known" if best.days is None else f"day {best.days}"
+            warnings.append(WarningCode.SERIES_OF_VISIT(day=day, used=best.name, others=others))
+    return chosen
+
+
+def _identity_warnings(
+    scan: _Scan, verdict: Verdict, differs: tuple[str, ...], agrees: tuple[str, ...]
+) -> list[Warning]:
+    what = f"'{scan.name}'{scan.when}"
+    if verdict is Verdict.SAME_IN_PART:
+        return [WarningCode.IDENTITY_DIFFERS(what=what, differs=" and ".join(differs), agrees=" and ".join(agrees))]
+    if verdict is Verdict.OPEN:
+        return [WarningCode.IDENTITY_UNVERIFIED(what=what, reason="no ID, name or birth date to compare")]
+    return []
+
+
+def _date_warnings(scan: _Scan) -> list[Warning]:
+    return _problems(f"'{scan.name}'", scan.date)
+
+
+def _problems(what: str, date: ObjectDate) -> list[Warning]:
+    """What is wrong with an object's dates."""
+    found = []
+    if date.day is None:
+        for problem in date.problems[:1]:
+            title, _, reason = problem.partition(": ")
+            found.append(WarningCode.DATE_UNKNOWN(what=f"{title} of {what}", reason=reason))
+    if date.differing:
+        dates = " and ".join([date.source, *(f"{title} ({days:+d} days)" for title, days in date.differing)])
+        found.append(WarningCode.DATES_DIFFER(what=what, dates=dates, used=date.source))
+    return found
+
+
+def _same_session(one: Entry, other: Entry) -> bool:
+    """Of one study or one frame of reference: scanned together, whatever the dates say."""
+    study = one.text("StudyInstanceUID")
+    return bool(study and study == other.text("StudyInstanceUID")) or bool(frames_of(one) & frames_of(other))
 
 
 def _drawn_on(index: Index, series_uid: str) -> list[Entry]:
     """Structure sets first, then segmentations, that name the series."""
-    return [entry for entry in index.structures if series_uid in referenced_series(entry)]
+    return [entry for entry in index.structures if series_uid in referenced_series(entry, index)]
+
+
+def _ranked(drawn: Sequence[Entry]) -> tuple[list[Entry], str]:
+    """Best first: RTSTRUCT before SEG, approved before not, then the latest; and a question where two rank alike."""
+
+    def rank(entry: Entry) -> tuple[bool, bool, str]:
+        day = object_date(entry, ("StructureSetDate", "ContentDate", "SeriesDate")).day
+        approved = entry.text("ApprovalStatus").upper() == "APPROVED"
+        return entry.modality == "RTSTRUCT", approved, f"{day} {entry.text('StructureSetTime') or ''}"
+
+    ordered = sorted(drawn, key=rank, reverse=True)
+    if len(ordered) > 1 and rank(ordered[0]) == rank(ordered[1]):
+        return ordered, ", ".join(entry.path.name for entry in ordered if rank(entry) == rank(ordered[0]))
+    return ordered, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,17 @@ from RTResponseCAMLib.errors import StudyError
 
 MAX_FRAMES = 20_000
 # What tells acquisitions apart that share a series, in the order in which it is tried.
-KINDS = ("EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber", "ImageType", "SeriesTime", "AcquisitionTime")
+KINDS = (
+    "EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber", "ImageType", "SeriesTime", "AcquisitionTime",
+    "TriggerTime", "InversionTime", "FlipAngle", "ContentTime",
+)  # fmt: skip
 ENHANCED_KINDS = (
     ("MREchoSequence", "EffectiveEchoTime"),
     ("FrameContentSequence", "TemporalPositionIndex"),
     ("FrameContentSequence", "FrameAcquisitionNumber"),
     ("MRImageFrameTypeSequence", "FrameType"),
+    ("FrameContentSequence", "FrameAcquisitionDateTime"),
+    ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
 )
 Array64 = npt.NDArray[np.float64]
 
@@ -47,6 +53,8 @@ class Slice:
     steps : row step (y) and column step (x), mm.
     shape : rows, columns.
     slope, intercept : stored value × slope + intercept is the image's value.
+    precision_mm : to what its position is stated: the last decimal of the attribute's text.
+    turn_precision : the same of its direction cosines.
     stack : name of the stack that the file itself states ("" when it states none).
     kinds : values that tell apart acquisitions at the same place, see `KINDS`.
     """
@@ -61,6 +69,8 @@ class Slice:
     intercept: float
     stack: str
     kinds: tuple[str, ...]
+    precision_mm: float = 0.0
+    turn_precision: float = 0.0
 
     @property
     def path(self) -> Path:
@@ -125,7 +135,21 @@ def _slice(
     path, header = entry.path, entry.header
     shape = whole_number(path, header, "Rows", 1, 65535), whole_number(path, header, "Columns", 1, 65535)
     where, axes, steps = position(path, place), orientation(path, turn), pixel_spacing(path, measures)
-    return Slice(entry, frame, axes, where, steps, shape, slope, intercept, stack, kinds)
+    precisions = stated_precision(place, "ImagePositionPatient"), stated_precision(turn, "ImageOrientationPatient")
+    return Slice(entry, frame, axes, where, steps, shape, slope, intercept, stack, kinds, *precisions)
+
+
+def stated_precision(data: Dataset, keyword: str) -> float:
+    """Value of the last decimal that an attribute's text states; 0 where it is stored as a binary number."""
+    value: Any = data.get(keyword)
+    finest = math.inf
+    for part in value if value is not None else ():
+        text = str(getattr(part, "original_string", "") or "").strip().lower()
+        mantissa, _, exponent = text.partition("e")
+        if text:
+            decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
+            finest = min(finest, 10.0**-decimals)
+    return 0.0 if finest == math.inf else finest
 
 
 def _rescaling(path: Path, data: Dataset) -> tuple[float, float]:

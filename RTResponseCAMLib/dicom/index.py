@@ -1,33 +1,56 @@
-"""What lies in a folder: every DICOM object in it, in whatever order, nesting and naming."""
+"""What lies in a folder: every DICOM object in it, in whatever order, nesting and naming.
+
+Objects are sorted by SOP Class; the Modality counts only where the class is unknown.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
-from RTResponseCAMLib.dicom.files import NotDicom, read_header
+from RTResponseCAMLib.dicom.files import NotDicom, read_header, same_object
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
+STORAGE = "1.2.840.10008.5.1.4.1.1."
+IMAGE_CLASSES = {
+    STORAGE + end: modality
+    for modality, ends in {
+        "MR": ("4", "4.1", "4.4"), "CT": ("2", "2.1", "2.2"), "PT": ("128", "128.1", "130"),
+    }.items()
+    for end in ends
+}  # fmt: skip
+ION_PLAN = STORAGE + "481.8"
+OBJECT_CLASSES = {
+    STORAGE + "481.3": "RTSTRUCT", STORAGE + "66.4": "SEG", STORAGE + "66.7": "SEG", STORAGE + "481.5": "RTPLAN",
+    ION_PLAN: "RTPLAN", STORAGE + "481.2": "RTDOSE", STORAGE + "66.1": "REG", STORAGE + "66.3": "REG",
+}  # fmt: skip
 IMAGE_MODALITIES = ("MR", "CT", "PT")
 MAX_FILES = 100_000
+SAME_PLANE, LEAST_JOINED = 0.01, 3
 TAGS = [
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "Modality", "StudyInstanceUID", "SeriesInstanceUID",
-    "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "SeriesDescription", "ContrastBolusAgent",
-    "PatientName", "PatientID", "OtherPatientIDs", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber",
-    "EchoTime", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "ImageType",
-    "SeriesTime", "AcquisitionTime", "Rows", "Columns", "NumberOfFrames",
-    "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation",
+    "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "SeriesDescription",
+    "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusVolume",
+    "PatientName", "PatientID", "OtherPatientIDs", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+    "AccessionNumber", "SeriesNumber", "EchoTime", "RepetitionTime", "InstanceNumber", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "TriggerTime", "ImageType", "SeriesTime", "AcquisitionTime", "ContentTime",
+    "InversionTime", "FlipAngle", "Rows", "Columns", "NumberOfFrames",
+    "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "ModalityLUTSequence",
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
-    "ReferencedSeriesSequence", "StructureSetROISequence", "StructureSetLabel", "StructureSetDate", "RTPlanLabel",
-    "RTPlanDate", "DoseUnits", "DoseType", "DoseSummationType", "Manufacturer",
+    "ReferencedSeriesSequence", "StructureSetROISequence", "StructureSetLabel", "StructureSetDate",
+    "StructureSetTime", "RTPlanLabel", "RTPlanDate", "RTPlanTime", "PlanIntent", "ApprovalStatus", "ContentDate",
+    "DoseUnits", "DoseType", "DoseSummationType", "Manufacturer",
 ]  # fmt: skip
 # Manufacturer of what this program exports: subregions in a study's folder are results, not its targets.
 OWN_EXPORT = "RTResponseCAM (research use only)"
@@ -47,8 +70,9 @@ class Entry:
 
     @property
     def modality(self) -> str:
-        """Modality (0008,0060)."""
-        return self.text("Modality")
+        """What kind of object it is, by SOP Class (0008,0016), else by Modality (0008,0060)."""
+        sop_class = self.text("SOPClassUID")
+        return IMAGE_CLASSES.get(sop_class) or OBJECT_CLASSES.get(sop_class) or self.text("Modality")
 
     @property
     def uid(self) -> str:
@@ -66,7 +90,8 @@ class Index:
     structures : RTSTRUCT and SEG objects.
     plans, doses, registrations : RTPLAN, RTDOSE and REG objects.
     others : modalities that are not used here, with their number of files.
-    cautions : files that were passed over, and why.
+    warnings : files that were passed over, and why.
+    joined : Series Instance UID → the one under which the series was joined with others.
     """
 
     folder: Path
@@ -76,7 +101,8 @@ class Index:
     doses: tuple[Entry, ...]
     registrations: tuple[Entry, ...]
     others: dict[str, int]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
+    joined: dict[str, str] = field(default_factory=dict)
 
     def headers(self) -> list[Dataset]:
         """One header of each series and those of all other objects: what they say of the patient."""
@@ -84,9 +110,22 @@ class Index:
         entries = (*first, *self.structures, *self.plans, *self.doses, *self.registrations)
         return [entry.header for entry in entries]
 
+    def series_of_images(self, uids: Iterable[str]) -> list[str]:
+        """Series that hold images with some SOP Instance UIDs, those that hold most of them first."""
+        wanted = set(uids)
+        hits = {uid: sum(e.uid in wanted for e in files) for uid, files in self.series.items()}
+        return sorted((uid for uid, n in hits.items() if n), key=lambda uid: -hits[uid])
+
+    def twin_of(self, entry: Entry) -> Entry | None:
+        """Another object under the same SOP Instance UID: as copies count once, its content differs."""
+        for other in (*self.structures, *self.plans, *self.doses):
+            if other.uid == entry.uid and other.path != entry.path:
+                return other
+        return None
+
 
 def index_folder(folder: Path, progress: Progress = silent) -> Index:
-    """Read the header of every file below ``folder``; repeated objects are taken once.
+    """Read the header of every file below ``folder``; copies of one object are taken once.
 
     Raises
     ------
@@ -97,9 +136,9 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
     paths = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
     if len(paths) > MAX_FILES:
         raise StudyError(folder, f"holds {len(paths)} files, more than {MAX_FILES}", "Give the folder of one patient")
-    entries: dict[str, Entry] = {}
-    cautions: list[Caution] = []
-    repeated = 0
+    entries: dict[str, list[Entry]] = {}
+    warnings: list[Warning] = []
+    repeated = reused = 0
     for number, path in enumerate(paths):
         if number % 32 == 0:
             progress(number / len(paths), "reading headers")
@@ -110,39 +149,53 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
         except NotDicom:
             continue
         except StudyError as error:
-            cautions.append(Caution("unreadable-file", f"{path.name} {error.what}; it is left out"))
+            warnings.append(WarningCode.UNREADABLE_FILE(file=path.name, reason=error.what))
             continue
         except OSError as error:
-            cautions.append(Caution("unreadable-file", f"{path.name} cannot be opened ({error.strerror})"))
+            warnings.append(WarningCode.UNREADABLE_FILE(file=path.name, reason=f"cannot be opened ({error.strerror})"))
             continue
-        repeated += entry.uid in entries
-        entries.setdefault(entry.uid, entry)
+        known = entries.setdefault(entry.uid, [])
+        if any(same_object(other.path, path) for other in known):
+            repeated += 1
+            continue
+        reused += bool(known) and entry.modality in IMAGE_MODALITIES
+        known.append(entry)
     if repeated:
-        cautions.append(Caution("repeated-object", f"{repeated} file(s) repeat a SOP Instance UID; each is taken once"))
+        warnings.append(WarningCode.REPEATED_OBJECT(count=repeated))
+    if reused:
+        warnings.append(WarningCode.REUSED_UID(count=reused))
     if not entries:
-        reason = f"; {cautions[0].text}" if cautions else ""
+        reason = f"; {warnings[0].text}" if warnings else ""
         raise StudyError(folder, f"holds no DICOM object{reason}", "Give the folder of a Gamma Knife DICOM export")
-    return _sorted_by_kind(folder, entries.values(), tuple(cautions))
+    return _sorted_by_kind(folder, [e for same in entries.values() for e in same], warnings)
 
 
-def _sorted_by_kind(folder: Path, entries: Iterable[Entry], cautions: tuple[Caution, ...]) -> Index:
+def _sorted_by_kind(folder: Path, entries: Iterable[Entry], warnings: list[Warning]) -> Index:
     series: dict[str, list[Entry]] = {}
     kinds: dict[str, list[Entry]] = {"RTSTRUCT": [], "SEG": [], "RTPLAN": [], "RTDOSE": [], "REG": []}
-    others: dict[str, int] = {}
+    others, passed = Counter[str](), Counter[str]()
     own = 0
     for entry in entries:
+        stated, kind = entry.text("Modality"), entry.modality
         if entry.text("Manufacturer") == OWN_EXPORT:
             own += 1
-        elif entry.modality in kinds:
-            kinds[entry.modality].append(entry)
-        elif entry.modality in IMAGE_MODALITIES:
+        elif kind in kinds and (entry.text("SOPClassUID") in OBJECT_CLASSES or not _known(entry)):
+            kinds[kind].append(entry)
+            if stated and stated != kind:
+                said = WarningCode.MODALITY_DIFFERS(file=entry.path.name, modality=stated, kind=kind)
+                warnings.append(said)
+        elif kind in IMAGE_MODALITIES and _is_image(entry):
             series.setdefault(entry.text("SeriesInstanceUID"), []).append(entry)
         else:
-            name = entry.modality or "unknown"
-            others[name] = others.get(name, 0) + 1
+            name = class_name(entry) if kind in (*IMAGE_MODALITIES, *kinds) else kind or "unknown"
+            others[name] += 1
+            passed[name] += kind in IMAGE_MODALITIES
+    for name, count in passed.items():
+        if count:
+            warnings.append(WarningCode.NOT_AN_IMAGE(count=count, kind=name))
     if own:
-        text = f"{own} object(s) were exported by this program and are not read as a part of the study"
-        cautions = (*cautions, Caution("own-export", text))
+        warnings.append(WarningCode.OWN_EXPORT(count=own))
+    joined = _join_single_files(series, warnings)
     return Index(
         folder,
         {uid: tuple(files) for uid, files in series.items()},
@@ -150,20 +203,65 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], cautions: tuple[Caut
         tuple(kinds["RTPLAN"]),
         tuple(kinds["RTDOSE"]),
         tuple(kinds["REG"]),
-        others,
-        cautions,
+        dict(others),
+        tuple(warnings),
+        joined,
     )
 
 
-def date_of(
-    entry: Entry, keywords: tuple[str, ...] = ("AcquisitionDate", "SeriesDate", "StudyDate")
-) -> np.datetime64 | None:
-    """The first of these dates that is there: acquisition, series or study."""
-    for keyword in keywords:
-        text = entry.text(keyword)
-        if len(text) == 8 and text.isdigit():
-            try:
-                return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}")
-            except ValueError:
-                continue
-    return None
+def class_name(entry: Entry) -> str:
+    """Name of the SOP Class (0008,0016) where it is known, else the Modality."""
+    name = UID(entry.text("SOPClassUID")).name
+    return entry.modality or "unknown" if name == entry.text("SOPClassUID") else name.removesuffix(" Storage")
+
+
+def _is_image(entry: Entry) -> bool:
+    """By SOP Class; objects of an unknown class must have pixels and a place."""
+    if entry.text("SOPClassUID") in IMAGE_CLASSES:
+        return True
+    placed = entry.header.get("ImagePositionPatient") is not None or entry.header.get("NumberOfFrames") is not None
+    return not _known(entry) and placed and entry.header.get("Rows") is not None
+
+
+def _known(entry: Entry) -> bool:
+    """Whether DICOM knows the SOP Class."""
+    sop_class = UID(entry.text("SOPClassUID"))
+    return bool(sop_class.name != str(sop_class))
+
+
+def _join_single_files(series: dict[str, list[Entry]], warnings: list[Warning]) -> dict[str, str]:
+    """Put slices together that each have a Series Instance UID of their own, as some scanners write them."""
+    keys = (
+        "StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns",
+        "EchoTime", "AcquisitionNumber",
+    )  # fmt: skip
+    alike: defaultdict[tuple[str, ...], list[list[str]]] = defaultdict(list)
+    for uid, files in series.items():
+        if len(files) != 1 or files[0].header.get("ImagePositionPatient") is None:
+            continue
+        groups = alike[tuple(files[0].text(key) for key in keys)]
+        for group in groups:
+            if _same_plane(series[group[0]][0], files[0]):
+                group.append(uid)
+                break
+        else:
+            groups.append([uid])
+    joined: dict[str, str] = {}
+    for group in (g for groups in alike.values() for g in groups):
+        places = {series[uid][0].text("ImagePositionPatient") for uid in group}
+        if len(group) < LEAST_JOINED or len(places) < len(group):
+            continue
+        for uid in group[1:]:
+            series[group[0]] += series.pop(uid)
+            joined[uid] = group[0]
+        warnings.append(WarningCode.SERIES_JOINED(count=len(group)))
+    return joined
+
+
+def _same_plane(one: Entry, other: Entry) -> bool:
+    """Whether two slices are parallel; False where a direction is no six numbers."""
+    try:
+        a, b = (np.asarray(e.header.get("ImageOrientationPatient"), dtype=np.float64) for e in (one, other))
+        return a.shape == b.shape == (6,) and float(np.abs(a - b).max()) < SAME_PLANE
+    except (TypeError, ValueError):
+        return False

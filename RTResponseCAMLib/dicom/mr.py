@@ -13,13 +13,13 @@ from scipy.ndimage import shift as shift_plane
 
 from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, stored_frames
+from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, pixel_format, stored_frames
 from RTResponseCAMLib.dicom.stacks import DRIFT_MM, Stack, choose_stack
 from RTResponseCAMLib.dicom.values import EXPORT_AGAIN
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 MAX_VOXELS = 2**28
 
@@ -33,13 +33,13 @@ class Series:
     image : float32, LPS mm, slices along the normal of rows and columns.
     gaps_mm : intervals along ``normal`` (position · normal, mm) in which slices are missing and interpolated.
     normal : LPS unit vector across the slices.
-    cautions : what was unusual.
+    warnings : what was unusual.
     """
 
     image: sitk.Image
     gaps_mm: tuple[tuple[float, float], ...]
     normal: npt.NDArray[np.float64]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
 
 
 def read_series(
@@ -47,7 +47,7 @@ def read_series(
 ) -> Series:
     """Read a series, classic or enhanced multi-frame.
 
-    Missing slices and uneven or sheared stacks are resampled linearly onto a regular grid, with a caution.
+    Missing slices and uneven or sheared stacks are resampled linearly onto a regular grid, with a warning.
 
     Parameters
     ----------
@@ -63,8 +63,9 @@ def read_series(
     first = stack.slices[0]
     if len(stack.slices) * first.shape[0] * first.shape[1] > MAX_VOXELS:
         raise StudyError(first.path, "belongs to a series of more than 268 million voxels", "Export one series")
-    values = _values(stack, progress)
-    origin, step = first.position, stack.step_mm
+    values, padded = _values(stack, progress)
+    warnings = stack.warnings + ((WarningCode.PIXEL_PADDING(count=padded),) if padded else ())
+    origin, step = stack.origin_mm, stack.step_mm
     if not stack.regular:
         values, count = _regular(values, stack)
         step = float(stack.along_mm[-1] - stack.along_mm[0]) / (count - 1)
@@ -74,22 +75,27 @@ def read_series(
     size, spacing = (columns, rows, len(values)), (first.steps[1], first.steps[0], step)
     image = Grid(size, spacing, (x, y, z), tuple(first.axes.T.ravel().tolist())).image(values)
     progress(1.0)
-    return Series(image, stack.gaps_mm, first.axes[2], stack.cautions)
+    return Series(image, stack.gaps_mm, first.axes[2], warnings)
 
 
-def _values(stack: Stack, progress: Progress) -> npt.NDArray[np.float32]:
-    """Rescaled values ``[slice, row, column]``; each file is decoded once, frames of no interest are dropped."""
+def _values(stack: Stack, progress: Progress) -> tuple[npt.NDArray[np.float32], int]:
+    """Rescaled values ``[slice, row, column]``, and how many pixels are padding: they get the lowest value of the rest.
+
+    Each file is decoded once, frames of no interest are dropped.
+    """
     rows, columns = stack.slices[0].shape
     values = np.empty((len(stack.slices), rows, columns), dtype=np.float32)
     places: defaultdict[Path, list[tuple[int, Slice]]] = defaultdict(list)
     for number, one in enumerate(stack.slices):
         places[one.path].append((number, one))
     total = 0
+    padded: list[tuple[int, npt.NDArray[np.bool_]]] = []
     for done, members in enumerate(places.values()):
         if done % 16 == 0:
             progress(0.1 + 0.8 * done / len(places), "reading pixels")
         entry = members[0][1].entry
         frames = stored_frames(entry.path, entry.header)
+        padding = pixel_format(entry.path, entry.header).padding
         total += frames.nbytes
         if total > MAX_PIXEL_BYTES:
             raise StudyError(entry.path, "belongs to a series of more than 1 GB", "Export one series")
@@ -97,10 +103,19 @@ def _values(stack: Stack, progress: Progress) -> npt.NDArray[np.float32]:
             if frames.shape[1:] != (rows, columns):
                 raise StudyError(entry.path, "holds pixels of another size than its header says", EXPORT_AGAIN)
             values[number] = frames[one.frame]
+            if padding:  # 0 is the background of MR anyway
+                empty = frames[one.frame] == np.asarray(padding).astype(frames.dtype)
+                padded += [(number, empty)] if empty.any() else []
             if (one.slope, one.intercept) != (1.0, 0.0):
                 values[number] *= np.float32(one.slope)
                 values[number] += np.float32(one.intercept)
-    return values
+    if padded:
+        for number, empty in padded:
+            values[number][empty] = np.inf
+        lowest = values.min()
+        for number, empty in padded:
+            values[number][empty] = lowest if np.isfinite(lowest) else 0.0
+    return values, sum(int(empty.sum()) for _, empty in padded)
 
 
 def _regular(values: npt.NDArray[np.float32], stack: Stack) -> tuple[npt.NDArray[np.float32], int]:

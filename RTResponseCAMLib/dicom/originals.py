@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from RTResponseCAMLib.dicom.chain import referenced_images
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.references import referenced_images
 from RTResponseCAMLib.dicom.stacks import choose_stack
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -46,7 +46,9 @@ class Originals:
         normal = self.slices[0].axes[2]
         away = [abs(float((s.position - point_mm) @ normal)) for s in self.slices]
         nearest = int(np.argmin(away))
-        return self.slices[nearest] if away[nearest] <= ON_SLICE_MM else None
+        # Stated positions may be rounded: a voxel then lies off its slice by less than the last decimal.
+        tolerance_mm = max(ON_SLICE_MM, self.slices[nearest].precision_mm if self.regular else 0.0)
+        return self.slices[nearest] if away[nearest] <= tolerance_mm else None
 
 
 def find_originals(folder: Path, study: Study, progress: Progress = silent) -> Originals:

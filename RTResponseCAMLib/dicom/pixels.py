@@ -32,7 +32,10 @@ BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How pixels are stored: frames × rows × columns, bits allocated and stored, signed or not."""
+    """How pixels are stored: frames × rows × columns, bits allocated and stored, signed or not.
+
+    ``padding`` is the stored value of pixels that hold nothing, None when no value is set apart.
+    """
 
     frames: int
     rows: int
@@ -40,6 +43,7 @@ class PixelFormat:
     allocated: int
     stored: int
     signed: bool
+    padding: int | None = None
 
     @property
     def bytes(self) -> int:
@@ -47,23 +51,44 @@ class PixelFormat:
         return self.frames * self.rows * self.columns * self.allocated // 8
 
 
-def pixel_format(path: Path, header: Dataset) -> PixelFormat:
+def pixel_format(path: Path, header: Dataset, photometric: tuple[str, ...] = ("MONOCHROME2",)) -> PixelFormat:
     """Read the description of the pixels and check that the file can hold them.
+
+    Every attribute that changes what pixels mean is honored, or refused by name.
+
+    Parameters
+    ----------
+    photometric : values of Photometric Interpretation (0028,0004) that are read.
 
     Raises
     ------
-    StudyError : an attribute absent or out of range, colour pixels, more than 1 GB, or a file that is cut short.
+    StudyError : an attribute absent or out of range, colour or inverted pixels, bits that are not the lowest, a lookup
+        table, more than 1 GB, or a file that is cut short.
     """
     if whole_number(path, header, "SamplesPerPixel", 1, 4, default=1) != 1:
         raise StudyError(path, "is a colour image, expected one sample per pixel", "Export the original series")
+    meaning = str(header.get("PhotometricInterpretation", "") or "MONOCHROME2").upper()
+    if meaning not in photometric:
+        what = f"PhotometricInterpretation (0028,0004) is {meaning}, expected {' or '.join(photometric)}"
+        reason = ": its low values are bright" if meaning == "MONOCHROME1" else ""
+        raise StudyError(path, what + reason, "Export the original series as MONOCHROME2")
+    if header.get("ModalityLUTSequence"):
+        what = "maps its pixels through a lookup table (Modality LUT Sequence 0028,3000), which is not read"
+        raise StudyError(path, what, "Export it with Rescale Slope and Intercept")
     allocated = whole_number(path, header, "BitsAllocated", 1, 32)
+    stored = whole_number(path, header, "BitsStored", 1, allocated, default=allocated)
+    high = whole_number(path, header, "HighBit", 0, 31, default=stored - 1)
+    if high != stored - 1:
+        what = f"HighBit (0028,0102) is {high}, expected {stored - 1}: Bits Stored (0028,0101) less 1"
+        raise StudyError(path, what, EXPORT_AGAIN)
     found = PixelFormat(
         frames=whole_number(path, header, "NumberOfFrames", 1, 100_000, default=1),
         rows=whole_number(path, header, "Rows", 1, 65535),
         columns=whole_number(path, header, "Columns", 1, 65535),
         allocated=allocated,
-        stored=whole_number(path, header, "BitsStored", 1, allocated, default=allocated),
+        stored=stored,
         signed=whole_number(path, header, "PixelRepresentation", 0, 1) == 1,
+        padding=_padding(header),
     )
     if allocated not in (1, 8, 16, 32):
         raise StudyError(path, f"BitsAllocated (0028,0100) is {allocated}, expected 8, 16 or 32", EXPORT_AGAIN)
@@ -79,21 +104,32 @@ def pixel_format(path: Path, header: Dataset) -> PixelFormat:
     return found
 
 
-def stored_frames(path: Path, header: Dataset) -> npt.NDArray[np.integer[Any]]:
+def _padding(header: Dataset) -> int | None:
+    """Pixel Padding Value (0028,0120); a value that is no integer sets nothing apart."""
+    try:
+        value = header.get("PixelPaddingValue")
+        return None if value in (None, "") else int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def stored_frames(
+    path: Path, header: Dataset, photometric: tuple[str, ...] = ("MONOCHROME2",)
+) -> npt.NDArray[np.integer[Any]]:
     """Integers as stored, ``(frames, rows, columns)``; no rescaling is applied.
 
     Raises
     ------
     StudyError : see `pixel_format`; also pixels that are absent or cannot be decoded.
     """
-    layout = pixel_format(path, header)
+    layout = pixel_format(path, header, photometric)
     shape = (layout.frames, layout.rows, layout.columns)
     syntax = transfer_syntax(header)
     try:
         if syntax in UNCOMPRESSED or syntax == "":
             return _plain(path, layout, big_endian=syntax == BIG_ENDIAN).reshape(shape)
         if syntax == RLE:
-            return np.asarray(pydicom.dcmread(path, force=True).pixel_array).reshape(shape)
+            return _without_spare(np.asarray(pydicom.dcmread(path, force=True).pixel_array).reshape(shape), layout)
         if syntax in BY_GDCM:
             return _by_gdcm(path, layout).reshape(shape)
     except StudyError:
@@ -115,11 +151,13 @@ def _plain(path: Path, layout: PixelFormat, big_endian: bool) -> npt.NDArray[np.
         bits = np.frombuffer(content, dtype=np.uint8, count=(count + 7) // 8)
         return np.unpackbits(bits, count=count, bitorder="little")
     kind = f"{'>' if big_endian else '<'}{'i' if layout.signed else 'u'}{layout.allocated // 8}"
-    values = np.frombuffer(content, dtype=kind, count=count)
+    return _without_spare(np.frombuffer(content, dtype=kind, count=count), layout)
+
+
+def _without_spare(values: npt.NDArray[np.integer[Any]], layout: PixelFormat) -> npt.NDArray[np.integer[Any]]:
+    """Values without the bits above those stored, which may hold overlays; shifting there and back keeps the sign."""
     spare = layout.allocated - layout.stored
-    if spare:  # bits above those stored may hold overlays; shifting there and back also extends the sign
-        values = (values << spare) >> spare
-    return values
+    return (values << spare) >> spare if spare else values
 
 
 def _last_element(path: Path, layout: PixelFormat, big_endian: bool) -> bytes | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
-from RTResponseCAMLib.dicom.index import Entry
+from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.values import damaged, numbers
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import Matrix, is_rigid, moved_points
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SPATIAL_REGISTRATION = "1.2.840.10008.5.1.4.1.1.66.1"
 SAME_MM = 0.1
@@ -22,20 +22,21 @@ PROBES_MM = 100.0 * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
 Links = dict[tuple[str, str], Matrix]
 
 
-def read_links(entries: Iterable[Entry]) -> tuple[Links, tuple[Caution, ...]]:
+def read_links(index: Index) -> tuple[Links, tuple[Warning, ...]]:
     """Maps of LPS points, mm, by (from, to) Frame of Reference UID, in both directions.
 
-    Deformable and non-rigid registrations, files that cannot be read, and registrations that contradict one another
-    are left out with a caution.
+    An item that names images instead of a frame of reference speaks of the images' frame. Deformable and non-rigid
+    registrations, files that cannot be read, and registrations that contradict one another are left out with a warning.
     """
+    frames = _frames_of_images(index) if index.registrations else {}
     links: Links = {}
     disputed: set[tuple[str, str]] = set()
-    cautions: list[Caution] = []
-    for entry in entries:
+    warnings: list[Warning] = []
+    for entry in index.registrations:
         try:
-            found = _read_one(entry)
+            found = _read_one(entry, frames)
         except StudyError as error:
-            cautions.append(Caution("registration-left-out", f"{entry.path.name} {error.what}; it is left out"))
+            warnings.append(WarningCode.REGISTRATION_LEFT_OUT(file=entry.path.name, reason=error.what))
             continue
         for pair, matrix in found.items():
             known = links.setdefault(pair, matrix)
@@ -45,9 +46,8 @@ def read_links(entries: Iterable[Entry]) -> tuple[Links, tuple[Caution, ...]]:
     for pair in disputed:
         del links[pair]
     if disputed:
-        text = f"{len(disputed) // 2} pair(s) of frames have registrations (REG) that contradict one another; not used"
-        cautions.append(Caution("registrations-differ", text))
-    return links, tuple(cautions)
+        warnings.append(WarningCode.REGISTRATIONS_DIFFER(count=len(disputed) // 2))
+    return links, tuple(warnings)
 
 
 def map_between(links: Links, start: str, stop: str) -> Matrix | None:
@@ -67,24 +67,43 @@ def map_between(links: Links, start: str, stop: str) -> Matrix | None:
     return None
 
 
-def _read_one(entry: Entry) -> Links:
+def _frames_of_images(index: Index) -> dict[str, str]:
+    """SOP Instance UID of every image → its frame of reference."""
+    return {e.uid: e.text("FrameOfReferenceUID") for files in index.series.values() for e in files}
+
+
+def _read_one(entry: Entry, frames: Mapping[str, str]) -> Links:
     if entry.text("SOPClassUID") != SPATIAL_REGISTRATION:
         raise StudyError(entry.path, "is no rigid spatial registration", "Export a rigid registration")
     with damaged(entry.path, "a registration"):
         data = read_header(entry.path)
-        target = str(data.get("FrameOfReferenceUID", ""))
+        target = str(data.get("FrameOfReferenceUID", "") or "")
         links: Links = {}
+        unnamed = 0
         for item in data.get("RegistrationSequence") or ():
             matrix = np.eye(4)
             for group in item.get("MatrixRegistrationSequence") or ():
                 for step in group.get("MatrixSequence") or ():
                     matrix = _matrix(entry.path, step) @ matrix
-            source = str(item.get("FrameOfReferenceUID", ""))
+            source = str(item.get("FrameOfReferenceUID", "") or "") or _frame_by_images(item, frames)
+            unnamed += not source
             if source and target and source != target:
                 links[(source, target)] = matrix
     if not links:
-        raise StudyError(entry.path, "names no pair of frames of reference", "Export the registration again")
+        what = "links no pair of frames of reference (0020,0052)"
+        if not target:
+            what = "does not name the frame of reference that it maps into (0020,0052)"
+        elif unnamed:
+            what = f"has {unnamed} item(s) without a frame of reference (0020,0052) whose images (0008,1140) are absent"
+        raise StudyError(entry.path, what, "Export the registration again, with the images that it names")
     return links
+
+
+def _frame_by_images(item: Dataset, frames: Mapping[str, str]) -> str:
+    """Frame of reference of the images that an item names; "" where they are absent or lie in several."""
+    images = item.get("ReferencedImageSequence") or ()
+    found = {frames.get(str(image.get("ReferencedSOPInstanceUID", "")), "") for image in images} - {""}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _matrix(path: Path, step: Dataset) -> Matrix:

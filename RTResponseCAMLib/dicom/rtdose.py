@@ -20,12 +20,19 @@ from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.rigid import Matrix, moved_image
 from RTResponseCAMLib.imaging.sums import plan_total, same_voxels, total_on_one_grid
-from RTResponseCAMLib.study import Caution, Dose
+from RTResponseCAMLib.study import GY, GY_RBE, Dose, Plan
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SPACING_TOLERANCE = 0.01
 WHOLE_PLAN = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
 PARTS = ("FRACTION", "FRACTION_SESSION", "BEAM", "BEAM_SESSION", "BRACHY", "BRACHY_SESSION", "CONTROL_POINT")
 Array32 = npt.NDArray[np.float32]
+
+
+AXIAL, SAME_Z_MM = 0.999, 0.1
+RELATIVE = "Export the dose with relative offsets, the first of which is 0"
+UNITS = {"PHYSICAL": GY, "EFFECTIVE": GY_RBE}
+CHOOSE = "Choose one with --dose FILE, or name both to add them up"
 
 
 @dataclass(frozen=True)
@@ -34,39 +41,56 @@ class _File:
     header: Dataset
     kind: str
     scaling: float
+    unit: str
+    beams: tuple[int, ...]
+
+    @property
+    def named(self) -> str:
+        """File, and what its dose was corrected for (3004,0014)."""
+        corrected = self.header.get("TissueHeterogeneityCorrection")
+        return f"{self.path.name} ({corrected})" if corrected else self.path.name
 
 
 def read_plan_dose(
     paths: tuple[Path, ...],
-    planned_fractions: int | None = None,
+    plan: Plan | None = None,
     dose_fractions: int | None = None,
     moves: Mapping[Path, Matrix] | None = None,
-) -> tuple[Dose, tuple[Caution, ...]]:
+    add_up: bool = False,
+) -> tuple[Dose, tuple[Warning, ...]]:
     """Read the dose of a whole plan.
 
-    PLAN doses are summed; without one, FRACTION doses, else BEAM doses. PLAN files that hold the same dose where they
-    overlap count once; FRACTION and BEAM files are all parts. One file per plane is stacked.
+    A PLAN dose is the whole plan: files that hold the same dose where they overlap count once, boxes of separate
+    targets are put side by side, and files that contradict one another are a question. Without PLAN, FRACTION doses,
+    else BEAM doses are added up: they are parts. One file per plane is stacked.
 
     Parameters
     ----------
-    planned_fractions : number of fractions that the plan states, None when unknown.
+    plan : says how many fractions and which beams there are; None when unknown.
     dose_fractions : what FRACTION and BEAM doses are multiplied by; 1 says that they hold the whole course. It must
         be given when the plan has, or may have, more than one fraction.
     moves : rigid maps into the frame of the planning MR, for files that lie in another one.
+    add_up : the user named these files: they are parts, and added up whatever they are called.
 
     Raises
     ------
-    StudyError : units or type that are not physical Gy, scaling missing or not positive, frames that do not
-        match their offsets, FRACTION or BEAM doses of an unknown number of fractions (also: equal ones that are to
-        be multiplied, for they may be the fractions), undecodable pixels.
+    StudyError : units or type that are not Gy or Gy (RBE), or both; scaling missing or not positive; bits or a sign
+        that change what stored values mean; frames that do not match their offsets; doses of a plan that contradict
+        one another; beams that are missing or there twice; FRACTION or BEAM doses of an unknown number of fractions
+        (also: equal ones that are to be multiplied, for they may be the fractions); undecodable pixels.
     GeometryError : frames that form no grid.
     """
     files = [_open(path) for path in paths]
-    used, cautions = _choose_kind(files)
-    factor = _factor(used[0], planned_fractions, dose_fractions)
+    used, warnings = (files, []) if add_up else _choose_kind(files)
+    if len({file.unit for file in used}) > 1:
+        listed = ", ".join(f"{f.path.name} {f.unit}" for f in used)
+        what = f"belongs to doses of two quantities (DoseType 3004,0004), which cannot be added: {listed}"
+        raise StudyError(used[0].path, what, "Choose one with --dose FILE")
+    if used[0].unit == GY_RBE:
+        warnings.append(WarningCode.DOSE_RBE())
+    factor = _factor(used[0], plan.fractions if plan is not None else None, dose_fractions)
     if factor != 1:
-        text = f"the {used[0].kind} dose is multiplied by {factor} fractions, as asked for"
-        cautions.append(Caution("dose-multiplied", text))
+        warnings.append(WarningCode.DOSE_MULTIPLIED(kind=used[0].kind, count=factor))
     groups = _planes_together(used)
     volumes = [_volume(group, factor) for group in groups]
     places = [(moves or {}).get(group[0].path) for group in groups]
@@ -75,36 +99,45 @@ def read_plan_dose(
         for (image, _), matrix in zip(volumes, places, strict=True)
     ]
     if not all(even for _, even in volumes):
-        text = "the dose frames are unevenly spaced; they are resampled at the smallest step"
-        cautions.append(Caution("dose-uneven", text))
-    if used[0].kind in WHOLE_PLAN:
-        total, repeats = plan_total(images)
+        warnings.append(WarningCode.DOSE_UNEVEN())
+    repeats = 0
+    if add_up:
+        total, reason = total_on_one_grid([[image] for image in images]), "as chosen by the user"
+    elif used[0].kind in WHOLE_PLAN:
+        found = plan_total(images)
+        if found.contradicting is not None or found.image is None:
+            one, other = (groups[n][0] for n in found.contradicting or (0, 0))
+            what = (
+                f"holds the dose of the whole plan (DoseSummationType 3004,000A {one.kind}), and so does {other.named}, "
+                "which differs at the same place"
+            )
+            raise StudyError(one.path, what, CHOOSE)
+        total, repeats, reason = found.image, found.repeats, "boxes of separate targets"
     else:
-        if factor > 1 and any(same_voxels(images[0], image) for image in images[1:]):
-            what = f"is one of {len(images)} {used[0].kind} doses that are alike: they may be the fractions themselves"
-            raise StudyError(used[0].path, what, "Give --dose-fractions 1 to add them as they are, or export PLAN dose")
-        total, repeats = total_on_one_grid([[image] for image in images]), 0
+        _check_parts(groups, images, plan, factor)
+        total, reason = total_on_one_grid([[image] for image in images]), f"{used[0].kind} doses are parts of the plan"
     if repeats:
-        text = f"{repeats} RTDOSE repeat(s) the dose of another file; each dose counts once"
-        cautions.append(Caution("dose-repeated", text))
+        warnings.append(WarningCode.DOSE_REPEATED(count=repeats))
     if len(images) - repeats > 1:
-        cautions.append(Caution("dose-summed", f"the dose is the sum of {len(images) - repeats} RTDOSE files"))
+        warnings.append(WarningCode.DOSE_SUMMED(count=len(images) - repeats, reason=reason))
     sources = tuple(pseudonym(str(file.header.get("SOPInstanceUID", ""))) for file in used)
-    return Dose(total, sources), tuple(cautions)
+    return Dose(total, sources, used[0].unit), tuple(warnings)
 
 
 def _open(path: Path) -> _File:
     with damaged(path, "a dose"):
         header = read_header(path)
-        _check_units(path, header)
+        unit = _unit(path, header)
+        _check_stored(path, header)
         kind = str(header.get("DoseSummationType", "") or "PLAN").upper()
         scaling = float(numbers(path, header, "DoseGridScaling", 1)[0])
         if not 0 < scaling <= 1e3:
             raise _unscaled(path, scaling)
-    return _File(path, header, kind, scaling)
+    return _File(path, header, kind, scaling, unit, _beams_of(header))
 
 
-def _check_units(path: Path, header: Dataset) -> None:
+def _unit(path: Path, header: Dataset) -> str:
+    """Unit of the dose, by its units and type."""
     units = str(header.get("DoseUnits", "") or "").upper()
     if units != "GY":
         raise StudyError(
@@ -113,10 +146,59 @@ def _check_units(path: Path, header: Dataset) -> None:
             "Export the dose in absolute units",
         )
     kind = str(header.get("DoseType", "") or "PHYSICAL").upper()
-    if kind != "PHYSICAL":
-        raise StudyError(path, f"DoseType (3004,0004) is {kind}, expected PHYSICAL", "Export the physical dose")
+    if kind not in UNITS:
+        what = f"DoseType (3004,0004) is {kind}, expected PHYSICAL or EFFECTIVE"
+        raise StudyError(path, what, "Export the dose itself, not its error")
     if header.get("DoseGridScaling") in (None, ""):
         raise _unscaled(path, "absent")
+    return UNITS[kind]
+
+
+def _check_stored(path: Path, header: Dataset) -> None:
+    """Refuse what the RT Dose module does not allow, and what would change the dose: no writer means it."""
+    layout = pixel_format(path, header)
+    if layout.stored != layout.allocated:
+        what = f"BitsStored (0028,0101) is {layout.stored} and BitsAllocated (0028,0100) {layout.allocated}"
+        raise StudyError(path, f"{what}; a dose uses all bits", "Export the dose again")
+    for keyword, neutral in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        if header.get(keyword) not in (None, "") and float(numbers(path, header, keyword, 1)[0]) != neutral:
+            tag = "0028,1053" if keyword == "RescaleSlope" else "0028,1052"
+            what = f"states {keyword} ({tag}) beside DoseGridScaling (3004,000E): two scalings"
+            raise StudyError(path, what, "Export the dose with DoseGridScaling alone")
+
+
+def _beams_of(header: Dataset) -> tuple[int, ...]:
+    """Beams of the plan that a dose is of, as far as it says."""
+    return tuple(
+        int(beam.ReferencedBeamNumber)
+        for plan in header.get("ReferencedRTPlanSequence") or ()
+        for group in plan.get("ReferencedFractionGroupSequence") or ()
+        for beam in group.get("ReferencedBeamSequence") or ()
+        if beam.get("ReferencedBeamNumber") not in (None, "")
+    )
+
+
+def _check_parts(groups: list[list[_File]], images: list[sitk.Image], plan: Plan | None, factor: int) -> None:
+    """Parts must make up the plan: no beam twice, none missing."""
+    first = groups[0][0]
+    if factor > 1 and any(same_voxels(images[0], image) for image in images[1:]):
+        what = f"is one of {len(images)} {first.kind} doses that are alike: they may be the fractions themselves"
+        raise StudyError(first.path, what, "Give --dose-fractions 1 to add them as they are, or export PLAN dose")
+    beams = [beam for group in groups for beam in group[0].beams]
+    if not beams or not first.kind.startswith("BEAM"):
+        return
+    twice = sorted({beam for beam in beams if beams.count(beam) > 1})
+    if twice:
+        files = ", ".join(g[0].path.name for g in groups if twice[0] in g[0].beams)
+        what = f"is one of several that hold the dose of beam {twice[0]} (300C,0006): {files}"
+        raise StudyError(first.path, what, CHOOSE)
+    missing = sorted(plan.beams - set(beams)) if plan is not None else []
+    if missing:
+        listed = ", ".join(map(str, missing))
+        what = (
+            f"is of a plan with {len(beams) + len(missing)} beams, and the dose of beam {listed} (300C,0006) is absent"
+        )
+        raise StudyError(first.path, what, "Export the dose of every beam, or the PLAN dose")
 
 
 def _unscaled(path: Path, found: object) -> StudyError:
@@ -127,7 +209,7 @@ def _unscaled(path: Path, found: object) -> StudyError:
     )
 
 
-def _choose_kind(files: list[_File]) -> tuple[list[_File], list[Caution]]:
+def _choose_kind(files: list[_File]) -> tuple[list[_File], list[Warning]]:
     by_kind: dict[str, list[_File]] = {}
     for file in files:
         by_kind.setdefault(file.kind, []).append(file)
@@ -139,13 +221,12 @@ def _choose_kind(files: list[_File]) -> tuple[list[_File], list[Caution]]:
         found = files[0]
         what = f"DoseSummationType (3004,000A) is {found.kind}, expected PLAN: the dose of the whole course"
         raise StudyError(found.path, what, "Export the plan's total dose")
-    cautions = [
-        Caution("dose-left-out", f"{len(left)} RTDOSE of type {kind} are not used beside the {used[0].kind} dose")
-        for kind, left in by_kind.items()
+    warnings = [
+        WarningCode.DOSE_LEFT_OUT(count=len(left), kind=kind, used=used[0].kind) for kind, left in by_kind.items()
     ]
     if used[0].kind == "MULTI_PLAN":
-        cautions.append(Caution("dose-of-plans", "the dose is that of several plans together (MULTI_PLAN)"))
-    return used, cautions
+        warnings.append(WarningCode.DOSE_OF_PLANS())
+    return used, warnings
 
 
 def _factor(file: _File, planned: int | None, given: int | None) -> int:
@@ -207,10 +288,30 @@ def _frames(file: _File) -> tuple[npt.NDArray[np.float64], Array32]:
             f"has {layout.frames} frames but {len(offsets)} values in GridFrameOffsetVector (3004,000C)",
             "Export the dose again",
         )
-    values = stored_frames(file.path, file.header).astype(np.float32)
+    stored = stored_frames(file.path, file.header)
+    if layout.signed and int(stored.min(initial=0)) < 0:
+        what = "holds negative values: PixelRepresentation (0028,0103) is 1 (signed), and a dose is not negative"
+        raise StudyError(file.path, what, "Export the dose unsigned")
+    values = stored.astype(np.float32)
     values *= np.float32(file.scaling)
-    # The first value belongs to the image position, whether offsets are relative (0, …) or absolute (z, …).
-    return offsets - offsets[0], values
+    return _along_normal(file, offsets), values
+
+
+def _along_normal(file: _File, offsets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Distance of each plane from the image position along the normal, mm.
+
+    The first value is 0 where offsets are relative, or the z of the position where they are patient coordinates, which
+    are defined for axial planes only and run along z whichever way the normal points (DICOM C.8.8.3.2).
+    """
+    if abs(offsets[0]) < 1e-3 or len(offsets) == 1:
+        return offsets - offsets[0]
+    normal, z = orientation(file.path, file.header)[2], float(position(file.path, file.header)[2])
+    what = f"GridFrameOffsetVector (3004,000C) begins with {offsets[0]:g}"
+    if abs(normal[2]) < AXIAL:
+        raise StudyError(file.path, f"{what}: patient coordinates, for planes that are not axial", RELATIVE)
+    if abs(offsets[0] - z) > SAME_Z_MM:
+        raise StudyError(file.path, f"{what}, neither 0 nor the z of the position ({z:g})", RELATIVE)
+    return (offsets - offsets[0]) * np.sign(normal[2])
 
 
 def _image(file: _File, offsets_mm: npt.NDArray[np.float64], values: Array32) -> tuple[sitk.Image, bool]:

@@ -1,20 +1,45 @@
-"""RTPLAN as far as it is needed: label, prescription per target, number of fractions. No beams, no shots."""
+"""RTPLAN and RT Ion Plan as far as they are needed: label, prescription per target, fractions, beams. No shots.
+
+Of several target doses for one ROI (or of several that name none), one counts only where the plan says which:
+equal ones are one; where one is another times the number of fractions, the larger is the total and the smaller that
+of a fraction. A dose of a volume goes before one of a point. Everything else is a question to the user.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.index import ION_PLAN
 from RTResponseCAMLib.dicom.values import damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.study import Caution, Plan, Prescription
+from RTResponseCAMLib.study import Plan, Prescription
+from RTResponseCAMLib.warnings import Warning, WarningCode
+
+SAME_DOSE = 0.01  # relative: two statements of one dose, or of n equal fractions
+POINTS = ("POINT", "COORDINATES")
 
 
-def read_plan(path: Path) -> tuple[Plan, tuple[Caution, ...]]:
-    """Read a plan; its prescription is None when no target dose is stated, or doses that no one can tell apart.
+@dataclass(frozen=True)
+class _Target:
+    """One target dose: Gy, for which ROI (None: a site), whether it is that of a point, its isodose in percent."""
+
+    roi: int | None
+    dose_gy: float
+    point: bool
+    isodose: float | None
+
+
+def read_plan(path: Path) -> tuple[Plan, tuple[Warning, ...]]:
+    """Read a plan; its prescription is None when no target dose is stated, or none that counts.
+
+    ``Plan.unclear`` holds the doses of targets for which the plan states several and not which counts.
 
     Raises
     ------
@@ -24,41 +49,104 @@ def read_plan(path: Path) -> tuple[Plan, tuple[Caution, ...]]:
         return _read(path, read_header(path))
 
 
-def _read(path: Path, data: Dataset) -> tuple[Plan, tuple[Caution, ...]]:
+def _read(path: Path, data: Dataset) -> tuple[Plan, tuple[Warning, ...]]:
+    targets = _targets(path, data)
+    fractions, warnings = _fractions(path, data)
+    by_roi: defaultdict[int | None, list[_Target]] = defaultdict(list)
+    for target in targets:
+        by_roi[target.roi].append(target)
     doses: dict[int | None, float] = {}
-    unnamed: set[float] = set()
-    isodoses = set()
+    unclear: dict[int | None, tuple[float, ...]] = {}
+    for roi, stated in by_roi.items():
+        counted = [t for t in stated if not t.point] or stated
+        values = sorted({t.dose_gy for t in counted}, reverse=True)
+        used, reason = _which(values, fractions)
+        name = "no target by name" if roi is None else f"ROI {roi}"
+        if used is None:
+            unclear[roi] = tuple(values)
+            warnings.append(WarningCode.PRESCRIPTION_UNCLEAR(target=name, values=_listed(values)))
+            continue
+        doses[roi] = used
+        if reason:
+            warnings.append(
+                WarningCode.SEVERAL_PRESCRIPTIONS(target=name, values=_listed(values), used=used, reason=reason)
+            )
+    isodoses = {t.isodose for t in targets}
+    if len(isodoses - {None}) > 1:
+        listed = ", ".join(f"{i:g}" for i in sorted(i for i in isodoses if i is not None))
+        warnings += [WarningCode.ISODOSES_DIFFER(values=listed)] if not by_roi.keys() - {None} else []
+    prescription = None
+    if doses:
+        prescription = Prescription(
+            dose_gy=doses[None] if None in doses else max(doses.values()),
+            isodose_percent=isodoses.pop() if len(isodoses) == 1 else None,
+            fractions=fractions,
+            by_roi={number: dose for number, dose in doses.items() if number is not None},
+            for_all=None in doses,
+        )
+    plan = Plan(
+        label=str(data.get("RTPlanLabel", "") or ""),
+        prescription=prescription,
+        fractions=fractions,
+        unclear=unclear,
+        status=str(data.get("ApprovalStatus", "") or "").upper(),
+        ion=str(data.get("SOPClassUID", "")) == ION_PLAN,
+        beams=_beams(data),
+    )
+    return plan, tuple(warnings)
+
+
+def _targets(path: Path, data: Dataset) -> list[_Target]:
+    found = []
     for item in data.get("DoseReferenceSequence") or ():
-        if str(item.get("DoseReferenceType", "TARGET")) != "TARGET" or item.get("TargetPrescriptionDose") is None:
+        kind = str(item.get("DoseReferenceType", "") or "TARGET").upper()
+        if kind != "TARGET" or item.get("TargetPrescriptionDose") in (None, ""):
             continue
         dose = float(numbers(path, item, "TargetPrescriptionDose", 1)[0])
         if not 0 < dose <= 200:
             what = f"TargetPrescriptionDose (300A,0026) is {dose}, expected a positive dose in Gy, at most 200"
             raise StudyError(path, what, "Correct the plan, or give --prescription")
         number = item.get("ReferencedROINumber")
-        doses[None if number is None else int(number)] = dose
-        if number is None:
-            unnamed.add(dose)
         stated = re.search(r"(\d+(?:\.\d+)?)\s*%", str(item.get("DoseReferenceDescription", "")))
-        isodoses.add(float(stated.group(1)) if stated else None)
-    prescription, fractions = None, _fractions(path, data)
-    label = str(data.get("RTPlanLabel", "") or "")
-    if len(unnamed) > 1:
-        listed = ", ".join(f"{dose:g}" for dose in sorted(unnamed))
-        text = f"the plan prescribes {listed} Gy without saying for which ROI (3006,0084); none of them is taken"
-        return Plan(label, None, fractions), (Caution("prescriptions-without-roi", text),)
-    if doses:
-        prescription = Prescription(
-            dose_gy=doses.get(None, max(doses.values())),
-            isodose_percent=isodoses.pop() if len(isodoses) == 1 else None,
-            fractions=fractions,
-            by_roi={number: dose for number, dose in doses.items() if number is not None},
-        )
-    return Plan(label, prescription, fractions), ()
+        point = str(item.get("DoseReferenceStructureType", "")).upper() in POINTS
+        roi = None if number in (None, "") else int(number)
+        found.append(_Target(roi, dose, point, float(stated.group(1)) if stated else None))
+    return found
 
 
-def _fractions(path: Path, data: Dataset) -> int | None:
-    for group in data.get("FractionGroupSequence") or ():
-        if group.get("NumberOfFractionsPlanned") not in (None, ""):
-            return whole_number(path, group, "NumberOfFractionsPlanned", 1, 100)
-    return None
+def _which(values: Sequence[float], fractions: int | None) -> tuple[float | None, str]:
+    """Which of several doses of one target is the total (None: unclear), and why; descending, Gy."""
+    largest = values[0]
+    rest = [v for v in values[1:] if abs(v / largest - 1) > SAME_DOSE]
+    if not rest:
+        return largest, "" if len(values) == 1 else "they are the same but for rounding"
+    if fractions is not None and fractions > 1 and all(abs(v * fractions / largest - 1) <= SAME_DOSE for v in rest):
+        return largest, f"the smaller is the dose of one of {fractions} fractions"
+    return None, ""
+
+
+def _fractions(path: Path, data: Dataset) -> tuple[int | None, list[Warning]]:
+    """Number of fractions; unknown where groups differ."""
+    stated = {
+        whole_number(path, group, "NumberOfFractionsPlanned", 1, 100)
+        for group in data.get("FractionGroupSequence") or ()
+        if group.get("NumberOfFractionsPlanned") not in (None, "")
+    }
+    if len(stated) > 1:
+        listed = " and ".join(str(n) for n in sorted(stated))
+        return None, [WarningCode.FRACTIONS_DIFFER(values=listed)]
+    return (stated.pop() if stated else None), []
+
+
+def _beams(data: Dataset) -> frozenset[int]:
+    """Numbers of the beams (brachy setups have none) that the fraction groups use."""
+    return frozenset(
+        int(beam.ReferencedBeamNumber)
+        for group in data.get("FractionGroupSequence") or ()
+        for beam in group.get("ReferencedBeamSequence") or ()
+        if beam.get("ReferencedBeamNumber") not in (None, "")
+    )
+
+
+def _listed(values: Sequence[float]) -> str:
+    return " and ".join(f"{value:g}" for value in sorted(values, reverse=True))

@@ -1,8 +1,9 @@
-"""RTSTRUCT: the regions of interest with their contours, keyed by ROI Number, and which of them are targets."""
+"""RTSTRUCT: the regions of interest with their contours, keyed by ROI Number."""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +11,18 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.targets import UNSPECIFIC
 from RTResponseCAMLib.dicom.values import damaged, whole_number
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.imaging.overlap import without_nested
-from RTResponseCAMLib.study import Caution, FloatArray, Lesion, Structure
+from RTResponseCAMLib.study import FloatArray, Structure
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
-CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
+CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "INTERPOLATED_PLANAR"}
+OPEN = {"POINT", "OPEN_PLANAR", "OPEN_NONPLANAR"}
 MAX_ROIS, MAX_CONTOURS, MAX_POINTS = 1000, 50_000, 5_000_000
-TARGET_KINDS = {"GTV", "CTV", "PTV", "TREATED_VOLUME"}
-ANATOMY = re.compile(
-    r"skull|body|external|brain|skin|cochlea|chiasm|optic|eye|lens|nerve|hippo|pituit|scalp|normal|ventric",
-    re.IGNORECASE,
-)
-HELPER = re.compile(
-    r"(o?edema)|avoid|isodose|dose|registration|artifact|matrix|minus|\bprv|brain\s*[-_]\s*[gcp]tv"
-    r"|(?<![a-z])ring(?![a-z])(?![ _-]*enhanc)",
-    re.IGNORECASE,
-)
-LESION_WORD = re.compile(r"[gcp]tv|\bmets?\d*(\b|_)|metast|lesion|tumou?r|target|enhanc", re.IGNORECASE)
 
 
-def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     """Read every ROI; those without a usable contour stay in the list, empty.
 
     Raises
@@ -41,25 +33,21 @@ def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Caution, .
         return _read(path, read_header(path))
 
 
-def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     listed = data.get("StructureSetROISequence") or ()
     if not listed:
         raise StudyError(path, "lists no ROI (3006,0020)", "Export the structure set with its targets")
     if len(listed) > MAX_ROIS:
         raise StudyError(path, f"lists {len(listed)} ROIs, more than {MAX_ROIS}", "Export the targets only")
-    cautions: list[Caution] = []
+    warnings: list[Warning] = []
     names: dict[int, str] = {}
     for item in listed:
         number = whole_number(path, item, "ROINumber", 0, 2**31 - 1)
         if number in names:
-            text = f"ROI Number {number} is given twice; '{roi_name(data, item)}' is left out"
-            cautions.append(Caution("repeated-roi-number", text))
+            warnings.append(WarningCode.REPEATED_ROI_NUMBER(number=number, name=roi_name(data, item)))
             continue
         names[number] = roi_name(data, item) or f"ROI {number}"
-    kinds = {
-        _reference(item): str(item.get("RTROIInterpretedType", "") or "").upper()
-        for item in data.get("RTROIObservationsSequence") or ()
-    }
+    kinds = _kinds(data, names, warnings)
     items: dict[int, list[Dataset]] = {}
     for item in data.get("ROIContourSequence") or ():
         items.setdefault(_reference(item), []).append(item)
@@ -69,16 +57,14 @@ def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Cauti
         taken[name] += 1
         unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
         if taken[name] == 2:
-            cautions.append(
-                Caution("repeated-roi-name", f"several ROIs are called '{name}'; the later are '{name}#2' …")
-            )
+            warnings.append(WarningCode.REPEATED_ROI_NAME(name=name))
         own = items.get(number, [])
-        contours = tuple(c for item in own for c in _contours(path, unique, item, cautions))
+        contours = tuple(c for item in own for c in _contours(path, unique, item, warnings))
         total += sum(len(c) for c in contours)
         if total > MAX_POINTS:
             raise StudyError(path, f"has over {MAX_POINTS} contour points", "Export the targets only")
         structures.append(Structure(number, unique, kinds.get(number, ""), contours, _color(own[0] if own else None)))
-    return tuple(structures), tuple(cautions)
+    return tuple(structures), tuple(warnings)
 
 
 def roi_name(data: Dataset, item: Dataset) -> str:
@@ -109,74 +95,37 @@ def _color(item: Dataset | None) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def choose_lesions(
-    path: Path, structures: tuple[Structure, ...], wanted: tuple[str, ...] = ()
-) -> tuple[tuple[Lesion, ...], tuple[Caution, ...]]:
-    """Take the ROIs that are treated targets: those named by the user, else by type, else by name.
-
-    Raises
-    ------
-    StudyError : a wanted ROI does not exist or has no contours, or nothing looks like a target.
-    """
-    cautions: list[Caution] = []
-    if wanted:
-        by_name = {s.name: s for s in structures}
-        missing = [name for name in wanted if name not in by_name]
-        if missing:
-            raise StudyError(path, f"has no ROI {missing}; it has {sorted(by_name)}", "Correct --roi")
-        chosen = [by_name[name] for name in wanted]
-        empty = [s.name for s in chosen if not s.contours]
-        if empty:
-            raise StudyError(path, f"ROI {empty} has no closed contour", "Contour the target and export it again")
-    else:
-        chosen = [s for s in structures if looks_like_target(s)]
-        empty = [s.name for s in chosen if not s.contours]
-        for name in empty:
-            cautions.append(Caution("empty-roi", f"target '{name}' has no closed contour and is left out"))
-        kept, said = without_nested(tuple(s for s in chosen if s.contours))
-        chosen = list(kept)
-        cautions += said
-        if not chosen:
-            names = [f"{s.name} ({s.kind or 'no type'}, {len(s.contours)} contours)" for s in structures]
-            raise StudyError(path, f"has no target with contours; its ROIs: {', '.join(names)}", "Name one with --roi")
-        if any(s.kind not in TARGET_KINDS for s in chosen):
-            untyped = [s.name for s in chosen if s.kind not in TARGET_KINDS]
-            text = f"taken for targets by their names, not their type: {', '.join(untyped)} (choose with --roi)"
-            cautions.append(Caution("target-by-name", text))
-    chosen.sort(key=lambda s: s.number)
-    return tuple(Lesion(f"L{n}", s) for n, s in enumerate(chosen, start=1)), tuple(cautions)
+def _kinds(data: Dataset, names: Mapping[int, str], warnings: list[Warning]) -> dict[int, str]:
+    """RT ROI Interpreted Type of each ROI; of several observations a target's type, where only one is none of ORGAN."""
+    stated: dict[int, set[str]] = {}
+    for item in data.get("RTROIObservationsSequence") or ():
+        kind = str(item.get("RTROIInterpretedType", "") or "").strip().upper()
+        if kind:
+            stated.setdefault(_reference(item), set()).add(kind)
+    kinds = {}
+    for number, found in stated.items():
+        specific = found - UNSPECIFIC
+        kinds[number] = specific.pop() if len(specific) == 1 else next(iter(found)) if len(found) == 1 else ""
+        if len(found) > 1:
+            used = f"{kinds[number]} counts" if kinds[number] else "its name decides"
+            name = names.get(number, str(number))
+            warnings.append(WarningCode.OBSERVATIONS_DIFFER(name=name, kinds=" and ".join(sorted(found)), used=used))
+    return kinds
 
 
-def looks_like_target(structure: Structure) -> bool:
-    """By its type; without one by its name, see `names_a_target`."""
-    if structure.kind in TARGET_KINDS:
-        return True
-    return structure.kind in ("", "CONTROL") and names_a_target(structure.name)
-
-
-def names_a_target(name: str) -> bool:
-    """Whether a name may be a lesion's: not a planner's helper, and no anatomy unless it also says lesion."""
-    if is_helper(name):
-        return False
-    return bool(LESION_WORD.search(name)) or not ANATOMY.search(name)
-
-
-def is_helper(name: str) -> bool:
-    """Whether a name is that of a planner's aid: avoidance, ring, isodose, oedema."""
-    return bool(HELPER.search(name))
-
-
-def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> tuple[FloatArray, ...]:
+def _contours(path: Path, name: str, item: Dataset, warnings: list[Warning]) -> tuple[FloatArray, ...]:
     contours: list[FloatArray] = []
     short = points = open_ = 0
+    unknown: Counter[str] = Counter()
     sequence = item.get("ContourSequence") or ()
     if len(sequence) > MAX_CONTOURS:
         raise StudyError(path, f"ROI '{name}' has {len(sequence)} contours, more than {MAX_CONTOURS}", "Export fewer")
     for contour in sequence:
-        kind = str(contour.get("ContourGeometricType", "CLOSED_PLANAR"))
-        if kind not in CLOSED:
+        kind = str(contour.get("ContourGeometricType", "") or "CLOSED_PLANAR").strip().upper()
+        if kind in OPEN:
             open_ += 1
             continue
+        unknown[kind] += kind not in CLOSED
         values = _numbers(path, name, contour)
         points += len(values)
         if points > MAX_POINTS:
@@ -188,14 +137,12 @@ def _contours(path: Path, name: str, item: Dataset, cautions: list[Caution]) -> 
             continue
         contours.append(values)
     if open_ and not contours:
-        text = f"ROI '{name}' consists of points or open lines only: it has no volume"
-        cautions.append(Caution("points-only", text))
+        warnings.append(WarningCode.POINTS_ONLY(name=name))
     elif open_:
-        text = f"ROI '{name}': {open_} open contour(s) enclose nothing and are left out; its volume may be too small"
-        cautions.append(Caution("open-contours", text))
+        warnings.append(WarningCode.OPEN_CONTOURS(name=name, count=open_))
+    warnings += [WarningCode.CONTOUR_TYPE(name=name, count=n, kind=kind) for kind, n in unknown.items() if n]
     if short:
-        text = f"ROI '{name}': {short} contour(s) of fewer than three points enclose nothing and are left out"
-        cautions.append(Caution("short-contour", text))
+        warnings.append(WarningCode.SHORT_CONTOUR(name=name, count=short))
     return tuple(contours)
 
 

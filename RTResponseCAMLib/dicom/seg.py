@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,32 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.dicom.pixels import stored_frames
+from RTResponseCAMLib.dicom.pixels import pixel_format, stored_frames
 from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.outlines import pixel_edges
-from RTResponseCAMLib.study import Caution, FloatArray, Structure
+from RTResponseCAMLib.study import FloatArray, Structure
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 MAX_SEGMENTS = 1000
+PHOTOMETRIC = ("MONOCHROME2", "PALETTE COLOR")  # a label map may bring the colours of its labels
+# SNOMED CT and its older SRT codes: neoplasm (of brain), metastasis (of brain), primary and recurrent tumour, mass,
+# lesion, gross tumour volume; enhancing lesion (NCIt).
+TUMOUR_TYPES = {
+    "108369006", "M-80003", "126952004", "14799000", "M-80006", "128462008", "94225005", "86049000", "372087000",
+    "25173007", "4147007", "M-03000", "52988006", "M-01100", "228791009", "C113842",
+}  # fmt: skip
+# Oedema, necrosis, haemorrhage, non-enhancing lesion, background.
+BESIDE_TUMOUR = {"79654002", "M-36300", "6574001", "M-54000", "50960005", "M-37000", "C81175", "125040"}
+# Anatomical and body structure, substances, physical object, function, spatial concept (CID 7150).
+ANATOMY_CATEGORIES = {
+    "91723000", "T-D000A", "123037004", "91720002", "105590001", "260787004", "A-00004", "246464006", "309825002",
+}  # fmt: skip
 
 
-def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
-    """Read every segment as a structure; fractional segments are cut at one half, with a caution.
+def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
+    """Read every segment as a structure; fractional segments are cut at one half, with a warning.
 
     Raises
     ------
@@ -35,35 +50,75 @@ def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Caution, .
         if not items or len(items) > MAX_SEGMENTS:
             raise StudyError(entry.path, f"lists {len(items)} segments (0062,0002)", EXPORT_AGAIN)
         kind = str(header.get("SegmentationType", "BINARY")).upper()
-        cautions: list[Caution] = []
+        warnings: list[Warning] = []
         cut = 1
         if kind == "FRACTIONAL":
             top = whole_number(entry.path, header, "MaximumFractionalValue", 1, 65535, default=255)
             cut = (top + 1) // 2
-            cautions.append(
-                Caution("fractional-segments", "the segmentation is fractional; voxels from 50 % are taken")
-            )
+            warnings.append(WarningCode.FRACTIONAL_SEGMENTS())
+        labels = kind == "LABELMAP" or entry.text("SOPClassUID") == LABELMAP
         places = slices_of(Entry(entry.path, header))
-        frames = stored_frames(entry.path, header)
+        frames = stored_frames(entry.path, header, PHOTOMETRIC if labels else PHOTOMETRIC[:1])
         step_mm, said = _slice_step_mm(entry.path, header, places)
-        cautions += said
+        warnings += said
         contours: defaultdict[int, list[FloatArray]] = defaultdict(list)
-        if kind == "LABELMAP" or entry.text("SOPClassUID") == LABELMAP:
+        if labels:
+            background = pixel_format(entry.path, header, PHOTOMETRIC).padding or 0
             for place, frame in zip(places, frames, strict=True):
-                for number in np.unique(frame[frame > 0]).tolist():
+                for number in np.unique(frame[(frame > 0) & (frame != background)]).tolist():
                     contours[number] += _edges(place, step_mm, frame == number)
         else:
             for place, number, frame in zip(places, _segment_of_frames(entry.path, header), frames, strict=True):
                 contours[number] += _edges(place, step_mm, frame >= cut)
-        structures: list[Structure] = []
-        taken: defaultdict[str, int] = defaultdict(int)
-        for item in items:
-            number = whole_number(entry.path, item, "SegmentNumber", 1, 65535)
-            name = str(item.get("SegmentLabel", "") or f"segment {number}")
-            taken[name] += 1
-            name = name if taken[name] == 1 else f"{name}#{taken[name]}"
-            structures.append(Structure(number, name, "", tuple(contours[number])))
-    return tuple(structures), tuple(cautions)
+        structures, said = _structures(entry.path, items, contours, labels)
+    return structures, (*warnings, *said)
+
+
+def _structures(
+    path: Path, items: Iterable[Dataset], contours: Mapping[int, list[FloatArray]], labels: bool
+) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
+    """Segments as structures; segment 0 of a label map is its background."""
+    warnings: list[Warning] = []
+    structures: list[Structure] = []
+    taken: defaultdict[str, int] = defaultdict(int)
+    for item in items:
+        number = whole_number(path, item, "SegmentNumber", 0 if labels else 1, 65535)
+        if number == 0:
+            continue
+        name = str(item.get("SegmentLabel", "") or f"segment {number}")
+        if any(s.number == number for s in structures):
+            warnings.append(WarningCode.REPEATED_ROI_NUMBER(number=number, name=name))
+            continue
+        taken[name] += 1
+        name = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        structures.append(Structure(number, name, _kind(item), tuple(contours.get(number, ()))))
+    unlisted = sorted(n for n, found in contours.items() if found and all(s.number != n for s in structures))
+    if unlisted:
+        warnings.append(WarningCode.UNLISTED_SEGMENT(numbers=", ".join(map(str, unlisted))))
+    return tuple(structures), tuple(warnings)
+
+
+def _kind(item: Dataset) -> str:
+    """RT ROI Interpreted Type by the segment's property codes: GTV of a tumour, ORGAN of anatomy, "" of the rest.
+
+    Tissue is what programs write where the user chose nothing, and says nothing.
+    """
+    category, kind = (
+        _code(item, keyword)
+        for keyword in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence")
+    )
+    if kind in TUMOUR_TYPES:
+        return "GTV"
+    if category in ANATOMY_CATEGORIES:
+        return "ORGAN"
+    return "OTHER" if kind in BESIDE_TUMOUR else ""
+
+
+def _code(item: Dataset, keyword: str) -> str:
+    """Code Value of a code sequence, "" when absent."""
+    found = item.get(keyword)
+    code = found[0] if found else Dataset()
+    return str(code.get("CodeValue") or code.get("LongCodeValue") or "").strip()
 
 
 def _segment_of_frames(path: Path, header: Dataset) -> list[int]:
@@ -79,7 +134,7 @@ def _segment_of_frames(path: Path, header: Dataset) -> list[int]:
     return numbers
 
 
-def _slice_step_mm(path: Path, header: Dataset, places: list[Slice]) -> tuple[float, tuple[Caution, ...]]:
+def _slice_step_mm(path: Path, header: Dataset, places: list[Slice]) -> tuple[float, tuple[Warning, ...]]:
     """Distance of slices: stated, else that of frames; empty slices may be left out between frames.
 
     Slice Thickness alone may be less than the distance: where three frames and more follow one another evenly, these
@@ -100,8 +155,7 @@ def _slice_step_mm(path: Path, header: Dataset, places: list[Slice]) -> tuple[fl
     if stated is not None and abs(step / stated - 1) < 0.01:
         return step, ()
     said = "no slice distance" if stated is None else f"slices of {stated:.2f} mm"
-    text = f"the segmentation states {said}, its frames lie {gap:.2f} mm apart; its slices are taken as {step:.2f} mm"
-    return step, (Caution("segmentation-step", text),)
+    return step, (WarningCode.SEGMENTATION_STEP(stated=said, gap=gap, step=step),)
 
 
 def _measure(path: Path, header: Dataset, keyword: str) -> float | None:

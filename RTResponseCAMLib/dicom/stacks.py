@@ -1,8 +1,15 @@
-"""From the slices of a series to one regular stack: other stacks, repeated and missing slices are found and named."""
+"""From the slices of a series to one regular stack: other stacks, repeated and missing slices are found and named.
+
+Nothing is compared exactly. Directions and pixels may differ by what orientation and spacing are stated to; two slices
+share a place when they are nearer than a tenth of the usual step; positions are fitted by even steps, and may be off by
+the rounding of the file's own decimals. Acquisitions are recognised by what they cover, whatever packages they came in.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +20,14 @@ import numpy.typing as npt
 from RTResponseCAMLib.dicom.frames import Slice
 from RTResponseCAMLib.dicom.pixels import stored_frames
 from RTResponseCAMLib.errors import GeometryError
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SPACING_TOLERANCE = 0.01
-SAME_PLACE_MM = 1e-3
+SAME_PLACE_MM, SAME_PLACE_SHARE, REAL_STEP_MM = 1e-3, 0.1, 0.2
+SAME_AXES, SAME_PIXELS = 0.01, 0.005
 MAX_GAP_STEPS, MAX_GAP_MM = 2.6, 7.0
 DRIFT_MM = 0.05
+COARSE_MM, MOST_ROUNDING = 0.02, 0.2  # positions stated no finer; share of a step that rounding may explain
 Array64 = npt.NDArray[np.float64]
 
 
@@ -34,7 +43,8 @@ class Stack:
     drift_mm : shift of each slice within its plane against the first, (column, row) direction, mm ``(n, 2)``.
     regular : the slices are evenly spaced and not sheared: no resampling is needed.
     gaps_mm : intervals along the normal without a slice.
-    cautions : what was unusual.
+    origin_mm : centre of the first pixel of the first slice, LPS; fitted where positions are rounded.
+    warnings : what was unusual.
     """
 
     slices: tuple[Slice, ...]
@@ -43,7 +53,8 @@ class Stack:
     drift_mm: Array64
     regular: bool
     gaps_mm: tuple[tuple[float, float], ...]
-    cautions: tuple[Caution, ...]
+    origin_mm: Array64
+    warnings: tuple[Warning, ...]
 
 
 def choose_stack(slices: list[Slice], wanted: frozenset[str] = frozenset()) -> Stack:
@@ -51,51 +62,130 @@ def choose_stack(slices: list[Slice], wanted: frozenset[str] = frozenset()) -> S
 
     Parameters
     ----------
-    wanted : SOP Instance UIDs that the structures were drawn on; the stack that holds most of them is taken,
+    wanted : SOP Instance UIDs that the structures were contoured on; the stack that holds most of them is taken,
         else the largest, and of acquisitions at the same places the last.
 
     Raises
     ------
     GeometryError : a single slice, slices that share a place and cannot be told apart, or a gap too wide to bridge.
     """
-    groups: defaultdict[tuple[object, ...], list[Slice]] = defaultdict(list)
+    groups: list[list[Slice]] = []
     for one in slices:
-        key = (one.stack, one.shape, *np.round(one.axes[:2].ravel(), 2), *np.round(one.steps, 3))
-        groups[key].append(one)
-    ranked = sorted(groups.values(), key=lambda g: (sum(s.entry.uid in wanted for s in g), len(g)))
-    best, cautions = ranked[-1], []
+        group = next((g for g in groups if _one_stack(g[0], one)), None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    ranked = sorted(groups, key=lambda g: (sum(s.entry.uid in wanted for s in g), len(g)))
+    best, warnings = ranked[-1], []
     if len(ranked) > 1:
         sizes = ", ".join(str(len(g)) for g in reversed(ranked))
-        text = f"the series holds {len(ranked)} stacks ({sizes} slices); the first of these is used"
-        cautions.append(Caution("several-stacks", text))
+        warnings.append(WarningCode.SEVERAL_STACKS(count=len(ranked), sizes=sizes))
     best, repeated = _one_per_place(best, wanted)
-    return _ordered(best, tuple(cautions) + repeated)
+    return _ordered(best, tuple(warnings) + repeated)
 
 
-def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Slice], tuple[Caution, ...]]:
-    if not _shared_places(slices):
+def _one_stack(one: Slice, other: Slice) -> bool:
+    """Whether two slices are parallel, of the same pixels, and of the same stack by name."""
+    return (
+        one.stack == other.stack
+        and one.shape == other.shape
+        and float(np.abs(one.axes[:2] - other.axes[:2]).max()) <= SAME_AXES
+        and all(abs(a / b - 1) <= SAME_PIXELS for a, b in zip(one.steps, other.steps, strict=True))
+    )
+
+
+def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Slice], tuple[Warning, ...]]:
+    places = _places(slices)
+    if len(set(places)) == len(places):
         return slices, ()
-    for kind in range(len(slices[0].kinds)):
-        parts: defaultdict[str, list[Slice]] = defaultdict(list)
-        for one in slices:
-            parts[one.kinds[kind]].append(one)
-        if len(parts) < 2 or any(_shared_places(part) for part in parts.values()):
-            continue
-        hits = {value: sum(s.entry.uid in wanted for s in part) for value, part in parts.items()}
-        last = max(parts, key=lambda value: (hits[value], len(parts[value]), _as_number(value), value))
-        drawn = all(hits[last] > hits[value] for value in parts if value != last)
-        text = f"the series holds {len(parts)} acquisitions of the same slices; "
-        text += "the one that the structures were drawn on is used" if drawn else "the last is used"
-        return parts[last], (Caution("several-acquisitions", text),)
-    twins = _shared_places(slices)
+    acquisitions, packages = _acquisitions(slices, places)
+    if acquisitions:
+        hits = [sum(s.entry.uid in wanted for s in part) for part in acquisitions]
+        last = max(range(len(acquisitions)), key=lambda n: (hits[n], len(acquisitions[n]), n))
+        drawn = all(hits[last] > h for n, h in enumerate(hits) if n != last)
+        used = "the one that the structures were contoured on is used" if drawn else "the last is used"
+        of = f", each in {packages} packages" if packages > 1 else ""
+        said = WarningCode.SEVERAL_ACQUISITIONS(count=len(acquisitions), packages=of, used=used)
+        return acquisitions[last], (said,)
+    twins = [(slices[a], slices[b]) for a, b in _twins(places)]
     decoded: dict[Path, npt.NDArray[np.integer[Any]]] = {}
     for one, other in twins:
         if not _same_pixels(one, other, decoded):
-            what = "lies at the same position as another slice of its series"
-            raise GeometryError(other.path, what, "Export one acquisition per series")
+            per_place = len(slices) / len(set(places))
+            what = (
+                f"lies at the same position as another slice of its series ({len(slices)} slices at {len(set(places))} "
+                f"places, {per_place:.3g} each), and no attribute tells the acquisitions apart"
+            )
+            raise GeometryError(other.path, what, "Export one acquisition (phase, echo) per series")
     dropped = {id(other) for _, other in twins}
-    text = f"{len(twins)} slice(s) of the MR are there twice with the same pixels; each is used once"
-    return [one for one in slices if id(one) not in dropped], (Caution("repeated-slices", text),)
+    return [one for one in slices if id(one) not in dropped], (WarningCode.REPEATED_SLICES(count=len(twins)),)
+
+
+def _places(slices: Sequence[Slice]) -> list[int]:
+    """Number of the place of each slice along the normal; slices far nearer than the usual step share one."""
+    along = np.asarray([one.position @ slices[0].axes[2] for one in slices])
+    order = np.argsort(along, kind="stable")
+    gaps = np.diff(along[order])
+    steps = gaps[gaps > REAL_STEP_MM]
+    near = max(SAME_PLACE_MM, SAME_PLACE_SHARE * float(np.median(steps))) if len(steps) else SAME_PLACE_MM
+    numbers = np.empty(len(slices), dtype=int)
+    numbers[order] = np.concatenate([[0], np.cumsum(gaps > near)])
+    return numbers.tolist()
+
+
+def _acquisitions(slices: list[Slice], places: list[int]) -> tuple[list[list[Slice]], int]:
+    """Acquisitions of the same places in order, and in how many packages each came; none that cannot be told apart.
+
+    An attribute tells them apart when no place is there twice under one of its values. Values that cover parts of the
+    places are packages: they are put together, in order, until all places are covered once.
+    """
+    count = len(slices[0].kinds)
+    single = [(n,) for n in range(count)]
+    for attributes in [*single, *itertools.combinations(range(count), 2)]:
+        parts: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number, one in enumerate(slices):
+            parts[tuple(one.kinds[n] for n in attributes)].append(number)
+        if len(parts) < 2 or any(len({places[n] for n in part}) < len(part) for part in parts.values()):
+            continue
+        ordered = [parts[value] for value in sorted(parts, key=lambda v: [(_as_number(t), t) for t in v])]
+        whole = set(places)
+        if all({places[n] for n in part} == whole for part in ordered):
+            return [[slices[n] for n in part] for part in ordered], 1
+        together = _together(ordered, places, whole)
+        if together:
+            joined = [[slices[n] for part in group for n in part] for group in together]
+            return joined, max(len(group) for group in together)
+        if _nearly_whole(ordered, places):
+            return [[slices[n] for n in part] for part in ordered], 1
+    return [], 1
+
+
+def _together(ordered: list[list[int]], places: list[int], whole: set[int]) -> list[list[list[int]]]:
+    """Consecutive packages as acquisitions that each cover every place once; none when they do not come out even."""
+    groups: list[list[list[int]]] = []
+    covered: set[int] = set(whole)
+    for part in ordered:
+        own = {places[n] for n in part}
+        if covered == whole:
+            groups.append([])
+            covered = set()
+        if covered & own:
+            return []
+        covered |= own
+        groups[-1].append(part)
+    return groups if covered == whole else []
+
+
+def _nearly_whole(ordered: list[list[int]], places: list[int]) -> bool:
+    """Whether each part covers most of the places: an acquisition that lost a few slices is still one."""
+    return all(len({places[n] for n in part}) > 0.5 * len(set(places)) for part in ordered)
+
+
+def _twins(places: list[int]) -> list[tuple[int, int]]:
+    """Pairs of slices at one place: the first there, and each further one."""
+    first: dict[int, int] = {}
+    return [(first[place], n) for n, place in enumerate(places) if first.setdefault(place, n) != n]
 
 
 def _as_number(text: str) -> float:
@@ -106,13 +196,6 @@ def _as_number(text: str) -> float:
         return 0.0
 
 
-def _shared_places(slices: list[Slice]) -> list[tuple[Slice, Slice]]:
-    along = np.asarray([one.position @ slices[0].axes[2] for one in slices])
-    order = np.argsort(along, kind="stable")
-    close = np.flatnonzero(np.diff(along[order]) < SAME_PLACE_MM)
-    return [(slices[order[n]], slices[order[n + 1]]) for n in close]
-
-
 def _same_pixels(one: Slice, other: Slice, decoded: dict[Path, npt.NDArray[np.integer[Any]]]) -> bool:
     for s in (one, other):
         if s.path not in decoded:  # a multi-frame file holds many twins
@@ -121,7 +204,7 @@ def _same_pixels(one: Slice, other: Slice, decoded: dict[Path, npt.NDArray[np.in
     return one.slope == other.slope and one.intercept == other.intercept and np.array_equal(*pixels)
 
 
-def _ordered(slices: list[Slice], cautions: tuple[Caution, ...]) -> Stack:
+def _ordered(slices: list[Slice], warnings: tuple[Warning, ...]) -> Stack:
     first = slices[0]
     if len(slices) < 2:
         raise GeometryError(first.path, "is the only slice of its series", "Export the whole series")
@@ -131,28 +214,61 @@ def _ordered(slices: list[Slice], cautions: tuple[Caution, ...]) -> Stack:
     steps = np.diff(along)
     step = float(np.median(steps))
     wide = np.flatnonzero(steps > 1.5 * step)
+    origin = slices[0].position
+    drift = np.asarray([[(s.position - origin) @ first.axes[0], (s.position - origin) @ first.axes[1]] for s in slices])
+    reach = float(np.abs(drift).max())
+    even, sheared = bool(np.abs(steps / step - 1).max() <= SPACING_TOLERANCE), reach > DRIFT_MM
+    rounded = _rounded(slices) if sheared or not even else None
+    if rounded is not None:
+        origin, step, change = rounded
+        precision = max(s.precision_mm for s in slices)
+        warnings += (WarningCode.ROUNDED_POSITIONS(precision=precision, change=change),)
+        along = float(origin @ first.axes[2]) + step * np.arange(len(slices))
+        return Stack(
+            tuple(slices), np.asarray(along, dtype=np.float64), step, np.zeros_like(drift), True, (), origin, warnings
+        )
     if len(wide):
         worst = int(np.argmax(steps))
-        if steps[worst] > max(MAX_GAP_STEPS * step, 0) or steps[worst] > MAX_GAP_MM:
+        if steps[worst] > MAX_GAP_STEPS * step or steps[worst] > MAX_GAP_MM:
             raise GeometryError(
                 slices[worst].path,
                 f"the step to the next slice is {steps[worst]:.3f} mm, usual is {step:.3f} mm",
                 "Slices are missing; export the whole series",
             )
-        text = f"{len(wide)} slice(s) of the MR are missing (usual step {step:.2f} mm); the gap is interpolated"
-        cautions += (Caution("slice-gap", text),)
-    elif np.abs(steps / step - 1).max() > SPACING_TOLERANCE:
-        text = f"the MR's slices are unevenly spaced ({steps.min():.2f} to {steps.max():.2f} mm); they are resampled"
-        cautions += (Caution("uneven-slices", text),)
-    origin = slices[0].position
-    drift = np.asarray([[(s.position - origin) @ first.axes[0], (s.position - origin) @ first.axes[1]] for s in slices])
-    sheared = float(np.abs(drift).max()) > DRIFT_MM
+        warnings += (WarningCode.SLICE_GAP(count=len(wide), step=step),)
+    elif not even:
+        warnings += (WarningCode.UNEVEN_SLICES(low=steps.min(), high=steps.max()),)
     if sheared:
-        reach = float(np.abs(drift).max())
-        text = f"the MR's slices are shifted against each other by up to {reach:.1f} mm (gantry tilt); resampled"
-        cautions += (Caution("sheared-slices", text),)
-    even = bool(np.abs(steps / step - 1).max() <= SPACING_TOLERANCE)
+        warnings += (WarningCode.SHEARED_SLICES(reach=reach),)
     gaps = tuple((float(along[n]), float(along[n + 1])) for n in wide)
     if even:
         step = float((along[-1] - along[0]) / (len(along) - 1))
-    return Stack(tuple(slices), along, step, drift, even and not sheared, gaps, cautions)
+    return Stack(tuple(slices), along, step, drift, even and not sheared, gaps, origin, warnings)
+
+
+def _rounded(slices: list[Slice]) -> tuple[Array64, float, float] | None:
+    """Origin, step and largest change of an even stack whose positions are this one's but for their rounding.
+
+    None where positions are stated finely (then they are what they are), or are farther from even than their last
+    decimal explains. The direction may be rounded as well: over the length of the stack that shifts slices sideways.
+    """
+    precision = max(s.precision_mm for s in slices)
+    turn = max(s.turn_precision for s in slices)
+    first, count = slices[0], len(slices)
+    places = np.asarray([s.position for s in slices])
+    number = np.arange(count)
+    centred = number - number.mean()
+    per_step = centred @ (places - places.mean(axis=0)) / (centred @ centred)
+    step = float(per_step @ first.axes[2])
+    if count < 3 or step <= 0 or (precision < COARSE_MM and turn * step * count < DRIFT_MM):
+        return None
+    tolerance = min(0.87 * precision + 0.5 * turn * step * count, MOST_ROUNDING * step) + SAME_PLACE_MM
+    fitted = places.mean(axis=0) + centred[:, None] * per_step
+    sideways = float(np.abs(first.axes[:2] @ per_step).max()) * count
+    away = np.linalg.norm(places - fitted, axis=1)
+    allowed = 4 * 0.87 * precision + turn * step * count + DRIFT_MM  # two ends of a fit, each off by its rounding
+    if float(away.max()) > tolerance or sideways > min(allowed, MOST_ROUNDING * step * 4 + DRIFT_MM):
+        return None
+    straight = places.mean(axis=0) + centred[:, None] * (step * first.axes[2])
+    change = float(np.linalg.norm(places - straight, axis=1).max())
+    return np.asarray(straight[0]), step, change

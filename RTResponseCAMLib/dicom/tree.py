@@ -5,78 +5,97 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from RTResponseCAMLib.dicom.chain import Chain, Course, choose_chain, find_courses, t1c_score
+from RTResponseCAMLib.dicom.chain import Chain, Course, find_courses
+from RTResponseCAMLib.dicom.dates import object_date
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
-from RTResponseCAMLib.dicom.index import Entry, date_of, index_folder
+from RTResponseCAMLib.dicom.identity import compare
+from RTResponseCAMLib.dicom.index import Entry, index_folder
+from RTResponseCAMLib.dicom.load import ReadOptions, find_chain, read_index
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym
 from RTResponseCAMLib.dicom.registration import read_links
-from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
+from RTResponseCAMLib.dicom.rtdose import UNITS
+from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
+from RTResponseCAMLib.dicom.series_kind import Contrast, series_kind
+from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.errors import RTResponseError
-from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.imaging.planes import stack_planes
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.study import GY, FollowUp, Structure, Study
+from RTResponseCAMLib.warnings import by_severity
 
 
-def inspect_folder(
-    folder: Path, series: str | None = None, progress: Progress = silent, course: str | None = None
-) -> dict[str, Any]:
+def inspect_folder(folder: Path, options: ReadOptions | None = None, *, progress: Progress = silent) -> dict[str, Any]:
     """Describe a folder in plain values; problems are part of the answer, under ``problem``.
 
-    No value holds the patient's name, number or a raw UID. Every object says whether it is used, and if not, why.
+    The study is read as `load_study` reads it, so that what reading would refuse is a problem here too. No value holds
+    the patient's name, number or a raw UID. Every object says whether it is used, and if not, why.
 
     Raises
     ------
     StudyError : the folder does not exist or holds no DICOM object.
     """
-    index = index_folder(folder, progress)
-    links, cautions = read_links(index.registrations)
-    found: dict[str, Any] = {
-        "courses": [],
-        "series": [],
+    options = options or ReadOptions()
+    index = index_folder(folder, part(progress, 0.0, 0.3))
+    problem, warnings = None, index.warnings
+    chain: Chain | None = None
+    courses: tuple[Course, ...] = ()
+    study: Study | None = None
+    later: tuple[FollowUp, ...] = ()
+    zero = ""
+    try:
+        courses = find_courses(index, read_links(index)[0], options.plan, options.structures)
+        found = find_chain(index, options)
+        chain, warnings = found.chain, found.warnings
+        visits, day_zero, _ = find_follow_ups(index, chain, found.links, options.visits)
+        later, zero = visits, day_zero.source
+        study = read_index(index, options, progress)
+        warnings = study.warnings
+    except RTResponseError as error:
+        problem = str(error)
+    follow_files = {file: f.days_after_plan for f in later for file in f.files}
+    doses = tuple(e for e in chain.doses if study is None or _used(study, e)) if chain else ()
+    content: dict[str, Any] = {
+        "courses": [_course(c, chain, courses) for c in courses],
+        "series": [
+            _series(uid, files, chain, courses, follow_files.get(str(files[0].path), "none"))
+            for uid, files in index.series.items()
+        ],
         "structure_sets": [],
         "plans": [],
         "doses": [],
         "registrations": [{"file": e.path.name} for e in index.registrations],
-        "frames_linked": len(links) // 2,
         "other_modalities": index.others,
-        "cautions": [c.text for c in (*index.cautions, *cautions)],
-        "problem": None,
+        "day_zero": zero,
+        "dose_unit": study.dose.unit if study is not None and study.dose is not None else None,
+        "follow_ups": [_follow_up(f) for f in later],
+        "rois": [] if chain is None else _rois(chain, study),
+        "cautions": [w.labeled() for w in by_severity(warnings)],
+        "warnings": [w.as_json() for w in by_severity(warnings)],
+        "problem": problem,
     }
-    chain = None
-    courses: tuple[Course, ...] = ()
-    try:
-        courses = find_courses(index, links)
-        chain = choose_chain(index, courses, series, course)
-    except RTResponseError as error:
-        found["problem"] = str(error)
-    found["courses"] = [_course(c, chain, courses) for c in courses]
-    later = find_follow_ups(index, chain, links) if chain is not None else ()
-    follow_files = {file: f.days_after_plan for f in later for file in f.files}
-    found["series"] = [
-        _series(uid, files, chain, courses, follow_files.get(str(files[0].path), "none"))
-        for uid, files in index.series.items()
-    ]
     for key, entries, chosen in (
         ("structure_sets", index.structures, (chain.structures,) if chain else ()),
         ("plans", index.plans, (chain.plan,) if chain else ()),
-        ("doses", index.doses, chain.doses if chain else ()),
+        ("doses", index.doses, doses),
     ):
-        found[key] = [_object(entry, any(entry is c for c in chosen), chain, courses) for entry in entries]
-    if chain is not None:
-        found["cautions"] += [c.text for c in chain.cautions]
-        found["follow_ups"] = [
-            {
-                "description": f.description,
-                "days_after_plan": f.days_after_plan,
-                "files": len(f.files),
-                "structures": len(f.structures),
-                "frame": "same as the plan" if f.same_frame else "linked by REG" if f.to_plan else "own",
-            }
-            for f in later
-        ]
-        _add_structures(found, chain.structures)
-    return _scrubbed(found, Scrubber(index.headers()))
+        content[key] = [_object(entry, any(entry is c for c in chosen), chain, courses) for entry in entries]
+    return _scrubbed(content, Scrubber(index.headers()))
+
+
+def _used(study: Study, entry: Entry) -> bool:
+    return study.dose is not None and pseudonym(entry.uid) in study.dose.sources
+
+
+def _follow_up(visit: FollowUp) -> dict[str, Any]:
+    return {
+        "description": visit.description,
+        "days_after_plan": visit.days_after_plan,
+        "date_source": visit.date_source,
+        "files": len(visit.files),
+        "structures": len(visit.structures),
+        "frame": "same as the plan" if visit.same_frame else "linked by REG" if visit.to_plan else "own",
+    }
 
 
 def _course(course: Course, chain: Chain | None, courses: tuple[Course, ...]) -> dict[str, Any]:
@@ -98,20 +117,27 @@ def _series(
     uid: str, files: tuple[Entry, ...], chain: Chain | None, courses: tuple[Course, ...], follow_up: int | str | None
 ) -> dict[str, Any]:
     first = files[0]
-    score, used = t1c_score(first), chain is not None and files is chain.images
+    kind = series_kind(first)
+    score, used = kind.score, chain is not None and files is chain.images
     why = None
     if chain is not None and not used:
-        planned, own = date_of(chain.images[0]), date_of(first)
+        planned, own = object_date(chain.images[0]).day, object_date(first).day
         if follow_up != "none":
             why = "a later scan: see follow-ups"
+        elif compare(first, chain.images[0]).other:
+            why = f"of another patient, by {compare(first, chain.images[0]).reason}"
+        elif kind.computed:
+            why = f"{kind.computed}, no scan"
         elif first.modality != "MR":
             why = f"{first.modality} is not read; the classifier reads contrast-enhanced T1 MR"
         elif any(files is c.images for course in courses for c in course.chains):
             why = f"T1c score {score}, the planning series has {chain.t1c_score}, or another course is used"
         elif planned is not None and own is not None and own < planned:
-            why = "earlier than the plan"
+            why = "earlier than the planning MR"
+        elif kind.contrast is Contrast.UNSURE and kind.t1:
+            why = f"it may be a T1c, but {kind.why} (take it with --visit)"
         else:
-            why = "no structures were drawn on it, and it is no later T1c"
+            why = "no structures were contoured on it, and it is no T1c of a later day"
     return {
         "uid_hash": pseudonym(uid),
         "modality": first.modality,
@@ -119,6 +145,7 @@ def _series(
         "files": len(files),
         "frames": sum(int(e.text("NumberOfFrames") or 1) if e.text("NumberOfFrames").isdigit() else 1 for e in files),
         "t1c_score": score,
+        "contrast": kind.contrast.value,
         "used": used,
         "why_not": why,
     }
@@ -139,7 +166,10 @@ def _object(entry: Entry, used: bool, chain: Chain | None, courses: tuple[Course
         "file": entry.path.name,
         "kind": entry.modality,
         "label": entry.text("RTPlanLabel") or entry.text("StructureSetLabel"),
-        "units": entry.text("DoseUnits"),
+        "status": entry.text("ApprovalStatus").lower(),
+        "units": UNITS.get(entry.text("DoseType").upper(), GY)
+        if entry.text("DoseUnits").upper() == "GY"
+        else entry.text("DoseUnits"),
         "summation": entry.text("DoseSummationType"),
         "courses": homes,
         "used": used,
@@ -147,26 +177,28 @@ def _object(entry: Entry, used: bool, chain: Chain | None, courses: tuple[Course
     }
 
 
-def _add_structures(found: dict[str, Any], entry: Entry) -> None:
-    try:
-        reader = read_segments(entry) if entry.modality == "SEG" else read_structures(entry.path)
-        structures, cautions = reader
-        found["cautions"] += [c.text for c in cautions]
-        found["rois"] = [_roi(structure) for structure in structures]
-        lesions, cautions = choose_lesions(entry.path, structures)
-        found["cautions"] += [c.text for c in cautions]
-        names = {lesion.structure.name: lesion.id for lesion in lesions}
-        for roi in found["rois"]:
-            roi["lesion"] = names.get(roi["name"])
-    except RTResponseError as error:
-        found["problem"] = str(error)
+def _rois(chain: Chain, study: Study | None) -> list[dict[str, Any]]:
+    """ROIs of the chosen structure set; without a study those that can be read, and what would be a lesion."""
+    lesions: dict[int, str] = {}
+    if study is not None:
+        structures, lesions = study.structures, {x.structure.number: x.id for x in study.lesions}
+    else:
+        try:
+            entry = chain.structures
+            structures, _ = read_segments(entry) if entry.modality == "SEG" else read_structures(entry.path)
+            lesions = {x.structure.number: x.id for x in choose_lesions(entry.path, structures)[0]}
+        except RTResponseError:  # it is the problem that is named
+            structures = ()
+    return [_roi(s) | {"lesion": lesions.get(s.number)} for s in structures]
 
 
 def _roi(structure: Structure) -> dict[str, Any]:
     volume, remark = None, None
     if structure.contours:
         try:
-            volume = round(contour_volume_cc(structure), 4)
+            stack = stack_planes(structure)
+            volume = round(stack.volume_mm3 / 1000, 4)
+            remark = "; ".join(w.labeled() for w in by_severity(stack.warnings)) or None
         except RTResponseError as error:
             remark = str(error)
     return {
@@ -176,7 +208,6 @@ def _roi(structure: Structure) -> dict[str, Any]:
         "contours": len(structure.contours),
         "volume_cc": volume,
         "remark": remark,
-        "lesion": None,
     }
 
 
@@ -203,7 +234,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(_line(item, text))
     for key in ("structure_sets", "plans", "doses"):
         for item in found[key]:
-            extra = " ".join(x for x in (item["label"] and f"'{item['label']}'", item["summation"], item["units"]) if x)
+            label = item["label"] and f"'{item['label']}'"
+            extra = " ".join(x for x in (label, item["status"], item["summation"], item["units"]) if x)
             lines.append(_line(item, f"{item['kind']} {item['file']} {extra}".rstrip()))
     lines += [f"  REG {item['file']}" for item in found["registrations"]]
     for roi in found.get("rois", ()):
@@ -216,7 +248,10 @@ def as_text(found: dict[str, Any]) -> str:
     for item in found.get("follow_ups", ()):
         when = "unknown date" if item["days_after_plan"] is None else f"{item['days_after_plan']} days later"
         drawn = f", {item['structures']} structure set(s)" if item["structures"] else ""
-        lines.append(f"  follow-up '{item['description']}', {when}, frame of reference: {item['frame']}{drawn}")
+        source = f" by {item['date_source']}" if item["date_source"] else ""
+        lines.append(f"  follow-up '{item['description']}', {when}{source}, frame of reference: {item['frame']}{drawn}")
+    if found["day_zero"]:
+        lines.append(f"  days count from {found['day_zero']}")
     lines += [f"  left out: {count} × {name}" for name, count in found["other_modalities"].items()]
     lines += [f"! {text}" for text in found["cautions"]]
     if found["problem"]:

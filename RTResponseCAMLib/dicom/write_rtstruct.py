@@ -22,7 +22,7 @@ from RTResponseCAMLib.dicom.index import OWN_EXPORT
 from RTResponseCAMLib.dicom.originals import Originals, describe
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import keyholed, pixel_edges
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 NAME_LENGTH, DESCRIPTION_LENGTH = 64, 1024
 
@@ -50,8 +50,8 @@ class Region:
 
 def rtstruct(
     originals: Originals, regions: Sequence[Region], label: str, version: str
-) -> tuple[Dataset, tuple[Caution, ...]]:
-    """A structure set of regions; those without a voxel are left out, with a caution."""
+) -> tuple[Dataset, tuple[Warning, ...]]:
+    """A structure set of regions; those without a voxel are left out, with a warning."""
     now = datetime.now()
     data = new_file(RTStructureSetStorage, generate_uid())
     describe(data, originals)
@@ -66,19 +66,18 @@ def rtstruct(
     data.StructureSetDate, data.StructureSetTime = data.InstanceCreationDate, data.InstanceCreationTime
     data.ReferencedFrameOfReferenceSequence = [_referenced_frame(originals)]
     data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = [], [], []
-    cautions = []
+    warnings = []
     for region in regions:
         contours, between = _contours(region, originals)
         if not contours:
-            cautions.append(Caution("empty-region", f"{region.name} has no voxel and is not exported"))
+            warnings.append(WarningCode.EMPTY_REGION(name=region.name))
             continue
         if between:
             places = ", ".join(f"{z:.1f}" for z in between)
-            text = f"{region.name}: the MR has no slice at {places} mm along its normal; contours there refer to none"
-            cautions.append(Caution("no-slice", text))
+            warnings.append(WarningCode.NO_SLICE(name=region.name, places=places))
         _add(data, region, contours)
     data.ApprovalStatus = "UNAPPROVED"
-    return data, tuple(cautions)
+    return data, tuple(warnings)
 
 
 def _add(data: Dataset, region: Region, contours: list[Dataset]) -> None:

@@ -76,7 +76,13 @@ def isodose_field(
             change += np.abs(np.gradient(fine, axis=axis))
         kept = fine + change / 2 >= lowest
         owner = np.full(fine.shape, -1, dtype=np.int16)
-        owner[kept] = number[nearest.query(grid.to_lps(np.argwhere(kept)[:, ::-1]))[1]]
+        if len(owners) == 1:
+            owner[kept] = owners.pop()
+        else:
+            for k in range(len(fine)):  # layer by layer: indices and places of all voxels would take gigabytes
+                index = np.argwhere(kept[k])
+                places = grid.to_lps(np.column_stack([index[:, ::-1], np.full(len(index), k)]))
+                owner[k][kept[k]] = number[nearest.query(places, workers=-1)[1]] if len(index) else owner[k][kept[k]]
         for level in together:
             pieces, count = label(fine >= level)
             inside = pieces > 0
@@ -120,7 +126,7 @@ def _owners_of(dose: Dose, box: Box, nearest: cKDTree, number: npt.NDArray[np.in
     """Targets that own a part of a region."""
     grid = Grid.of(dose.image)
     index = np.argwhere(sitk.GetArrayViewFromImage(dose.image)[box] >= level_gy) + [s.start for s in box]
-    return np.unique(number[nearest.query(grid.to_lps(index[:, ::-1]))[1]]).tolist()
+    return np.unique(number[nearest.query(grid.to_lps(index[:, ::-1]), workers=-1)[1]]).tolist()
 
 
 def _finer(dose: Dose, box: Box, fine_mm: float, interpolation: str) -> tuple[Array32, Grid]:

@@ -16,7 +16,8 @@ from RTResponseCAMLib.dosimetry.dvh import Dvh, body_dvh
 from RTResponseCAMLib.dosimetry.isodose import IsodoseField, isodose_field
 from RTResponseCAMLib.imaging.body import BodyPoints, body_points
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Caution, Dose, Prescription, Structure
+from RTResponseCAMLib.study import Dose, Prescription, Structure
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 # Volume at risk of necrosis by the number of fractions, Gy [HyTEC, Milano 2021, Int J Radiat Oncol Biol Phys 110:68].
 RISK_GY = {1: 12.0, 3: 20.0, 5: 24.0}
@@ -57,7 +58,7 @@ class TargetMetrics:
     nearest_mm: float | None
     nearest: str
     dvh: Dvh
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
 
 
 def plan_metrics(
@@ -144,29 +145,24 @@ def _of_target(
         nearest_mm=separation,
         nearest="" if nearest is None else targets[nearest].name,
         dvh=histogram,
-        cautions=_cautions(number, level, histogram, field, [t.name for t in targets]),
+        warnings=_warnings(number, level, histogram, field, [t.name for t in targets]),
     )
 
 
-def _cautions(
+def _warnings(
     number: int, level: float, histogram: Dvh, field: IsodoseField, names: Sequence[str]
-) -> tuple[Caution, ...]:
+) -> tuple[Warning, ...]:
     found = []
     for of, what in ((level, "prescription isodose"), (level / 2, "isodose of half the prescription")):
         met = sorted({n for piece in field.together.get(of, []) if number in piece for n in piece} - {number})
         if met:
             others = ", ".join(names[n] for n in met)
-            text = f"{names[number]}: its {what} is one with that of {others}; indices divide it by the nearest target"
-            found.append(Caution("isodoses-meet", text))
+            found.append(WarningCode.ISODOSES_MEET(name=names[number], what=what, others=others))
             break
     if number in field.cut.get(level / 2, set()):
-        text = f"{names[number]}: the dose grid ends within half the prescription; indices count what it holds"
-        found.append(Caution("isodose-cut", text))
+        found.append(WarningCode.ISODOSE_CUT(name=names[number]))
     if histogram.outside > 0:
-        text = (
-            f"{names[number]}: {100 * histogram.outside:.1f} % of the target lie outside the dose grid, counted as 0 Gy"
-        )
-        found.append(Caution("target-outside-dose", text))
+        found.append(WarningCode.TARGET_OUTSIDE_DOSE(name=names[number], percent=100 * histogram.outside))
     return tuple(found)
 
 
@@ -177,7 +173,7 @@ def _nearest(number: int, bodies: Sequence[BodyPoints]) -> tuple[int | None, flo
     for other, body in enumerate(bodies):
         if other == number:
             continue
-        apart = float(tree.query(body.points_mm)[0].min())
+        apart = float(tree.query(body.points_mm, workers=-1)[0].min())
         if apart <= max(bodies[number].step_mm, body.step_mm):
             apart = 0.0
         if best[1] is None or apart < best[1]:

@@ -100,8 +100,8 @@ class ExportSection(Section):
         else:
             self.start(Path(self._ui.exportPathLineEdit.currentPath))
 
-    def _on_written(self, cautions: Any) -> None:
-        lines = [_("Written: {folder}").format(folder=self._written), *(caution.text for caution in cautions)]
+    def _on_written(self, warnings: Any) -> None:
+        lines = [_("Written: {folder}").format(folder=self._written), *(warning.text for warning in warnings)]
         self._message = "\n".join(lines)
         self._panel.refresh()
 

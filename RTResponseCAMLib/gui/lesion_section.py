@@ -61,7 +61,7 @@ class LesionSection(Section):
 
     def _show_message(self) -> None:
         row = self._rows.get(self._parameters.selectedLesion)
-        lines = [] if row is None else list(row.cautions)
+        lines = [] if row is None else list(row.warnings)
         if row is not None and row.id in self._stale:
             changed = ", ".join(self._stale[row.id])
             lines.insert(0, _("Out of date: {changed} changed since the prediction.").format(changed=changed))

@@ -68,7 +68,7 @@ class LesionTable:
         return ids[(ids.index(lesion) + step) % len(ids)] if lesion in ids else ids[0]
 
     def _fill(self, number: int, row: Row, stale: bool) -> None:
-        hint = _("An input has changed since this was predicted.") if stale else "\n".join(row.cautions)
+        hint = _("An input has changed since this was predicted.") if stale else "\n".join(row.warnings)
         for column, text in enumerate(_cells(row)):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(hint)
@@ -98,7 +98,7 @@ def _cells(row: Row) -> list[str]:
         "–" if row.coverage is None else f"{100 * row.coverage:.0f} %",
         response or "–",
         _label(row.label),
-        str(len(row.cautions)) if row.cautions else "",
+        str(len(row.warnings)) if row.warnings else "",
     ]
 
 

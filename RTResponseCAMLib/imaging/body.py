@@ -16,7 +16,8 @@ from RTResponseCAMLib.imaging.shape import Shape, shape_between
 from RTResponseCAMLib.study import Structure
 
 POINTS, LAYERS = 20000, 3
-MOST_CELLS = 500_000
+MOST_CELLS, LEAST_POINTS = 500_000, 3000
+MOST_LATTICE = 4_000_000  # cells of the bounding box: hollow structures get coarser ones
 FINEST_MM, COARSEST_MM = 0.05, 1.5
 LATTICE = 24  # steps across the structure, for the distances to its surface
 MAX_PLANES = 64
@@ -42,11 +43,30 @@ def body_points(structure: Structure) -> BodyPoints:
     GeometryError : the structure has no usable contours, or they are not parallel planes.
     """
     stack = stack_planes(structure)
-    step = float(np.clip((stack.volume_mm3 / POINTS) ** (1 / 3), FINEST_MM, COARSEST_MM))
-    step = max(step, (stack.volume_mm3 / MOST_CELLS) ** (1 / 3))
+    found = [_part_points(part, stack.volume_mm3) for part in stack.each]
+    return BodyPoints(
+        np.concatenate([f.points_mm for f in found]), np.concatenate([f.weight_cc for f in found]),
+        max(f.step_mm for f in found),
+    )  # fmt: skip
+
+
+def _part_points(stack: PlaneStack, whole_mm3: float) -> BodyPoints:
+    """Points of one connected part of a structure of ``whole_mm3``: its share of the cells, `LEAST_POINTS` at least."""
+    cells = max(POINTS * stack.volume_mm3 / whole_mm3, min(LEAST_POINTS, POINTS))
+    step = float(np.clip((stack.volume_mm3 / cells) ** (1 / 3), FINEST_MM, COARSEST_MM))
+    step = max(step, (stack.volume_mm3 / MOST_CELLS) ** (1 / 3), (_box_mm3(stack) / MOST_LATTICE) ** (1 / 3))
     slabs = stack.along_voxels or len(stack.offsets_mm) < 3 or len(stack.offsets_mm) > MAX_PLANES
     local, weight = _slabs(stack, step) if slabs else _smooth(stack, step)
+    if not weight.sum() > 0:  # a wall thinner than a cell
+        local, weight = _slabs(stack, step)
     return BodyPoints(local @ stack.axes, weight * (stack.volume_mm3 / 1000 / weight.sum()), step)
+
+
+def _box_mm3(stack: PlaneStack) -> float:
+    """Volume of the part's bounding box in the planes' own frame."""
+    corners = np.concatenate([p for polygons in stack.polygons for p in polygons])
+    width, height = np.ptp(corners, axis=0)
+    return float(width * height * (stack.slabs_mm[-1, 1] - stack.slabs_mm[0, 0]))
 
 
 def _slabs(stack: PlaneStack, step: float) -> tuple[Array64, Array64]:
@@ -71,9 +91,15 @@ def _smooth(stack: PlaneStack, step: float) -> tuple[Array64, Array64]:
     shape = shape_between(stack, max(float(np.ptp(corners, axis=0).max()) / LATTICE, FINEST_MM))
     low, count = shape.first_mm, (np.asarray(shape.distance_mm.shape[::-1]) - 1) * shape.step_mm / step
     axes = [low[n] + step * (np.arange(int(np.ceil(count[n]))) + 0.5) for n in range(3)]
-    w, v, u = np.meshgrid(*axes[::-1], indexing="ij")
-    local = np.column_stack([u.ravel(), v.ravel(), w.ravel()])
-    depth = shape.within(local)
+    v, u = (values.ravel() for values in np.meshgrid(axes[1], axes[0], indexing="ij"))
+    kept, depths = [], []
+    for w in axes[2]:  # layer by layer: most of a lattice lies outside
+        layer = np.column_stack([u, v, np.full(len(u), w)])
+        deep = shape.within(layer)
+        near = deep > -step / 2
+        kept.append(layer[near])
+        depths.append(deep[near])
+    local, depth = np.concatenate(kept), np.concatenate(depths)
     rim = (depth > -step / 2) & (depth < step)
     inner = depth >= step
     # Near the surface a cell becomes layers of the part of it that lies inside: a single point would stand outside, or

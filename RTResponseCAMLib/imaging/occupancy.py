@@ -30,11 +30,11 @@ def occupancy(structure: Structure, grid: Grid) -> Occupancy:
     ------
     GeometryError : the structure has no usable contours, or they are not parallel planes.
     """
-    stack = stack_planes(structure)
-    box, start = _bounding_box(structure, stack, grid)
     whole = np.zeros(grid.shape, dtype=np.float32)
-    _paste(whole, stack_occupancy(stack, box), start)
-    return whole
+    for stack in stack_planes(structure).each:
+        box, start = _bounding_box(structure, stack, grid)
+        _paste(whole, _part_occupancy(stack, box), start, np.add)
+    return np.minimum(whole, 1.0)
 
 
 def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
@@ -43,22 +43,24 @@ def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
     Contours within a tenth of a slice of an image plane belong to that slice alone; elsewhere, and for tilted
     planes, the body between the planes decides.
     """
-    stack = stack_planes(structure)
-    box, start = _bounding_box(structure, stack, grid)
     whole = np.zeros(grid.shape, dtype=bool)
+    for stack in stack_planes(structure).each:
+        box, start = _bounding_box(structure, stack, grid)
+        _paste(whole, _stack_mask(stack, box), start, np.logical_or)
+    return whole
+
+
+def _stack_mask(stack: PlaneStack, box: Grid) -> npt.NDArray[np.bool_]:
     slices = _slices_of(stack, box)
     if slices is not None:
         inside = np.zeros(box.shape, dtype=bool)
         for number, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
             inside[number] ^= pixel_centres_inside(polygons, box.size[0], box.size[1])
-    else:
-        edges = _slab_edges(stack, box)
-        if edges is not None:
-            inside = _slab_occupancy(stack, box, edges) >= 0.5
-        else:
-            inside = shape_mask(stack, box, _holds(box, stack))
-    _paste(whole, inside, start)
-    return whole
+        return inside
+    edges = _slab_edges(stack, box)
+    if edges is not None:
+        return _slab_occupancy(stack, box, edges) >= 0.5
+    return shape_mask(stack, box, _holds(box, stack))
 
 
 def structure_box(structure: Structure, grid: Grid) -> Grid:
@@ -72,7 +74,22 @@ def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
 
 
 def stack_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
-    """As `box_occupancy`, of planes that have been sorted already."""
+    """As `box_occupancy`, of planes that have been sorted already; each part is sampled in a box of its own."""
+    if not stack.parts:
+        return _part_occupancy(stack, box)
+    whole = np.zeros(box.shape, dtype=np.float32)
+    for part in stack.parts:
+        low, high = _reach(part, box)
+        low, high = np.maximum(low, 0), np.minimum(high, np.asarray(box.size) - 1)
+        if (low > high).any():
+            continue
+        start = (int(low[0]), int(low[1]), int(low[2]))
+        own = box.crop(start, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, int(high[2] - low[2]) + 1))
+        _paste(whole, _part_occupancy(part, own), start, np.add)
+    return np.minimum(whole, 1.0)
+
+
+def _part_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
     edges = _slab_edges(stack, box)
     if edges is not None:
         return _slab_occupancy(stack, box, edges)
@@ -90,9 +107,7 @@ def stands_for(share: Occupancy) -> npt.NDArray[np.bool_]:
 
 
 def _bounding_box(structure: Structure, stack: PlaneStack, grid: Grid) -> tuple[Grid, tuple[int, int, int]]:
-    index = grid.to_index(body_corners(stack))
-    low = np.floor(index.min(axis=0)).astype(int) - 1
-    high = np.ceil(index.max(axis=0)).astype(int) + 1
+    low, high = _reach(stack, grid)
     size = high - low + 1
     if np.prod(size, dtype=np.float64) > MAX_BOX_VOXELS:
         what = f"spreads over {np.ptp(body_corners(stack), axis=0).max():.0f} mm: a contour lies far from the others"
@@ -101,8 +116,16 @@ def _bounding_box(structure: Structure, stack: PlaneStack, grid: Grid) -> tuple[
     return grid.crop(start, (int(size[0]), int(size[1]), int(size[2]))), start
 
 
-def _paste(whole: npt.NDArray[np.generic], part: npt.NDArray[np.generic], start: tuple[int, int, int]) -> None:
-    """Copy ``part`` into ``whole`` (both ``[z, y, x]``) at index ``start`` (i, j, k), cutting what lies outside."""
+def _reach(stack: PlaneStack, grid: Grid) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """First and last index (i, j, k) of the voxels that a stack may reach."""
+    index = grid.to_index(np.concatenate([body_corners(part) for part in stack.each]))
+    return np.floor(index.min(axis=0)).astype(int) - 1, np.ceil(index.max(axis=0)).astype(int) + 1
+
+
+def _paste(
+    whole: npt.NDArray[np.generic], part: npt.NDArray[np.generic], start: tuple[int, int, int], combine: np.ufunc
+) -> None:
+    """Combine ``part`` with ``whole`` (both ``[z, y, x]``) at index ``start`` (i, j, k), cutting what lies outside."""
     into, of = [], []
     for first, length, limit in zip(reversed(start), part.shape, whole.shape, strict=True):
         low, high = max(first, 0), min(first + length, limit)
@@ -110,7 +133,7 @@ def _paste(whole: npt.NDArray[np.generic], part: npt.NDArray[np.generic], start:
             return
         into.append(slice(low, high))
         of.append(slice(low - first, high - first))
-    whole[tuple(into)] = part[tuple(of)]
+    whole[tuple(into)] = combine(whole[tuple(into)], part[tuple(of)])
 
 
 def _is_parallel(stack: PlaneStack, grid: Grid) -> bool:

@@ -6,12 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import filled_voxels
-from RTResponseCAMLib.study import Caution, Structure
+from RTResponseCAMLib.imaging.parts import points_inside
+from RTResponseCAMLib.imaging.planes import Array64, stack_planes
+from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
-STEP_MM = 0.8
-NESTED = 0.8
+STEP_MM, MOST_VOXELS = 0.8, 4_000_000
+NESTED, PROBES, MOST_STEPS = 0.8, 3000, 200
 VOLUME_RANKS = {"GTV": 0, "CTV": 2, "PTV": 3}
 Mask = npt.NDArray[np.bool_]
 
@@ -22,14 +26,16 @@ def near(one: Structure, other: Structure, reach_mm: float) -> bool:
     return bool((a.min(axis=0) - reach_mm < b.max(axis=0)).all() and (b.min(axis=0) - reach_mm < a.max(axis=0)).all())
 
 
-def filled_pair(one: Structure, other: Structure, margin_mm: float = 0.0) -> tuple[Mask, Mask]:
-    """Voxels of both on one lattice (`STEP_MM`) that holds both and a margin."""
+def filled_pair(one: Structure, other: Structure, margin_mm: float = 0.0) -> tuple[Mask, Mask, float]:
+    """Voxels of both on one lattice that holds both and a margin, and its step, mm (`STEP_MM`, more for large ones)."""
     points = np.concatenate([np.concatenate(s.contours) for s in (one, other)])
     low = points.min(axis=0) - margin_mm - 2 * STEP_MM
-    size = np.ceil((points.max(axis=0) + margin_mm + 2 * STEP_MM - low) / STEP_MM).astype(int)
+    extent = points.max(axis=0) + margin_mm + 2 * STEP_MM - low
+    step = max(STEP_MM, float(np.prod(extent) / MOST_VOXELS) ** (1 / 3))
+    size = np.ceil(extent / step).astype(int)
     x, y, z = low.tolist()
-    grid = Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
-    return filled_voxels(one, grid), filled_voxels(other, grid)
+    grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step,) * 3, (x, y, z))
+    return filled_voxels(one, grid), filled_voxels(other, grid), step
 
 
 def share_on_image(structure: Structure, image: sitk.Image) -> float:
@@ -38,26 +44,87 @@ def share_on_image(structure: Structure, image: sitk.Image) -> float:
     return float(((index >= -0.5) & (index <= np.asarray(image.GetSize()) - 0.5)).all(axis=1).mean())
 
 
-def without_nested(structures: tuple[Structure, ...]) -> tuple[tuple[Structure, ...], tuple[Caution, ...]]:
+def without_nested(structures: tuple[Structure, ...]) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     """Leave out what another structure of the same drawing stands for: the same tumour must not count twice.
 
-    Of two of which one holds four fifths of the other, GTV goes before CTV before PTV (by type or name), else the
-    larger goes first.
+    One that holds two others or more, which lie apart, is their outline or their sum, and goes. Of two of which one
+    holds four fifths of the other, GTV goes before CTV before PTV (by type or name), else the larger goes first.
     """
-    dropped: dict[int, str] = {}
-    for i, one in enumerate(structures):
-        for j in range(i + 1, len(structures)):
-            other = structures[j]
-            if i in dropped or j in dropped or not near(one, other, 0.0):
-                continue
-            a, b = filled_pair(one, other)
-            if (a & b).sum() < NESTED * min(a.sum(), b.sum()):
-                continue
-            first = (_rank(one), -int(a.sum())) <= (_rank(other), -int(b.sum()))
-            lost, kept = (j, one) if first else (i, other)
-            dropped[lost] = f"'{structures[lost].name}' is left out: it is drawn over '{kept.name}', which is used"
-    cautions = tuple(Caution("nested-roi", text) for text in dropped.values())
-    return tuple(s for n, s in enumerate(structures) if n not in dropped), cautions
+    warnings: list[Warning] = []
+    bodies = [_Body(s) for s in structures]
+    inside = {
+        (i, j): bodies[i].share_in(bodies[j])
+        for i in range(len(bodies))
+        for j in range(len(bodies))
+        if i != j and near(structures[i], structures[j], 0.0) and bodies[i].volume_cc <= bodies[j].volume_cc
+    }
+    held = {pair for pair, share in inside.items() if share >= NESTED}
+    dropped: set[int] = set()
+    for j in range(len(structures)):
+        parts = [i for i, k in held if k == j]
+        apart = [i for i in parts if not any((i, o) in held or (o, i) in held for o in parts if o != i)]
+        if len(apart) > 1:
+            dropped.add(j)
+            said = WarningCode.HOLDS_TARGETS(name=structures[j].name, volume=bodies[j].volume_cc, count=len(apart))
+            warnings.append(said)
+    for i, j in sorted(held, key=lambda pair: tuple(sorted(pair))):
+        if i in dropped or j in dropped:
+            continue
+        one, other = structures[i], structures[j]
+        first = (_rank(one), -bodies[i].volume_cc) <= (_rank(other), -bodies[j].volume_cc)
+        lost, kept = (j, i) if first else (i, j)
+        dropped.add(lost)
+        warnings.append(WarningCode.NESTED_ROI(left=structures[lost].name, kept=structures[kept].name))
+    return tuple(s for n, s in enumerate(structures) if n not in dropped), tuple(warnings)
+
+
+class _Body:
+    """A structure as slabs of its planes, in which points can be looked up: no voxels, however large it is."""
+
+    def __init__(self, structure: Structure) -> None:
+        try:
+            self._stacks = stack_planes(structure).each
+        except GeometryError:  # it has no volume; who measures it says so
+            self._stacks = ()
+
+    @property
+    def volume_cc(self) -> float:
+        """Volume of the contours, cm³."""
+        return sum(stack.volume_mm3 for stack in self._stacks) / 1000
+
+    def share_in(self, other: _Body) -> float:
+        """Share of this structure's volume that lies in another, 0…1."""
+        points = self._points()
+        return float(other.holds(points).mean()) if len(points) else 0.0
+
+    def holds(self, points_mm: Array64) -> Mask:
+        """Which LPS points ``(n, 3)`` lie inside."""
+        inside = np.zeros(len(points_mm), dtype=bool)
+        for stack in self._stacks:
+            local = points_mm @ stack.axes.T
+            for polygons, (low, high) in zip(stack.polygons, stack.slabs_mm, strict=True):
+                layer = np.flatnonzero((local[:, 2] >= low) & (local[:, 2] < high))
+                if len(layer):
+                    inside[layer] |= points_inside(polygons, local[layer, :2])
+        return inside
+
+    def _points(self) -> Array64:
+        """Points spread evenly over the structure, LPS, mm; about `PROBES` of them."""
+        found = []
+        step = max((1000 * self.volume_cc / PROBES) ** (1 / 3), 1e-3)
+        for stack in self._stacks:
+            for polygons, (low, high) in zip(stack.polygons, stack.slabs_mm, strict=True):
+                corners = np.concatenate(polygons)
+                width = np.maximum(np.ptp(corners, axis=0), 1e-6)
+                u, v = (np.linspace(0, 1, int(np.clip(w / step, 1, MOST_STEPS)) + 2)[1:-1] for w in width)
+                plane = corners.min(axis=0) + np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2) * width
+                plane = plane[points_inside(polygons, plane)]
+                depth = low + (np.arange(max(round((high - low) / step), 1)) + 0.5) * (high - low) / max(
+                    round((high - low) / step), 1
+                )
+                for w in depth:
+                    found.append(np.column_stack([plane, np.full(len(plane), w)]) @ stack.axes)
+        return np.concatenate(found) if found else np.zeros((0, 3))
 
 
 def _rank(structure: Structure) -> int:

@@ -7,7 +7,7 @@ closer or wider than the slices. Nothing here assumes that a contour has one z.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,9 @@ from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import even_odd_area
-from RTResponseCAMLib.study import Caution, Structure
+from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, connected, outer_area, without_repeats
+from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 MIN_AREA_MM2 = 1e-4
 SAME_PLANE_MM = (0.01, 0.1)
@@ -26,6 +28,8 @@ GAP_FACTOR = 1.6
 CLOSE_SHARE, WIDE_MM = 0.3, 10.0
 MAX_CORRECTION = 0.0048
 MAX_PER_PLANE = 500
+APART_MM = 5.0  # parts farther from all others are named: they may be targets of their own
+HOLLOW = 0.5  # share of what the outer outlines enclose, below which holes are named
 MAX_TILT_BETWEEN_PLANES_DEG = 3.0
 Array64 = npt.NDArray[np.float64]
 
@@ -42,7 +46,8 @@ class PlaneStack:
     polygons : per plane, its closed contours in (u, v), mm.
     volume_mm3 : volume of the body, see `stack_planes`.
     along_voxels : the contours run along the edges of voxels.
-    cautions : what was unusual.
+    warnings : what was unusual.
+    parts : the connected parts, the largest first; empty where there is one, which is this.
     """
 
     axes: Array64
@@ -51,15 +56,21 @@ class PlaneStack:
     polygons: tuple[tuple[Array64, ...], ...]
     volume_mm3: float
     along_voxels: bool
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
+    parts: tuple[PlaneStack, ...] = ()
+
+    @property
+    def each(self) -> tuple[PlaneStack, ...]:
+        """The connected parts, one at least."""
+        return self.parts or (self,)
 
 
 def stack_planes(structure: Structure) -> PlaneStack:
     """Sort the contours of a structure into parallel planes.
 
-    Exact repetitions of a contour and contours of fewer than three points or no area are left out. A plane
-    stands for the half distance to its neighbours; at the ends, and at gaps over 1.6 × the median distance
-    (a lost slice: a caution), for half the median distance.
+    Repetitions of a contour (also with other points, see `parts.without_repeats`) and contours of fewer than three
+    points or no area are left out. In each connected part a plane stands for the half distance to its neighbours; at
+    the ends, and at gaps over 1.6 × the median distance (a lost slice: a warning), for half the median distance.
 
     The volume is even-odd area × slab, corrected for how the areas run between the planes and out at both ends
     (Simpson-like, exact for ellipsoids), by `MAX_CORRECTION` at most: so it differs from the plain sum that other
@@ -93,11 +104,71 @@ def stack_planes(structure: Structure) -> PlaneStack:
     if crowded > MAX_PER_PLANE:
         what = f"has {crowded} contours in one plane, more than {MAX_PER_PLANE}"
         raise GeometryError(where, what, "Export a simpler ROI")
-    slabs, cautions = _slabs(np.asarray(offsets), where)
-    areas = np.asarray([even_odd_area(p) for p in polygons])
-    voxels = _along_voxels(polygons)
-    volume = _volume(np.asarray(offsets), slabs, areas, as_drawn=voxels or bool(cautions))
-    return PlaneStack(axes, np.asarray(offsets), slabs, tuple(tuple(p) for p in polygons), volume, voxels, cautions)
+    planes, repeats = [], 0
+    for plane in polygons:
+        single, more = without_repeats(plane)
+        planes.append(single)
+        repeats += more
+    warnings: tuple[Warning, ...] = ()
+    if repeats:
+        warnings = (WarningCode.REPEATED_OUTLINE(where=where, count=repeats, tolerance=SAME_OUTLINE_MM),)
+    return _in_parts(axes, np.asarray(offsets), planes, where, warnings)
+
+
+def _in_parts(
+    axes: Array64, offsets: Array64, planes: list[list[Array64]], where: str, warnings: tuple[Warning, ...]
+) -> PlaneStack:
+    """One stack of planes, and its connected parts where there are several."""
+    gaps = np.diff(offsets)
+    groups = connected(planes, offsets, _usual_mm(gaps) if len(gaps) else 0.0)
+    if len(groups) == 1:
+        whole = _stack(axes, offsets, planes, where)
+        return replace(whole, warnings=warnings + whole.warnings)
+    parts = []
+    for group in groups:
+        used = sorted({plane for plane, _ in group})
+        own = [[planes[plane][n] for p, n in group if p == plane] for plane in used]
+        parts.append(_stack(axes, offsets[used], own, where))
+    slabs, _ = _slabs(offsets, where)
+    apart = _apart_mm(parts)
+    if apart > APART_MM:
+        warnings += (WarningCode.SEPARATE_PARTS(where=where, count=len(parts), apart=apart),)
+    warnings += tuple(dict.fromkeys(w for part in parts for w in part.warnings))
+    volume = sum(part.volume_mm3 for part in parts)
+    voxels = all(part.along_voxels for part in parts)
+    return PlaneStack(axes, offsets, slabs, tuple(tuple(p) for p in planes), volume, voxels, warnings, tuple(parts))
+
+
+def _stack(axes: Array64, offsets: Array64, planes: list[list[Array64]], where: str) -> PlaneStack:
+    """The planes of one part, with their slabs and volume."""
+    slabs, warnings = _slabs(offsets, where)
+    areas = np.asarray([even_odd_area(p) for p in planes])
+    voxels = _along_voxels(planes)
+    volume = _volume(offsets, slabs, areas, as_drawn=voxels or bool(warnings))
+    if any(len(p) > 1 for p in planes):
+        thickness = slabs[:, 1] - slabs[:, 0]
+        outer = sum(outer_area(p) * t for p, t in zip(planes, thickness, strict=True))
+        inner = float(areas @ thickness)
+        if inner < HOLLOW * outer:
+            said = {"volume": inner / 1000, "outer": outer / 1000, "share": 100 * inner / outer}
+            warnings += (WarningCode.HOLLOW_OUTLINE(where=where, **said),)
+    return PlaneStack(axes, offsets, slabs, tuple(tuple(p) for p in planes), volume, voxels, warnings)
+
+
+def _apart_mm(parts: list[PlaneStack]) -> float:
+    """Widest gap between a part's bounding box and the nearest other part's, mm."""
+    boxes = []
+    for part in parts:
+        points = np.concatenate([p for plane in part.polygons for p in plane])
+        boxes.append(
+            np.asarray([[*points.min(axis=0), part.slabs_mm[0, 0]], [*points.max(axis=0), part.slabs_mm[-1, 1]]])
+        )
+    nearest = []
+    for n, box in enumerate(boxes):
+        others = [b for k, b in enumerate(boxes) if k != n]
+        gaps = [np.linalg.norm(np.maximum(np.maximum(b[0] - box[1], box[0] - b[1]), 0.0)) for b in others]
+        nearest.append(float(min(gaps)))
+    return max(nearest)
 
 
 def contour_volume_cc(structure: Structure) -> float:
@@ -180,22 +251,20 @@ def _separate(one: Array64, other: Array64) -> bool:
     return float(apart.min()) >= RIM_MM
 
 
-def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Caution, ...]]:
+def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Warning, ...]]:
     if len(offsets) == 1:
         # One contour says nothing about its thickness; 1 mm is GammaPlan's usual slice distance.
-        text = f"{where} has contours in one plane only; its thickness is taken as 1 mm"
-        return np.asarray([[offsets[0] - 0.5, offsets[0] + 0.5]]), (Caution("single-plane", text),)
+        return np.asarray([[offsets[0] - 0.5, offsets[0] + 0.5]]), (WarningCode.SINGLE_PLANE(where=where),)
     gaps = np.diff(offsets)
     median = _usual_mm(gaps)
     half = np.minimum(gaps, np.where(gaps > GAP_FACTOR * median, median, gaps)) / 2
     before = np.concatenate([[median / 2], half])
     after = np.concatenate([half, [median / 2]])
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[Warning, ...] = ()
     lost = int((gaps > GAP_FACTOR * median).sum())
     if lost:
-        text = f"{where}: {lost} gap(s) between contour planes exceed 1.6 × the usual {median:.2f} mm; not bridged"
-        cautions = (Caution("contour-gap", text),)
-    return np.stack([offsets - before, offsets + after], axis=1), cautions
+        warnings = (WarningCode.CONTOUR_GAP(where=where, count=lost, step=median),)
+    return np.stack([offsets - before, offsets + after], axis=1), warnings
 
 
 def _usual_mm(gaps: Array64) -> float:

@@ -18,7 +18,8 @@ from RTResponseCAMLib.imaging.head import evened_head, head_centre, head_mask
 from RTResponseCAMLib.imaging.resample import shrunk
 from RTResponseCAMLib.imaging.rigid import Matrix, as_matrix, as_transform, is_rigid, moved_points
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, FollowUp, Study
+from RTResponseCAMLib.study import FollowUp, Study
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 LEVELS = ((4.0, 10_000, 80), (2.0, 10_000, 40), (1.0, 10_000, 30))  # voxel mm, samples in the head, iterations
 COARSE_MM, COARSE_SAMPLES = 8.0, 3_000
@@ -45,7 +46,7 @@ class Registration:
     disagreement_mm : largest difference of two independent estimates over the head; None when none was made.
     similarity : correlation of the gradient magnitudes of both heads after the map, −1…1.
     overlap : share of the planning head that the follow-up's field of view holds, 0…1.
-    cautions : what the reader must know.
+    warnings : what the reader must know.
     """
 
     to_follow_up: Matrix
@@ -53,7 +54,7 @@ class Registration:
     disagreement_mm: float | None
     similarity: float
     overlap: float
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[Warning, ...] = ()
 
     @property
     def to_plan(self) -> Matrix:
@@ -94,7 +95,7 @@ def register_rigidly(
         except GeometryError as error:
             failure = error
             continue
-        if not found.cautions and (found.disagreement_mm or 0.0) <= GOOD_DISAGREEMENT_MM:
+        if not found.warnings and (found.disagreement_mm or 0.0) <= GOOD_DISAGREEMENT_MM:
             return found
         doubtful = found
     if doubtful is None:
@@ -265,14 +266,13 @@ def _judged(
     if disagreement is not None and disagreement > MAX_DISAGREEMENT_MM:
         what = f"the registration did not converge: two estimates differ by {disagreement:.1f} mm"
         raise GeometryError("the follow-up", what, fix)
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[Warning, ...] = ()
     what = f"does not resemble the planning head after registration (edge correlation {similarity:.2f})"
     if not similarity > MIN_SIMILARITY and disagreement is not None:
         raise GeometryError("the follow-up", what, fix)
     if not similarity > GOOD_SIMILARITY:
-        text = f"the follow-up fits the planning head weakly (edge correlation {similarity:.2f}): look at the overlay"
-        cautions = (Caution("weak-registration", text),)
-    return Registration(as_matrix(transform), method, disagreement, similarity, overlap, cautions)
+        warnings = (WarningCode.WEAK_REGISTRATION(similarity=similarity),)
+    return Registration(as_matrix(transform), method, disagreement, similarity, overlap, warnings)
 
 
 def _ones(image: sitk.Image) -> sitk.Image:

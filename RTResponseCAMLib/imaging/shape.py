@@ -82,10 +82,9 @@ def shape_occupancy(stack: PlaneStack, grid: Grid, keep_volume: bool) -> npt.NDA
     Moving is right only where the whole structure lies on the grid.
     """
     shape = shape_of(stack, grid)
-    centres = _centres(grid)
-    coarse = shape.at(grid.to_lps(centres))
+    coarse = _coarse(shape, grid)
     result = (coarse > 0).astype(np.float64)
-    edge, fine, soft_mm = _edge_samples(shape, grid, centres, coarse)
+    edge, fine, soft_mm = _edge_samples(shape, grid, coarse)
     shift_mm = _shift(stack, grid, result, edge, fine, soft_mm) if keep_volume else 0.0
     result[edge] = np.clip(0.5 + (fine + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1)
     return result.reshape(grid.shape).astype(np.float32)
@@ -94,28 +93,33 @@ def shape_occupancy(stack: PlaneStack, grid: Grid, keep_volume: bool) -> npt.NDA
 def shape_mask(stack: PlaneStack, grid: Grid, keep_volume: bool) -> npt.NDArray[np.bool_]:
     """Voxels whose centre lies inside the body between the planes, ``[z, y, x]``."""
     shape = shape_of(stack, grid)
-    centres = _centres(grid)
-    coarse = shape.at(grid.to_lps(centres))
+    coarse = _coarse(shape, grid)
     shift_mm = 0.0
     if keep_volume:
-        edge, fine, soft_mm = _edge_samples(shape, grid, centres, coarse)
+        edge, fine, soft_mm = _edge_samples(shape, grid, coarse)
         shift_mm = _shift(stack, grid, (coarse > 0).astype(np.float64), edge, fine, soft_mm)
     return np.asarray(coarse + shift_mm > 0).reshape(grid.shape)
 
 
-def _centres(grid: Grid) -> Array64:
-    k, j, i = np.indices(grid.shape, dtype=np.float64)
-    return np.column_stack([i.ravel(), j.ravel(), k.ravel()])
+def _coarse(shape: Shape, grid: Grid) -> Array64:
+    """Distances at all voxel centres ``(n,)``, slice by slice: points of a whole grid would take ten times its size."""
+    j, i = np.indices(grid.shape[1:], dtype=np.float64)
+    slice_ = np.column_stack([i.ravel(), j.ravel(), np.zeros(i.size)])
+    found = np.empty((grid.size[2], i.size))
+    for k in range(grid.size[2]):
+        slice_[:, 2] = k
+        found[k] = shape.at(grid.to_lps(slice_))
+    return found.ravel()
 
 
-def _edge_samples(
-    shape: Shape, grid: Grid, centres: Array64, coarse: Array64
-) -> tuple[npt.NDArray[np.intp], Array64, float]:
+def _edge_samples(shape: Shape, grid: Grid, coarse: Array64) -> tuple[npt.NDArray[np.intp], Array64, float]:
     """Voxels that the surface may cut, distances at points within them, and the width of one such point, mm."""
     edge = np.flatnonzero(np.abs(coarse) < np.linalg.norm(grid.spacing_mm))
     sub = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
     shifts = np.stack(np.meshgrid(sub, sub, sub, indexing="ij"), axis=-1).reshape(1, -1, 3)
-    fine = shape.at(grid.to_lps((centres[edge, None] + shifts).reshape(-1, 3))).reshape(len(edge), SUBSAMPLES**3)
+    k, j, i = np.unravel_index(edge, grid.shape)
+    centres = np.column_stack([i, j, k]).astype(np.float64)
+    fine = shape.at(grid.to_lps((centres[:, None] + shifts).reshape(-1, 3))).reshape(len(edge), SUBSAMPLES**3)
     return edge, fine, max(grid.spacing_mm) / SUBSAMPLES
 
 

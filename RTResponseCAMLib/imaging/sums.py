@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
 
+Array32 = npt.NDArray[np.float32]
 MAX_VOXELS = 2**27
 SAME_DOSE, MIN_COMMON = 0.03, 27
+SAME_ON_ONE_GRID = 0.005  # on one grid, doses differ by the rounding of their scaling only
 
 
-def plan_total(images: list[sitk.Image]) -> tuple[sitk.Image, int]:
-    """Sum of the dose boxes of one plan, and how many boxes repeat a dose that another holds.
+@dataclass(frozen=True)
+class PlanTotal:
+    """The dose of one plan from several boxes.
 
-    Boxes of separate targets add up. Boxes that agree where they overlap are windows on one dose, which counts once.
+    Attributes
+    ----------
+    image : None where boxes contradict one another.
+    repeats : how many boxes repeat a dose that another holds.
+    contradicting : numbers of two boxes that cover the same place and hold other doses there.
+    """
+
+    image: sitk.Image | None
+    repeats: int = 0
+    contradicting: tuple[int, int] | None = None
+
+
+def plan_total(images: list[sitk.Image]) -> PlanTotal:
+    """Dose of a plan from boxes that each hold the dose of the whole plan.
+
+    Boxes that agree where they overlap are windows on one dose, which counts once; boxes of separate targets, with next
+    to no dose in common, are put side by side. Boxes that overlap and do not agree contradict one another.
 
     Raises
     ------
     GeometryError : see `total_on_one_grid`.
     """
-    groups: list[list[sitk.Image]] = []
-    for image in images:
-        joined, apart = [image], []
+    groups: list[list[int]] = []
+    for number, image in enumerate(images):
+        joined, apart = [number], []
         for group in groups:
-            if any(agree(image, other) for other in group):
+            if any(agree(image, images[other]) for other in group):
                 joined = group + joined  # it may tie windows that lie apart
             else:
                 apart.append(group)
         groups = [*apart, joined]
-    return total_on_one_grid(groups), len(images) - len(groups)
+    for one, other in itertools.combinations(range(len(images)), 2):
+        together = any(one in group and other in group for group in groups)
+        if not together and dose_in_common(images[one], images[other]) > SAME_DOSE:
+            return PlanTotal(None, 0, (one, other))
+    total = total_on_one_grid([[images[n] for n in group] for group in groups])
+    return PlanTotal(total, len(images) - len(groups))
 
 
 def total_on_one_grid(groups: list[list[sitk.Image]]) -> sitk.Image:
@@ -69,19 +97,39 @@ def agree(image: sitk.Image, other: sitk.Image) -> bool:
     """Tell whether two boxes hold the same dose where they overlap, on whatever grids.
 
     They do when they differ there by less than 3 % of the overlap's maximum nearly everywhere above a tenth of it, on
-    average by less than 1 %. Boxes without a common dose do not.
+    average by less than 1 %; on one grid by less than half a percent everywhere. Boxes without a common dose do not.
     """
-    if not _overlap(Grid.of(image), Grid.of(other)):
+    found = _in_common(image, other)
+    if found is None:
         return False
-    moved = sitk.Resample(other, Grid.of(image).blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
-    one, two = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(moved)
-    common = two >= 0
-    top = max(float(one[common].max(initial=0.0)), float(two[common].max(initial=0.0)))
-    high = common & ((one > 0.1 * top) | (two > 0.1 * top))
+    one, two = found
+    top = max(float(one.max(initial=0.0)), float(two.max(initial=0.0)))
+    if same_grid(Grid.of(image), Grid.of(other)):
+        return top > 0 and float(np.abs(one - two).max()) <= SAME_ON_ONE_GRID * top
+    high = (one > 0.1 * top) | (two > 0.1 * top)
     if top <= 0 or high.sum() < MIN_COMMON:
         return False
     difference = np.abs(one[high] - two[high]) / top
     return bool(np.percentile(difference, 99) < SAME_DOSE and difference.mean() < SAME_DOSE / 3)
+
+
+def dose_in_common(image: sitk.Image, other: sitk.Image) -> float:
+    """Highest dose that both boxes hold at one place, relative to the highest of either; 0 where they lie apart."""
+    found = _in_common(image, other)
+    if found is None:
+        return 0.0
+    top = max(float(sitk.GetArrayViewFromImage(i).max()) for i in (image, other))
+    return float(np.minimum(*found).max(initial=0.0)) / top if top > 0 else 0.0
+
+
+def _in_common(image: sitk.Image, other: sitk.Image) -> tuple[Array32, Array32] | None:
+    """Values of both at the voxels of the first that the second holds; None where the boxes lie apart."""
+    if not _overlap(Grid.of(image), Grid.of(other)):
+        return None
+    moved = sitk.Resample(other, Grid.of(image).blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
+    one, two = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(moved)
+    common = two >= 0
+    return one[common], two[common]
 
 
 def same_voxels(image: sitk.Image, other: sitk.Image) -> bool:

@@ -11,22 +11,23 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.report.dvh_figure import histogram_figure
 from RTResponseCAMLib.report.figures import as_data_uri, draw_lesion
-from RTResponseCAMLib.study import Caution, Prediction, Result
+from RTResponseCAMLib.study import Prediction, Result
 from RTResponseCAMLib.subregion.drawn import Drawn
 from RTResponseCAMLib.subregion.words import in_words
+from RTResponseCAMLib.warnings import Warning
 
 TEMPLATE = "report.html.jinja"
 CHART_INCHES = (5.4, 3.7)
 
 
 def write_report(
-    result: Result, path: Path, notice: str, drawn: Sequence[Drawn] = (), cautions: Sequence[Caution] = ()
+    result: Result, path: Path, notice: str, drawn: Sequence[Drawn] = (), warnings: Sequence[Warning] = ()
 ) -> None:
     """Write the report of one study; everything from outside is escaped.
 
     Parameters
     ----------
-    drawn : subregions to be shown with their lesions; ``cautions`` are beside them, and say which are not.
+    drawn : subregions to be shown with their lesions; ``warnings`` are beside them, and say which are not.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -38,7 +39,7 @@ def write_report(
     text = environment.get_template(TEMPLATE).render(
         notice=notice,
         study=result.study,
-        cautions=(*result.cautions, *cautions),
+        warnings=(*result.warnings, *warnings),
         subregions={one.prediction.lesion.id: _subregion(one) for one in drawn if one.mask.any()},
         lesions=lesions,
         scale=result.scale,
@@ -59,7 +60,7 @@ def _subregion(one: Drawn) -> dict[str, Any]:
     histograms = [h for _, _, h in rows if h is not None]
     partners = {"rest of lesion": "subregion"}
     figure = histogram_figure(histograms, ["subregion"], "", partners, CHART_INCHES) if histograms else None
-    words = [*in_words(figures), *(c.text for c in figures.cautions)]
+    words = [*in_words(figures), *(c.text for c in figures.warnings)]
     return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": words}
 
 

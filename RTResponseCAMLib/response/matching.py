@@ -116,8 +116,8 @@ def _pairs(
 
 
 def _overlap(one: Structure, other: Structure, reach_mm: float) -> bool:
-    a, b = filled_pair(one, other, reach_mm)
-    grown = distance_transform_edt(~a, sampling=STEP_MM) <= reach_mm
+    a, b, step_mm = filled_pair(one, other, reach_mm)
+    grown = distance_transform_edt(~a, sampling=step_mm) <= reach_mm
     return bool((grown & b).sum() >= MIN_SHARE * min(a.sum(), b.sum()))
 
 

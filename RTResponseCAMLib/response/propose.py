@@ -20,7 +20,8 @@ from RTResponseCAMLib.imaging.occupancy import box_occupancy
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.imaging.overlap import share_on_image
 from RTResponseCAMLib.imaging.resample import resample
-from RTResponseCAMLib.study import Caution, Structure
+from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 STEP_MM = 0.6
 MARGIN_MM = 9.0
@@ -39,12 +40,12 @@ class Proposal:
     Attributes
     ----------
     contrast : enhancement over the surroundings, in standard deviations of these.
-    cautions : always says that it is a proposal; more where it is doubtful.
+    warnings : always says that it is a proposal; more where it is doubtful.
     """
 
     structure: Structure | None
     contrast: float
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
 
 
 def propose_lesion(follow_up: sitk.Image, seed: Structure) -> Proposal:
@@ -70,16 +71,14 @@ def propose_lesion(follow_up: sitk.Image, seed: Structure) -> Proposal:
     around = (outward > GROWTH_MM) & (outward <= MARGIN_MM - 1) & seen
     background, noise = _robust(values[around])
     region, contrast = _grow(values, inside, reach, background, noise)
-    said = [Caution("proposed-region", f"'{seed.name}': proposed by the program, not drawn by a person; edit it")]
+    said = [WarningCode.PROPOSED_REGION(name=seed.name)]
     if region is None:
         text = f"'{seed.name}': no tissue within the planned contour enhances over its surroundings; nothing proposed"
-        return Proposal(None, contrast, (Caution("nothing-proposed", text),))
+        return Proposal(None, contrast, (WarningCode.NOTHING_PROPOSED(reason=text),))
     if (region & (outward > GROWTH_MM - 2 * STEP_MM)).any():
-        text = f"'{seed.name}': the proposal reaches its limit ({GROWTH_MM:g} mm beyond the planned contour)"
-        said.append(Caution("proposal-limited", text))
+        said.append(WarningCode.PROPOSAL_LIMITED(name=seed.name, limit=GROWTH_MM))
     if contrast < 2 * MIN_CONTRAST:
-        text = f"'{seed.name}': weak contrast ({contrast:.1f} standard deviations); the proposal is doubtful"
-        said.append(Caution("weak-contrast", text))
+        said.append(WarningCode.WEAK_CONTRAST(name=seed.name, contrast=contrast))
     structure = Structure(seed.number, seed.name, "", edge_contours(region, grid), seed.color)
     return Proposal(structure, contrast, tuple(said))
 

@@ -15,7 +15,7 @@ from RTResponseCAMLib.response.conventions import (
 )
 from RTResponseCAMLib.response.diameter import Diameters
 from RTResponseCAMLib.response.volume import BOUNDARY_MM, Change, Volume, change_interval
-from RTResponseCAMLib.study import Caution
+from RTResponseCAMLib.warnings import Warning
 
 TARGET_DAYS, WINDOW_DAYS = 90, (60, 120)
 PROPOSED = "proposed"
@@ -48,7 +48,7 @@ class Visit:
     baseline_diameters: Diameters | None
     source: str
     merged_with: tuple[str, ...] = ()
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[Warning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judge
 
 def _judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
     if visit.volume is None:
-        reason = "; ".join(c.text for c in visit.cautions) or "nothing was measured"
+        reason = "; ".join(c.text for c in visit.warnings) or "nothing was measured"
         return Judgement(visit.name, visit.days, UNKNOWN, None, reason)
     if convention.measure == "diameter":
         return _judge_diameter(trajectory, visit, convention)

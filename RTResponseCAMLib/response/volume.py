@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.planes import stack_planes
+from RTResponseCAMLib.imaging.planes import PlaneStack, stack_planes
 from RTResponseCAMLib.imaging.shape import shape_between
 from RTResponseCAMLib.imaging.surface import distance_from_surface
 from RTResponseCAMLib.study import Structure
@@ -16,6 +16,7 @@ from RTResponseCAMLib.study import Structure
 BOUNDARY_MM = 0.5
 FINE_MM = (0.15, 0.5)
 VOXELS_PER_RADIUS = 14
+MOST_VOXELS = 8_000_000  # larger boxes get coarser ones
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,21 @@ def volume_interval(structure: Structure, boundary_mm: float = BOUNDARY_MM) -> V
     ------
     GeometryError : the structure has no usable contours.
     """
-    stack = stack_planes(structure)
+    return together([_part_interval(part, boundary_mm) for part in stack_planes(structure).each])
+
+
+def _part_interval(stack: PlaneStack, boundary_mm: float) -> Volume:
+    """Volume interval of one connected part."""
     volume_mm3 = stack.volume_mm3
     radius = (volume_mm3 * 3 / (4 * math.pi)) ** (1 / 3)
     step = float(np.clip(radius / VOXELS_PER_RADIUS, *FINE_MM))
-    points = np.concatenate(structure.contours)
+    points = np.concatenate(
+        [np.column_stack([p, np.full(len(p), w)]) for w, plane in zip(stack.offsets_mm, stack.polygons, strict=True)
+         for p in plane]
+    ) @ stack.axes  # fmt: skip
     margin = boundary_mm + 2 * float(np.max(stack.slabs_mm[:, 1] - stack.slabs_mm[:, 0])) + 2 * step
     low = points.min(axis=0) - margin
+    step = max(step, float(np.prod(points.max(axis=0) + margin - low) / MOST_VOXELS) ** (1 / 3))
     size = np.ceil((points.max(axis=0) + margin - low) / step).astype(int) + 1
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step,) * 3, (x, y, z))

@@ -23,7 +23,8 @@ from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
 from RTResponseCAMLib.scene.nodes import grid_of, image_of, ras, segment_mask, voxels_of
 from RTResponseCAMLib.state import NOTHING_CHOSEN
-from RTResponseCAMLib.study import Caution, Dose, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 LESION_PRINT = "lesion "
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
@@ -123,10 +124,10 @@ class Gatherer:
         if problems:
             raise StudyError("", problems[0].rstrip("."), "See the Study section")
         known = self._known_study(inputs.mr)
-        cautions = list(known.cautions if known else _mr_cautions(inputs.mr))
+        warnings = list(known.warnings if known else _mr_warnings(inputs.mr))
         mr = known.mr if known else image_of(inputs.mr)
-        lesions, segments = self._lesions(inputs, cautions)
-        dose, dose_cautions = _dose_of(inputs.dose, known)
+        lesions, segments = self._lesions(inputs, warnings)
+        dose, dose_warnings = _dose_of(inputs.dose, known)
         prescription = self._prescription(inputs)
         series = _in_database(inputs.mr, SERIES)  # by which an export finds the original files
         study = Study(
@@ -138,7 +139,7 @@ class Gatherer:
             dose=dose,
             plan=Plan("", prescription) if prescription else None,
             follow_ups=known.follow_ups if known else (),
-            cautions=tuple(cautions) + dose_cautions,
+            warnings=tuple(warnings) + dose_warnings,
             sources=known.sources if known else {"mr_series": pseudonym(series or self._volume_print(inputs.mr))},
         )
         return Gathered(study, segments)
@@ -192,13 +193,13 @@ class Gatherer:
         known = self._studies.get(mr.GetID())
         return known[1] if known and known[0] == self._volume_print(mr) else None
 
-    def _lesions(self, inputs: Inputs, cautions: list[Caution]) -> tuple[tuple[Lesion, ...], dict[str, str]]:
+    def _lesions(self, inputs: Inputs, warnings: list[Warning]) -> tuple[tuple[Lesion, ...], dict[str, str]]:
         lesions, segments = [], {}
         for number, (name, segment_id) in enumerate(lesion_segments(inputs.segmentation).items(), start=1):
             try:
                 structure = self.structure(inputs.segmentation, segment_id, number)
             except RTResponseError as error:
-                cautions.append(Caution("empty-roi", f"{error.where} {error.what} and is left out"))
+                warnings.append(WarningCode.EMPTY_ROI(what=f"{error.where} {error.what} and"))
                 continue
             lesions.append(Lesion(name, structure))
             segments[name] = segment_id
@@ -343,20 +344,19 @@ def _in_database(node: Any, tag: str) -> str:
     return str(database.instanceValue(uids[0], tag)) if uids and database else ""
 
 
-def _mr_cautions(node: Any) -> list[Caution]:
+def _mr_warnings(node: Any) -> list[Warning]:
     name = node.GetName()
     if OTHER_CONTRAST.search(name):
-        return [Caution("not-t1c", f"the volume '{name}' does not sound like a contrast-enhanced T1")]
-    return [Caution("series-by-hand", f"'{name}' was chosen by hand; that it is a contrast-enhanced T1 is not checked")]
+        return [WarningCode.NOT_T1C(what=f"the volume '{name}' does not sound like a contrast-enhanced T1")]
+    return [WarningCode.SERIES_BY_HAND(name=name)]
 
 
-def _dose_of(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Caution, ...]]:
+def _dose_of(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
     if node is None:
-        return None, (Caution("no-dose", "no dose is chosen; the prediction ignores dose"),)
+        return None, (WarningCode.NO_DOSE(reason="no dose is chosen; the prediction ignores dose"),)
     image = image_of(node)
     if float(sitk.GetArrayViewFromImage(image).min()) < 0:
         raise StudyError(f"dose '{node.GetName()}'", "holds negative values", "Choose a dose volume in Gy")
     if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
-        text = f"'{node.GetName()}' does not say that it is a dose; its values are taken for Gy"
-        return Dose(image, ()), (Caution("dose-units", text),)
+        return Dose(image, ()), (WarningCode.DOSE_UNITS(name=node.GetName()),)
     return Dose(image, known.dose.sources if known and known.dose else ()), ()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from RTResponseCAMLib.dicom.rtstruct import names_a_target
+from RTResponseCAMLib.dicom.targets import names_a_target
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
 
@@ -71,7 +71,7 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
         p_low=prediction.p_response_low,
         p_high=prediction.p_response_high,
         label=prediction.label,
-        cautions=tuple(c.text for c in prediction.cautions),
+        warnings=tuple(c.text for c in prediction.warnings),
         doubts=prediction.doubts,
         **dose_columns(prediction.dose),
     )
@@ -100,7 +100,7 @@ def attach_result(
     """Keep rows, warnings, provenance and the inputs' fingerprints with the evidence volume."""
     rows = [row_of(p, segments.get(p.lesion.id, "")) for p in result.predictions]
     cam.SetAttribute(ROWS, json.dumps([asdict(row) for row in rows]))
-    cam.SetAttribute(NOTES, json.dumps([c.text for c in result.cautions]))
+    cam.SetAttribute(NOTES, json.dumps([c.text for c in result.warnings]))
     cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
     cam.SetAttribute(f"{PREFIX}form", result.form)
     cam.SetAttribute(f"{PREFIX}cut", repr(result.cut))

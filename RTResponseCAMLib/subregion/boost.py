@@ -18,8 +18,9 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64
 from RTResponseCAMLib.imaging.resample import resample
-from RTResponseCAMLib.study import Caution, Dose
+from RTResponseCAMLib.study import Dose
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 R50_MM = {4: 3.0, 8: 5.5, 16: 10.5}  # half-dose radius by collimator, mm; round figures
 PAINTABLE_CC = 4 / 3 * np.pi * R50_MM[4] ** 3 / 1000  # within half the dose of one 4 mm shot
@@ -54,7 +55,7 @@ class Boost:
     bed2_gy: tuple[float, float] | None
     risk_gy: float | None
     risk_cc: tuple[float, float] | None
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
 
 
 def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fractions: int | None) -> Boost | None:
@@ -82,13 +83,13 @@ def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fracti
     risk = RISK_GY.get(fractions or 0)
     after = before + weight * _shots(around.points(), centres, collimator)
     counted = None if risk is None else tuple(float((d >= risk).sum() * around.voxel_cc) for d in (before, after))
-    cautions = [Caution("boost-estimate", NOTE)]
+    warnings = [WarningCode.BOOST_ESTIMATE(note=NOTE)]
     volume = voxels.volume_cc(mask)
     if volume < PAINTABLE_CC:
-        text = f"{volume:.3f} cm³ is less than one 4 mm shot paints ({PAINTABLE_CC:.2f} cm³): the boost spills over"
-        cautions.append(Caution("smaller-than-shot", text))
+        spills = ": the boost spills over"
+        warnings.append(WarningCode.SMALLER_THAN_SHOT(volume=volume, shot=PAINTABLE_CC, then=spills))
     if weight == 0:
-        cautions.append(Caution("boost-idle", f"the subregion receives {wish_gy:g} Gy already"))
+        warnings.append(WarningCode.BOOST_IDLE(dose=wish_gy))
     bed = (
         [tuple(bed_gy(d, fractions, ab) for d in pair) for pair, ab in ((d98, TUMOUR), (maximum, BRAIN))]
         if (fractions)
@@ -96,7 +97,7 @@ def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fracti
     )
     return Boost(
         wish_gy, len(centres), collimator, weight * float(within.max()), d98, maximum, _pair(bed[0]), _pair(bed[1]),
-        risk, _pair(counted), tuple(cautions),
+        risk, _pair(counted), tuple(warnings),
     )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from scipy.spatial.transform import Rotation
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64
-from RTResponseCAMLib.study import Caution
 from RTResponseCAMLib.subregion.voxels import LesionVoxels
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 COLUMNS = ("x", "y", "z", "value")
 FRAMES = ("LPS", "RAS")
@@ -131,7 +131,7 @@ def sample_map(
     draws: int = 50,
     turns: int = 199,
     seed: int = 0,
-) -> tuple[Sampled, tuple[Caution, ...]]:
+) -> tuple[Sampled, tuple[Warning, ...]]:
     """Mean evidence in a sphere around each point, over the lesion's voxels; points outside every lesion are left out.
 
     Parameters
@@ -162,17 +162,16 @@ def sample_map(
         kept += own
         names += [name] * len(own)
     outside = owner.count(-1)
-    cautions = []
+    warnings = []
     if outside:
-        text = f"{outside} of {len(points)} points lie in no lesion of the map and are left out"
-        cautions.append(Caution("points-outside", text))
+        warnings.append(WarningCode.POINTS_OUTSIDE(outside=outside, count=len(points)))
     empty = np.zeros((0, draws)), np.zeros((0, turns))
     return Sampled(
         tuple(kept),
         tuple(names),
         np.concatenate(drawn) if drawn else empty[0],
         np.concatenate(turned) if turned else empty[1],
-    ), tuple(cautions)
+    ), tuple(warnings)
 
 
 def _lesion_of(lesions: Sequence[tuple[str, LesionVoxels]], points: Sequence[Point]) -> list[int]:

@@ -10,11 +10,12 @@ from scipy.ndimage import shift as shifted
 from RTResponseCAMLib.dosimetry.dvh import Dvh, dvh
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Caution, Dose, Structure
+from RTResponseCAMLib.study import Dose, Structure
 from RTResponseCAMLib.subregion.association import Association, map_and_dose
 from RTResponseCAMLib.subregion.boost import PAINTABLE_CC
 from RTResponseCAMLib.subregion.select import Selection, cut_of, select
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 COLD_PERCENT = 10.0  # coldest part of a lesion that counts as its cold spot
 SHIFTS_MM = (0.5, 1.0)
@@ -58,7 +59,7 @@ class Statistics:
     association: Association | None
     shifts: Robustness
     thresholds: Robustness
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
 
 
 def measure(
@@ -98,7 +99,7 @@ def measure(
         association=association,
         shifts=shifts,
         thresholds=thresholds,
-        cautions=_cautions(voxels, mask, shifts, dose is not None),
+        warnings=_warnings(voxels, mask, shifts, dose is not None),
     )
 
 
@@ -140,19 +141,17 @@ def _cold_share(voxels: LesionVoxels, mask: Mask) -> float | None:
     return float((cold & mask).sum() / cold.sum())
 
 
-def _cautions(voxels: LesionVoxels, mask: Mask, shifts: Robustness, has_dose: bool) -> tuple[Caution, ...]:
+def _warnings(voxels: LesionVoxels, mask: Mask, shifts: Robustness, has_dose: bool) -> tuple[Warning, ...]:
     found = []
     count, volume = int(mask.sum()), voxels.volume_cc(mask)
     if not count:
-        found.append(Caution("empty-subregion", "no voxel of the lesion is taken: nothing is contoured"))
+        found.append(WarningCode.EMPTY_SUBREGION(what="no voxel of the lesion is taken"))
     elif count == 1:
-        found.append(Caution("one-voxel", "the subregion is a single voxel, less than the MR can tell apart"))
+        found.append(WarningCode.ONE_VOXEL())
     if count and volume < PAINTABLE_CC:
-        text = f"{volume:.3f} cm³ is less than one 4 mm shot paints ({PAINTABLE_CC:.2f} cm³)"
-        found.append(Caution("smaller-than-shot", text))
+        found.append(WarningCode.SMALLER_THAN_SHOT(volume=volume, shot=PAINTABLE_CC, then=""))
     if count and shifts.dice < 0.5:
-        text = f"the subregion is not steady: with the map 1 mm off, Dice falls to {shifts.dice:.2f}"
-        found.append(Caution("unsteady-subregion", text))
+        found.append(WarningCode.UNSTEADY_SUBREGION(dice=shifts.dice))
     if has_dose and voxels.dose is None:
-        found.append(Caution("dose-short", "the dose grid does not hold the whole lesion: no dose is given"))
+        found.append(WarningCode.DOSE_SHORT())
     return tuple(found)

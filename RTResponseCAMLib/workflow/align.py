@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +15,13 @@ import SimpleITK as sitk
 from RTResponseCAMLib.errors import CohortError, OutputError
 from RTResponseCAMLib.imaging.resample import resample_nearest
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Caution, Result
+from RTResponseCAMLib.study import Result
 from RTResponseCAMLib.subregion.alignment import Alignment, align, habitats
 from RTResponseCAMLib.subregion.points import Point, Sampled, sample_map
 from RTResponseCAMLib.subregion.select import Selection, select
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
+from RTResponseCAMLib.tables import write_table
+from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
 FEW = 10  # patients, below which resampling them promises too much
@@ -35,7 +36,7 @@ class Aligned:
     patient: str
     sampled: Sampled
     habitats: tuple[Mapping[str, str | float], ...]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
 
 
 def align_study(
@@ -56,12 +57,12 @@ def align_study(
     """
     patient = result.study.patient
     lesions = [(p.lesion.id, lesion_voxels(result.cam, p.lesion.structure, None)) for p in result.predictions]
-    sampled, cautions = sample_map(lesions, points, radius_mm, error_mm, seed=seed)
-    cautions = (*result.cautions, *cautions)
+    sampled, warnings = sample_map(lesions, points, radius_mm, error_mm, seed=seed)
+    warnings = (*result.warnings, *warnings)
     for prediction in result.predictions:
         if doubts := prediction.doubts:
-            text = f"{patient}, {prediction.lesion.id}: its evidence is in doubt: {'; '.join(doubts)}"
-            cautions = (*cautions, Caution("evidence-in-doubt", text))
+            where = f"{patient}, {prediction.lesion.id}"
+            warnings = (*warnings, WarningCode.EVIDENCE_IN_DOUBT(where=where, doubts="; ".join(doubts)))
     rows: list[dict[str, str | float]] = []
     if labels is not None:
         moved = {name: _on(labels, voxels) for name, voxels in lesions}
@@ -70,9 +71,8 @@ def align_study(
         ]
         rows = [{"patient": patient, **row} for row in habitats(drawn, moved, names or {})]
         if not rows:
-            text = f"{patient}: the label map holds nothing within the lesions; check its frame of reference"
-            cautions = (*cautions, Caution("no-habitat", text))
-    return Aligned(patient, sampled, tuple(rows), cautions)
+            warnings = (*warnings, WarningCode.NO_HABITAT(patient=patient))
+    return Aligned(patient, sampled, tuple(rows), warnings)
 
 
 def points_in_words(result: Result, points: Sequence[Point]) -> list[str]:
@@ -114,11 +114,10 @@ def write_alignment(
 
     samples = [(a.patient, n, p) for a in aligned for n, p in enumerate(a.sampled.points)]
     rows = [row for a in aligned for row in a.habitats]
-    cautions = list(dict.fromkeys(c for a in aligned for c in a.cautions))
+    warnings = list(dict.fromkeys(c for a in aligned for c in a.warnings))
     count = len({a.patient for a in aligned})
     if 0 < count < FEW:
-        text = f"{count} patient(s): intervals over patients are too narrow below {FEW}, and none is given for one"
-        cautions.append(Caution("few-patients", text))
+        warnings.append(WarningCode.FEW_PATIENTS(count=count, few=FEW))
     kinds = sorted({p.kind for _, _, p in samples})
     found: dict[str, dict[str, Any] | str] = {}
     with new_folder(out, overwrite) as folder:
@@ -129,7 +128,7 @@ def write_alignment(
                 one = align(values, draws, turned, patients)
             except OutputError as error:
                 found[kind] = error.what
-                cautions.append(Caution("no-alignment", f"type '{kind}': {error}"))
+                warnings.append(WarningCode.NO_ALIGNMENT(kind=kind, reason=error))
                 continue
             found[kind] = asdict(one)
             name = "points.png" if len(kinds) == 1 else f"points_{number + 1}.png"
@@ -141,14 +140,15 @@ def write_alignment(
             "points": len(samples),
             "alignment": found,
             "habitats": rows,
-            "cautions": [asdict(c) for c in cautions],
+            "cautions": [w.as_json() for w in warnings],
         }
         content = _finite(content)
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "alignment.json").write_text(text + "\n", encoding="utf-8")
-        _write(folder / "samples.csv", _sample_rows(aligned))
+        sampled = _sample_rows(aligned)
+        write_table(folder / "samples.csv", list(sampled[0]) if sampled else ["patient"], sampled)
         if rows:
-            _write(folder / "habitats.csv", rows)
+            write_table(folder / "habitats.csv", list(rows[0]), rows)
         for number, study in enumerate(aligned, start=1):
             if markups is not None and study.sampled.points:
                 markups(study.sampled.points, folder / f"points_{number}_{study.patient}.mrk.json")
@@ -214,10 +214,3 @@ def _finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_finite(v) for v in content]
     return None if isinstance(content, float) and not np.isfinite(content) else content
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["patient"])
-        writer.writeheader()
-        writer.writerows(rows)

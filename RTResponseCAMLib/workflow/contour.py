@@ -33,7 +33,7 @@ class Measured:
 
     def sentences(self) -> list[str]:
         """Everything in words, warnings at the end."""
-        warnings = [c.text for c in (*self.statistics.cautions, *(self.boost.cautions if self.boost else ()))]
+        warnings = [c.text for c in (*self.statistics.warnings, *(self.boost.warnings if self.boost else ()))]
         return [*in_words(self.statistics, self.boost), *dict.fromkeys(warnings)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from RTResponseCAMLib.dosimetry.dvh import Dvh, dvhs, table_row
 from RTResponseCAMLib.dosimetry.plan_metrics import TargetMetrics, nyumets_row, plan_metrics
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, Study
+from RTResponseCAMLib.study import Study
+from RTResponseCAMLib.tables import write_table
+from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
 INDICES = (
@@ -38,7 +39,7 @@ class StudyDose:
     histograms: tuple[Dvh, ...]
     targets: tuple[TargetMetrics, ...]
     bed: tuple[Mapping[str, float], ...]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
 
 
 def measure_dose(study: Study, interpolation: str = "linear", progress: Progress = silent) -> StudyDose:
@@ -47,29 +48,24 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
     Raises
     ------
     StudyError : the study has no dose.
-    GeometryError : a lesion has no usable contours; other structures are left out, with a caution.
+    GeometryError : a lesion has no usable contours; other structures are left out, with a warning.
     """
     if study.dose is None:
         raise StudyError("the study", "holds no RTDOSE that belongs to the plan", "Export the dose with the plan")
-    cautions = list(study.cautions)
+    warnings = list(study.warnings)
     prescription = study.plan.prescription if study.plan is not None else None
     lesions = [lesion.structure for lesion in study.lesions]
     targets: list[TargetMetrics] = []
     bed: list[Mapping[str, float]] = []
     if prescription is None:
-        text = "no prescription is known: indices of the plan are left out; give --prescription"
-        cautions.append(Caution("no-prescription", text))
+        warnings.append(WarningCode.NO_PRESCRIPTION())
     else:
         targets = plan_metrics(lesions, study.dose, prescription, interpolation, part(progress, 0.0, 0.5))
     if prescription is not None and prescription.fractions:
         schedules = [(t.prescription_gy, prescription.fractions) for t in targets]
         bed = [{f"prescription_bed{ab:g}_gy": bed_gy(gy, n, ab) for ab in (TUMOUR, BRAIN)} for gy, n in schedules]
     elif prescription is not None:
-        text = (
-            "the number of fractions is unknown: no volume at risk and no BED; "
-            "export the RTPLAN with its fraction group (300A,0070)"
-        )
-        cautions.append(Caution("no-fractions", text))
+        warnings.append(WarningCode.NO_FRACTIONS())
     measured = {t.name: t.dvh for t in targets}
     others = [s for s in study.structures if s.contours and s.name not in measured]
     waiting = dvhs(others, study.dose, interpolation, part(progress, 0.5 if targets else 0.0, 1.0))
@@ -79,12 +75,11 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
         elif structure.name in {lesion.name for lesion in lesions}:
             raise found
         else:
-            cautions.append(Caution("structure-left-out", f"{structure.name} has no histogram: {found}"))
+            warnings.append(WarningCode.STRUCTURE_LEFT_OUT(name=structure.name, reason=found))
     for name, histogram in measured.items():
         if histogram.outside > NOTICED_OUTSIDE and name not in {t.name for t in targets}:
-            text = f"{name}: {100 * histogram.outside:.0f} % lie outside the dose grid, counted as 0 Gy"
-            cautions.append(Caution("structure-outside-dose", text))
-    return StudyDose(tuple(measured.values()), tuple(targets), tuple(bed), tuple(cautions))
+            warnings.append(WarningCode.STRUCTURE_OUTSIDE_DOSE(name=name, percent=100 * histogram.outside))
+    return StudyDose(tuple(measured.values()), tuple(targets), tuple(bed), tuple(warnings))
 
 
 def write_dose(
@@ -124,7 +119,7 @@ def as_json(study: Study, found: StudyDose, interpolation: str) -> dict[str, Any
     for n, target in enumerate(found.targets):
         row: dict[str, Any] = {"name": target.name, **{key: getattr(target, key) for key in INDICES}}
         row |= {"nearest": target.nearest, **(found.bed[n] if found.bed else {})}
-        targets.append({**row, "cautions": [c.text for c in target.cautions]})
+        targets.append({**row, "cautions": [c.text for c in target.warnings]})
     return {
         "notice": RESEARCH_ONLY,
         "patient": study.patient,
@@ -132,7 +127,7 @@ def as_json(study: Study, found: StudyDose, interpolation: str) -> dict[str, Any
         "bed_note": NOTE if found.bed else None,
         "structures": [dict(table_row(h, by_name.get(h.name))) for h in found.histograms],
         "targets": targets,
-        "cautions": [{"code": c.code, "text": c.text} for c in found.cautions],
+        "cautions": [w.as_json() for w in found.warnings],
     }
 
 
@@ -147,7 +142,4 @@ def _curves(histograms: Sequence[Dvh]) -> list[dict[str, Any]]:
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["structure"])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, list(rows[0]) if rows else ["structure"], rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -35,8 +34,8 @@ from RTResponseCAMLib.evaluation.summary import summarise
 from RTResponseCAMLib.features.radiomics import version_found, why_unavailable
 from RTResponseCAMLib.network.card import SCHEMA_VERSION
 from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY
-from RTResponseCAMLib.workflow.write import safe_cell
 
 RUN = "run.json"
 
@@ -317,16 +316,12 @@ def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol:
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
+    with whole_file(path) as partial:
         names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.DictWriter(handle, names)
-        writer.writeheader()
-        writer.writerows([{k: _cell(v) for k, v in row.items()} for row in rows])
+        write_table(partial, names, [{k: _cell(v) for k, v in row.items()} for row in rows])
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, (list, dict)):
-        return json.dumps(value)
-    return safe_cell(value) if isinstance(value, str) else value
+    return json.dumps(value) if isinstance(value, (list, dict)) else value

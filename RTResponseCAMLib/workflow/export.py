@@ -20,8 +20,9 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.resample import resample_nearest
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene.subregion import Kept
-from RTResponseCAMLib.study import Caution, Result
+from RTResponseCAMLib.study import Result
 from RTResponseCAMLib.subregion.drawn import Drawn
+from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
 FORMATS = {"rtstruct": "RS_subregions.dcm", "seg": "SEG_subregions.dcm", "map": "PM_evidence.dcm"}
@@ -36,7 +37,7 @@ def export_dicom(
     formats: Sequence[str] = tuple(FORMATS),
     overwrite: bool = False,
     progress: Progress = silent,
-) -> tuple[tuple[str, ...], tuple[Caution, ...]]:
+) -> tuple[tuple[str, ...], tuple[Warning, ...]]:
     """Write the chosen objects into ``out``; returns the names of the files, and what is to be known.
 
     Raises
@@ -45,11 +46,11 @@ def export_dicom(
     StudyError : the planning MR is not in the folder any more.
     """
     regions = [region_of(one, result) for one in drawn]
-    objects, cautions = dicom_objects(folder, result, regions, formats, part(progress, 0.0, 0.8))
+    objects, warnings = dicom_objects(folder, result, regions, formats, part(progress, 0.0, 0.8))
     with new_folder(out, overwrite) as partial:
         names = save_objects(objects, partial, part(progress, 0.8, 0.99))
     progress(1.0, "done")
-    return names, cautions
+    return names, warnings
 
 
 def dicom_objects(
@@ -58,7 +59,7 @@ def dicom_objects(
     regions: Sequence[Region],
     formats: Sequence[str] = tuple(FORMATS),
     progress: Progress = silent,
-) -> tuple[dict[str, Dataset], tuple[Caution, ...]]:
+) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
     """Make the chosen objects, by format; also returns what is to be known.
 
     Parameters
@@ -76,24 +77,24 @@ def dicom_objects(
         what = "no subregion holds a voxel: there is nothing to contour"
         raise OutputError("", what, "Choose another threshold, or ask for lesions in doubt too")
     originals = find_originals(folder, result.study, part(progress, 0.0, 0.5))
-    cautions: tuple[Caution, ...] = ()
+    warnings: tuple[Warning, ...] = ()
     objects: dict[str, Dataset] = {}
     for number, kind in enumerate(formats):
         progress(0.5 + 0.5 * number / len(formats), f"making {FORMATS[kind]}")
         if kind == "rtstruct":
-            objects[kind], cautions = rtstruct(originals, regions, "RTResponseCAM", __version__)
+            objects[kind], warnings = rtstruct(originals, regions, "RTResponseCAM", __version__)
         elif kind == "seg":
             objects[kind] = segmentation(originals, regions, __version__)
         else:
             objects[kind] = parametric_map(originals, result.cam, result.scale, __version__)
     progress(1.0)
-    return objects, cautions
+    return objects, warnings
 
 
 def objects_of_scene(
     folder: Path, result: Result, kept: Sequence[Kept], progress: Progress = silent
-) -> tuple[dict[str, Dataset], tuple[Caution, ...]]:
-    """Objects of the subregions that were kept as segments, and the map; what cannot be made is a caution.
+) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
+    """Objects of the subregions that were kept as segments, and the map; what cannot be made is a warning.
 
     Raises
     ------
@@ -101,21 +102,19 @@ def objects_of_scene(
     StudyError : the planning MR is not in the folder.
     """
     pairs = [kept_region(one, result) for one in kept]
-    cautions = [caution for _, found in pairs for caution in found]
+    warnings = [warning for _, found in pairs for warning in found]
     formats = ["rtstruct", "seg"] if pairs else []
     if not pairs:
-        text = "no subregion is kept as a segment: DICOM holds the map only"
-        cautions.append(Caution("no-subregion", text))
+        warnings.append(WarningCode.NO_SUBREGION())
     if missing := missing_packages(FOR_DICOM):
         formats = [kind for kind in formats if kind == "rtstruct"]
-        text = f"{missing[0]} is missing: DICOM holds the RTSTRUCT only, neither SEG nor Parametric Map"
         if not formats:
-            raise OutputError("DICOM", f"cannot be written: {cautions[-1].text}, and {missing[0]} is missing", INSTALL)
-        cautions.append(Caution("no-highdicom", text))
+            raise OutputError("DICOM", f"cannot be written: {warnings[-1].text}, and {missing[0]} is missing", INSTALL)
+        warnings.append(WarningCode.NO_HIGHDICOM(package=missing[0]))
     else:
         formats.append("map")
     objects, more = dicom_objects(folder, result, [region for region, _ in pairs], formats, progress)
-    return objects, (*cautions, *more)
+    return objects, (*warnings, *more)
 
 
 def save_objects(objects: Mapping[str, Dataset], folder: Path, progress: Progress = silent) -> tuple[str, ...]:
@@ -126,9 +125,9 @@ def save_objects(objects: Mapping[str, Dataset], folder: Path, progress: Progres
     return tuple(FORMATS[kind] for kind in objects)
 
 
-def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Caution, ...]]:
+def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]]:
     """A segment that was kept in the scene, on the voxels of the planning MR; and what is to be known of it."""
-    mr, cautions, mask, grid = Grid.of(result.study.mr), [], kept.mask, kept.grid
+    mr, warnings, mask, grid = Grid.of(result.study.mr), [], kept.mask, kept.grid
     start = mr.to_index(np.asarray([grid.origin_mm]))[0]
     whole = np.rint(start).astype(int)
     if np.abs(grid.axes - mr.axes).max() > 1e-4 or np.abs(start - whole).max() > 1e-2:
@@ -139,13 +138,11 @@ def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Caution, ...]
         box = mr.crop((i, j, k), (width, height, depth))
         moved = sitk.GetArrayFromImage(resample_nearest(grid.image(mask.astype(np.uint8)), box))
         mask, grid = moved.astype(bool), box
-        text = f"{kept.name} was drawn on other voxels than the MR's; it is exported on those of the MR"
-        cautions.append(Caution("regridded", text))
+        warnings.append(WarningCode.REGRIDDED(name=kept.name))
     came = result.provenance
     if kept.model and kept.model != came.get("model_sha256"):
         came = {**came, "model": "another than the map's", "model_sha256": kept.model}
-        text = f"{kept.name} was drawn on the map of another model than the one that is exported"
-        cautions.append(Caution("other-model", text))
+        warnings.append(WarningCode.OTHER_MODEL(name=kept.name))
     doubts = f" IN DOUBT: {kept.doubts}." if kept.doubts else ""
     hand = " Edited by hand." if kept.edited else ""
     description = (
@@ -154,7 +151,7 @@ def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Caution, ...]
     )
     structures = {p.lesion.id: p.lesion.structure.name for p in result.predictions}
     name = f"{structures.get(kept.lesion, kept.lesion)}_CAMres_v{kept.cut}{'_edited' if kept.edited else ''}"
-    return Region(name, description, mask, grid, edited=kept.edited), tuple(cautions)
+    return Region(name, description, mask, grid, edited=kept.edited), tuple(warnings)
 
 
 def region_of(one: Drawn, result: Result) -> Region:

@@ -23,7 +23,8 @@ from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.response.diameter import diameters
 from RTResponseCAMLib.response.trajectory import Trajectory, Visit
 from RTResponseCAMLib.response.volume import BOUNDARY_MM, volume_interval
-from RTResponseCAMLib.study import Caution, Study
+from RTResponseCAMLib.study import Study
+from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.visit import Mask, Region, Scan, measure, unknown
 
 MAX_BOUNDARY_MM = 5.0
@@ -58,7 +59,7 @@ class VisitResult:
     registration: Registration | None
     regions: tuple[Region, ...]
     overlays: tuple[Overlay, ...]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
     problem: str
 
     @property
@@ -126,15 +127,15 @@ def follow_study(
             )  # fmt: skip
             share(0.8, f"measuring {name}")
             scan = Scan(name, days, study, baselines, series.image, registration, boundary_mm)
-            measured, regions, cautions = measure(scan, follow_up, drawings.get(name), propose)
-            said = (*series.cautions, *registration.cautions, *cautions)
+            measured, regions, warnings = measure(scan, follow_up, drawings.get(name), propose)
+            said = (*series.warnings, *registration.warnings, *warnings)
             overlays = _overlays(study, series.image, registration)
             result = VisitResult(name, follow_up.description, days, registration, regions, overlays, said, "")
         except RTResponseError as error:
             problem = f"{error.what}. {error.fix}."  # without the place: a path may name the patient
-            caution = Caution("visit-failed", f"{name}: {error.what}")
-            result = VisitResult(name, follow_up.description, days, None, (), (), (caution,), problem)
-            measured = {x.id: unknown(name, days, baselines[x.id], caution) for x in study.lesions}
+            warning = WarningCode.VISIT_FAILED(name=name, reason=error.what)
+            result = VisitResult(name, follow_up.description, days, None, (), (), (warning,), problem)
+            measured = {x.id: unknown(name, days, baselines[x.id], warning) for x in study.lesions}
         results.append(result)
         for lesion, visit in measured.items():
             visits[lesion].append(visit)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.errors import ExistsError, OutputError
 
 RESEARCH_ONLY = "Research use only. Not a medical device; not for clinical decisions."
 
@@ -22,10 +22,10 @@ def check_free(out: Path, overwrite: bool) -> None:
 
     Raises
     ------
-    OutputError : the target exists and may not be replaced.
+    ExistsError : the target exists and may not be replaced.
     """
     if os.path.lexists(out) and not overwrite:
-        raise OutputError(out, "exists already", "Choose another --out, or give --overwrite to replace it")
+        raise ExistsError(out, "exists already", "Choose another --out, or give --overwrite to replace it")
 
 
 @contextmanager

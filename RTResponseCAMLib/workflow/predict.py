@@ -20,8 +20,9 @@ from RTResponseCAMLib.imaging.patch import Patch, sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, DoseMetrics, Lesion, Prediction, Result, Study
+from RTResponseCAMLib.study import DoseMetrics, Lesion, Prediction, Result, Study
 from RTResponseCAMLib.subregion.voxels import lesion_voxels
+from RTResponseCAMLib.warnings import Warning, WarningCode, withhold_class
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.cam.checks import MapChecks
@@ -31,7 +32,6 @@ ASSUMED_CC = (0.05, 15.0)  # where a card does not say what volumes its model ha
 TINY_CC = 0.05  # of so few voxels what a patch holds is no measure
 LIKE_CC = 1.1  # a lesion smaller or larger than any that the model has seen by no more than this is like them
 COARSE_MR = 1.25  # longest side of the MR's voxels, relative to what the model has seen, from which it is said
-UNFAMILIAR = {"not-t1c", "volume-range", "patch-limit", "mr-edge", "no-dose"}  # cautions under which no class is given
 SEEN, BEYOND = 0.95, 0.01  # least share of a lesion within its patch, most of it beyond the MR
 
 
@@ -106,7 +106,7 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
             "share_scale": SHARE_SCALES[bundle.form],
             **{f"source_{role}": uid for role, uid in study.sources.items()},
         },
-        cautions=study.cautions + model_cautions(bundle),
+        warnings=study.warnings + model_warnings(bundle),
     )
 
 
@@ -125,13 +125,12 @@ def _shared_voxels(cam: sitk.Image, lesions: Sequence[Lesion]) -> dict[str, int]
 def _with_shared(prediction: Prediction, count: int) -> Prediction:
     if not count:
         return prediction
-    text = f"shares {count} voxels with another lesion: the map holds one of them there"
-    return replace(prediction, cautions=(*prediction.cautions, Caution("shared-voxels", text)))
+    return replace(prediction, warnings=(*prediction.warnings, WarningCode.SHARED_VOXELS(count=count)))
 
 
-def model_cautions(bundle: Bundle) -> tuple[Caution, ...]:
+def model_warnings(bundle: Bundle) -> tuple[Warning, ...]:
     """What the model's card wants said beside every result."""
-    return tuple(Caution("model", str(text)) for text in bundle.card.get("cautions", ()))
+    return tuple(WarningCode.MODEL(text=text) for text in bundle.card.get("cautions", ()))
 
 
 def _patch(study: Study, lesion: Lesion, head: HeadIntensity, bundle: Bundle, metrics: DoseMetrics | None) -> Patch:
@@ -168,27 +167,27 @@ def _prediction(
     metrics: DoseMetrics | None,
     checks: MapChecks,
 ) -> Prediction:
-    from RTResponseCAMLib.cam.checks import cautions_of
+    from RTResponseCAMLib.cam.checks import warnings_of
 
-    cautions = list(stack_planes(lesion.structure).cautions)
+    warnings = list(stack_planes(lesion.structure).warnings)
     if study.dose is not None and metrics is None:
-        cautions.append(Caution("outside-dose", "lies outside the dose grid: no dose metrics"))
+        warnings.append(WarningCode.OUTSIDE_DOSE(share="lies outside the dose grid: no dose metrics"))
     elif metrics is not None and metrics.outside_grid > 0.001:
         share = f"{100 * metrics.outside_grid:.1f} % of its volume lies outside the dose grid"
-        cautions.append(Caution("outside-dose", share))
+        warnings.append(WarningCode.OUTSIDE_DOSE(share=share))
     volume = contour_volume_cc(lesion.structure)
-    cautions += _of_other_volume(volume, bundle)
-    cautions += _unseen(study, patch, volume)
-    cautions += _coarse(study.mr, bundle)
+    warnings += _of_other_volume(volume, bundle)
+    warnings += _unseen(study, patch, volume)
+    warnings += _coarse(study.mr, bundle)
     if bundle.network.architecture.dose and not patch.has_dose:
-        cautions.append(Caution("no-dose", "has no dose, which this model reads: the prescription is taken everywhere"))
+        warnings.append(WarningCode.DOSE_NEEDED())
     label = _label(evidence, bundle.threshold)
     if label == "indeterminate":
-        cautions.append(Caution("indeterminate", "the interval holds the threshold: no class is given"))
-    elif {c.code for c in (*study.cautions, *cautions)} & UNFAMILIAR:
+        warnings.append(WarningCode.INDETERMINATE())
+    elif withhold_class((*study.warnings, *warnings)):
         label = "indeterminate"
-        cautions.append(Caution("unfamiliar", "unlike anything the model was trained on: no class is given"))
-    cautions += cautions_of(checks)
+        warnings.append(WarningCode.UNFAMILIAR())
+    warnings += warnings_of(checks)
     return Prediction(
         lesion=lesion,
         volume_cc=volume,
@@ -201,43 +200,40 @@ def _prediction(
         bias=evidence.bias,
         total=evidence.total,
         dose=metrics,
-        cautions=tuple(cautions),
+        warnings=tuple(warnings),
         from_volume=evidence.from_volume,
         checks=checks.as_json(),
     )
 
 
-def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Caution]:
+def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Warning]:
     """What of a lesion the model did not see."""
     found = []
     seen_cc = float(patch.occupancy.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
     if seen_cc < SEEN * volume_cc and volume_cc > TINY_CC:
-        text = f"only {100 * seen_cc / volume_cc:.0f} % of it fit into the largest patch; the rest is not judged"
-        found.append(Caution("patch-limit", text))
+        found.append(WarningCode.PATCH_LIMIT(percent=100 * seen_cc / volume_cc))
     beyond = share_outside(patch.occupancy, patch.grid, Grid.of(study.mr), 0.5)
     if beyond > BEYOND:
-        found.append(Caution("mr-edge", f"{100 * beyond:.0f} % of it lie beyond the planning MR"))
+        found.append(WarningCode.MR_EDGE(percent=100 * beyond))
     return found
 
 
-def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Caution]:
+def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Warning]:
     """Whether a lesion is smaller or larger than those that the model learned from."""
     low, high = bundle.card["preprocessing"].get("volume_cc", ASSUMED_CC)
     if low / LIKE_CC <= volume_cc <= high * LIKE_CC:
         return []
-    text = f"{volume_cc:.3f} cm³ is outside the {low:.2g}–{high:.3g} cm³ that the model was trained on"
-    return [Caution("volume-range", text)]
+    return [WarningCode.VOLUME_RANGE(volume=volume_cc, low=low, high=high)]
 
 
-def _coarse(mr: sitk.Image, bundle: Bundle) -> list[Caution]:
+def _coarse(mr: sitk.Image, bundle: Bundle) -> list[Warning]:
     """Whether the MR is coarser than those that the model learned from; finer ones are blurred to the patch."""
     known = bundle.card["preprocessing"]
     seen_mm = max(float(known.get("mr_voxel_mm", 0.0)), float(known["spacing_mm"]))
     if max(mr.GetSpacing()) <= COARSE_MR * seen_mm:
         return []
     voxels = " × ".join(f"{step:.2g}" for step in mr.GetSpacing())
-    text = f"MR voxels of {voxels} mm are coarser than the {seen_mm:.2g} mm that the model was trained on"
-    return [Caution("coarse-mr", f"{text}: texture looks smoother than it is, and evidence may be far off")]
+    return [WarningCode.COARSE_MR(voxels=voxels, seen=seen_mm)]
 
 
 def _label(evidence: Evidence, threshold: float) -> str:

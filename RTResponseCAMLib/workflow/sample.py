@@ -20,7 +20,8 @@ from RTResponseCAMLib.phantom.patient import draw_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, DoseMetrics, Study
+from RTResponseCAMLib.study import DoseMetrics, Study
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 # Chosen because its lesions show all three answers of the shipped model; it says nothing about how often it is right.
 SAMPLE = PhantomSpec(seed=15, lesions=3, variant=Variant.DARKER, columns=176, rows=208, slices=136)
@@ -44,7 +45,7 @@ class Opened:
     follow_up: sitk.Image | None
     follow_up_name: str
     registered: bool
-    cautions: tuple[Caution, ...]
+    warnings: tuple[Warning, ...]
     measures: Mapping[str, tuple[float, DoseMetrics | None]]
     folder: Path | None = None
 
@@ -54,31 +55,31 @@ def open_study(folder: Path, progress: Progress = silent) -> Opened:
 
     Raises
     ------
-    StudyError, GeometryError : see `load_study`; a follow-up that cannot be read or registered is a caution.
+    StudyError, GeometryError : see `load_study`; a follow-up that cannot be read or registered is a warning.
     """
     study = load_study(folder, progress=part(progress, 0.0, 0.55))
     progress(0.55, "measuring lesions")
     measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x.structure)) for x in study.lesions}
     mr = as_stored(study.mr)
     if not study.follow_ups:
-        return Opened(study, mr, None, "", False, study.cautions, measures, folder)
+        return Opened(study, mr, None, "", False, study.warnings, measures, folder)
     first = study.follow_ups[0]
     try:
         image = read_follow_up(first, part(progress, 0.6, 0.75)).image
     except RTResponseError as error:
-        text = f"the follow-up '{first.description}' is left out: {error.what}"
-        return Opened(study, mr, None, "", False, (*study.cautions, Caution("follow-up", text)), measures, folder)
-    cautions: tuple[Caution, ...] = ()
+        left_out = WarningCode.FOLLOW_UP(what=f"the follow-up '{first.description}' is left out: {error.what}")
+        return Opened(study, mr, None, "", False, (*study.warnings, left_out), measures, folder)
+    warnings: tuple[Warning, ...] = ()
     try:
         found = register_follow_up(study, first, image, progress=part(progress, 0.75, 0.98))
-        image, cautions = moved_image(found.to_plan, image), found.cautions
+        image, warnings = moved_image(found.to_plan, image), found.warnings
     except RTResponseError as error:
         found = None
-        cautions = (Caution("follow-up", f"the follow-up is shown unregistered: {error.what}"),)
+        warnings = (WarningCode.FOLLOW_UP(what=f"the follow-up is shown unregistered: {error.what}"),)
     days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
     name = f"Follow-up {first.description}{days} ({'registered' if found else 'not registered'})"
-    cautions = (*study.cautions, *cautions)
-    return Opened(study, mr, as_stored(image), name, found is not None, cautions, measures, folder)
+    warnings = (*study.warnings, *warnings)
+    return Opened(study, mr, as_stored(image), name, found is not None, warnings, measures, folder)
 
 
 def open_sample(progress: Progress = silent) -> Opened:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -15,13 +14,15 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dosimetry.dvh import Dvh
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, Result
+from RTResponseCAMLib.study import Result
 from RTResponseCAMLib.subregion.boost import Boost, what_if
 from RTResponseCAMLib.subregion.drawn import Drawn
 from RTResponseCAMLib.subregion.select import Selection, padded
 from RTResponseCAMLib.subregion.statistics import measure
 from RTResponseCAMLib.subregion.voxels import lesion_voxels
 from RTResponseCAMLib.subregion.words import in_words
+from RTResponseCAMLib.tables import write_table
+from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 
 
@@ -32,8 +33,8 @@ def draw_subregions(
     boost_gy: float | None = None,
     interpolation: str = "linear",
     progress: Progress = silent,
-) -> tuple[tuple[Drawn, ...], tuple[Caution, ...]]:
-    """Draw and measure a subregion in every lesion whose evidence stands; the others are named in the cautions.
+) -> tuple[tuple[Drawn, ...], tuple[Warning, ...]]:
+    """Draw and measure a subregion in every lesion whose evidence stands; the others are named in the warnings.
 
     Parameters
     ----------
@@ -42,13 +43,12 @@ def draw_subregions(
     """
     study = result.study
     prescription = study.plan.prescription if study.plan is not None else None
-    found, cautions = [], []
+    found, warnings = [], []
     for number, prediction in enumerate(result.predictions):
         within = part(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
         structure, doubts = prediction.lesion.structure, prediction.doubts
         if doubts and not anyway:
-            text = f"{structure.name} is not contoured: {'; '.join(doubts)}"
-            cautions.append(Caution("not-contoured", text))
+            warnings.append(WarningCode.NOT_CONTOURED(name=structure.name, doubts="; ".join(doubts)))
             continue
         voxels = lesion_voxels(result.cam, structure, study.dose)
         if not selection.clip:
@@ -60,17 +60,17 @@ def draw_subregions(
             boost = what_if(voxels, mask, study.dose, boost_gy, prescription.fractions if prescription else None)
         found.append(Drawn(prediction, voxels, mask, statistics, boost, doubts))
         if not mask.any():
-            cautions.append(Caution("empty-subregion", f"{structure.name}: no voxel is taken, nothing is contoured"))
+            warnings.append(WarningCode.EMPTY_SUBREGION(what=f"{structure.name}: no voxel is taken"))
     if study.dose is None:
-        cautions.append(Caution("no-dose", "the study has no dose: subregions have volumes only"))
+        warnings.append(WarningCode.NO_DOSE(reason="the study has no dose: subregions have volumes only"))
     progress(1.0)
-    return tuple(found), tuple(cautions)
+    return tuple(found), tuple(warnings)
 
 
 def write_subregions(
     result: Result,
     drawn: Sequence[Drawn],
-    cautions: Sequence[Caution],
+    warnings: Sequence[Warning],
     out: Path,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -91,17 +91,14 @@ def write_subregions(
         "subregions": [
             as_row(one) | {"boost": _boost(one.boost), "words": in_words(one.statistics, one.boost)} for one in drawn
         ],
-        "cautions": [asdict(c) for c in (*result.cautions, *cautions)],
+        "cautions": [w.as_json() for w in (*result.warnings, *warnings)],
     }
     progress(0.2, "writing subregions")
     with new_folder(out, overwrite) as folder:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "subregions.json").write_text(text + "\n", encoding="utf-8")
-        with (folder / "subregions.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = [as_row(one) | {"cautions": "; ".join(as_row(one)["cautions"])} for one in drawn]
-            writer = csv.DictWriter(file, list(rows[0]) if rows else ["lesion"])
-            writer.writeheader()
-            writer.writerows(rows)
+        rows = [as_row(one) | {"cautions": "; ".join(as_row(one)["cautions"])} for one in drawn]
+        write_table(folder / "subregions.csv", list(rows[0]) if rows else ["lesion"], rows)
         write_labels(label_map(result, drawn), [f"{one.prediction.lesion.id} subregion" for one in drawn],
                      folder / "subregions.seg.nrrd", [one.prediction.lesion.id for one in drawn])  # fmt: skip
         histograms, partners = _charted(drawn)
@@ -139,8 +136,8 @@ def as_row(one: Drawn) -> dict[str, Any]:
         for key, pair in (("volume_cc", found.volume_cc), ("mean_gy", found.mean_gy), ("d98_gy", found.d98_gy)):
             row |= {f"{kind}_{key}_{end}": None if pair is None else pair[n] for n, end in enumerate(("low", "high"))}
         row[f"{kind}_least_dice"] = found.dice
-    boost = () if one.boost is None else one.boost.cautions
-    texts = [*one.doubts, *(c.text for c in (*figures.cautions, *boost))]
+    boost = () if one.boost is None else one.boost.warnings
+    texts = [*one.doubts, *(c.text for c in (*figures.warnings, *boost))]
     return row | {"cautions": list(dict.fromkeys(texts))}
 
 
@@ -174,7 +171,7 @@ def _further(one: Drawn) -> dict[str, Any]:
 def _boost(boost: Boost | None) -> dict[str, Any] | None:
     if boost is None:
         return None
-    return {k: v for k, v in asdict(boost).items() if k != "cautions"} | {"cautions": [c.text for c in boost.cautions]}
+    return {k: v for k, v in asdict(boost).items() if k != "cautions"} | {"cautions": [c.text for c in boost.warnings]}
 
 
 def _charted(drawn: Sequence[Drawn]) -> tuple[list[Dvh], dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from RTResponseCAMLib.cam.checks import check_map, mean_pattern, model_cautions_of, model_checks
+from RTResponseCAMLib.cam.checks import check_map, mean_pattern, model_checks, model_warnings_of
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cohort.case import cases_of, read_case
 from RTResponseCAMLib.cohort.identity import Source, refuse_shared_scans, shared_people, source_of
@@ -112,7 +112,7 @@ def train_bundle(
     full["checks"] = checks
     judged = {name: sources.count(name) for name in strata}
     beaten = _beaten_by_volume(figures, judged)
-    full["cautions"] = [*card.get("cautions", ()), *model_cautions_of(checks), *doubt, *beaten]
+    full["cautions"] = [*card.get("cautions", ()), *model_warnings_of(checks), *doubt, *beaten]
     patches = [e.patch for e in examples]
     maps = [found.map for found in find_evidence(as_bundle(fitted), patches)]
     fitted.network.pattern.copy_(torch.from_numpy(mean_pattern(patches, maps)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.load import read_follow_up_structures
-from RTResponseCAMLib.dicom.rtstruct import is_helper, looks_like_target
+from RTResponseCAMLib.dicom.targets import is_helper, looks_like_target
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
 from RTResponseCAMLib.imaging.labels import label_structures, labels_touch
@@ -22,7 +22,8 @@ from RTResponseCAMLib.response.matching import match_lesions, split_islands
 from RTResponseCAMLib.response.propose import IN_VIEW, propose_lesion
 from RTResponseCAMLib.response.trajectory import PROPOSED, Visit
 from RTResponseCAMLib.response.volume import Volume, volume_interval
-from RTResponseCAMLib.study import Caution, FollowUp, Lesion, Structure, Study
+from RTResponseCAMLib.study import FollowUp, Lesion, Structure, Study
+from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SAME_GRID_MM = 0.1
 ON_PLAN = "RTResponseCAM_OnPlanningGrid"
@@ -65,14 +66,14 @@ class Region:
         return f"{self.lesion or 'new'}, {self.structure.name} ({self.source})"
 
 
-def unknown(name: str, days: int | None, baseline: tuple[Volume, Diameters], caution: Caution) -> Visit:
+def unknown(name: str, days: int | None, baseline: tuple[Volume, Diameters], warning: Warning) -> Visit:
     """A visit of which nothing is known, and why."""
-    return Visit(name, days, "unknown", None, None, *baseline, "", (), (caution,))
+    return Visit(name, days, "unknown", None, None, *baseline, "", (), (warning,))
 
 
 def measure(
     scan: Scan, follow_up: FollowUp, mask: Mask | None, propose: bool
-) -> tuple[dict[str, Visit], tuple[Region, ...], tuple[Caution, ...]]:
+) -> tuple[dict[str, Visit], tuple[Region, ...], tuple[Warning, ...]]:
     """What each lesion of the plan has become, the regions that say so, and what the reader must know.
 
     Raises
@@ -80,48 +81,52 @@ def measure(
     StudyError : a drawing that cannot be read, or a mask on neither grid.
     GeometryError : regions that cannot be measured.
     """
-    drawn, source, cautions = _drawn(scan, follow_up, mask)
+    drawn, source, warnings = _drawn(scan, follow_up, mask)
     measured, regions = ({}, []) if drawn is None else _match(scan, drawn, source)
     for lesion in scan.study.lesions:
         seed = moved_structure(scan.registration.to_follow_up, lesion.structure)
         if share_on_image(seed, scan.image) < IN_VIEW:
-            text = f"{lesion.id} lies at or beyond the edge of {scan.name}: nothing can be said of it"
-            measured[lesion.id] = _unknown(scan, lesion, Caution("beyond-follow-up", text))
+            beyond = WarningCode.BEYOND_FOLLOW_UP(lesion=lesion.id, visit=scan.name)
+            measured[lesion.id] = _unknown(scan, lesion, beyond)
         elif drawn is None or measured[lesion.id].status == "vanished":
             found = _undrawn(scan, lesion, seed, propose, nobody_drew=drawn is None)
             if found is not None:
                 measured[lesion.id], region = found
                 regions += [] if region is None else [region]
-    return measured, tuple(regions), cautions
+    return measured, tuple(regions), warnings
 
 
-def _unknown(scan: Scan, lesion: Lesion, caution: Caution) -> Visit:
-    return unknown(scan.name, scan.days, scan.baselines[lesion.id], caution)
+def _unknown(scan: Scan, lesion: Lesion, warning: Warning) -> Visit:
+    return unknown(scan.name, scan.days, scan.baselines[lesion.id], warning)
 
 
 def _drawn(
     scan: Scan, follow_up: FollowUp, mask: Mask | None
-) -> tuple[tuple[Structure, ...] | None, str, tuple[Caution, ...]]:
+) -> tuple[tuple[Structure, ...] | None, str, tuple[Warning, ...]]:
     """Regions in the plan's frame, split into islands; None when nothing was drawn: never the same as no lesion."""
     if mask is not None:
         return _from_mask(scan, mask)
     if not follow_up.structures:
         return None, "", ()
-    structures, cautions, source = read_follow_up_structures(Path(follow_up.structures[0]))
+    if follow_up.rival_structures:
+        what = f"has several structure sets, and nothing says which counts: {follow_up.rival_structures}"
+        raise StudyError(scan.name, what, f"Keep one of them, or give its label map with --mask {scan.name}=FILE")
+    chosen = Path(follow_up.structures[0])
+    structures, warnings, source = read_follow_up_structures(chosen)
     if len(follow_up.structures) > 1:
-        text = f"{len(follow_up.structures)} structure sets were drawn on the follow-up; the first is used"
-        cautions = (*cautions, Caution("several-structure-sets", text))
+        reason = "RTSTRUCT before SEG, approved before not, then the latest"
+        count = len(follow_up.structures)
+        several = WarningCode.SEVERAL_STRUCTURE_SETS(count=count, used=chosen.name, reason=reason)
+        warnings = (*warnings, several)
     placed = [moved_structure(scan.registration.to_plan, s) for s in structures if s.contours]
     lesions = tuple(s for s in placed if looks_like_target(s) or _in_place_of_a_lesion(scan, s))
     left = [s.name for s in placed if all(s is not lesion for lesion in lesions)]
     if left:
-        text = f"structures of {scan.name} that are not taken for lesions: {', '.join(left)}"
-        cautions = (*cautions, Caution("not-taken", text))
+        warnings = (*warnings, WarningCode.NOT_TAKEN(visit=scan.name, names=", ".join(left)))
     if not lesions:
-        text = "no structure of the follow-up with contours looks like a lesion; empty does not mean gone"
-        return None, "", (*cautions, Caution("no-lesions-drawn", text))
+        return None, "", (*warnings, WarningCode.NO_LESIONS_DRAWN())
     kept, said = without_nested(lesions)
-    return tuple(island for s in kept for island in split_islands(s)), source, (*cautions, *said)
+    return tuple(island for s in kept for island in split_islands(s)), source, (*warnings, *said)
 
 
 def _in_place_of_a_lesion(scan: Scan, structure: Structure) -> bool:
@@ -134,8 +139,8 @@ def _in_place_of_a_lesion(scan: Scan, structure: Structure) -> bool:
     return size <= MAX_GROWTH * sum(volumes[match.lesion] for match in matches if match.regions)
 
 
-def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tuple[Caution, ...]]:
-    cautions: list[Caution] = []
+def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tuple[Warning, ...]]:
+    warnings: list[Warning] = []
     grid = Grid.of(mask.image)
     drawn = label_structures(mask.image, mask.values)
     moved = tuple(moved_structure(scan.registration.to_plan, region) for region in drawn)
@@ -145,17 +150,14 @@ def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tupl
         raise StudyError(mask.path, what, "Draw or resample it on one of them")
     if on_follow_up and on_plan and not mask.image.HasMetaDataKey(ON_PLAN):
         on_plan = _hits(scan, drawn) > _hits(scan, moved)
-        text = "the label map fits the grids of both scans; it is taken as drawn on the "
-        text += "planning MR, where it meets more lesions" if on_plan else "follow-up"
-        cautions.append(Caution("mask-on-either", text))
+        chosen = "planning MR, where it meets more lesions" if on_plan else "follow-up"
+        warnings.append(WarningCode.MASK_ON_EITHER(scan=chosen))
     regions = drawn if on_plan else moved
     if not regions:
-        text = "the label map holds no lesion: what does not enhance counts as vanished"
-        cautions.append(Caution("empty-mask", text))
+        warnings.append(WarningCode.EMPTY_MASK())
     if mask.values is None and labels_touch(mask.image):
-        text = "labels of the map touch one another: parts of one lesion belong together (--mask-values)"
-        cautions.append(Caution("labels-touch", text))
-    return regions, "label map", tuple(cautions)
+        warnings.append(WarningCode.LABELS_TOUCH())
+    return regions, "label map", tuple(warnings)
 
 
 def _hits(scan: Scan, regions: tuple[Structure, ...]) -> int:
@@ -169,11 +171,10 @@ def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[
     owners: dict[int, str] = {}
     measured: dict[str, Visit] = {}
     for match in matches:
-        said: tuple[Caution, ...] = ()
+        said: tuple[Warning, ...] = ()
         everyone = sorted((match.lesion, *match.merged_with))
         if match.merged_with:
-            text = f"{' and '.join(everyone)} share a region at {scan.name}; they are judged together"
-            said = (Caution("merged-lesions", text),)
+            said = (WarningCode.MERGED_LESIONS(lesions=" and ".join(everyone), visit=scan.name),)
         baseline, now = match.volumes(before, after, scan.boundary_mm)
         measured[match.lesion] = Visit(
             scan.name, scan.days, match.word, now,
@@ -192,23 +193,21 @@ def _undrawn(
     Where tissue still enhances in its place it may have been forgotten, or left out of a later plan on purpose.
     """
     if nobody_drew and not propose:
-        caution = Caution("nothing-drawn", "nothing was drawn on the follow-up, and nothing was proposed")
-        return _unknown(scan, lesion, caution), None
+        return _unknown(scan, lesion, WarningCode.NOTHING_DRAWN()), None
     try:
         proposal = propose_lesion(scan.image, seed)
     except RTResponseError as error:
-        return _unknown(scan, lesion, Caution("nothing-proposed", str(error))), None
+        return _unknown(scan, lesion, WarningCode.NOTHING_PROPOSED(reason=error)), None
     if proposal.structure is None:
-        return (_unknown(scan, lesion, proposal.cautions[0]), None) if nobody_drew else None
-    cautions = proposal.cautions
+        return (_unknown(scan, lesion, proposal.warnings[0]), None) if nobody_drew else None
+    warnings = proposal.warnings
     if not nobody_drew:
-        text = f"{lesion.id} was not drawn at {scan.name} although tissue enhances in its place: gone or forgotten?"
-        cautions = (Caution("not-drawn", text), *cautions)
+        warnings = (WarningCode.NOT_DRAWN(lesion=lesion.id, visit=scan.name), *warnings)
         if not propose:
-            return _unknown(scan, lesion, cautions[0]), None
+            return _unknown(scan, lesion, warnings[0]), None
     region = moved_structure(scan.registration.to_plan, proposal.structure)
     visit = Visit(
         scan.name, scan.days, PROPOSED, volume_interval(region, scan.boundary_mm), diameters(region),
-        *scan.baselines[lesion.id], PROPOSED, (), cautions,
+        *scan.baselines[lesion.id], PROPOSED, (), warnings,
     )  # fmt: skip
     return visit, Region(region, PROPOSED, lesion.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Caution, Prediction, Result
+from RTResponseCAMLib.study import Prediction, Result
 from RTResponseCAMLib.subregion.select import Selection
+from RTResponseCAMLib.tables import write_table
+from RTResponseCAMLib.warnings import Warning, by_severity
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_image, write_labels
 from RTResponseCAMLib.workflow.predict import Stages
 from RTResponseCAMLib.workflow.subregion import draw_subregions
@@ -19,7 +20,7 @@ from RTResponseCAMLib.workflow.subregion import draw_subregions
 SCHEMA_VERSION = 1
 CSV_COLUMNS = (
     "id", "name", "volume_cc", "p_response", "p_response_low", "p_response_high", "label",
-    "dose_mean_gy", "d98_gy", "d50_gy", "d2_gy", "prescription_gy", "coverage", "cautions",
+    "dose_mean_gy", "d98_gy", "d50_gy", "d2_gy", "prescription_gy", "coverage", "dose_unit", "cautions",
 )  # fmt: skip
 
 
@@ -64,8 +65,8 @@ def write_result(
         if report:
             stages.begin("report")
             progress(0.1, "writing the report")
-            drawn, cautions = draw_subregions(result, Selection("value", result.cut), progress=part(progress, 0.1, 0.4))
-            write_report(result, folder / "report.html", RESEARCH_ONLY, drawn, cautions)
+            drawn, warnings = draw_subregions(result, Selection("value", result.cut), progress=part(progress, 0.1, 0.4))
+            write_report(result, folder / "report.html", RESEARCH_ONLY, drawn, warnings)
         if scene is not None:
             stages.begin("scene")
             progress(0.6, "writing the scene")
@@ -94,7 +95,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "cam_scale": result.scale,
         "cam_cut": result.cut,
         "provenance": dict(result.provenance),
-        "cautions": _cautions(result.cautions),
+        "cautions": _warnings(result.warnings),
         "lesions": [_lesion_json(prediction) for prediction in result.predictions],
     }
 
@@ -116,49 +117,26 @@ def _lesion_json(prediction: Prediction) -> dict[str, Any]:
         "map_checks": dict(prediction.checks),
         "evidence_map": f"evidence/{prediction.lesion.id}.nrrd",
         "dose": None if dose is None else dict(vars(dose)),
-        "cautions": _cautions(prediction.cautions),
+        "cautions": _warnings(prediction.warnings),
     }
 
 
-def _cautions(cautions: tuple[Caution, ...]) -> list[dict[str, str]]:
-    return [{"code": c.code, "text": c.text} for c in cautions]
-
-
-def safe_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: ROI names come from outside."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+def _warnings(warnings: tuple[Warning, ...]) -> list[dict[str, str]]:
+    return [w.as_json() for w in by_severity(warnings)]
 
 
 def _write_csv(result: Result, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(CSV_COLUMNS)
-        for p in result.predictions:
-            dose = p.dose
-            doses = ("",) * 6
-            if dose is not None:
-                values = (
-                    dose.mean_gy,
-                    dose.d98_gy,
-                    dose.d50_gy,
-                    dose.d2_gy,
-                    dose.prescription_gy,
-                    dose.coverage,
-                )
-                doses = tuple(f"{v:.4f}" for v in values)  # type: ignore[assignment]
-            writer.writerow(
-                [
-                    p.lesion.id,
-                    safe_cell(p.lesion.structure.name),
-                    f"{p.volume_cc:.4f}",
-                    f"{p.p_response:.4f}",
-                    f"{p.p_response_low:.4f}",
-                    f"{p.p_response_high:.4f}",
-                    p.label,
-                    *doses,
-                    "; ".join(c.text for c in p.cautions),
-                ]
-            )
+    rows = []
+    for p in result.predictions:
+        row: dict[str, Any] = {"id": p.lesion.id, "name": p.lesion.structure.name, "label": p.label}
+        row |= {name: f"{getattr(p, name):.4f}" for name in CSV_COLUMNS[2:6]}
+        if p.dose is not None:
+            row["dose_mean_gy"] = f"{p.dose.mean_gy:.4f}"
+            row |= {name: f"{getattr(p.dose, name):.4f}" for name in CSV_COLUMNS[8:13]}
+            row["dose_unit"] = result.study.dose.unit if result.study.dose is not None else None
+        row["cautions"] = "; ".join(w.labeled() for w in by_severity(p.warnings))
+        rows.append(row)
+    write_table(path, CSV_COLUMNS, rows)
 
 
 def _write_segments(result: Result, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,11 @@ from RTResponseCAMLib.response.trajectory import (
     three_month_label,
 )
 from RTResponseCAMLib.response.volume import Change, Volume
+from RTResponseCAMLib.tables import write_table
+from RTResponseCAMLib.warnings import WarningCode, by_severity
 from RTResponseCAMLib.workflow.follow_up import FollowedStudy, VisitResult
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 from RTResponseCAMLib.workflow.visit import ON_PLAN
-from RTResponseCAMLib.workflow.write import safe_cell
 
 SCHEMA_VERSION = 1
 COLUMNS = (
@@ -85,11 +85,12 @@ def follow_up_json(
         "notice": RESEARCH_ONLY,
         "program": f"RTResponseCAM {__version__}",
         "patient": followed.study.patient,
+        "day_zero": followed.study.day_zero,
         "boundary_mm": followed.boundary_mm,
         "label_convention": vars(convention),
         "label_target_days": target_days,
         "label_window_days": list(window_days),
-        "cautions": [vars(c) for c in followed.study.cautions],
+        "cautions": [w.as_json() for w in followed.study.warnings],
         "remarks": _remarks(followed),
         "visits": [_visit_json(v) for v in followed.visits],
         "lesions": [
@@ -109,7 +110,7 @@ def follow_up_json(
                         "volume": _volume_json(v.volume),
                         "longest_diameter_mm": v.diameters.longest_mm if v.diameters else None,
                         "conventions": {c.name: _judgement_json(judge(t, v, c)) for c in CONVENTIONS.values()},
-                        "cautions": [vars(c) for c in v.cautions],
+                        "cautions": [w.as_json() for w in v.warnings],
                     }
                     for v in t.visits
                 ],
@@ -121,9 +122,9 @@ def follow_up_json(
 
 def _remarks(followed: FollowedStudy) -> list[str]:
     """What the reader must know of single lesions; the proposals in one sentence, not to drown the rest."""
-    said = [(t.lesion, v.name, c) for t in followed.trajectories for v in t.visits for c in v.cautions]
-    proposed = [f"{lesion} at {visit}" for lesion, visit, c in said if c.code == "proposed-region"]
-    remarks = [f"{lesion}, {visit}: {c.text}" for lesion, visit, c in said if c.code != "proposed-region"]
+    said = [(t.lesion, v.name, c) for t in followed.trajectories for v in t.visits for c in v.warnings]
+    proposed = [f"{lesion} at {visit}" for lesion, visit, c in said if c.code is WarningCode.PROPOSED_REGION]
+    remarks = [f"{lesion}, {visit}: {c.text}" for lesion, visit, c in said if c.code is not WarningCode.PROPOSED_REGION]
     if proposed:
         remarks.append(f"proposed by the program, not drawn by a person, to be edited: {', '.join(proposed)}")
     return remarks
@@ -150,7 +151,7 @@ def _visit_json(visit: VisitResult) -> dict[str, Any]:
             for number, r in enumerate(visit.regions, start=1)
         ],
         "new_regions": [{"name": name, "volume_cc": cc} for name, cc in visit.new],
-        "cautions": [vars(c) for c in visit.cautions],
+        "cautions": [w.as_json() for w in visit.warnings],
     }
 
 
@@ -171,20 +172,19 @@ def _judgement_json(found: Judgement) -> dict[str, Any]:
 
 
 def _write_csv(followed: FollowedStudy, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(COLUMNS)
-        for t in followed.trajectories:
-            for v in t.visits:
-                found = judge(t, v, CONVENTIONS["volume-20"])
-                volume, change = v.volume, found.change
-                numbers = (volume.cc, volume.low_cc, volume.high_cc) if volume else ("", "", "")
-                changes = (change.value, change.low, change.high) if change else ("", "", "")
-                writer.writerow(
-                    [t.lesion, safe_cell(t.roi), v.name, "" if v.days is None else v.days, v.status, v.source]
-                    + [_number(n) for n in (*numbers, v.baseline.cc, *changes)]
-                    + [f"{v.diameters.longest_mm:.2f}" if v.diameters else ""]
-                )
+    rows = []
+    for t in followed.trajectories:
+        for v in t.visits:
+            found = judge(t, v, CONVENTIONS["volume-20"])
+            volume, change = v.volume, found.change
+            numbers = (volume.cc, volume.low_cc, volume.high_cc) if volume else ("", "", "")
+            changes = (change.value, change.low, change.high) if change else ("", "", "")
+            rows.append(
+                [t.lesion, t.roi, v.name, v.days, v.status, v.source]
+                + [_number(n) for n in (*numbers, v.baseline.cc, *changes)]
+                + [f"{v.diameters.longest_mm:.2f}" if v.diameters else ""]
+            )
+    write_table(path, COLUMNS, rows)
 
 
 def _number(value: float | str) -> str:
@@ -219,7 +219,7 @@ def _write_report(
         "convention": convention,
         "target_days": content["label_target_days"],
         "window_days": content["label_window_days"],
-        "cautions": followed.study.cautions,
+        "warnings": by_severity(followed.study.warnings),
         "visits": followed.visits,
         "trajectories": followed.trajectories,
         "labels": [(t, labels[t.lesion]) for t in followed.trajectories],

@@ -208,7 +208,7 @@ def _own(study: Path, rasterise) -> Masks:
 
     index = index_folder(study)
     (entries,) = index.series.values()
-    read = read_series(entries)  # earlier versions return the image alone, or with its cautions
+    read = read_series(entries)  # earlier versions return the image alone, or with its warnings
     image = read[0] if isinstance(read, tuple) else getattr(read, "image", read)
     structures, _ = read_structures(index.structures[0].path)
     for structure in structures:

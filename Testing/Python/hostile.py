@@ -23,14 +23,15 @@ from quirks import make_enhanced, write_registration, write_segmentation
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.cohort.sheets import by_header, read_sheet
 from RTResponseCAMLib.dicom.files import NotDicom, read_header
-from RTResponseCAMLib.dicom.index import TAGS, Entry
+from RTResponseCAMLib.dicom.index import TAGS, Entry, Index
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.dicom.mr import read_series
 from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan
-from RTResponseCAMLib.dicom.rtstruct import choose_lesions, read_structures
+from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
+from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.dicom.tree import inspect_folder
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.labels import label_structures, read_mr, read_volume
@@ -237,7 +238,7 @@ def _seg(path: Path) -> None:
 
 
 def _reg(path: Path) -> None:
-    read_links([Entry(path, read_header(path, TAGS))])
+    read_links(Index(path.parent, {}, (), (), (), (Entry(path, read_header(path, TAGS)),), {}, ()))
 
 
 def _volume(path: Path) -> None:

@@ -29,7 +29,7 @@ def item(**values) -> Dataset:
 
 
 def codes(study) -> set[str]:
-    return {c.code for c in study.cautions}
+    return {c.code for c in study.warnings}
 
 
 def make_enhanced(folder: Path, slope: float = 1.0, shuffled: bool = True, second_echo: bool = False) -> Path:

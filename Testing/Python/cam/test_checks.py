@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from test_gradient_maps import network_of, patch_of
 
 from RTResponseCAMLib.cam import checks as checks_of_maps
-from RTResponseCAMLib.cam.checks import MapChecks, cautions_of, check_map, mean_pattern, model_cautions_of, model_checks
+from RTResponseCAMLib.cam.checks import MapChecks, check_map, mean_pattern, model_checks, model_warnings_of, warnings_of
 from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.evaluation.network_arm import plain_bundle
 
@@ -39,7 +39,7 @@ def test_a_good_map_passes_and_says_nothing():
     assert found.deletion > 0
     assert 0.3 < found.rim_share < 0.95
     assert np.isnan(found.fixed_pattern)  # no pattern is known of this network
-    assert cautions_of(found) == cautions_of(GOOD) == ()
+    assert warnings_of(found) == warnings_of(GOOD) == ()
 
 
 def test_without_its_strongest_voxels_a_prediction_falls_further_than_without_others():
@@ -63,9 +63,9 @@ def test_without_its_strongest_voxels_a_prediction_falls_further_than_without_ot
     ],
 )
 def test_each_failure_is_a_caution_of_its_own(part, value, words):
-    (caution,) = cautions_of(replace(GOOD, **{part: value}))
-    assert words in caution.text
-    assert caution.code == "cam-check"
+    (warning,) = warnings_of(replace(GOOD, **{part: value}))
+    assert words in warning.text
+    assert warning.code == "cam-check"
 
 
 def test_a_lesion_like_all_others_shows_a_fixed_pattern():
@@ -99,7 +99,7 @@ def test_a_flat_map_says_nothing_of_steadiness():
     found = check_map(plain_bundle(network), patch_of())
     assert np.isnan(found.noise)
     assert np.isnan(found.agreement)
-    assert any("says nothing of where" in caution.text for caution in cautions_of(found))
+    assert any("says nothing of where" in warning.text for warning in warnings_of(found))
 
 
 def test_heads_that_share_an_offset_but_nothing_else_do_not_agree():
@@ -121,7 +121,7 @@ def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
     found = check_map(plain_bundle(network), replace(patch, occupancy=speck))
     assert found.as_json()["noise"] is None
     assert found.gap < 1e-4
-    assert any("too few voxels" in caution.text for caution in cautions_of(found))
+    assert any("too few voxels" in warning.text for warning in warnings_of(found))
 
 
 def test_the_models_checks_tell_a_trained_head_from_a_random_one():
@@ -130,8 +130,8 @@ def test_the_models_checks_tell_a_trained_head_from_a_random_one():
     found = model_checks(bundle, [plain_bundle(darkness_network())], patches)
     assert found["seed_to_seed"] == pytest.approx(1.0, abs=1e-5)
     assert found["randomised_abs_rho"] < checks_of_maps.RANDOM_LEFT
-    assert model_cautions_of(found) == ()
+    assert model_warnings_of(found) == ()
     # Random heads against random heads of the same draw: nothing is learned, and nothing changes.
     untaught = checks_of_maps.with_random_heads(bundle)
     assert model_checks(untaught, [untaught], patches)["randomised_abs_rho"] == pytest.approx(1.0)
-    assert len(model_cautions_of({"randomised_abs_rho": 0.9, "seed_to_seed": 0.1})) == 2
+    assert len(model_warnings_of({"randomised_abs_rho": 0.9, "seed_to_seed": 0.1})) == 2

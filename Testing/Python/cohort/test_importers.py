@@ -214,7 +214,7 @@ class TestCases:
         self.manifest(tmp_path, [line.replace(",20,", ",,").replace(",24,", ",,") for line in lines])
         found = read_case(read_cohort(tmp_path))
         assert found.dose is None
-        assert [c.code for c in found.cautions] == ["dose-unused"]
+        assert [c.code for c in found.warnings] == ["dose-unused"]
 
     def test_prescriptions_of_rows_go_to_their_rois(self, tmp_path, study_folder):
         lines = [f"p,1,GTV {n},{study_folder / 'dicom'},,,,,,{rx},,x" for n, rx in ((1, 20), (3, 24))]

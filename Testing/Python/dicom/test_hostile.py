@@ -122,7 +122,7 @@ def test_sequences_without_end_are_refused(own_study):
     nested = (b"\x0c\x30\x02\x00SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff") * 50_000
     path.write_bytes(content + nested)
     done = in_own_process(
-        f"print(sorted(c.code for c in load_study(Path({str(own_study)!r}), prescription_gy=20).cautions))", 300
+        f"print(sorted(c.code for c in load_study(Path({str(own_study)!r}), prescription_gy=20).warnings))", 300
     )
     assert "unreadable-file" in done.stdout
 

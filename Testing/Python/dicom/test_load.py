@@ -34,7 +34,7 @@ def test_a_tidy_study_is_read_as_written(study, study_folder):
     np.testing.assert_allclose(study.mr.GetSpacing(), truth.GetSpacing(), atol=1e-6)
     assert study.plan.prescription.fractions == 1
     assert study.plan.prescription.source == "RTPLAN"
-    assert study.cautions == ()
+    assert study.warnings == ()
     assert [f.days_after_plan for f in study.follow_ups] == [pytest.approx(90, abs=15)]
 
 
@@ -49,7 +49,7 @@ def test_a_messy_folder_gives_the_same_study(study, own_study):
     (own_study / "damaged.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\0\0garbage")
     found = load_study(own_study)
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(found.mr), sitk.GetArrayViewFromImage(study.mr))
-    assert {c.code for c in found.cautions} >= {"repeated-object"}
+    assert {c.code for c in found.warnings} >= {"repeated-object"}
     assert [x.structure.name for x in found.lesions] == [x.structure.name for x in study.lesions]
 
 
@@ -62,7 +62,7 @@ def test_of_two_chains_the_one_on_the_t1c_is_taken(tmp_path):
     np.testing.assert_allclose(study.mr.GetDirection(), planning_grid(patient).direction, atol=1e-6)
     other = load_study(tmp_path, series="T2")
     assert other.mr_description == "T2 SPACE"
-    assert "not-t1c" in {c.code for c in other.cautions}
+    assert "not-t1c" in {c.code for c in other.warnings}
 
 
 def test_a_box_per_target_sums_to_the_one_box(tmp_path):
@@ -87,7 +87,7 @@ def test_a_second_plan_on_the_same_series_is_not_passed_over_in_silence(own_stud
     shutil.copy(own_study / "plan_t1c" / "RS.dcm", second)
     edit(second, rename)
     study = load_study(own_study)
-    assert any(c.code == "several-plans" and "2 structure set(s)" in c.text for c in study.cautions)
+    assert any(c.code == "several-plans" and "2 structure set(s)" in c.text for c in study.warnings)
     assert study.dose is not None
 
 
@@ -149,7 +149,7 @@ def test_a_truncated_structure_set_is_refused(own_study, cut):
 def test_a_lost_slice_is_bridged_and_named(own_study, study):
     (own_study / "t1c" / "MR.0040.dcm").unlink()
     found = load_study(own_study)
-    assert "slice-gap" in {c.code for c in found.cautions}
+    assert "slice-gap" in {c.code for c in found.warnings}
     assert found.mr.GetSize() == study.mr.GetSize()
     ours, whole = sitk.GetArrayViewFromImage(found.mr), sitk.GetArrayViewFromImage(study.mr)
     order = np.flatnonzero(np.abs(ours - whole).max(axis=(1, 2)) > 0)
@@ -191,11 +191,11 @@ def test_a_rescaling_that_makes_every_pixel_nan_is_refused(own_study):
         load_study(own_study)
 
 
-def test_a_target_without_contours_is_left_out_with_a_caution(own_study):
+def test_a_target_without_contours_is_left_out_with_a_warning(own_study):
     edit(own_study / "plan_t1c" / "RS.dcm", lambda data: delattr(data.ROIContourSequence[0], "ContourSequence"))
     study = load_study(own_study)
     assert [lesion.structure.name for lesion in study.lesions] == ["GTV 2", "GTV 3"]
-    assert any(c.code == "empty-roi" and "GTV 1" in c.text for c in study.cautions)
+    assert any(c.code == "empty-roi" and "GTV 1" in c.text for c in study.warnings)
 
 
 def test_no_target_with_contours_is_an_error(own_study):
@@ -208,13 +208,13 @@ def test_no_target_with_contours_is_an_error(own_study):
         load_study(own_study)
 
 
-def test_a_contour_of_two_points_is_left_out_with_a_caution(own_study):
+def test_a_contour_of_two_points_is_left_out_with_a_warning(own_study):
     def change(data):
         contour = data.ROIContourSequence[0].ContourSequence[0]
         contour.ContourData, contour.NumberOfContourPoints = list(contour.ContourData)[:6], 2
 
     edit(own_study / "plan_t1c" / "RS.dcm", change)
-    assert "short-contour" in {c.code for c in load_study(own_study).cautions}
+    assert "short-contour" in {c.code for c in load_study(own_study).warnings}
 
 
 def test_contour_data_that_is_no_list_of_points_is_refused(own_study):
@@ -231,7 +231,7 @@ def test_repeated_roi_names_are_told_apart(own_study):
     edit(own_study / "plan_t1c" / "RS.dcm", lambda d: setattr(d.StructureSetROISequence[1], "ROIName", "GTV 1"))
     study = load_study(own_study)
     assert [lesion.structure.name for lesion in study.lesions] == ["GTV 1", "GTV 1#2", "GTV 3"]
-    assert "repeated-roi-name" in {c.code for c in study.cautions}
+    assert "repeated-roi-name" in {c.code for c in study.warnings}
 
 
 def test_a_dose_without_prescription_asks_for_it(own_study):
@@ -260,11 +260,11 @@ def reference(path: Path) -> pydicom.Dataset:
     return item
 
 
-def test_without_dose_the_study_is_read_with_a_caution(own_study):
+def test_without_dose_the_study_is_read_with_a_warning(own_study):
     (own_study / "plan_t1c" / "RD.dcm").unlink()
     study = load_study(own_study)
     assert study.dose is None
-    assert "no-dose" in {c.code for c in study.cautions}
+    assert "no-dose" in {c.code for c in study.warnings}
 
 
 def test_a_deflated_file_is_not_unpacked(own_study):
@@ -274,7 +274,7 @@ def test_a_deflated_file_is_not_unpacked(own_study):
     data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.9"
     data.save_as(path)
     study = load_study(own_study)
-    assert any(c.code == "unreadable-file" and "deflated" in c.text for c in study.cautions)
+    assert any(c.code == "unreadable-file" and "deflated" in c.text for c in study.warnings)
 
 
 def test_no_identity_of_the_patient_reaches_the_study(study):

@@ -99,7 +99,7 @@ class TestSlices:
         for path in paths[:30:2]:
             path.unlink()
         found = read_series(next(iter(index_folder(own_study / "t1c").series.values())))
-        assert {c.code for c in found.cautions} == {"slice-gap"}
+        assert {c.code for c in found.warnings} == {"slice-gap"}
         x, y, z = study.mr.TransformIndexToPhysicalPoint((58, 68, 60))
         index = found.image.TransformPhysicalPointToIndex((x, y, z))
         np.testing.assert_allclose(values(found.image)[index[2]], values(study.mr)[60], rtol=1e-4)

@@ -41,11 +41,11 @@ def value_at(image: sitk.Image, point) -> float:
 
 
 def test_dose_is_in_gray(dose_file):
-    dose, cautions = read_plan_dose((dose_file,))
+    dose, warnings = read_plan_dose((dose_file,))
     raw = pydicom.dcmread(dose_file)
     expected = raw.pixel_array.astype(float) * float(raw.DoseGridScaling)
     np.testing.assert_allclose(sitk.GetArrayFromImage(dose.image), expected, rtol=1e-6)
-    assert cautions == ()
+    assert warnings == ()
     assert 20 < expected.max() < 90
 
 
@@ -79,9 +79,9 @@ def test_two_identical_files_add_up_on_their_grid(dose_file):
     data.DoseGridScaling = decimal(float(data.DoseGridScaling) / 2)
     second = dose_file.with_name("RD2.dcm")
     save(data, second)
-    both, cautions = read_plan_dose((dose_file, second))
+    both, warnings = read_plan_dose((dose_file, second))
     np.testing.assert_allclose(sitk.GetArrayFromImage(both.image), 1.5 * sitk.GetArrayFromImage(one.image), rtol=1e-5)
-    assert [c.code for c in cautions] == ["dose-summed"]
+    assert [c.code for c in warnings] == ["dose-summed"]
 
 
 def test_shifted_boxes_add_up_where_they_overlap(dose_file):
@@ -126,8 +126,8 @@ def test_uneven_frames_are_resampled_where_they_lie(dose_file):
     data.NumberOfFrames, data.PixelData = len(keep), pixels.tobytes()
     data.GridFrameOffsetVector = [decimal(offsets[n]) for n in keep]
     save(data, dose_file)
-    after, cautions = read_plan_dose((dose_file,))
-    assert "dose-uneven" in {c.code for c in cautions}
+    after, warnings = read_plan_dose((dose_file,))
+    assert "dose-uneven" in {c.code for c in warnings}
     x, y, z = before.image.GetOrigin()
     size = before.image.GetSize()
     for k in (4, 20, 24):
@@ -147,12 +147,12 @@ def test_a_fraction_dose_asks_for_the_number_of_fractions(dose_file):
     fraction = rewritten(dose_file, DoseSummationType="FRACTION")
     with pytest.raises(StudyError, match=r"the plan has 5 fractions.*--dose-fractions N"):
         read_plan_dose((fraction,), planned_fractions=5)
-    whole, cautions = read_plan_dose((fraction,), planned_fractions=5, dose_fractions=5)
-    assert "dose-multiplied" in {c.code for c in cautions}
+    whole, warnings = read_plan_dose((fraction,), planned_fractions=5, dose_fractions=5)
+    assert "dose-multiplied" in {c.code for c in warnings}
     np.testing.assert_allclose(values_of(whole), 5 * values_of(one), rtol=1e-6)
-    single, cautions = read_plan_dose((fraction,), planned_fractions=1)
+    single, warnings = read_plan_dose((fraction,), planned_fractions=1)
     np.testing.assert_array_equal(values_of(single), values_of(one))
-    assert cautions == ()
+    assert warnings == ()
 
 
 def test_beam_doses_are_summed_where_there_is_no_plan_dose(dose_file):
@@ -165,10 +165,10 @@ def test_beam_doses_are_summed_where_there_is_no_plan_dose(dose_file):
         data.PixelData = np.roll(data.pixel_array, offset, axis=1).tobytes()
         paths.append(dose_file.with_name(f"beam{number}.dcm"))
         save(data, paths[-1])
-    both, cautions = read_plan_dose(tuple(paths), planned_fractions=1)
+    both, warnings = read_plan_dose(tuple(paths), planned_fractions=1)
     expected = values_of(one) + np.roll(values_of(one), 40, axis=1)
     np.testing.assert_allclose(values_of(both), expected, rtol=1e-5)
-    assert [c.code for c in cautions] == ["dose-summed"]
+    assert [c.code for c in warnings] == ["dose-summed"]
 
 
 def test_the_same_dose_on_another_grid_counts_once(dose_file):
@@ -182,8 +182,8 @@ def test_the_same_dose_on_another_grid_counts_once(dose_file):
     coarse = dose_file.with_name("coarse.dcm")
     save(data, coarse)
     one, _ = read_plan_dose((dose_file,))
-    both, cautions = read_plan_dose((dose_file, coarse))
-    assert [c.code for c in cautions] == ["dose-repeated"]
+    both, warnings = read_plan_dose((dose_file, coarse))
+    assert [c.code for c in warnings] == ["dose-repeated"]
     np.testing.assert_array_equal(values_of(both), values_of(one))
 
 
@@ -268,9 +268,9 @@ def test_beam_doses_are_left_out_beside_a_plan_dose(dose_file):
     second = dose_file.with_name("RD2.dcm")
     save(data, second)
     one, _ = read_plan_dose((dose_file,))
-    both, cautions = read_plan_dose((dose_file, second))
+    both, warnings = read_plan_dose((dose_file, second))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(both.image), sitk.GetArrayFromImage(one.image))
-    assert [c.code for c in cautions] == ["dose-left-out"]
+    assert [c.code for c in warnings] == ["dose-left-out"]
 
 
 def test_decimal_strings_keep_their_exponent():

@@ -12,15 +12,16 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 from quirks import codes, edit, item, make_enhanced, write_registration, write_segmentation
 
-from RTResponseCAMLib.dicom.chain import t1c_score
 from RTResponseCAMLib.dicom.files import decimal
 from RTResponseCAMLib.dicom.index import Entry, index_folder
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan
-from RTResponseCAMLib.dicom.rtstruct import names_a_target, read_structures
+from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
+from RTResponseCAMLib.dicom.series_kind import t1c_score
+from RTResponseCAMLib.dicom.targets import names_a_target
 from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -134,9 +135,9 @@ class TestPlans:
                 del target.ReferencedROINumber
 
         edit(plan / "RP.dcm", change)
-        found, cautions = read_plan(plan / "RP.dcm")
+        found, warnings = read_plan(plan / "RP.dcm")
         assert found.prescription is None
-        assert "14, 20, 24 Gy" in cautions[0].text
+        assert "14, 20, 24 Gy" in warnings[0].text
         with pytest.raises(StudyError, match="states no prescription"):
             load_study(plan.parent)
 
@@ -163,7 +164,7 @@ class TestStructures:
         edit(plan / "RS.dcm", change)
         found = load_study(own_study)
         assert name not in [x.structure.name for x in found.lesions]
-        assert any(name in c.text for c in found.cautions if c.code == "roi-in-other-frame")
+        assert any(name in c.text for c in found.warnings if c.code == "roi-in-other-frame")
         matrix = np.eye(4)
         matrix[0, 3] = 5.0
         frame = str(pydicom.dcmread(next((own_study / "t1c").glob("*.dcm"))).FrameOfReferenceUID)
@@ -214,7 +215,7 @@ class TestStructures:
         edit(plan / "RS.dcm", change)
         found = load_study(own_study)
         assert [x.structure.name for x in found.lesions] == [x.structure.name for x in study.lesions]
-        assert any("'PTV 1' is left out" in c.text for c in found.cautions if c.code == "nested-roi")
+        assert any("'PTV 1' is left out" in c.text for c in found.warnings if c.code == "nested-roi")
 
     @pytest.mark.parametrize("name", ["GTV brainstem 1", "Brain met 2", "ring enhancing met", "GTV skull base", "TV",
                                       "Vol2016", "Lt frontal", "hippocampal met", "Ring-enhancing lesion"])  # fmt: skip
@@ -248,10 +249,10 @@ class TestSegmentations:
         series = sorted((own_study / "t1c").glob("*.dcm"))
         path = own_study / "sparse.dcm"
         write_segmentation(path, series, masks, kind)
-        structures, cautions = read_segments(Entry(path, pydicom.dcmread(path)))
+        structures, warnings = read_segments(Entry(path, pydicom.dcmread(path)))
         for structure in structures:
             assert contour_volume_cc(structure) == pytest.approx(24 * grid.voxel_cc, rel=1e-3)
-        assert cautions == ()
+        assert warnings == ()
 
     def test_frames_closer_than_the_stated_thickness_decide_and_say_so(self, own_study, study):
         grid = Grid.of(study.mr)
@@ -265,9 +266,9 @@ class TestSegmentations:
             data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = "3.0"
 
         edit(path, change)
-        structures, cautions = read_segments(Entry(path, pydicom.dcmread(path)))
+        structures, warnings = read_segments(Entry(path, pydicom.dcmread(path)))
         assert contour_volume_cc(structures[0]) == pytest.approx(inside.sum() * grid.voxel_cc, rel=1e-3)
-        assert [c.code for c in cautions] == ["segmentation-step"]
+        assert [c.code for c in warnings] == ["segmentation-step"]
 
     def test_a_drawing_on_a_follow_up_is_no_plan_where_the_dose_is_missing(self, own_study, plan, study):
         (plan / "RD.dcm").unlink()
@@ -281,7 +282,7 @@ class TestSegmentations:
         assert len(found.follow_ups[0].structures) == 1
         assert "several-courses" not in codes(found)
         (plan / "RP.dcm").unlink()
-        assert len(load_study(own_study).follow_ups) == 1  # the earlier drawing, with a caution
+        assert len(load_study(own_study).follow_ups) == 1  # the earlier drawing, with a warning
 
 
 class TestImages:
@@ -319,7 +320,7 @@ class TestImages:
 
         edit(own_study / "plan_t1c" / "RS.dcm", none_named)
         found = load_study(own_study)
-        said = next(c.text for c in found.cautions if c.code == "several-acquisitions")
+        said = next(c.text for c in found.warnings if c.code == "several-acquisitions")
         assert said.endswith("the last is used")
         np.testing.assert_array_equal(
             sitk.GetArrayViewFromImage(found.mr), sitk.GetArrayViewFromImage(study.mr) // 2
@@ -356,9 +357,9 @@ def test_registrations_that_contradict_each_other_are_not_used(own_study):
         matrix = np.eye(4)
         matrix[0, 3] = shift
         write_registration(own_study / f"reg{number}.dcm", *frames, matrix)
-    links, cautions = read_links(index_folder(own_study).registrations)
+    links, warnings = read_links(index_folder(own_study))
     assert links == {}
-    assert [c.code for c in cautions] == ["registrations-differ"]
+    assert [c.code for c in warnings] == ["registrations-differ"]
     assert "registrations-differ" in codes(load_study(own_study))
 
 

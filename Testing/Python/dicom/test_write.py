@@ -49,17 +49,17 @@ def regions_of(study) -> list[Region]:
 
 def exported(study, folder, out):
     originals = find_originals(folder, study)
-    data, cautions = rtstruct(originals, regions_of(study), "test", "0")
+    data, warnings = rtstruct(originals, regions_of(study), "test", "0")
     save(data, out / "RS.dcm")
-    return data, cautions
+    return data, warnings
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_contours_hold_exactly_the_voxels_in_every_orientation(own_study, tmp_path, place):
     turn(own_study, PLACES[place])
     study = load_study(own_study)
-    data, cautions = exported(study, own_study, tmp_path)
-    assert cautions == ()
+    data, warnings = exported(study, own_study, tmp_path)
+    assert warnings == ()
     structures, _ = read_structures(tmp_path / "RS.dcm")
     for found, region in zip(structures, regions_of(study), strict=True):
         back = mask(found, region.grid)
@@ -98,7 +98,7 @@ def test_an_export_beside_its_study_is_not_read_as_part_of_it(own_study, study):
             plan.unlink()
     again = load_study(own_study, prescription_gy=20.0)
     assert [x.structure.name for x in again.lesions] == [x.structure.name for x in study.lesions]
-    assert "own-export" in {c.code for c in again.cautions}
+    assert "own-export" in {c.code for c in again.warnings}
 
 
 def test_an_independent_reader_finds_the_same_voxels(study, study_folder, tmp_path):
@@ -197,8 +197,8 @@ def test_a_slice_that_is_missing_within_leaves_contours_without_image(own_study,
     study = load_study(own_study)
     originals = find_originals(own_study, study)
     assert not originals.regular
-    data, cautions = rtstruct(originals, regions_of(study)[:1], "test", "0")
-    assert {c.code for c in cautions} == {"no-slice"}
+    data, warnings = rtstruct(originals, regions_of(study)[:1], "test", "0")
+    assert {c.code for c in warnings} == {"no-slice"}
     without = [c for c in data.ROIContourSequence[0].ContourSequence if "ContourImageSequence" not in c]
     assert without
     with pytest.raises(StudyError, match="RTSTRUCT"):
@@ -209,9 +209,9 @@ def test_nothing_is_not_exported(study, study_folder):
     originals = find_originals(study_folder / "dicom", study)
     box = Grid.of(study.mr).crop((0, 0, 0), (4, 4, 4))
     nothing = Region("nothing", "", np.zeros(box.shape, bool), box)
-    data, cautions = rtstruct(originals, [nothing], "test", "0")
+    data, warnings = rtstruct(originals, [nothing], "test", "0")
     assert len(data.StructureSetROISequence) == 0
-    assert {c.code for c in cautions} == {"empty-region"}
+    assert {c.code for c in warnings} == {"empty-region"}
     with pytest.raises(OutputError, match="no region"):
         segmentation(originals, [nothing], "0")
     with pytest.raises(OutputError, match="empty"):

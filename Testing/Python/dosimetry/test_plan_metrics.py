@@ -44,7 +44,7 @@ def test_indices_of_one_ball_are_those_of_the_formulas():
     assert found.efficiency_index == pytest.approx(within(radius) / within(radius * 1.1 * 2**0.5), rel=0.01)
     assert found.risk_cc == pytest.approx(piv * np.log2(40 / 12) ** 1.5, rel=0.01)
     assert found.isodose_percent == pytest.approx(50, rel=0.01)
-    assert (found.nearest_mm, found.nearest, found.cautions) == (None, "", ())
+    assert (found.nearest_mm, found.nearest, found.warnings) == (None, "", ())
     row = nyumets_row(found)
     assert (row["pci"], row["gri"], row["beam_on_time"]) == (found.paddick_ci, found.gradient_index, None)
     assert list(row) == [
@@ -71,13 +71,13 @@ def test_targets_share_the_dose_by_nearness_and_are_told_when_isodoses_meet():
     assert [round(m.piv_cc / m.volume_cc, 1) for m in apart] == [1.0, 1.0]
     assert [m.nearest_mm for m in apart] == [pytest.approx(19, abs=0.5)] * 2
     assert [m.nearest for m in apart] == ["ball 2", "ball 1"]
-    assert not [c for m in apart for c in m.cautions]
+    assert not [c for m in apart for c in m.warnings]
     assert {m.risk_gy for m in apart} == {20.0}
     near = np.asarray([-2.5, 0, 0])
     met = plan_metrics(
         [targets[0], placed(4.0, near, 2)], dose_of(peaked(one, 5.0), peaked(near, 4.0)), Prescription(20.0, 50.0, 1)
     )
-    assert {c.code for m in met for c in m.cautions} == {"isodoses-meet"}
+    assert {c.code for m in met for c in m.warnings} == {"isodoses-meet"}
     whole = peaked(one, 5.0) + peaked(near, 4.0)
     assert sum(m.risk_cc for m in met) == pytest.approx((whole >= 12).sum() * GRID.voxel_cc, rel=0.03)
 
@@ -95,7 +95,7 @@ def test_targets_have_their_own_prescriptions():
 def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
     centre = np.asarray([27.0, 0, 0])
     (cut,) = plan_metrics([placed(6.0, centre)], dose_of(peaked(centre, 6.0)), Prescription(20.0, None, 1))
-    assert {c.code for c in cut.cautions} == {"isodose-cut", "target-outside-dose"}
+    assert {c.code for c in cut.warnings} == {"isodose-cut", "target-outside-dose"}
     far = plan_metrics([placed(6.0, [90.0, 0, 0])], dose_of(peaked(np.zeros(3), 6.0)), Prescription(20.0, None, 2))[0]
     assert (far.coverage, far.selectivity, far.paddick_ci, far.risk_gy) == (0.0, 0.0, 0.0, None)
 

@@ -167,7 +167,7 @@ def test_a_model_whose_weights_were_altered_is_a_sentence(host, loaded, bundle_f
 def test_a_dose_that_does_not_say_so_is_taken_for_gray_and_said(loaded):
     loaded.parameters.doseVolume.SetAttribute("DicomRtImport.DoseVolume", None)
     result = loaded.logic.predict()
-    assert any("taken for Gy" in caution.text for caution in result.cautions)
+    assert any("taken for Gy" in warning.text for warning in result.warnings)
 
 
 def test_names_from_outside_are_not_taken_for_markup(host, loaded):
@@ -196,6 +196,6 @@ def test_nodes_loaded_by_hand_give_the_same_answer_as_the_folder(host, panel, op
         assert one.volume_cc == pytest.approx(other.volume_cc, rel=0.12)
         # Voxels of 1.7 × 1.5 × 2 mm stand for the contours: 32 of them for the smallest lesion.
         assert one.dose.mean_gy == pytest.approx(other.dose.mean_gy, rel=0.01 if other.volume_cc > 1 else 0.05)
-    assert "chosen by hand" in " ".join(c.text for c in found.cautions)
+    assert "chosen by hand" in " ".join(c.text for c in found.warnings)
     assert voxels_of(panel.parameters.mrVolume).size > 0
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 4

@@ -224,7 +224,7 @@ def test_a_structure_smaller_than_a_voxel_keeps_its_volume():
 def test_a_lost_slice_is_flagged_and_not_bridged():
     planes = np.delete(np.arange(-5.0, 6.0), 5)
     structure = cylinder(8.0, planes)
-    assert [c.code for c in stack_planes(structure).cautions] == ["contour-gap"]
+    assert [c.code for c in stack_planes(structure).warnings] == ["contour-gap"]
     assert volume(structure) == pytest.approx(np.pi * 64 * 10 / 1000, rel=0.002)
 
 

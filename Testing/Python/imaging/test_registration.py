@@ -62,7 +62,7 @@ def test_a_moved_head_is_found_again(pair):
     assert error.max() < 0.6
     assert found.disagreement_mm < 0.5
     assert found.similarity > 0.8
-    assert found.cautions == ()
+    assert found.warnings == ()
     np.testing.assert_allclose(found.to_plan @ found.to_follow_up, np.eye(4), atol=1e-9)
 
 
@@ -70,11 +70,11 @@ def test_a_transform_of_the_users_is_taken_and_judged(pair):
     planning, follow_up, truth, _ = pair
     good = accept_transform(planning, follow_up, truth, "manual")
     assert good.similarity > 0.8
-    assert good.cautions == ()
+    assert good.warnings == ()
     off = truth.copy()
     off[:3, 3] += (12, -9, 7)
     bad = accept_transform(planning, follow_up, off, "manual")
-    assert [c.code for c in bad.cautions] == ["weak-registration"]
+    assert [c.code for c in bad.warnings] == ["weak-registration"]
     with pytest.raises(GeometryError, match="not rigid"):
         accept_transform(planning, follow_up, np.diag([1.1, 1, 1, 1.0]), "manual")
     away = truth.copy()

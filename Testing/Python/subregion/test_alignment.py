@@ -82,13 +82,13 @@ def test_the_map_is_read_where_the_points_lie():
     lesion = lesion_of(GRID.points() @ ramp)
     places = [CENTRE, CENTRE + np.asarray([3.2, -1.1, 0.4]), CENTRE + np.asarray([60, 0, 0])]
     points = [Point("", tuple(p), 1.0, "") for p in np.asarray(places).tolist()]
-    found, cautions = sample_map([("L3", lesion)], points, 1.5, 0.0, draws=2, turns=5)
+    found, warnings = sample_map([("L3", lesion)], points, 1.5, 0.0, draws=2, turns=5)
     assert found.lesions == ("L3", "L3")
     np.testing.assert_allclose(found.draws[:, 0], np.asarray(places[:2]) @ ramp, atol=1e-4)
     assert found.turned.shape == (2, 5)
     assert found.turned[0] == pytest.approx(CENTRE @ ramp, abs=0.2)  # the centre stays where it is
     assert np.ptp(found.turned[1]) > 1
-    assert {c.code for c in cautions} == {"points-outside"}
+    assert {c.code for c in warnings} == {"points-outside"}
     loose, _ = sample_map([("L3", lesion)], points[:2], 1.5, 1.0, draws=200, turns=0)
     assert loose.draws[0].std() == pytest.approx(np.linalg.norm(ramp), rel=0.2)
 

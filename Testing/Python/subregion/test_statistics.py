@@ -57,19 +57,19 @@ def test_robustness_names_the_range_of_the_figures():
     assert found.thresholds.volume_cc[0] < found.volume_cc < found.thresholds.volume_cc[1]
     speck = np.where((RADIUS < 1.1), 1.0, 0.0)
     _, tiny = measure(lesion(speck), Selection("value", 0.5), given(RADIAL), None)
-    assert {"smaller-than-shot"} <= {c.code for c in tiny.cautions}
+    assert {"smaller-than-shot"} <= {c.code for c in tiny.warnings}
 
 
 def test_empty_single_and_uncovered_subregions_are_said():
     _, none = measure(lesion(RADIUS), Selection("value", 99.0), given(RADIAL), 20.0)
-    assert "empty-subregion" in {c.code for c in none.cautions}
+    assert "empty-subregion" in {c.code for c in none.warnings}
     assert (none.volume_cc, none.subregion, none.cold_share) == (0.0, None, 0.0)
     _, one = measure(lesion(np.where(RADIUS < 0.5, 1.0, 0.0)), Selection("value", 0.5), given(RADIAL), 20.0)
-    assert {"one-voxel", "smaller-than-shot"} <= {c.code for c in one.cautions}
+    assert {"one-voxel", "smaller-than-shot"} <= {c.code for c in one.warnings}
     assert one.volume_cc == pytest.approx(0.001)
     assert one.subregion.mean_gy == pytest.approx(40, rel=0.01)
     _, bare = measure(lesion(RADIUS, None), Selection("value", 4.0), given(RADIAL), 20.0)
-    assert "dose-short" in {c.code for c in bare.cautions}
+    assert "dose-short" in {c.code for c in bare.warnings}
     assert (bare.subregion, bare.association, bare.shifts.mean_gy) == (None, None, None)
 
 
@@ -111,15 +111,15 @@ def test_a_boost_reaches_the_wish_and_names_its_cost():
     assert found.risk_cc[1] > found.risk_cc[0]
     assert found.maximum_gy[1] > found.maximum_gy[0]
     assert found.bed10_gy[0] == pytest.approx(found.d98_gy[0] * (1 + found.d98_gy[0] / 10))
-    assert "boost-estimate" in {c.code for c in found.cautions}
+    assert "boost-estimate" in {c.code for c in found.warnings}
     idle = what_if(voxels, part, given(dose), 0.1, None)
     assert idle.added_gy == 0
     assert (idle.risk_cc, idle.bed2_gy) == (None, None)
-    assert "boost-idle" in {c.code for c in idle.cautions}
+    assert "boost-idle" in {c.code for c in idle.warnings}
     small = what_if(voxels, BALL & (RADIUS < 1.1), given(dose), 30.0, 1)
     assert (small.shots, small.collimator_mm) == (1, 4)
     assert small.added_gy == pytest.approx(30 - np.percentile(dose[RADIUS < 1.1], 0), rel=0.1)
-    assert "smaller-than-shot" in {c.code for c in small.cautions}
+    assert "smaller-than-shot" in {c.code for c in small.warnings}
     assert pytest.approx(0.113, abs=0.001) == PAINTABLE_CC
     assert what_if(voxels, np.zeros_like(part), given(dose), 18.0, 1) is None
     with pytest.raises(ValueError, match="more than 0"):

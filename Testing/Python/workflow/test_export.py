@@ -17,8 +17,8 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.scene.subregion import Kept
-from RTResponseCAMLib.study import Caution
 from RTResponseCAMLib.subregion.select import Selection
+from RTResponseCAMLib.warnings import Warning
 from RTResponseCAMLib.workflow.export import export_dicom, kept_region
 from RTResponseCAMLib.workflow.predict import predict_study
 from RTResponseCAMLib.workflow.subregion import draw_subregions, write_subregions
@@ -50,23 +50,23 @@ def test_figures_in_all_files_agree(study_folder, tmp_path, capsys):
 
 
 def test_lesions_in_doubt_are_not_contoured_in_silence(result):
-    sure = replace(result.predictions[0], cautions=(), label="response")
+    sure = replace(result.predictions[0], warnings=(), label="response")
     doubtful = [
-        replace(p, cautions=(Caution(code, "why it is"),))
+        replace(p, warnings=(Warning(code, "why it is"),))
         for p, code in zip(result.predictions[1:], ("cam-check", "indeterminate"), strict=True)
     ]
     changed = replace(result, predictions=(sure, *doubtful))
-    drawn, cautions = draw_subregions(changed, HALF)
+    drawn, warnings = draw_subregions(changed, HALF)
     assert len(drawn) == 1
-    assert [c.code for c in cautions] == ["not-contoured"] * 2
-    assert all("why it is" in c.text for c in cautions)
+    assert [c.code for c in warnings] == ["not-contoured"] * 2
+    assert all("why it is" in c.text for c in warnings)
     asked, _ = draw_subregions(changed, HALF, anyway=True)
     assert [one.doubts for one in asked] == [(), ("why it is",), ("why it is",)]
     assert sure.doubts == ()
 
 
 def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, study_folder, tmp_path):
-    doubtful = replace(result.predictions[0], cautions=(Caution("cam-check", "the map is odd"),))
+    doubtful = replace(result.predictions[0], warnings=(Warning("cam-check", "the map is odd"),))
     changed = replace(result, predictions=(doubtful, *result.predictions[1:]))
     drawn, _ = draw_subregions(changed, HALF, anyway=True)
     names, _ = export_dicom(study_folder / "dicom", changed, drawn, tmp_path / "out", ("rtstruct",))
@@ -89,11 +89,11 @@ def test_all_three_objects_are_written_and_never_a_dose(study_folder, tmp_path, 
 
 
 def test_nothing_to_contour_and_impossible_options_are_refused(result, study_folder, tmp_path, capsys):
-    drawn, cautions = draw_subregions(result, Selection("value", 1e6), anyway=True)
-    assert {c.code for c in cautions} == {"empty-subregion"}
+    drawn, warnings = draw_subregions(result, Selection("value", 1e6), anyway=True)
+    assert {c.code for c in warnings} == {"empty-subregion"}
     with pytest.raises(OutputError, match="nothing to contour"):
         export_dicom(study_folder / "dicom", result, drawn, tmp_path / "out")
-    content = write_subregions(result, drawn, cautions, tmp_path / "empty")
+    content = write_subregions(result, drawn, warnings, tmp_path / "empty")
     assert {row["volume_cc"] for row in content["subregions"]} == {0.0}
     for options in (
         ["--method", "percentile", "--value", "140"],
@@ -121,15 +121,15 @@ def test_a_cancelled_export_leaves_nothing(result, study_folder, tmp_path):
 
 def test_a_study_without_dose_has_volumes_only(result):
     bare = replace(result, study=replace(result.study, dose=None))
-    drawn, cautions = draw_subregions(bare, HALF, anyway=True, boost_gy=30.0)
-    assert "no-dose" in {c.code for c in cautions}
+    drawn, warnings = draw_subregions(bare, HALF, anyway=True, boost_gy=30.0)
+    assert "no-dose" in {c.code for c in warnings}
     assert all(one.statistics.subregion is None and one.boost is None and one.mask.any() for one in drawn)
 
 
 def test_a_margin_that_leaves_the_lesion_keeps_dose_boost_and_voxels(result, tmp_path):
     beyond = Selection("percentile", 50, margin_mm=4.0, clip=False)
-    drawn, cautions = draw_subregions(result, beyond, anyway=True, boost_gy=45.0)
-    content = write_subregions(result, drawn, cautions, tmp_path / "out")
+    drawn, warnings = draw_subregions(result, beyond, anyway=True, boost_gy=45.0)
+    content = write_subregions(result, drawn, warnings, tmp_path / "out")
     image = sitk.ReadImage(str(tmp_path / "out" / "subregions.seg.nrrd"))
     labels, voxel = sitk.GetArrayFromImage(image), np.prod(image.GetSpacing()) / 1000
     for number, (one, row) in enumerate(zip(drawn, content["subregions"], strict=True), start=1):
@@ -148,9 +148,9 @@ def test_lesions_that_overlap_are_in_doubt(result, study, bundle_folder):
     shared = {p.lesion.id for p in found.predictions if any("another lesion" in text for text in p.doubts)}
     assert shared == {lesion.id, "L9"}
     assert not any("another lesion" in text for p in result.predictions for text in p.doubts)
-    drawn, cautions = draw_subregions(found, HALF)
+    drawn, warnings = draw_subregions(found, HALF)
     assert not shared & {one.prediction.lesion.id for one in drawn}
-    assert sum("another lesion" in c.text for c in cautions) == 2
+    assert sum("another lesion" in c.text for c in warnings) == 2
 
 
 def test_a_segment_of_other_voxels_and_of_another_model_says_so(result):
@@ -162,8 +162,8 @@ def test_a_segment_of_other_voxels_and_of_another_model_says_so(result):
     mask = np.zeros(fine.shape, dtype=bool)
     mask[2:6, 2:8, 4:12] = True  # whole voxels of the MR: 2 x 3 x 4
     kept = Kept("L1", "L1 drawn", "0.5", "", "other", False, mask, fine)
-    region, cautions = kept_region(kept, result)
-    assert {c.code for c in cautions} == {"regridded", "other-model"}
+    region, warnings = kept_region(kept, result)
+    assert {c.code for c in warnings} == {"regridded", "other-model"}
     assert "sha256 other" in region.description
     assert result.provenance["model_sha256"][:16] not in region.description
     assert region.mask.sum() == 24

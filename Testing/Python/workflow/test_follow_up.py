@@ -77,7 +77,7 @@ def test_undrawn_lesions_are_proposed_and_say_so(proposed, truth):
     for trajectory, planted in zip(proposed.trajectories, truth["lesions"], strict=True):
         visit = trajectory.visits[0]
         assert visit.status == visit.source == "proposed"
-        assert "proposed-region" in {c.code for c in visit.cautions}
+        assert "proposed-region" in {c.code for c in visit.warnings}
         expected = planted["volume_cc"] * planted["volume_ratio"]
         assert visit.volume.low_cc <= expected <= visit.volume.high_cc
 
@@ -127,11 +127,11 @@ def test_a_lesion_that_was_not_drawn_but_enhances_is_no_response(own, folder):
     followed = follow_study(study)
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "proposed", "matched"]
     assert three_month_label(followed.trajectories[1]).word == "indeterminate"
-    assert "not-drawn" in {c.code for c in followed.trajectories[1].visits[0].cautions}
+    assert "not-drawn" in {c.code for c in followed.trajectories[1].visits[0].warnings}
     assert [r.source for r in followed.visits[0].regions] == ["SEG", "SEG", "proposed"]
     unknown = follow_study(study, propose=False).trajectories[1]
     assert three_month_label(unknown).word == "unknown"
-    assert unknown.visits[0].cautions[0].code == "not-drawn"
+    assert unknown.visits[0].warnings[0].code == "not-drawn"
 
 
 @pytest.mark.parametrize("beyond_mm", [0.0, 6.0, 12.0, 300.0])
@@ -151,7 +151,7 @@ def test_a_lesion_at_or_beyond_the_edge_is_unknown_although_others_were_drawn(ow
     transforms = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}
     followed = follow_study(replace(study, lesions=moved), transforms)
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "unknown", "matched"]
-    assert followed.trajectories[1].visits[0].cautions[0].code == "beyond-follow-up"
+    assert followed.trajectories[1].visits[0].warnings[0].code == "beyond-follow-up"
 
 
 def test_proposals_that_are_given_back_are_what_they_were(own, folder, tmp_path):
@@ -171,7 +171,7 @@ def test_proposals_that_are_given_back_are_what_they_were(own, folder, tmp_path)
     sitk.WriteImage(plain, str(tmp_path / "plain.nrrd"))  # here the grids of both scans are the same numbers
     guessed = follow_study(study, transforms, {"F1": tmp_path / "plain.nrrd"})
     assert [t.visits[0].status for t in guessed.trajectories] == ["matched"] * 3
-    assert "mask-on-either" in {c.code for c in guessed.visits[0].cautions}
+    assert "mask-on-either" in {c.code for c in guessed.visits[0].warnings}
     elsewhere = sitk.Image([20, 20, 20], sitk.sitkUInt8)
     sitk.WriteImage(elsewhere, str(tmp_path / "elsewhere.nrrd"))
     failed = follow_study(study, transforms, {"F1": tmp_path / "elsewhere.nrrd"})
@@ -190,7 +190,7 @@ def test_parts_of_lesions_in_a_label_map_belong_together_when_told_so(own, folde
     sitk.WriteImage(mask, str(tmp_path / "parts.nrrd"))
     files = {"F1": tmp_path / "parts.nrrd"}
     loose = follow_study(study, transforms, files)
-    assert "labels-touch" in {c.code for c in loose.visits[0].cautions}
+    assert "labels-touch" in {c.code for c in loose.visits[0].warnings}
     whole = follow_study(study, transforms, files, mask_values=(1, 3))
     voxel = float(np.prod(image.GetSpacing())) / 1000
     assert sum(t.visits[0].volume.cc for t in whole.trajectories) == pytest.approx(inside.sum() * voxel, rel=1e-3)
@@ -204,7 +204,7 @@ def test_drawn_lesions_named_like_anatomy_are_not_lost(own, folder):
     write_segmentation(own / "fu.dcm", sorted((own / "follow_up").glob("*.dcm")), masks)
     followed = follow_study(load_study(own, with_dose=False))
     assert [t.visits[0].status for t in followed.trajectories] == ["matched"] * 3
-    assert [c.text for c in followed.visits[0].cautions if c.code == "not-taken"] == [
+    assert [c.text for c in followed.visits[0].warnings if c.code == "not-taken"] == [
         "structures of F1 that are not taken for lesions: Chiasm"
     ]
 
@@ -305,7 +305,7 @@ def test_everything_is_written_and_readable(proposed, tmp_path):
     assert text.count("data:image/png") == 2
     assert "volume is more than 20 % smaller" in text
     assert "not drawn by a person, to be edited: L1 at F1, L2 at F1, L3 at F1" in text
-    doubts = [c.text for t in proposed.trajectories for c in t.visits[0].cautions if c.code != "proposed-region"]
+    doubts = [c.text for t in proposed.trajectories for c in t.visits[0].warnings if c.code != "proposed-region"]
     assert all(html.escape(doubt).replace("&#x27;", "&#39;") in text for doubt in doubts)
 
 

@@ -20,8 +20,9 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED, main
 from RTResponseCAMLib.dicom.files import save
 from RTResponseCAMLib.progress import Cancelled
+from RTResponseCAMLib.tables import safe_cell
 from RTResponseCAMLib.workflow.predict import evidence_sum
-from RTResponseCAMLib.workflow.write import safe_cell, write_result
+from RTResponseCAMLib.workflow.write import write_result
 
 COMMAND = [sys.executable, "-m", "RTResponseCAMLib.cli", "--quiet"]
 
@@ -77,7 +78,7 @@ def test_the_checks_of_each_map_lie_beside_it_and_a_failed_one_is_said(written, 
         checks = found["map_checks"]
         assert set(checks) == {"gap", "noise", "shift", "deletion", "fixed_pattern", "rim_share", "agreement"}
         assert checks["gap"] < 1e-3
-        failed = [c for c in prediction.cautions if c.code == "cam-check"]
+        failed = [c for c in prediction.warnings if c.code == "cam-check"]
         assert bool(failed) == (
             checks["noise"] < 0.7
             or checks["shift"] < 0.7

@@ -52,8 +52,8 @@ def test_every_sample_gives_a_result_or_a_clear_error(samples: Path, tmp_path, c
     errors = capsys.readouterr().err
     assert code in (DONE, BAD_INPUT), errors
     if code == DONE:
-        cautions = {c["code"] for c in json.loads((out / "result.json").read_text())["cautions"]}
-        assert {"no-dose", "model"} <= cautions
+        warnings = {c["code"] for c in json.loads((out / "result.json").read_text())["cautions"]}
+        assert {"no-dose", "model"} <= warnings
     else:
         assert errors.startswith("error: ")
         assert errors.count("\n") == 1
@@ -108,11 +108,11 @@ def test_a_real_structure_set_lists_its_rois_and_the_empty_one(samples: Path):
 
 
 def test_points_of_a_real_structure_set_have_no_volume(samples: Path):
-    structures, cautions = read_structures(samples / "pydicom_test_files" / "rtstruct.dcm")
+    structures, warnings = read_structures(samples / "pydicom_test_files" / "rtstruct.dcm")
     assert [(s.name, bool(s.contours)) for s in structures] == [
         ("patient", True), ("Isocenter 1", False), ("Isocenter 2", False),
     ]  # fmt: skip
-    assert [c.code for c in cautions] == ["points-only", "points-only"]
+    assert [c.code for c in warnings] == ["points-only", "points-only"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_enhanced_mr_in_four_transfer_syntaxes_has_the_same_pixels(samples: P
 )
 def test_real_segmentations_keep_the_volume_of_their_voxels(samples: Path, name):
     path = samples / "highdicom_seg" / f"seg_image_ct_{name}.dcm"
-    structures, cautions = read_segments(Entry(path, read_header(path, TAGS)))
+    structures, warnings = read_segments(Entry(path, read_header(path, TAGS)))
     data = pydicom.dcmread(path)
     cut = 0.5 * data.get("MaximumFractionalValue", 1)
     measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
@@ -154,7 +154,7 @@ def test_real_segmentations_keep_the_volume_of_their_voxels(samples: Path, name)
         counts[groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber] += int((frame >= cut).sum())
     for structure in structures:
         assert contour_volume_cc(structure) == pytest.approx(counts[structure.number] * voxel, rel=1e-3)
-    assert bool(cautions) == ("fractional" in name)
+    assert bool(warnings) == ("fractional" in name)
 
 
 def test_damaged_samples_are_named(samples: Path):

@@ -69,7 +69,7 @@ def test_without_fractions_neither_risk_nor_bed_is_guessed(study):
     found = measure_dose(replace(study, plan=plan))
     assert found.bed == ()
     assert {t.risk_cc for t in found.targets} == {None}
-    assert "no-fractions" in {c.code for c in found.cautions}
+    assert "no-fractions" in {c.code for c in found.warnings}
 
 
 def test_a_dose_of_zero_and_structures_that_cannot_be_measured_are_said(study, tmp_path):

@@ -31,7 +31,7 @@ def only(study, structure: Structure, **parts):
 
 
 def codes(result) -> set[str]:
-    return {c.code for c in result.predictions[0].cautions}
+    return {c.code for c in result.predictions[0].warnings}
 
 
 def test_pieces_that_no_patch_holds_are_said_and_stay_without_evidence(study, shipped):
@@ -123,7 +123,7 @@ def test_a_lesion_of_another_volume_than_the_model_has_seen_gets_no_class(study,
 
     for seen_cc in ((1.2 * volume, high), (low, volume / 1.2)):
         result = judged(seen_cc)
-        (said,) = [c.text for c in result.predictions[0].cautions if c.code == "volume-range"]
+        (said,) = [c.text for c in result.predictions[0].warnings if c.code == "volume-range"]
         assert f"{seen_cc[0]:.2g}–{seen_cc[1]:.3g} cm³" in said
         assert result.predictions[0].label == "indeterminate"
     assert "volume-range" not in codes(judged((1.05 * volume, high)))

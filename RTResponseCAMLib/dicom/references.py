@@ -1,0 +1,95 @@
+"""What objects say of one another: referenced objects, series and images, and frames of reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.index import Entry, Index
+from RTResponseCAMLib.dicom.registration import Links, map_between
+from RTResponseCAMLib.imaging.rigid import Matrix
+
+
+def items(data: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """Items of a sequence; none where something else stands in its place."""
+    value = data.get(keyword)
+    return tuple(item for item in value if isinstance(item, Dataset)) if isinstance(value, Sequence) else ()
+
+
+def referenced(entry: Entry, keyword: str) -> tuple[str, ...]:
+    """SOP Instance UIDs that a sequence of references names."""
+    return tuple(str(item.get("ReferencedSOPInstanceUID", "")) for item in items(entry.header, keyword))
+
+
+def referenced_series(structures: Entry, index: Index | None = None) -> tuple[str, ...]:
+    """Series Instance UIDs on which a structure set or segmentation was contoured; joined series have one."""
+    named = [str(series.get("SeriesInstanceUID", "")) for series in _contoured_series(structures)]
+    named += [
+        str(series.get("SeriesInstanceUID", "")) for series in items(structures.header, "ReferencedSeriesSequence")
+    ]
+    joined = index.joined if index is not None else {}
+    return tuple(dict.fromkeys(joined.get(uid, uid) for uid in named))
+
+
+def referenced_images(structures: Entry) -> frozenset[str]:
+    """SOP Instance UIDs of the images on which a structure set was contoured, as far as it lists them."""
+    return frozenset(
+        str(image.get("ReferencedSOPInstanceUID", ""))
+        for series in _contoured_series(structures)
+        for image in items(series, "ContourImageSequence")
+    )
+
+
+def contour_images(structures: Entry) -> frozenset[str]:
+    """SOP Instance UIDs of the images that single contours name; the whole object is read for them.
+
+    Raises
+    ------
+    NotDicom, StudyError : see `files.read_header`.
+    """
+    return frozenset(
+        str(image.get("ReferencedSOPInstanceUID", ""))
+        for roi in items(read_header(structures.path), "ROIContourSequence")
+        for contour in items(roi, "ContourSequence")
+        for image in items(contour, "ContourImageSequence")
+    )
+
+
+def frames_of(entry: Entry) -> set[str]:
+    """Frames of reference that an object lies in: of a structure set that lists none, those of its ROIs."""
+    listed = {str(i.get("FrameOfReferenceUID", "")) for i in items(entry.header, "ReferencedFrameOfReferenceSequence")}
+    frames = (listed | {entry.text("FrameOfReferenceUID")}) - {""}
+    return frames or set(roi_frames(entry).values()) - {""}
+
+
+def roi_frames(structures: Entry) -> dict[str, str]:
+    """Frame of reference that each ROI of a structure set names for itself (3006,0024), by ROI Number as text."""
+    rois = items(structures.header, "StructureSetROISequence")
+    return {str(item.get("ROINumber")): str(item.get("ReferencedFrameOfReferenceUID", "") or "") for item in rois}
+
+
+def map_into(links: Links, entry: Entry, images: Entry) -> Matrix | None:
+    """Rigid map of an object's points into the frame of an image series by registration objects, if there is one."""
+    for start in sorted(frames_of(entry)):
+        for stop in sorted(frames_of(images)):
+            found = map_between(links, start, stop)
+            if found is not None:
+                return found
+    return None
+
+
+def present(entries: Iterable[Entry]) -> set[str]:
+    """SOP Instance UIDs of objects."""
+    return {entry.uid for entry in entries}
+
+
+def _contoured_series(structures: Entry) -> list[Dataset]:
+    return [
+        series
+        for frame in items(structures.header, "ReferencedFrameOfReferenceSequence")
+        for study in items(frame, "RTReferencedStudySequence")
+        for series in items(study, "RTReferencedSeriesSequence")
+    ]

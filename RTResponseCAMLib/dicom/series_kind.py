@@ -1,0 +1,223 @@
+"""What a series is: a contrast-enhanced T1, something else, or unsure; an acquisition or computed from others.
+
+Attributes come first (agent, Image Type, echo time), then the words of Series Description in the languages and habits
+of scanners and research groups. Words are compared as words, whatever stands between them: ``T1_PRE_CONTRAST``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import Enum
+
+from RTResponseCAMLib.dicom.index import Entry
+
+LONG_ECHO_MS = 60.0  # above it a spin or gradient echo is not T1-weighted
+NO_AGENT = {"", "no", "none", "n", "n/a", "na", "0", "without", "nein", "non", "not given", "keine", "keines", "false"}
+
+# Words of Series Description, lower case, without accents.
+AGENT = re.compile(
+    r"contrast\w*|kontrast\w*|contraste\w*|kontra\w*|gad|gado\w*|gd|gad[ao]v\w*|dotarem|magnevist|prohance|multihance"
+    r"|omniscan|clariscan|elucirem|vueway|dtpa|km|mdc|mezzo|ce|cem|cet1w?|inj\w*|iniezione|injektion|enhanced|enhancement"
+    r"|контраст\w*|ку|造影|增强|增強|조영\w*"
+)
+WITHOUT = {
+    "no", "non", "not", "without", "wo", "w/o", "ohne", "sans", "sin", "senza", "sem", "zonder", "utan", "uten", "uden",
+    "bez", "без", "ilman", "pre", "before", "prior", "avant", "antes", "prima", "vor", "voor", "innan", "до",
+}  # fmt: skip
+NATIVE = {
+    "nativ", "native", "nativa", "nativo", "nativt", "natif", "plain", "basal", "basale", "blanc", "unenhanced",
+    "noncontrast", "precontrast", "нативная", "нативный", "非造影", "平扫", "平掃", "単純", "单纯", "비조영",
+}  # fmt: skip
+FILLERS = {"i", "iv", "v", "the", "any", "de", "of", "agent", "bolus", "medium", "mezzo", "di"}
+# "post" and "pre" followed by these speak of a treatment, not of contrast agent.
+TREATMENT = re.compile(
+    r"op|oper\w*|surg\w*|chirurg\w*|rt|radi\w*|srs|srt|gk|gamma\w*|treat\w*|tx|chemo\w*|therap\w*|fossa|resect\w*"
+    r"|crani\w*|trauma\w*|stroke|ictal|process\w*|proc|plan\w*|cyberknife|follow\w*|biops\w*|bestrahl\w*|frame"
+)
+T1 = re.compile(
+    r"t1\w*|mprage|mpr|mp2rage|rage|bravo|f?spgr|vibe|[ft]fe|flash|fl3d|fl2d|lava|thrive|tfl3d|tfl|t1ffe|irspgr|quick3d"
+)
+NOT_T1 = re.compile(
+    r"t2\w*|dwi|adc|ciss|fiesta|swi|swan|perf\w*|pwi|dsc|dce|asl|loc|localizer|localiser|scout|survey|dti|trace\w*|tof"
+    r"|mra|mrv|angio|bold|fmri|csi|spectr\w*|b0|b1000|stir|pd|pdw|drive|cbf|cbv|mtt|tmax|fa|topogram|calib\w*|asset"
+)
+COMPUTED = {
+    "sub": "a subtraction", "subtraction": "a subtraction", "subtracted": "a subtraction", "subtr": "a subtraction",
+    "subtraktion": "a subtraction", "soustraction": "a subtraction", "sustraccion": "a subtraction",
+    "sottrazione": "a subtraction", "diff": "a difference", "difference": "a difference",
+    "mip": "a projection", "minip": "a projection", "projection image": "a projection", "maximum": "a projection",
+    "average": "an average", "adc": "a computed map", "mosaic": "a mosaic", "localizer": "a localizer",
+    "localiser": "a localizer", "scout": "a localizer", "screen save": "a screen copy", "csa report": "a report",
+    "perfusion": "a computed map", "cbf": "a computed map", "cbv": "a computed map", "ttp": "a computed map",
+    "mtt": "a computed map", "ktrans": "a computed map", "wash in": "a computed map", "washin": "a computed map",
+    "wash out": "a computed map", "washout": "a computed map", "relcbv": "a computed map", "color": "a color map",
+    "reformatted": "", "mpr": "",
+}  # fmt: skip
+
+
+class Contrast(Enum):
+    """Whether contrast agent was given, as far as the header says it."""
+
+    YES = "yes"
+    NO = "no"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True)
+class SeriesKind:
+    """What a series is.
+
+    Attributes
+    ----------
+    contrast : see `Contrast`; ``why`` says what is unclear.
+    t1 : it is named as a T1-weighted scan; None when nothing says what it is.
+    computed : what it was computed as ("a subtraction"), "" for a scan.
+    reformatted : a multiplanar reformat of a scan.
+    score : how much it looks like a contrast-enhanced T1: 3 and more is enough, negative speaks against it.
+    """
+
+    contrast: Contrast
+    why: str
+    t1: bool | None
+    computed: str
+    reformatted: bool
+    score: int
+
+
+def series_kind(entry: Entry) -> SeriesKind:
+    """Tell what a series is from the header of one of its files."""
+    words = words_of(entry.text("SeriesDescription"))
+    stated = _stated_agent(entry)
+    named, beside = _named_agent(words, entry.text("SeriesDescription"))
+    contrast, why = _combined(stated, named, beside)
+    t1 = _weighting(entry, words)
+    computed, reformatted = _computed(entry, words)
+    score = 3 * (stated is True) + 2 * (t1 is True) + 2 * (named is True) - 4 * (t1 is False)
+    if contrast is Contrast.NO or computed or entry.modality != "MR":
+        score = -6
+    elif contrast is Contrast.UNSURE:
+        score = min(score, 2)
+    return SeriesKind(contrast, why, t1, computed, reformatted, score)
+
+
+def t1c_score(entry: Entry) -> int:
+    """How much a series looks like a contrast-enhanced T1: 3 and more is enough, negative speaks against it."""
+    return series_kind(entry).score
+
+
+def words_of(text: str) -> list[str]:
+    """Words of a description: lower case, no accents; split at separators, at capitals within words, and after T1."""
+    text = re.sub(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", " ", text)
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
+    plain = unicodedata.normalize("NFKC", plain)
+    plain = re.sub(r"(?<![a-z])w\s?/\s?o(?![a-z])", " without ", plain)
+    without = r"(?<![a-z])s\s?/\s?c(?![a-z])|(?<![a-z0-9])c-(?![a-z0-9])|(?:^|[\s_])-c(?![a-z0-9])"
+    plain = re.sub(without, " without contrast ", plain)
+    plain = re.sub(r"\+\s?_?c(?![a-z])|(?<![a-z])c\s?\+|(?<![a-z])c\s?/\s?c(?![a-z])", " plus contrast ", plain)
+    plain = plain.replace("+", " plus ")
+    plain = re.sub(r"(?<=[a-z0-9])(?=[一-鿿가-힣])|(?<=[一-鿿가-힣])(?=[a-z0-9])", " ", plain)
+    found: list[str] = []
+    for word in re.findall(r"[^\W_]+", plain):
+        found += _parts(word)
+    return found
+
+
+def _parts(word: str) -> list[str]:
+    """One word, or those that were written without a space: t1ce, postgd, noncontrast, gdt1."""
+    front = re.fullmatch(
+        r"(t[12]w?i?)(c|ce|gd|gad\w*|km|post\w*|pre\w*|kontrast\w*|contrast\w*|mpr\w*|se|tse|fse|space)", word
+    )
+    if front:
+        head, tail = front.groups()
+        return [head, *(["contrast"] if tail == "c" else _parts(tail))]
+    back = re.fullmatch(r"(gd|ce|km|gad|gado)(t1w?)", word)
+    if back:
+        return list(back.groups())
+    before = "pre|post|non|no|un|ohne|sans|sin|without|with|mit|avec"
+    pair = re.fullmatch(rf"({before})(contrast\w*|kontrast\w*|gad\w*|gd|ce|km|enhanced)", word)
+    return list(pair.groups()) if pair else [word]
+
+
+def _stated_agent(entry: Entry) -> bool | None:
+    """What the contrast attributes say: True, False ("NONE"), or None where they are absent or empty."""
+    agent = entry.text("ContrastBolusAgent").casefold()
+    if agent:
+        return agent.strip() not in NO_AGENT
+    if entry.header.get("ContrastBolusAgentSequence"):
+        return True
+    try:
+        return True if float(entry.text("ContrastBolusVolume") or 0) > 0 else None
+    except ValueError:
+        return None
+
+
+def _named_agent(words: list[str], text: str) -> tuple[bool | None, bool]:
+    """What the words say of contrast agent (None: nothing, or both), and whether they say both."""
+    yes = no = False
+    for place, word in enumerate(words):
+        before = [w for w in words[max(place - 3, 0) : place] if w not in FILLERS]
+        after = words[place + 1] if place + 1 < len(words) else ""
+        if word in NATIVE or any(native in word for native in ("非造影", "平扫", "平掃", "비조영")):
+            no = True
+        elif AGENT.fullmatch(word) or "造影" in word or "增强" in word or "增強" in word or "조영" in word:
+            negated = bool(before) and before[-1] in WITHOUT
+            no, yes = no or negated, yes or not negated
+        elif word in ("post", "pre") and TREATMENT.fullmatch(after):
+            continue
+        elif word == "c" and before and before[-1] in ("pre", "post", "plus", "with", "w"):
+            no, yes = no or before[-1] == "pre", yes or before[-1] != "pre"
+        elif word == "post":
+            yes = True
+        elif word == "pre" and not after:
+            no = no or not yes  # "T1 +C pre" was taken before treatment
+    if "w/wo" in text.casefold().replace(" ", "") or {"with", "without"} <= set(words):
+        return None, True
+    return (None, True) if yes and no else (yes or (False if no else None), False)
+
+
+def _combined(stated: bool | None, named: bool | None, beside: bool) -> tuple[Contrast, str]:
+    """Attributes first; a description that contradicts them, or itself, leaves it unsure."""
+    if stated is not None and named is not None and stated is not named:
+        given, said = ("an agent", "without") if stated else ("none", "with")
+        why = f"Contrast/Bolus Agent (0018,0010) names {given} while its description says '{said}'"
+        return Contrast.UNSURE, why
+    value = named if stated is None else stated
+    if value is None and beside:
+        return Contrast.UNSURE, "its description says both with and without contrast agent"
+    if value is None:
+        return Contrast.UNSURE, "nothing says whether contrast agent was given (0018,0010)"
+    return (Contrast.YES if value else Contrast.NO), ""
+
+
+def _weighting(entry: Entry, words: list[str]) -> bool | None:
+    """Whether it is T1-weighted; None when nothing says it."""
+    t1 = any(T1.fullmatch(word) for word in words)
+    other = any(NOT_T1.fullmatch(word) for word in words)
+    if "flair" in words and not any(word.startswith("t1") for word in words):
+        other = True
+    if other:
+        return False
+    try:
+        if float(entry.text("EchoTime") or 0) >= LONG_ECHO_MS:
+            return False
+    except ValueError:
+        pass
+    return True if t1 else None
+
+
+def _computed(entry: Entry, words: list[str]) -> tuple[str, bool]:
+    """What the series was computed as, "" for a scan or its reformat; and whether it is a reformat."""
+    value = entry.header.get("ImageType")
+    kinds = [str(v).strip().casefold().replace("_", " ") for v in (value if value is not None else ())]
+    if isinstance(value, str):
+        kinds = [value.casefold()]
+    for kind in kinds:
+        if COMPUTED.get(kind):
+            return COMPUTED[kind], False
+    derived = "derived" in kinds
+    for word in words:
+        if word in ("mip", "minip") or (word.startswith(("subtr", "soustr", "sustr", "sottr")) or word == "sub"):
+            return COMPUTED.get(word, "a subtraction"), False
+    return "", derived and bool({"mpr", "reformatted"} & {*kinds, *words})
