@@ -18,6 +18,8 @@ class Row:
     segment_id : its segment in the lesions' segmentation.
     volume_cc, mean_gy, d98_gy : cm³, Gy, Gy; ``coverage`` 0…1.
     p_response, p_low, p_high, label, doubts : see `study.Prediction`; label "" before a prediction.
+    warnings, severities : texts of the warnings, the most serious first, and how serious each is (`warnings.Severity`).
+    dose_unit : of the columns of the dose, "Gy" or "Gy (RBE)".
     """
 
     segment_id: str
@@ -34,6 +36,8 @@ class Row:
     label: str = ""
     warnings: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    dose_unit: str = "Gy"
 
 
 @dataclass(frozen=True)

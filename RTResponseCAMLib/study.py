@@ -178,6 +178,7 @@ class DoseMetrics:
     prescription_gy: float
     coverage: float
     outside_grid: float
+    unit: str = GY
 
 
 @dataclass(frozen=True)

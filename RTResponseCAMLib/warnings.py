@@ -142,7 +142,7 @@ class WarningCode(str, Enum):
         "class is given", NO_CLASS)
     DOSE_RBE = ("dose-rbe", WARNING,
         "the dose is EFFECTIVE (3004,0004): every dose is in Gy (RBE), weighted for biological effect, not "
-        "physical Gy")
+        "physical Gy; no BED and no volume at risk")
     DOSE_RBE_MODEL = ("dose-rbe-model", SERIOUS,
         "the dose is in Gy (RBE), and this model has learned from physical dose: no class is given", NO_CLASS)
     DOSE_BY_FRAME = ("dose-by-frame", WARNING,

@@ -116,13 +116,14 @@ def dvh(options: argparse.Namespace, progress: Progress) -> None:
 
 
 def _dvh_text(content: dict[str, Any], out: Path) -> str:
-    lines = [content["notice"], f"{'structure':<20}{'cm³':>9}{'mean':>8}{'D98':>8}{'D50':>8}{'D2':>8}  Gy"]
+    unit = content["dose_unit"]
+    lines = [content["notice"], f"{'structure':<20}{'cm³':>9}{'mean':>8}{'D98':>8}{'D50':>8}{'D2':>8}  {unit}"]
     for row in content["structures"]:
         doses = "".join(f"{row[key]:8.2f}" for key in ("mean_gy", "d98_gy", "d50_gy", "d2_gy"))
         beyond = f"  ({100 * row['outside_grid']:.0f} % outside the dose)" if row["outside_grid"] >= 0.005 else ""
         lines.append(f"{row['structure']:<20.19}{row['volume_cc']:9.3f}{doses}{beyond}")
     if content["targets"]:
-        lines.append(f"{'target':<20}{'Rx/Gy':>8}{'cover':>8}{'select':>8}{'PCI':>8}{'GI':>8}")
+        lines.append(f"{'target':<20}{'Rx':>8}{'cover':>8}{'select':>8}{'PCI':>8}{'GI':>8}")
     for row in content["targets"]:
         indices = [row[key] for key in ("coverage", "selectivity", "paddick_ci", "gradient_index")]
         words = "".join("       –" if v is None else f"{v:8.3f}" for v in indices)

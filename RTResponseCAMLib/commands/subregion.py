@@ -88,7 +88,8 @@ def _drawn(options: argparse.Namespace, progress: Progress) -> Any:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    lines = [f"{'':4}{'ROI':<18}{'cm³':>8}{'share':>7}{'mean':>8}{'D98':>8}{'rest: mean':>12}{'D98':>8}  Gy"]
+    unit = next((row["dose_unit"] for row in rows if row["dose_unit"]), "Gy")
+    lines = [f"{'':4}{'ROI':<18}{'cm³':>8}{'share':>7}{'mean':>8}{'D98':>8}{'rest: mean':>12}{'D98':>8}  {unit}"]
     for row in rows:
         keys = ("mean_gy", "d98_gy", "rest_mean_gy", "rest_d98_gy")
         doses = "".join(

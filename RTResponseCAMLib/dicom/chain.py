@@ -111,7 +111,8 @@ def find_courses(
         # Contours without plan or dose on a planning series are a second set of its course, no course of their own.
         host = chain
         if chain not in treated:
-            host = next((c for c in treated if c.images is chain.images), chain)
+            same = [c for c in chains if c.images is chain.images]
+            host = max([c for c in same if c in treated] or same, key=lambda c: (_rank(c), _time(c.structures)))
             if host is chain and any(_follows(chain, c) for c in treated):
                 continue  # contoured on a follow-up
         named = host.plan or host.structures
@@ -216,6 +217,9 @@ def _best_structures(index: Index, chains: Sequence[Chain]) -> tuple[Chain, list
     others = [c for c in chains if c.images is best.images and c.structures is not best.structures]
     alike = [c for c in others if _rank(c) == _rank(best)]
     reason = "RTSTRUCT before SEG, with plan and dose before without, approved before not"
+    for other in alike:
+        if other.structures.uid == best.structures.uid:
+            check_twin(index, best.structures)
     if alike:
         by_time = sorted([best, *alike], key=lambda c: _time(c.structures), reverse=True)
         if _time(by_time[0].structures) == _time(by_time[1].structures):

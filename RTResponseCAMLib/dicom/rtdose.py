@@ -108,8 +108,8 @@ def read_plan_dose(
         if found.contradicting is not None or found.image is None:
             one, other = (groups[n][0] for n in found.contradicting or (0, 0))
             what = (
-                f"holds the dose of the whole plan (DoseSummationType 3004,000A {one.kind}), and so does {other.named}, "
-                "which differs at the same place"
+                f"holds the dose of the whole plan (DoseSummationType 3004,000A {one.kind}), and so does "
+                f"{other.named}, which differs at the same place"
             )
             raise StudyError(one.path, what, CHOOSE)
         total, repeats, reason = found.image, found.repeats, "boxes of separate targets"

@@ -61,7 +61,7 @@ def _read(path: Path, data: Dataset) -> tuple[Plan, tuple[Warning, ...]]:
         counted = [t for t in stated if not t.point] or stated
         values = sorted({t.dose_gy for t in counted}, reverse=True)
         used, reason = _which(values, fractions)
-        name = "no target by name" if roi is None else f"ROI {roi}"
+        name = "targets that it does not name" if roi is None else f"ROI {roi}"
         if used is None:
             unclear[roi] = tuple(values)
             warnings.append(WarningCode.PRESCRIPTION_UNCLEAR(target=name, values=_listed(values)))
@@ -149,4 +149,5 @@ def _beams(data: Dataset) -> frozenset[int]:
 
 
 def _listed(values: Sequence[float]) -> str:
-    return " and ".join(f"{value:g}" for value in sorted(values, reverse=True))
+    texts = [f"{value:g}" for value in sorted(values, reverse=True)]
+    return " and ".join(texts) if len(texts) < 3 else f"{', '.join(texts[:-1])} and {texts[-1]}"

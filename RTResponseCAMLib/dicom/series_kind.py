@@ -10,6 +10,9 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+
+from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.index import Entry
 
@@ -107,6 +110,14 @@ def t1c_score(entry: Entry) -> int:
     return series_kind(entry).score
 
 
+def named_otherwise(name: str) -> bool:
+    """Whether the name of a volume says that it is no contrast-enhanced T1: another weighting, native, or computed."""
+    header = Dataset()
+    header.Modality, header.SeriesDescription = "MR", name
+    kind = series_kind(Entry(Path(), header))
+    return kind.t1 is False or kind.contrast is Contrast.NO or bool(kind.computed)
+
+
 def words_of(text: str) -> list[str]:
     """Words of a description: lower case, no accents; split at separators, at capitals within words, and after T1."""
     text = re.sub(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", " ", text)
@@ -170,6 +181,8 @@ def _named_agent(words: list[str], text: str) -> tuple[bool | None, bool]:
             no, yes = no or before[-1] == "pre", yes or before[-1] != "pre"
         elif word == "post":
             yes = True
+        elif word in ("without", "wo", "ohne", "sans", "sin") and not after:
+            no = True
         elif word == "pre" and not after:
             no = no or not yes  # "T1 +C pre" was taken before treatment
     if "w/wo" in text.casefold().replace(" ", "") or {"with", "without"} <= set(words):

@@ -24,7 +24,7 @@ from RTResponseCAMLib.imaging.body import BodyPoints, body_points
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Dose, Structure
+from RTResponseCAMLib.study import GY, Dose, Structure
 
 INTERPOLATIONS = {"linear": 1, "cubic": 3, "quintic": 5}
 SPLINE_MARGIN = 12  # voxels around a body at which a B-spline's edge no longer matters
@@ -44,6 +44,7 @@ class Dvh:
     at_least_cc : volume that receives that dose at least, half of the point itself included, cm³; descending.
     interpolation : "linear", "cubic" or "quintic".
     outside : share of the volume beyond the dose grid (0…1); its dose counts as 0 Gy.
+    unit : of the dose, see `study.Dose`; names with ``_gy`` hold values in it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Dvh:
     at_least_cc: Array64
     interpolation: str
     outside: float
+    unit: str = GY
 
     @property
     def volume_cc(self) -> float:
@@ -155,7 +157,7 @@ def body_dvh(name: str, body: BodyPoints, dose: Dose, interpolation: str = "line
     weight = body.weight_cc[order]
     above = np.cumsum(weight[::-1])[::-1] - weight / 2
     outside = float(body.weight_cc[~reached].sum() / body.weight_cc.sum())
-    return Dvh(name, values[order], weight, above, interpolation, outside)
+    return Dvh(name, values[order], weight, above, interpolation, outside, dose.unit)
 
 
 def dose_at(dose: Dose, points_mm: Array64, interpolation: str = "linear") -> tuple[Array64, npt.NDArray[np.bool_]]:
@@ -187,6 +189,7 @@ def table_row(found: Dvh, prescription_gy: float | None) -> Mapping[str, str | f
         "v_prescription_percent": None if prescription_gy is None else found.volume_at_percent(prescription_gy),
         "outside_grid": found.outside,
         "interpolation": found.interpolation,
+        "dose_unit": found.unit,
     }
     return row
 

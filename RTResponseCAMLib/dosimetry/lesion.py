@@ -15,7 +15,7 @@ def dose_metrics(structure: Structure, dose: Dose, prescription_gy: float) -> Do
         return None
     d98, d50, d2 = (found.dose_to_percent(x) for x in (98, 50, 2))
     coverage = found.volume_at_cc(prescription_gy) / found.volume_cc
-    return DoseMetrics(found.mean_gy, d98, d50, d2, prescription_gy, coverage, found.outside)
+    return DoseMetrics(found.mean_gy, d98, d50, d2, prescription_gy, coverage, found.outside, dose.unit)
 
 
 def lesion_dose(study: Study, structure: Structure) -> DoseMetrics | None:

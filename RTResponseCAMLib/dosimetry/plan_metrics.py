@@ -15,8 +15,9 @@ from scipy.spatial import cKDTree
 from RTResponseCAMLib.dosimetry.dvh import Dvh, body_dvh
 from RTResponseCAMLib.dosimetry.isodose import IsodoseField, isodose_field
 from RTResponseCAMLib.imaging.body import BodyPoints, body_points
+from RTResponseCAMLib.imaging.planes import stack_planes
 from RTResponseCAMLib.progress import Progress, silent
-from RTResponseCAMLib.study import Dose, Prescription, Structure
+from RTResponseCAMLib.study import GY, Dose, Prescription, Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 # Volume at risk of necrosis by the number of fractions, Gy [HyTEC, Milano 2021, Int J Radiat Oncol Biol Phys 110:68].
@@ -81,7 +82,8 @@ def plan_metrics(
     histograms = [body_dvh(t.name, b, dose, interpolation) for t, b in zip(targets, bodies, strict=True)]
     progress(0.5, "isodose volumes")
     levels = [prescription.dose_for(t) for t in targets]
-    risk = RISK_GY.get(prescription.fractions or 0)
+    # Volumes at risk are known for physical dose only.
+    risk = RISK_GY.get(prescription.fractions or 0) if dose.unit == GY else None
     field = isodose_field(dose, bodies, [*levels, *(v / 2 for v in levels), *([risk] if risk else [])], interpolation)
     found = []
     for number, (target, histogram, level) in enumerate(zip(targets, histograms, levels, strict=True)):
@@ -145,7 +147,10 @@ def _of_target(
         nearest_mm=separation,
         nearest="" if nearest is None else targets[nearest].name,
         dvh=histogram,
-        warnings=_warnings(number, level, histogram, field, [t.name for t in targets]),
+        warnings=(
+            *stack_planes(target).warnings,
+            *_warnings(number, level, histogram, field, [t.name for t in targets]),
+        ),
     )
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import body_corners, stack_occupancy
 from RTResponseCAMLib.imaging.planes import PlaneStack
 from RTResponseCAMLib.imaging.resample import resample
 from RTResponseCAMLib.study import Structure
 
-STEP_MM = 1.0
+STEP_MM, MOST_VOXELS = 1.0, 8_000_000
 Array32 = npt.NDArray[np.float32]
 
 
@@ -55,6 +56,9 @@ def lesion_lattice(structure: Structure, stack: PlaneStack, margin_mm: float) ->
         low[2] = stack.offsets_mm[0] - STEP_MM * np.ceil((stack.offsets_mm[0] - low[2]) / STEP_MM)
     high = points.max(axis=0) + np.maximum(margin_mm, np.ceil(above))
     size = np.ceil((high - low) / STEP_MM).astype(int) + 1
+    if np.prod(size, dtype=np.float64) > MOST_VOXELS:
+        what = f"with its margin spans {' × '.join(f'{n:.0f}' for n in size * STEP_MM)} mm, too much to sample at 1 mm"
+        raise GeometryError(f"ROI {structure.number} '{structure.name}'", what, "Give each lesion a ROI of its own")
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
     return LesionLattice(grid, stack_occupancy(stack, grid))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from RTResponseCAMLib.gui.lesion_table import LesionTable
+from RTResponseCAMLib.gui.lesion_table import LesionTable, marked_warnings
 from RTResponseCAMLib.gui.section import Section
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LesionSection(Section):
 
     def _show_message(self) -> None:
         row = self._rows.get(self._parameters.selectedLesion)
-        lines = [] if row is None else list(row.warnings)
+        lines = [] if row is None else marked_warnings(row)
         if row is not None and row.id in self._stale:
             changed = ", ".join(self._stale[row.id])
             lines.insert(0, _("Out of date: {changed} changed since the prediction.").format(changed=changed))

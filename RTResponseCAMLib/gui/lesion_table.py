@@ -11,6 +11,9 @@ from slicer.i18n import tr as _
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import Row
 
+COLUMNS = 8
+MARKS = {"serious": "‼", "warning": "⚠", "note": "ℹ"}
+
 
 class LesionTable:
     """Shows rows in a QTableWidget.
@@ -26,9 +29,8 @@ class LesionTable:
         self._rows: tuple[Row, ...] = ()
         self._stale: frozenset[str] = frozenset()
         self._items: list[Any] = []  # Qt's table does not keep Python's items alive
-        titles = [_("Lesion"), _("cm³"), _("Mean Gy"), _("D98 Gy"), _("Cover."), _("p(response)"), _("Class"), "⚠"]
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
+        table.setColumnCount(COLUMNS)
+        table.setHorizontalHeaderLabels(_titles("Gy"))
         table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
@@ -47,6 +49,7 @@ class LesionTable:
             self._rows, self._stale = tuple(rows), stale
             blocked = self._table.blockSignals(True)
             self._items = []
+            self._table.setHorizontalHeaderLabels(_titles(next((r.dose_unit for r in rows if r.mean_gy), "Gy")))
             self._table.setRowCount(len(rows))
             for number, row in enumerate(rows):
                 self._fill(number, row, row.id in stale)
@@ -68,7 +71,7 @@ class LesionTable:
         return ids[(ids.index(lesion) + step) % len(ids)] if lesion in ids else ids[0]
 
     def _fill(self, number: int, row: Row, stale: bool) -> None:
-        hint = _("An input has changed since this was predicted.") if stale else "\n".join(row.warnings)
+        hint = _("An input has changed since this was predicted.") if stale else "\n".join(marked_warnings(row))
         for column, text in enumerate(_cells(row)):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(hint)
@@ -86,6 +89,23 @@ class LesionTable:
             self._selected(self._rows[row].id)
 
 
+def marked_warnings(row: Row) -> list[str]:
+    """A lesion's warnings, each with the mark of its severity."""
+    return [f"{mark} {text}" for mark, text in zip(marks(row), row.warnings, strict=True)]
+
+
+def marks(row: Row) -> list[str]:
+    """Mark of each warning by severity; results of earlier versions state none."""
+    known = [MARKS.get(severity, MARKS["warning"]) for severity in row.severities]
+    return known + [MARKS["warning"]] * (len(row.warnings) - len(known))
+
+
+def _titles(unit: str) -> list[str]:
+    """Titles of the columns; the doses' name their unit."""
+    mean, cold = (_("{what} {unit}").format(what=what, unit=unit) for what in (_("Mean"), "D98"))
+    return [_("Lesion"), _("cm³"), mean, cold, _("Cover."), _("p(response)"), _("Class"), MARKS["warning"]]
+
+
 def _cells(row: Row) -> list[str]:
     response = ""
     if row.p_response is not None:
@@ -98,7 +118,7 @@ def _cells(row: Row) -> list[str]:
         "–" if row.coverage is None else f"{100 * row.coverage:.0f} %",
         response or "–",
         _label(row.label),
-        str(len(row.warnings)) if row.warnings else "",
+        f"{marks(row)[0]} {len(row.warnings)}" if row.warnings else "",
     ]
 
 

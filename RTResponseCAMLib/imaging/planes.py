@@ -28,6 +28,7 @@ GAP_FACTOR = 1.6
 CLOSE_SHARE, WIDE_MM = 0.3, 10.0
 MAX_CORRECTION = 0.0048
 MAX_PER_PLANE = 500
+MAX_REACH_MM = 1000.0  # no ROI of one body is longer
 APART_MM = 5.0  # parts farther from all others are named: they may be targets of their own
 HOLLOW = 0.5  # share of what the outer outlines enclose, below which holes are named
 MAX_TILT_BETWEEN_PLANES_DEG = 3.0
@@ -78,7 +79,8 @@ def stack_planes(structure: Structure) -> PlaneStack:
 
     Raises
     ------
-    GeometryError : no usable contour, contours that are not parallel planes, or over 500 of them in one plane.
+    GeometryError : no usable contour, contours that are not parallel planes, over 500 of them in one plane, or over a
+        metre apart.
     """
     given = [np.asarray(c, dtype=np.float64) for c in structure.contours]
     normals = [_vector_area(c) for c in given]
@@ -87,6 +89,10 @@ def stack_planes(structure: Structure) -> PlaneStack:
     if not kept:
         raise GeometryError(where, "has no closed contour with an area", "Contour the target and export it again")
     contours = [given[n] for n in kept]
+    reach = float(np.ptp(np.concatenate(contours), axis=0).max())
+    if reach > MAX_REACH_MM:
+        what = f"spreads over {reach:.0f} mm: a contour lies far from the others"
+        raise GeometryError(where, what, "Correct the ROI and export it again")
     axes = _common_frame(np.asarray([normals[n] for n in kept]), where)
     local = [contour @ axes.T for contour in contours]
     heights = np.asarray([contour[:, 2].mean() for contour in local])

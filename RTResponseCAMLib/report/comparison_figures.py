@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import ListedColormap, Normalize, to_hex
 from matplotlib.figure import Figure
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, evidence_palette
@@ -21,13 +22,19 @@ COLORS = {
 }  # fmt: skip
 
 
+def color_of(name: str, names: Sequence[str]) -> str:
+    """Colour of an approach; those without one of their own get matplotlib's 20 in turn."""
+    unnamed = [n for n in names if n not in COLORS]
+    return COLORS[name] if name in COLORS else to_hex(colormaps["tab20"](unnamed.index(name) % 20))
+
+
 def draw_curves(found: Mapping[str, Any], folds: bool) -> Figure:
     """Four panels: ROC, precision-recall, calibration, decision; ``folds``: predictions come from several models."""
     figure = Figure(figsize=(11.5, 10.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     (roc, pr), (calibration, decision) = figure.subplots(2, 2)
     for name, arm in found["arms"].items():
-        style = {"color": COLORS[name], "lw": 2.2 if name.startswith("network") else 1.4}
+        style = {"color": color_of(name, list(found["arms"])), "lw": 2.2 if name.startswith("network") else 1.4}
         auc = arm["metrics"]["auc"]["value"]
         drawn = arm["curves"]
         roc.plot(*drawn["roc"], label=f"{arm['title']} ({auc:.2f})", **style)
@@ -59,13 +66,13 @@ def draw_differences(found: Mapping[str, Any]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(names))[::-1]
     for place, name in zip(places, names, strict=True):
-        _bar(left, place, found["arms"][name]["metrics"]["auc"], COLORS[name])
+        _bar(left, place, found["arms"][name]["metrics"]["auc"], color_of(name, names))
         for pair in found["differences"]:
             if {pair["one"], pair["other"]} == {"volume", name} and name != "volume":
                 sign = 1 if pair["one"] == name else -1
                 ends = [None if pair[k] is None else sign * pair[k] for k in ("low", "value", "high")]
                 low, value, high = ends if sign > 0 else ends[::-1]
-                _bar(right, place, {"low": low, "value": value, "high": high}, COLORS[name])
+                _bar(right, place, {"low": low, "value": value, "high": high}, color_of(name, names))
     left.set_yticks(places, [found["arms"][n]["title"] for n in names], fontsize=9)
     left.axvline(0.5, color="k", ls=":", lw=1)
     right.axvline(0, color="k", ls=":", lw=1)

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from RTResponseCAMLib.dosimetry.dvh import Dvh
+from RTResponseCAMLib.study import GY
 
 IN_LEGEND = 14
 
@@ -59,7 +60,7 @@ def histogram_figure(
         )
     axes.set_xlim(left=0)
     axes.set_ylim(0, 103)
-    axes.set_xlabel("dose / Gy")
+    axes.set_xlabel(f"dose / {histograms[0].unit if histograms else GY}")
     axes.set_ylabel("volume that receives it at least / %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

@@ -21,9 +21,9 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
-from RTResponseCAMLib.study import Prediction, Result
+from RTResponseCAMLib.study import GY, Prediction, Result
 
-STEP_MM = 0.5
+STEP_MM, MOST_PIXELS = 0.5, 500
 PLACES = {"left": 0.03, "right": 0.92, "bottom": 0.01, "top": 0.955, "wspace": 0.03, "hspace": 0.03}
 MIN_FIELD_MM, MARGIN_MM = 36.0, 12.0
 # Array axes of [z, y, x] that run down and right, and the letters at the left and top edge (patient's right
@@ -32,37 +32,48 @@ PLANES = (("axial", 0, "R", "A"), ("coronal", 1, "R", "S"), ("sagittal", 2, "A",
 
 
 @dataclass(frozen=True)
-class LesionBlock:
-    """Everything drawn of one lesion, resampled to one block in patient axes, arrays ``[z, y, x]``."""
+class LesionPlane:
+    """What is drawn of one plane through a lesion, in patient axes, arrays ``[row, column]``."""
 
     mr: npt.NDArray[np.float32]
-    occupancy: npt.NDArray[np.float32]
+    fraction: npt.NDArray[np.float32]
     cam: npt.NDArray[np.float32]
     dose: npt.NDArray[np.float32] | None
-    half_mm: float
 
 
-def lesion_block(result: Result, prediction: Prediction, head: HeadIntensity) -> LesionBlock:
-    """Resample MR, evidence and dose around a lesion."""
+def lesion_planes(result: Result, prediction: Prediction) -> tuple[list[LesionPlane], float]:
+    """Planes of `PLANES` through a lesion's middle, and half of their width, mm.
+
+    Only the planes are sampled, with `MOST_PIXELS` a side at most: memory does not depend on the lesion's size.
+    """
     structure = prediction.lesion.structure
     extent = float(np.ptp(np.concatenate(structure.contours), axis=0).max())
-    size = int(max(extent + 2 * MARGIN_MM, MIN_FIELD_MM) / STEP_MM) | 1
-    corner = centroid_mm(structure) - (size - 1) / 2 * STEP_MM
-    grid = Grid((size,) * 3, (STEP_MM,) * 3, (float(corner[0]), float(corner[1]), float(corner[2])))
-    cam = sitk.Resample(result.cam, grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, sitk.sitkFloat32)
-    dose = result.study.dose
-    return LesionBlock(
-        sitk.GetArrayFromImage(resample(result.study.mr, grid, smooth=True, outside=0.0)),
-        box_occupancy(structure, grid),
-        sitk.GetArrayFromImage(cam),
-        None if dose is None or prediction.dose is None else sitk.GetArrayFromImage(resample(dose.image, grid)),
-        (size - 1) / 2 * STEP_MM,
-    )
+    field = max(extent + 2 * MARGIN_MM, MIN_FIELD_MM)
+    step = max(STEP_MM, field / MOST_PIXELS)
+    count = int(field / step) | 1
+    half = (count - 1) / 2 * step
+    dose = result.study.dose if prediction.dose is not None else None
+    planes = []
+    for _, axis, _, _ in PLANES:
+        middle = 2 - axis  # of x, y, z the one across the plane
+        size = [1 if n == middle else count for n in range(3)]
+        x, y, z = (float(c) - (0.0 if n == middle else half) for n, c in enumerate(centroid_mm(structure)))
+        grid = Grid((size[0], size[1], size[2]), (step,) * 3, (x, y, z))
+        cam = sitk.Resample(result.cam, grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, sitk.sitkFloat32)
+        planes.append(
+            LesionPlane(
+                np.squeeze(sitk.GetArrayFromImage(resample(result.study.mr, grid, smooth=True, outside=0.0)), axis),
+                np.squeeze(box_occupancy(structure, grid), axis),
+                np.squeeze(sitk.GetArrayFromImage(cam), axis),
+                None if dose is None else np.squeeze(sitk.GetArrayFromImage(resample(dose.image, grid)), axis),
+            )
+        )
+    return planes, half
 
 
 def draw_lesion(result: Result, prediction: Prediction, head: HeadIntensity) -> Figure:
     """Figure of one lesion, two rows of three planes."""
-    block = lesion_block(result, prediction, head)
+    planes, half = lesion_planes(result, prediction)
     figure = Figure(figsize=(9.6, 6.5), facecolor="black")
     FigureCanvasAgg(figure)
     # Fixed places: an automatic layout draws everything twice.
@@ -73,30 +84,21 @@ def draw_lesion(result: Result, prediction: Prediction, head: HeadIntensity) -> 
         ListedColormap(evidence_palette(result.form).tolist()),
     )
     levels = isodose_levels(result.study)
-    for column, (name, axis, left, top) in enumerate(PLANES):
-        middle = block.mr.shape[axis] // 2
-        mr, occupancy, cam = (np.take(a, middle, axis) for a in (block.mr, block.occupancy, block.cam))
+    for column, ((name, axis, left, top), plane) in enumerate(zip(PLANES, planes, strict=True)):
         for row in (0, 1):
             ax: Axes = axes[row, column]
-            _image(ax, mr, block.half_mm, "gray", Normalize(low, high), upside_down=axis != 0)
+            _image(ax, plane.mr, half, "gray", Normalize(low, high), upside_down=axis != 0)
             if row == 1:
-                _image(
-                    ax,
-                    np.where(occupancy >= 0.5, cam, 0.0),
-                    block.half_mm,
-                    colors,
-                    norm,
-                    axis != 0,
-                    alpha=0.75,
-                )
-            elif block.dose is not None:
-                _lines(ax, np.take(block.dose, middle, axis), block.half_mm, levels, axis != 0)
-            _contour(ax, occupancy, block.half_mm, axis != 0)
-            _letters(ax, left, top, block.half_mm)
+                shown = np.where(plane.fraction >= 0.5, plane.cam, 0.0)
+                _image(ax, shown, half, colors, norm, axis != 0, alpha=0.75)
+            elif plane.dose is not None:
+                _lines(ax, plane.dose, half, levels, axis != 0)
+            _contour(ax, plane.fraction, half, axis != 0)
+            _letters(ax, left, top, half)
         axes[0, column].set_title(name, color="white", fontsize=11)
     axes[0, 0].set_ylabel("MR, GTV, isodoses", color="white")
     axes[1, 0].set_ylabel("MR, GTV, evidence", color="white")
-    _legends(figure, axes, result, norm, colors, levels if block.dose is not None else (), block.half_mm)
+    _legends(figure, axes, result, norm, colors, levels if planes[0].dose is not None else (), half)
     return figure
 
 
@@ -164,8 +166,9 @@ def _legends(
     levels: tuple[float, ...],
     half: float,
 ) -> None:
+    unit = result.study.dose.unit if result.study.dose is not None else GY
     lines = [Line2D([], [], color="#ffe633", label="GTV")]
-    lines += [Line2D([], [], color=c, label=f"{v:g} Gy") for v, c in zip(levels, ISODOSE_COLORS, strict=False)]
+    lines += [Line2D([], [], color=c, label=f"{v:g} {unit}") for v, c in zip(levels, ISODOSE_COLORS, strict=False)]
     axes[0, 2].legend(
         handles=lines, loc="upper right", fontsize=7.5, labelcolor="white", facecolor="0.1", framealpha=0.7
     )

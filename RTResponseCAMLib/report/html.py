@@ -11,10 +11,10 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.report.dvh_figure import histogram_figure
 from RTResponseCAMLib.report.figures import as_data_uri, draw_lesion
-from RTResponseCAMLib.study import Prediction, Result
+from RTResponseCAMLib.study import GY, Prediction, Result
 from RTResponseCAMLib.subregion.drawn import Drawn
 from RTResponseCAMLib.subregion.words import in_words
-from RTResponseCAMLib.warnings import Warning
+from RTResponseCAMLib.warnings import Warning, by_severity
 
 TEMPLATE = "report.html.jinja"
 CHART_INCHES = (5.4, 3.7)
@@ -34,12 +34,14 @@ def write_report(
         autoescape=select_autoescape(default=True),
         trim_blocks=True,
     )
+    environment.filters["by_severity"] = by_severity
     head = head_intensity(result.study.mr)
     lesions = [(p, _bar(p), as_data_uri(draw_lesion(result, p, head))) for p in result.predictions]
     text = environment.get_template(TEMPLATE).render(
         notice=notice,
         study=result.study,
-        warnings=(*result.warnings, *warnings),
+        warnings=by_severity((*result.warnings, *warnings)),
+        unit=result.study.dose.unit if result.study.dose is not None else GY,
         subregions={one.prediction.lesion.id: _subregion(one) for one in drawn if one.mask.any()},
         lesions=lesions,
         scale=result.scale,

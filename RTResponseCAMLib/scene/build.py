@@ -32,8 +32,16 @@ from RTResponseCAMLib.scene.lesions import (
     attach_result,
     lesion_segments,
 )
-from RTResponseCAMLib.scene.nodes import add_segment, isodose_node, ras, segmentation_node, volume_node
-from RTResponseCAMLib.study import Result, Study
+from RTResponseCAMLib.scene.nodes import (
+    DOSE_UNIT,
+    add_segment,
+    dose_unit,
+    isodose_node,
+    ras,
+    segmentation_node,
+    volume_node,
+)
+from RTResponseCAMLib.study import GY, Result, Study
 
 FIELD_MM = 200.0
 
@@ -149,8 +157,8 @@ def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[f
     """Isodose surfaces of a dose volume, shown as lines; the dose node refers to them."""
     models = []
     for number, (level, color) in enumerate(zip(levels_gy, ISODOSE_COLORS, strict=False)):
-        progress(number / len(levels_gy), f"isodose {level:g} Gy")
-        model = isodose_node(scene, image, level, f"Isodose {level:g} Gy", color)
+        progress(number / len(levels_gy), f"isodose {level:g}")
+        model = isodose_node(scene, image, level, f"Isodose {level:g} {dose_unit(dose)}", color)
         if model is not None:
             models.append(model)
             dose.AddNodeReferenceID(ISODOSE_ROLE, model.GetID())
@@ -172,9 +180,9 @@ def put_beside(scene: Any, node: Any, others: Sequence[Any]) -> None:
 def _add_dose(scene: Any, study: Study, progress: Progress) -> tuple[Any | None, tuple[Any, ...]]:
     if study.dose is None:
         return None, ()
-    node = volume_node(scene, study.dose.image, "Dose (Gy)")
+    node = volume_node(scene, study.dose.image, f"Dose ({study.dose.unit})")
     node.SetAttribute("DicomRtImport.DoseVolume", "1")
-    node.SetAttribute("DicomRtImport.DoseUnitName", "GY")
+    node.SetAttribute(DOSE_UNIT, "GY" if study.dose.unit == GY else study.dose.unit)
     node.SetAttribute("DicomRtImport.DoseUnitValue", "1.0")
     display.show_dose(node, float(sitk.GetArrayViewFromImage(study.dose.image).max()))
     return node, tuple(add_isodoses(scene, node, study.dose.image, isodose_levels(study), progress))
@@ -225,7 +233,8 @@ def _arrange(scene: Any, study: Study, nodes: StudyNodes) -> None:
     constants = slicer.vtkMRMLSubjectHierarchyConstants
     patient = tree.CreateSubjectItem(tree.GetSceneItemID(), study.patient)
     visit = tree.CreateStudyItem(patient, "Gamma Knife plan")
-    tree.SetItemAttribute(visit, "DicomRtImport.DoseUnitName", "GY")
+    unit = study.dose.unit if study.dose is not None else GY
+    tree.SetItemAttribute(visit, DOSE_UNIT, "GY" if unit == GY else unit)
     tree.SetItemAttribute(visit, "DicomRtImport.DoseUnitValue", "1.0")
     for node in (nodes.mr, nodes.dose, nodes.lesions):
         if node is not None:

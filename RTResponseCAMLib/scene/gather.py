@@ -6,7 +6,6 @@ and uses its contours while the segment's voxels are unchanged. Other segments g
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,19 +15,19 @@ import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.series_kind import named_otherwise
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
-from RTResponseCAMLib.scene.nodes import grid_of, image_of, ras, segment_mask, voxels_of
+from RTResponseCAMLib.scene.nodes import dose_unit, grid_of, image_of, ras, segment_mask, voxels_of
 from RTResponseCAMLib.state import NOTHING_CHOSEN
-from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.study import GY_RBE, Dose, Lesion, Plan, Prescription, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 LESION_PRINT = "lesion "
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
-OTHER_CONTRAST = re.compile(r"t2|flair|dwi|adc|ciss|fiesta|swi|perf|localizer|scout", re.IGNORECASE)
 TILT_DEG = 1.0
 FRAME, SERIES = "0020,0052", "0020,000E"  # Frame of Reference UID, Series Instance UID
 
@@ -187,7 +186,8 @@ class Gatherer:
         """Dose of a volume node, read once; None without a node."""
         if node is None:
             return None
-        return Dose(self._cached(f"{node.GetID()} image", self._volume_print(node), lambda: image_of(node)), ())
+        image = self._cached(f"{node.GetID()} image", self._volume_print(node), lambda: image_of(node))
+        return Dose(image, (), dose_unit(node))
 
     def _known_study(self, mr: Any) -> Study | None:
         known = self._studies.get(mr.GetID())
@@ -346,7 +346,7 @@ def _in_database(node: Any, tag: str) -> str:
 
 def _mr_warnings(node: Any) -> list[Warning]:
     name = node.GetName()
-    if OTHER_CONTRAST.search(name):
+    if named_otherwise(name):
         return [WarningCode.NOT_T1C(what=f"the volume '{name}' does not sound like a contrast-enhanced T1")]
     return [WarningCode.SERIES_BY_HAND(name=name)]
 
@@ -358,5 +358,7 @@ def _dose_of(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning
     if float(sitk.GetArrayViewFromImage(image).min()) < 0:
         raise StudyError(f"dose '{node.GetName()}'", "holds negative values", "Choose a dose volume in Gy")
     if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
-        return Dose(image, ()), (WarningCode.DOSE_UNITS(name=node.GetName()),)
-    return Dose(image, known.dose.sources if known and known.dose else ()), ()
+        return Dose(image, (), dose_unit(node)), (WarningCode.DOSE_UNITS(name=node.GetName()),)
+    unit = dose_unit(node)
+    dose = Dose(image, known.dose.sources if known and known.dose else (), unit)
+    return dose, (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()

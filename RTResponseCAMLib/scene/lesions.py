@@ -13,6 +13,7 @@ from typing import Any
 from RTResponseCAMLib.dicom.targets import names_a_target
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
+from RTResponseCAMLib.warnings import by_severity
 
 PREFIX = "RTResponseCAM."
 LESION_TAG, PRESCRIPTION_TAG, SUBREGION_TAG = f"{PREFIX}Lesion", f"{PREFIX}PrescriptionGy", f"{PREFIX}SubregionOf"
@@ -71,7 +72,8 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
         p_low=prediction.p_response_low,
         p_high=prediction.p_response_high,
         label=prediction.label,
-        warnings=tuple(c.text for c in prediction.warnings),
+        warnings=tuple(w.text for w in by_severity(prediction.warnings)),
+        severities=tuple(w.severity.value for w in by_severity(prediction.warnings)),
         doubts=prediction.doubts,
         **dose_columns(prediction.dose),
     )
@@ -86,6 +88,7 @@ def dose_columns(dose: DoseMetrics | None) -> dict[str, Any]:
         "mean_gy": dose.mean_gy,
         "d98_gy": dose.d98_gy,
         "coverage": dose.coverage,
+        "dose_unit": dose.unit,
     }
 
 
@@ -100,7 +103,7 @@ def attach_result(
     """Keep rows, warnings, provenance and the inputs' fingerprints with the evidence volume."""
     rows = [row_of(p, segments.get(p.lesion.id, "")) for p in result.predictions]
     cam.SetAttribute(ROWS, json.dumps([asdict(row) for row in rows]))
-    cam.SetAttribute(NOTES, json.dumps([c.text for c in result.warnings]))
+    cam.SetAttribute(NOTES, json.dumps([w.labeled() for w in by_severity(result.warnings)]))
     cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
     cam.SetAttribute(f"{PREFIX}form", result.form)
     cam.SetAttribute(f"{PREFIX}cut", repr(result.cut))
@@ -114,9 +117,15 @@ def rows_of(cam: Any) -> tuple[Row, ...]:
     """Rows kept with an evidence volume; none when it holds no readable ones."""
     try:
         entries: Sequence[dict[str, Any]] = json.loads(cam.GetAttribute(ROWS) or "[]")
-        return tuple(Row(**{**entry, **{k: tuple(entry[k]) for k in ("cautions", "doubts")}}) for entry in entries)
+        return tuple(_row(entry) for entry in entries)
     except (ValueError, TypeError, KeyError):
         return ()
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    """A kept row; scenes of earlier versions call warnings cautions, and know no severities."""
+    values = {("warnings" if key == "cautions" else key): value for key, value in entry.items()}
+    return Row(**{**values, **{k: tuple(values.get(k, ())) for k in ("warnings", "doubts", "severities")}})
 
 
 def notes_of(cam: Any) -> tuple[str, ...]:

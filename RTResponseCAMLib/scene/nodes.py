@@ -13,10 +13,13 @@ from scipy.ndimage import find_objects
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.resample import as_stored
+from RTResponseCAMLib.study import GY, GY_RBE
 
 SHEAR = 1e-3
 LABELMAP = "Binary labelmap"  # the representation's name in every segmentation
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+DOSE_UNIT = "DicomRtImport.DoseUnitName"  # of SlicerRT
 
 
 def ijk_to_ras(grid: Grid) -> npt.NDArray[np.float64]:
@@ -220,3 +223,9 @@ def _vtk_matrix(matrix: npt.NDArray[np.float64]) -> Any:
     result = vtk.vtkMatrix4x4()
     result.DeepCopy(matrix.ravel().tolist())
     return result
+
+
+def dose_unit(node: Any) -> str:
+    """Unit of a dose volume, "Gy" where it states none: that of SlicerRT's attribute, in our words."""
+    stated = str(node.GetAttribute(DOSE_UNIT) or "")
+    return GY_RBE if "RBE" in stated.upper() else GY

@@ -12,7 +12,7 @@ from RTResponseCAMLib.scene.lesions import PREFIX
 
 DVH = f"{PREFIX}DVH"
 COLORS = ((1.0, 0.2, 0.55), (0.35, 0.6, 0.95))
-DOSE, VOLUME = "dose / Gy", "volume / %"
+VOLUME = "volume / %"
 
 
 def show_histograms(scene: Any, title: str, histograms: Sequence[Dvh]) -> Any:
@@ -29,11 +29,15 @@ def show_histograms(scene: Any, title: str, histograms: Sequence[Dvh]) -> Any:
     for histogram, color in zip(histograms, COLORS, strict=False):
         chart.AddAndObservePlotSeriesNodeID(_series(scene, histogram, color).GetID())
     chart.SetTitle(title)
-    chart.SetXAxisTitle(f"{DOSE} ({histograms[0].interpolation})" if histograms else DOSE)
+    chart.SetXAxisTitle(f"{_dose(histograms[0])} ({histograms[0].interpolation})" if histograms else "dose")
     chart.SetYAxisTitle(VOLUME)
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(0.0, 103.0)
     return chart
+
+
+def _dose(histogram: Dvh) -> str:
+    return f"dose / {histogram.unit}"
 
 
 def _series(scene: Any, histogram: Dvh, color: tuple[float, float, float]) -> Any:
@@ -42,14 +46,14 @@ def _series(scene: Any, histogram: Dvh, color: tuple[float, float, float]) -> An
     dose, volume = histogram.cumulative()
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", f"DVH {histogram.name}")
     table.SetAttribute(DVH, "table")
-    for name, values in ((DOSE, dose), (VOLUME, 100 * volume / histogram.volume_cc)):
+    for name, values in ((_dose(histogram), dose), (VOLUME, 100 * volume / histogram.volume_cc)):
         column = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
         column.SetName(name)
         table.AddColumn(column)
     series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{histogram.name} ({histogram.volume_cc:.3f} cm³)")
     series.SetAttribute(DVH, "series")
     series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName(DOSE)
+    series.SetXColumnName(_dose(histogram))
     series.SetYColumnName(VOLUME)
     series.SetPlotType(series.PlotTypeScatter)
     series.SetMarkerStyle(series.MarkerStyleNone)

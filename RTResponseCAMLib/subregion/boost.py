@@ -18,7 +18,7 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64
 from RTResponseCAMLib.imaging.resample import resample
-from RTResponseCAMLib.study import Dose
+from RTResponseCAMLib.study import GY, Dose
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -56,6 +56,7 @@ class Boost:
     risk_gy: float | None
     risk_cc: tuple[float, float] | None
     warnings: tuple[Warning, ...]
+    unit: str = GY
 
 
 def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fractions: int | None) -> Boost | None:
@@ -80,7 +81,8 @@ def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fracti
     d98 = float(np.percentile(voxels.dose[mask], 2)), float(np.percentile(new, 2))
     lesion = voxels.dose[voxels.inside]
     maximum = float(lesion.max()), float((lesion + weight * within).max())
-    risk = RISK_GY.get(fractions or 0)
+    physical = dose.unit == GY  # BED and volumes at risk are not defined for dose that is weighted already
+    risk = RISK_GY.get(fractions or 0) if physical else None
     after = before + weight * _shots(around.points(), centres, collimator)
     counted = None if risk is None else tuple(float((d >= risk).sum() * around.voxel_cc) for d in (before, after))
     warnings = [WarningCode.BOOST_ESTIMATE(note=NOTE)]
@@ -92,12 +94,12 @@ def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fracti
         warnings.append(WarningCode.BOOST_IDLE(dose=wish_gy))
     bed = (
         [tuple(bed_gy(d, fractions, ab) for d in pair) for pair, ab in ((d98, TUMOUR), (maximum, BRAIN))]
-        if (fractions)
+        if fractions and physical
         else [None, None]
     )
     return Boost(
         wish_gy, len(centres), collimator, weight * float(within.max()), d98, maximum, _pair(bed[0]), _pair(bed[1]),
-        risk, _pair(counted), tuple(warnings),
+        risk, _pair(counted), tuple(warnings), dose.unit,
     )  # fmt: skip
 
 

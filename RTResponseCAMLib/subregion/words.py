@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from RTResponseCAMLib.study import GY
 from RTResponseCAMLib.subregion.boost import Boost
 from RTResponseCAMLib.subregion.statistics import Robustness, Statistics
 
@@ -15,9 +16,10 @@ def in_words(found: Statistics, boost: Boost | None = None) -> list[str]:
 
 def _statistics(found: Statistics) -> list[str]:
     """How steady a subregion is, and how it lies to the dose; volumes cm³, doses Gy."""
+    unit = found.subregion.unit if found.subregion is not None else GY
     sentences = [
-        f"With the map 0.5 to 1 mm off: {_robust(found.shifts)}.",
-        f"With the threshold a little lower or higher: {_robust(found.thresholds)}.",
+        f"With the map 0.5 to 1 mm off: {_robust(found.shifts, unit)}.",
+        f"With the threshold a little lower or higher: {_robust(found.thresholds, unit)}.",
     ]
     if found.cold_share is not None:
         chance = f"{100 * found.share:.0f} % by chance"
@@ -37,20 +39,22 @@ def _boost(boost: Boost) -> str:
     """What a boost would come to."""
     parts = [
         f"{boost.shots} shot{'' if boost.shots == 1 else 's'} of {boost.collimator_mm} mm "
-        f"add{'s' if boost.shots == 1 else ''} up to {boost.added_gy:.1f} Gy",
-        f"D98 {_change(boost.d98_gy)} Gy, lesion's maximum {_change(boost.maximum_gy)} Gy",
+        f"add{'s' if boost.shots == 1 else ''} up to {boost.added_gy:.1f} {boost.unit}",
+        f"D98 {_change(boost.d98_gy)} {boost.unit}, lesion's maximum {_change(boost.maximum_gy)} {boost.unit}",
     ]
     if boost.bed10_gy is not None:
         parts.append(f"BED of D98 {_change(boost.bed10_gy)} Gy (α/β 10, without repair or time)")
     if boost.risk_cc is not None:
         before, after = boost.risk_cc
         parts.append(f"V{boost.risk_gy:g} {before:.2f} → {after:.2f} cm³ within 20 mm")
-    return f"What if {boost.wish_gy:g} Gy: {'; '.join(parts)}."
+    return f"What if {boost.wish_gy:g} {boost.unit}: {'; '.join(parts)}."
 
 
-def _robust(found: Robustness) -> str:
+def _robust(found: Robustness, unit: str) -> str:
     text = f"{found.volume_cc[0]:.3f} to {found.volume_cc[1]:.3f} cm³, Dice at least {found.dice:.2f}"
-    return text if found.mean_gy is None else f"{text}, mean dose {found.mean_gy[0]:.1f} to {found.mean_gy[1]:.1f} Gy"
+    if found.mean_gy is None:
+        return text
+    return f"{text}, mean dose {found.mean_gy[0]:.1f} to {found.mean_gy[1]:.1f} {unit}"
 
 
 def _change(pair: tuple[float, float]) -> str:

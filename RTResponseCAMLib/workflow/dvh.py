@@ -13,7 +13,7 @@ from RTResponseCAMLib.dosimetry.dvh import Dvh, dvhs, table_row
 from RTResponseCAMLib.dosimetry.plan_metrics import TargetMetrics, nyumets_row, plan_metrics
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Study
+from RTResponseCAMLib.study import GY, Study
 from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
@@ -61,10 +61,10 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
         warnings.append(WarningCode.NO_PRESCRIPTION())
     else:
         targets = plan_metrics(lesions, study.dose, prescription, interpolation, part(progress, 0.0, 0.5))
-    if prescription is not None and prescription.fractions:
+    if prescription is not None and prescription.fractions and study.dose.unit == GY:
         schedules = [(t.prescription_gy, prescription.fractions) for t in targets]
         bed = [{f"prescription_bed{ab:g}_gy": bed_gy(gy, n, ab) for ab in (TUMOUR, BRAIN)} for gy, n in schedules]
-    elif prescription is not None:
+    elif prescription is not None and not prescription.fractions:
         warnings.append(WarningCode.NO_FRACTIONS())
     measured = {t.name: t.dvh for t in targets}
     others = [s for s in study.structures if s.contours and s.name not in measured]
@@ -105,7 +105,8 @@ def write_dose(
             _write_rows(
                 folder / "targets.csv", [{**t, "cautions": "; ".join(t["cautions"])} for t in content["targets"]]
             )
-            _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in found.targets])
+            if study.dose is not None and study.dose.unit == GY:  # that table is of physical doses
+                _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in found.targets])
         lesions = [lesion.structure.name for lesion in study.lesions]
         draw_histograms(found.histograms, lesions, folder / "dvh.png", RESEARCH_ONLY)
         progress(1.0, "done")
@@ -118,11 +119,13 @@ def as_json(study: Study, found: StudyDose, interpolation: str) -> dict[str, Any
     targets = []
     for n, target in enumerate(found.targets):
         row: dict[str, Any] = {"name": target.name, **{key: getattr(target, key) for key in INDICES}}
+        row["dose_unit"] = target.dvh.unit
         row |= {"nearest": target.nearest, **(found.bed[n] if found.bed else {})}
-        targets.append({**row, "cautions": [c.text for c in target.warnings]})
+        targets.append({**row, "cautions": [w.labeled() for w in target.warnings]})
     return {
         "notice": RESEARCH_ONLY,
         "patient": study.patient,
+        "dose_unit": study.dose.unit if study.dose is not None else None,
         "interpolation": interpolation,
         "bed_note": NOTE if found.bed else None,
         "structures": [dict(table_row(h, by_name.get(h.name))) for h in found.histograms],

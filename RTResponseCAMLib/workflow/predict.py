@@ -20,7 +20,7 @@ from RTResponseCAMLib.imaging.patch import Patch, sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import DoseMetrics, Lesion, Prediction, Result, Study
+from RTResponseCAMLib.study import GY, DoseMetrics, Lesion, Prediction, Result, Study
 from RTResponseCAMLib.subregion.voxels import lesion_voxels
 from RTResponseCAMLib.warnings import Warning, WarningCode, withhold_class
 
@@ -181,6 +181,8 @@ def _prediction(
     warnings += _coarse(study.mr, bundle)
     if bundle.network.architecture.dose and not patch.has_dose:
         warnings.append(WarningCode.DOSE_NEEDED())
+    elif bundle.network.architecture.dose and study.dose is not None and study.dose.unit != GY:
+        warnings.append(WarningCode.DOSE_RBE_MODEL())
     label = _label(evidence, bundle.threshold)
     if label == "indeterminate":
         warnings.append(WarningCode.INDETERMINATE())

@@ -119,6 +119,7 @@ def as_row(one: Drawn) -> dict[str, Any]:
         "label": one.prediction.label,
         "selection": figures.selection.as_text(),
         "cut": figures.cut,
+        "dose_unit": None if figures.subregion is None else figures.subregion.unit,
         "volume_cc": figures.volume_cc,
         "share_of_lesion": figures.share,
     }

@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 from quirks import codes, edit, make_enhanced, second_course, turn, write_registration, write_segmentation
 
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import load_study, read_follow_up_structures
+from RTResponseCAMLib.dicom.load import ReadOptions, load_study, read_follow_up_structures
 from RTResponseCAMLib.dicom.mr import read_series
 from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 from RTResponseCAMLib.errors import GeometryError, StudyError
@@ -312,7 +312,7 @@ class TestCourses:
 
     def test_inspect_names_courses_and_why_the_rest_is_not_used(self, own_study):
         second_course(own_study)
-        found = inspect_folder(own_study, course="C1")
+        found = inspect_folder(own_study, ReadOptions(course="C1"))
         assert [(c["name"], c["label"], c["used"]) for c in found["courses"]] == [
             ("C1", "GK plan", True),
             ("C2", "second plan", False),
@@ -352,13 +352,20 @@ def test_a_registration_of_the_follow_up_travels_with_it(own_study):
     np.testing.assert_allclose(load_study(own_study).follow_ups[0].to_plan, matrix, atol=1e-6)
 
 
-def test_a_dose_far_from_gamma_knife_is_questioned(own_study):
+@pytest.mark.parametrize(("prescribed", "outcome"), [("17", "said"), ("2", "refused"), ("90", "refused")])
+def test_a_dose_far_from_gamma_knife_is_questioned(own_study, study, prescribed, outcome):
     def change(data):
         for target in data.DoseReferenceSequence:
-            target.TargetPrescriptionDose = "2"
+            target.TargetPrescriptionDose = prescribed
 
     edit(own_study / "plan_t1c" / "RP.dcm", change)
-    assert "dose-implausible" in codes(load_study(own_study))
+    if outcome == "said":
+        assert "dose-implausible" in codes(load_study(own_study))
+        return
+    ratio = float(sitk.GetArrayViewFromImage(study.dose.image).max()) / float(prescribed)
+    with pytest.raises(StudyError, match=rf"RD.dcm: holds a dose maximum.*{ratio:.2f} times it.*--dose none"):
+        load_study(own_study)
+    assert load_study(own_study, doses=("none",)).dose is None
 
 
 def test_a_file_without_preamble_is_read(own_study, study):

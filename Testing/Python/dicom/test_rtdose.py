@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dicom.files import decimal, save
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.study import Plan
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_offset_conventions_give_the_same_place(dose_file, tmp_path, kind):
         assert value_at(after.image, point) == pytest.approx(value_at(before.image, point), rel=1e-4, abs=1e-3)
 
 
-def test_two_identical_files_add_up_on_their_grid(dose_file):
+def test_two_files_that_the_user_names_add_up_on_their_grid(dose_file):
     one, _ = read_plan_dose((dose_file,))
     data = pydicom.dcmread(dose_file)
     data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
@@ -79,7 +80,9 @@ def test_two_identical_files_add_up_on_their_grid(dose_file):
     data.DoseGridScaling = decimal(float(data.DoseGridScaling) / 2)
     second = dose_file.with_name("RD2.dcm")
     save(data, second)
-    both, warnings = read_plan_dose((dose_file, second))
+    with pytest.raises(StudyError, match=r"RD.dcm: holds the dose of the whole plan.*and so does RD2.dcm.*--dose"):
+        read_plan_dose((dose_file, second))
+    both, warnings = read_plan_dose((dose_file, second), add_up=True)
     np.testing.assert_allclose(sitk.GetArrayFromImage(both.image), 1.5 * sitk.GetArrayFromImage(one.image), rtol=1e-5)
     assert [c.code for c in warnings] == ["dose-summed"]
 
@@ -92,7 +95,7 @@ def test_shifted_boxes_add_up_where_they_overlap(dose_file):
     data.ImagePositionPatient = [decimal(x + 10), decimal(y - 4), decimal(z + 6)]
     second = dose_file.with_name("RD2.dcm")
     save(data, second)
-    both, _ = read_plan_dose((dose_file, second))
+    both, _ = read_plan_dose((dose_file, second), add_up=True)
     middle = np.array(one.image.TransformContinuousIndexToPhysicalPoint([s / 2 - 0.5 for s in one.image.GetSize()]))
     expected = value_at(one.image, middle.tolist()) + value_at(one.image, (middle - (10, -4, 6)).tolist())
     assert value_at(both.image, middle.tolist()) == pytest.approx(expected, rel=1e-3)
@@ -107,7 +110,7 @@ def test_shifted_boxes_add_up_where_they_overlap(dose_file):
         ({"DoseGridScaling": None}, r"DoseGridScaling \(3004,000E\) is 'absent'"),
         ({"DoseGridScaling": "0"}, r"DoseGridScaling \(3004,000E\) is '0"),
         ({"DoseSummationType": "FRACTION"}, r"DoseSummationType \(3004,000A\) is FRACTION"),
-        ({"DoseType": "EFFECTIVE"}, r"DoseType \(3004,0004\) is EFFECTIVE"),
+        ({"DoseType": "ERROR"}, r"DoseType \(3004,0004\) is ERROR"),
         ({"GridFrameOffsetVector": ["0", "1"]}, r"frames but 2 values in GridFrameOffsetVector"),
         ({"ImagePositionPatient": None}, "lacks ImagePositionPatient"),
     ],
@@ -146,11 +149,11 @@ def test_a_fraction_dose_asks_for_the_number_of_fractions(dose_file):
     one, _ = read_plan_dose((dose_file,))
     fraction = rewritten(dose_file, DoseSummationType="FRACTION")
     with pytest.raises(StudyError, match=r"the plan has 5 fractions.*--dose-fractions N"):
-        read_plan_dose((fraction,), planned_fractions=5)
-    whole, warnings = read_plan_dose((fraction,), planned_fractions=5, dose_fractions=5)
+        read_plan_dose((fraction,), Plan("", None, 5))
+    whole, warnings = read_plan_dose((fraction,), Plan("", None, 5), dose_fractions=5)
     assert "dose-multiplied" in {c.code for c in warnings}
     np.testing.assert_allclose(values_of(whole), 5 * values_of(one), rtol=1e-6)
-    single, warnings = read_plan_dose((fraction,), planned_fractions=1)
+    single, warnings = read_plan_dose((fraction,), Plan("", None, 1))
     np.testing.assert_array_equal(values_of(single), values_of(one))
     assert warnings == ()
 
@@ -165,7 +168,7 @@ def test_beam_doses_are_summed_where_there_is_no_plan_dose(dose_file):
         data.PixelData = np.roll(data.pixel_array, offset, axis=1).tobytes()
         paths.append(dose_file.with_name(f"beam{number}.dcm"))
         save(data, paths[-1])
-    both, warnings = read_plan_dose(tuple(paths), planned_fractions=1)
+    both, warnings = read_plan_dose(tuple(paths), Plan("", None, 1))
     expected = values_of(one) + np.roll(values_of(one), 40, axis=1)
     np.testing.assert_allclose(values_of(both), expected, rtol=1e-5)
     assert [c.code for c in warnings] == ["dose-summed"]

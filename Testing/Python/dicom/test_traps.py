@@ -62,7 +62,10 @@ class TestDoses:
             data.DoseGridScaling = decimal(0.8 * float(data.DoseGridScaling))
 
         copied(plan / "RD.dcm", "RD2.dcm", of_rival)
-        assert peak(load_study(own_study)) == pytest.approx(peak(study), rel=1e-6)
+        with pytest.raises(StudyError, match=r"2 plans.*'GK plan' \(RP.dcm, unapproved\), 'alternative'.*--plan"):
+            load_study(own_study)
+        assert peak(load_study(own_study, plan="GK plan")) == pytest.approx(peak(study), rel=1e-6)
+        assert peak(load_study(own_study, plan="RP2.dcm")) == pytest.approx(0.8 * peak(study), rel=1e-6)
 
     @pytest.mark.parametrize("shares", [((0.0, 0.68), (0.35, 1.0)), ((0.0, 0.4), (0.6, 1.0), (0.3, 0.7))])
     def test_windows_that_overlap_on_one_dose_count_once(self, own_study, plan, study, shares):
@@ -137,8 +140,8 @@ class TestPlans:
         edit(plan / "RP.dcm", change)
         found, warnings = read_plan(plan / "RP.dcm")
         assert found.prescription is None
-        assert "14, 20, 24 Gy" in warnings[0].text
-        with pytest.raises(StudyError, match="states no prescription"):
+        assert "24, 20 and 14 Gy" in warnings[0].text
+        with pytest.raises(StudyError, match=r"states several prescriptions for GTV 1 \(24 and 20 and 14 Gy"):
             load_study(plan.parent)
 
     def test_a_lesion_that_the_plan_leaves_out_is_named(self, own_study, plan):

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.warnings import Warning
+from RTResponseCAMLib.warnings import WarningCode
 from RTResponseCAMLib.workflow.align import align_study
 
 
@@ -98,7 +98,7 @@ def test_habitats_alone_are_enough_and_doubts_go_along(study_folder, tmp_path, c
 
 def test_doubtful_evidence_is_said(result):
     doubtful = replace(result, predictions=tuple(
-        replace(p, warnings=(Warning("cam-check", "the map is odd"),)) for p in result.predictions
+        replace(p, warnings=(WarningCode.CAM_CHECK(what="is odd"),)) for p in result.predictions
     ))  # fmt: skip
     found = align_study(doubtful, (), 1.0, 0.0)
     assert sum(c.code == "evidence-in-doubt" and "odd" in c.text for c in found.warnings) == 3

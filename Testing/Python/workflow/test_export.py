@@ -18,7 +18,7 @@ from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.scene.subregion import Kept
 from RTResponseCAMLib.subregion.select import Selection
-from RTResponseCAMLib.warnings import Warning
+from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.export import export_dicom, kept_region
 from RTResponseCAMLib.workflow.predict import predict_study
 from RTResponseCAMLib.workflow.subregion import draw_subregions, write_subregions
@@ -66,7 +66,7 @@ def test_lesions_in_doubt_are_not_contoured_in_silence(result):
 
 
 def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, study_folder, tmp_path):
-    doubtful = replace(result.predictions[0], warnings=(Warning("cam-check", "the map is odd"),))
+    doubtful = replace(result.predictions[0], warnings=(WarningCode.CAM_CHECK(what="is odd"),))
     changed = replace(result, predictions=(doubtful, *result.predictions[1:]))
     drawn, _ = draw_subregions(changed, HALF, anyway=True)
     names, _ = export_dicom(study_folder / "dicom", changed, drawn, tmp_path / "out", ("rtstruct",))
