@@ -242,8 +242,3 @@ def _label(evidence: Evidence, threshold: float) -> str:
     if not np.isfinite(evidence.p_response) or evidence.low < threshold <= evidence.high:
         return "indeterminate"
     return "response" if evidence.p_response >= threshold else "non-response"
-
-
-def evidence_sum(prediction: Prediction) -> float:
-    """Voxel sum of the evidence map plus its bias; equals ``prediction.total``."""
-    return float(sitk.GetArrayViewFromImage(prediction.evidence).sum(dtype="float64")) + prediction.bias

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +165,11 @@ def _doses(histogram: Dvh | None) -> Mapping[str, float | None]:
     return {"mean_gy": histogram.mean_gy, **{f"d{x}_gy": histogram.dose_to_percent(x) for x in (98, 95, 50, 2)}}
 
 
-def _further(one: Drawn) -> dict[str, Any]:
-    return {"boost": _boost(one.boost), "words": in_words(one.statistics, one.boost)}
-
-
 def _boost(boost: Boost | None) -> dict[str, Any] | None:
     if boost is None:
         return None
-    return {k: v for k, v in asdict(boost).items() if k != "cautions"} | {"cautions": [c.text for c in boost.warnings]}
+    figures = {k: v for k, v in vars(boost).items() if k != "warnings"}
+    return figures | {"cautions": [w.text for w in boost.warnings]}
 
 
 def _charted(drawn: Sequence[Drawn]) -> tuple[list[Dvh], dict[str, str]]:

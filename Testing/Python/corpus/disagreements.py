@@ -215,10 +215,11 @@ def moved_contours(data: Dataset) -> None:
 
 
 def later(data: Dataset) -> None:
-    moved_contours(data)
+    data.StructureSetROISequence[0].ROIName = "GTV 1b"
     data.StructureSetDate = "20200111"
 
 
+REST = ["GTV 2", "GTV 3"]
 TWIN = r"has the SOP Instance UID \(0008,0018\) of .*, but another content"
 TWINS = [
     Member("structure set changed", second("RS", "RS2.dcm", moved_contours, same_uid=True), refused=TWIN),
@@ -233,7 +234,8 @@ TWINS = [
         (f / "plan_t1c" / name).unlink() for name in ("RP.dcm", "RD.dcm")]), expected={"dose": None},
         refused="2 structure sets of the planning MR.*--structures"),
     Member("two structure sets without plan, one later", both(second("RS", "RS2.dcm", later), lambda f: [
-        (f / "plan_t1c" / name).unlink() for name in ("RP.dcm", "RD.dcm")]), expected={"dose": None},
+        (f / "plan_t1c" / name).unlink() for name in ("RP.dcm", "RD.dcm")]),
+        expected={"dose": None, "lesions": ["GTV 1b", *REST]},
         warned=("several-plans",)),
     Member("two structure sets without plan, one chosen", both(second("RS", "RS2.dcm", moved_contours), lambda f: [
         (f / "plan_t1c" / name).unlink() for name in ("RP.dcm", "RD.dcm")]), expected={"dose": None},
@@ -261,7 +263,6 @@ def named(name: str, kind: str):
     return on("RS", alter)
 
 
-REST = ["GTV 2", "GTV 3"]
 TYPES = [
     Member("organ, then GTV", observations("ORGAN", "GTV"), warned=("observations-differ",)),
     Member("GTV, then organ", observations("GTV", "ORGAN"), warned=("observations-differ",)),
