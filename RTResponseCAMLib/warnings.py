@@ -245,7 +245,7 @@ class WarningCode(str, Enum):
         "{where}: {count} outline(s) are there twice within {tolerance:g} mm; each counts once")
     HOLLOW_OUTLINE = ("hollow-outline", SERIOUS,
         "{where}: outlines within outlines leave {share:.0f} % of what the outer ones enclose ({volume:.3f} of "
-        "{outer:.3f} cm³); if a target was contoured twice, this volume is wrong")
+        "{outer:.3f} cm³); if a target was contoured twice, this volume is wrong", NO_CLASS)
     SEPARATE_PARTS = ("separate-parts", WARNING,
         "{where} consists of {count} separate parts up to {apart:.0f} mm apart, and counts as one lesion: give "
         "each metastasis a ROI of its own")

@@ -69,6 +69,10 @@ class Grid:
         flat = np.stack([i.ravel(), j.ravel(), k.ravel()], axis=1)
         return self.to_lps(flat).reshape(*self.shape, 3)
 
+    def points_of(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """LPS points ``(n, 3)`` of the voxel centres of a mask ``[z, y, x]``, mm."""
+        return self.to_lps(np.argwhere(mask)[:, ::-1])
+
     def image(self, array: npt.NDArray[Any]) -> sitk.Image:
         """Put an array ``[z, y, x]`` on this grid."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(array))
@@ -96,6 +100,6 @@ def same_grid(one: Grid, other: Grid, tolerance_mm: float = 1e-3) -> bool:
 
 def share_outside(weight: npt.NDArray[np.float32], grid: Grid, box: Grid, reach: float) -> float:
     """Share of ``weight`` (``[z, y, x]``, on ``grid``) over ``reach`` voxels beyond the voxel centres of ``box``."""
-    index = box.to_index(grid.points()[weight > 0])
+    index = box.to_index(grid.points_of(weight > 0))
     beyond = ((index < -reach - 1e-6) | (index > np.asarray(box.size) - 1 + reach + 1e-6)).any(axis=1)
     return float(weight[weight > 0][beyond].sum() / weight.sum())

@@ -20,7 +20,7 @@ from RTResponseCAMLib.imaging.coverage import crossings
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64, PlaneStack
 
-SUBSAMPLES = 3
+SUBSAMPLES, AT_ONCE = 3, 20_000
 EDGE_STEP_MM = 0.1
 MAX_LATTICE = 160
 FAR_MM = 5.0
@@ -117,9 +117,11 @@ def _edge_samples(shape: Shape, grid: Grid, coarse: Array64) -> tuple[npt.NDArra
     edge = np.flatnonzero(np.abs(coarse) < np.linalg.norm(grid.spacing_mm))
     sub = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
     shifts = np.stack(np.meshgrid(sub, sub, sub, indexing="ij"), axis=-1).reshape(1, -1, 3)
-    k, j, i = np.unravel_index(edge, grid.shape)
-    centres = np.column_stack([i, j, k]).astype(np.float64)
-    fine = shape.at(grid.to_lps((centres[:, None] + shifts).reshape(-1, 3))).reshape(len(edge), SUBSAMPLES**3)
+    fine = np.empty((len(edge), SUBSAMPLES**3))
+    for first in range(0, len(edge), AT_ONCE):  # a large structure has millions of such points
+        k, j, i = np.unravel_index(edge[first : first + AT_ONCE], grid.shape)
+        points = (np.column_stack([i, j, k])[:, None] + shifts).reshape(-1, 3)
+        fine[first : first + AT_ONCE] = shape.at(grid.to_lps(points)).reshape(-1, SUBSAMPLES**3)
     return edge, fine, max(grid.spacing_mm) / SUBSAMPLES
 
 

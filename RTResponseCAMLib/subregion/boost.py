@@ -71,9 +71,9 @@ def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fracti
     if not mask.any() or voxels.dose is None:
         return None
     around, before = _surroundings(voxels, dose)
-    part = voxels.grid.points()[mask]
+    part = voxels.grid.points_of(mask)
     collimator, centres = _cover(part)
-    within = _shots(voxels.grid.points()[voxels.inside], centres, collimator)
+    within = _shots(voxels.grid.points_of(voxels.inside), centres, collimator)
     own = _shots(part, centres, collimator)
     lacking = np.maximum(wish_gy - voxels.dose[mask], 0) / own
     weight = float(np.percentile(lacking, COVER))
@@ -109,7 +109,7 @@ def _pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:
 
 def _surroundings(voxels: LesionVoxels, dose: Dose) -> tuple[Grid, Array64]:
     """A grid of `STEP_MM` around the lesion, and the dose there (0 Gy beyond the dose grid)."""
-    points = voxels.grid.points()[voxels.inside]
+    points = voxels.grid.points_of(voxels.inside)
     low, high = points.min(axis=0) - MARGIN_MM, points.max(axis=0) + MARGIN_MM
     i, j, k = (int(n) for n in np.ceil((high - low) / STEP_MM) + 1)
     x, y, z = low.tolist()

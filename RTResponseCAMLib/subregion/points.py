@@ -151,7 +151,7 @@ def sample_map(
         places = np.asarray([p.place_mm for p in own])
         jitter = rng.normal(0, error_mm, (draws, len(own), 3)) if error_mm > 0 else np.zeros((draws, len(own), 3))
         jitter[0] = 0
-        centre = voxels.grid.points()[voxels.inside].mean(axis=0)
+        centre = voxels.grid.points_of(voxels.inside).mean(axis=0)
         ways = Rotation.random(turns, rng=rng) if turns else []
         moved = [(way.apply(places - centre) + centre) for way in ways]
         field = voxels.extended(voxels.evidence).astype(np.float64)
@@ -181,7 +181,7 @@ def _lesion_of(lesions: Sequence[tuple[str, LesionVoxels]], points: Sequence[Poi
     places = np.asarray([p.place_mm for p in points])
     away = np.full((len(lesions), len(points)), np.inf)
     for number, (_, voxels) in enumerate(lesions):
-        away[number] = cKDTree(voxels.grid.points()[voxels.inside]).query(places)[0]
+        away[number] = cKDTree(voxels.grid.points_of(voxels.inside)).query(places)[0]
     best = away.argmin(axis=0)
     return [int(n) if away[n, i] <= NEAR_MM else -1 for i, n in enumerate(best)]
 

@@ -82,7 +82,7 @@ def lesion_voxels(cam: sitk.Image, structure: Structure, dose: Dose | None) -> L
     whole = Grid.of(cam)
     box = structure_box(structure, whole)
     inside = filled_voxels(structure, box)
-    index = whole.to_index(box.points()[inside])
+    index = whole.to_index(box.points_of(inside))
     inside[inside] = ((index > -0.5) & (index < np.asarray(whole.size) - 0.5)).all(axis=1)
     if not inside.any():
         raise GeometryError(structure.name, "does not lie on the map", "Choose the study that the map was made from")

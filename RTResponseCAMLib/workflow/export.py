@@ -131,7 +131,7 @@ def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]
     start = mr.to_index(np.asarray([grid.origin_mm]))[0]
     whole = np.rint(start).astype(int)
     if np.abs(grid.axes - mr.axes).max() > 1e-4 or np.abs(start - whole).max() > 1e-2:
-        corners = mr.to_index(grid.points()[mask])
+        corners = mr.to_index(grid.points_of(mask))
         low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
         i, j, k = (int(n) for n in low)
         width, height, depth = (int(n) for n in high - low + 1)

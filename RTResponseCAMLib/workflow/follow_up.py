@@ -51,6 +51,7 @@ class VisitResult:
     regions : lesions found or proposed, in the frame of the planning MR.
     overlays : pictures of the registration.
     problem : why nothing could be measured, "" otherwise.
+    date_source : title of the attribute that ``days`` come from, "" where they are unknown.
     """
 
     name: str
@@ -61,6 +62,7 @@ class VisitResult:
     overlays: tuple[Overlay, ...]
     warnings: tuple[Warning, ...]
     problem: str
+    date_source: str = ""
 
     @property
     def new(self) -> tuple[tuple[str, float], ...]:
@@ -130,11 +132,15 @@ def follow_study(
             measured, regions, warnings = measure(scan, follow_up, drawings.get(name), propose)
             said = (*series.warnings, *registration.warnings, *warnings)
             overlays = _overlays(study, series.image, registration)
-            result = VisitResult(name, follow_up.description, days, registration, regions, overlays, said, "")
+            result = VisitResult(
+                name, follow_up.description, days, registration, regions, overlays, said, "", follow_up.date_source
+            )
         except RTResponseError as error:
             problem = f"{error.what}. {error.fix}."  # without the place: a path may name the patient
             warning = WarningCode.VISIT_FAILED(name=name, reason=error.what)
-            result = VisitResult(name, follow_up.description, days, None, (), (), (warning,), problem)
+            result = VisitResult(
+                name, follow_up.description, days, None, (), (), (warning,), problem, follow_up.date_source
+            )
             measured = {x.id: unknown(name, days, baselines[x.id], warning) for x in study.lesions}
         results.append(result)
         for lesion, visit in measured.items():

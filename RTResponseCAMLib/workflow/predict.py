@@ -116,7 +116,7 @@ def _shared_voxels(cam: sitk.Image, lesions: Sequence[Lesion]) -> dict[str, int]
     counts, own = np.zeros(grid.shape, dtype=np.uint8), {}
     for lesion in lesions:
         voxels = lesion_voxels(cam, lesion.structure, None)
-        index = np.rint(grid.to_index(voxels.grid.points()[voxels.inside])).astype(int)
+        index = np.rint(grid.to_index(voxels.grid.points_of(voxels.inside))).astype(int)
         own[lesion.id] = tuple(index.T[::-1])
         counts[own[lesion.id]] += 1
     return {name: int((counts[places] > 1).sum()) for name, places in own.items()}

@@ -148,12 +148,12 @@ def label_map(result: Result, drawn: Sequence[Drawn]) -> sitk.Image:
     Later ones win where they overlap.
     """
     grid = Grid.of(result.cam)
-    places = [grid.to_index(one.voxels.grid.points()[one.mask]) for one in drawn if one.mask.any()]
+    places = [grid.to_index(one.voxels.grid.points_of(one.mask)) for one in drawn if one.mask.any()]
     if any((p < -0.5).any() or (p > np.asarray(grid.size) - 0.5).any() for p in places):
         grid = Grid.of(result.study.mr)
     labels = np.zeros(grid.shape, dtype=np.uint8)
     for number, one in enumerate(drawn, start=1):
-        index = np.rint(grid.to_index(one.voxels.grid.points()[one.mask])).astype(int)
+        index = np.rint(grid.to_index(one.voxels.grid.points_of(one.mask))).astype(int)
         index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
         labels[index[:, 2], index[:, 1], index[:, 0]] = number
     return grid.image(labels)

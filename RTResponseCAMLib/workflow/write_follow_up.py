@@ -136,6 +136,7 @@ def _visit_json(visit: VisitResult) -> dict[str, Any]:
         "visit": visit.name,
         "description": visit.description,
         "days": visit.days,
+        "date_source": visit.date_source,
         "problem": visit.problem,
         "registration": None
         if found is None
@@ -215,6 +216,7 @@ def _write_report(
     values = {
         "notice": RESEARCH_ONLY,
         "patient": followed.study.patient,
+        "day_zero": followed.study.day_zero,
         "boundary_mm": followed.boundary_mm,
         "convention": convention,
         "target_days": content["label_target_days"],

@@ -53,7 +53,7 @@ def test_lesions_in_doubt_are_not_contoured_in_silence(result):
     sure = replace(result.predictions[0], warnings=(), label="response")
     doubtful = [
         replace(p, warnings=(Warning(code, "why it is"),))
-        for p, code in zip(result.predictions[1:], ("cam-check", "indeterminate"), strict=True)
+        for p, code in zip(result.predictions[1:], (WarningCode.CAM_CHECK, WarningCode.INDETERMINATE), strict=True)
     ]
     changed = replace(result, predictions=(sure, *doubtful))
     drawn, warnings = draw_subregions(changed, HALF)

@@ -18,7 +18,8 @@ import pytest
 import SimpleITK as sitk
 
 from RTResponseCAMLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED, main
-from RTResponseCAMLib.dicom.files import save
+from RTResponseCAMLib.dicom.files import decimal, save
+from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.tables import safe_cell
 from RTResponseCAMLib.workflow.write import write_result
@@ -187,12 +188,25 @@ def test_bad_input_is_one_line_and_exit_code_two(tmp_path, capsys):
 def test_a_lesion_outside_the_dose_grid_has_no_dose_metrics_and_says_so(own_study, tmp_path, capsys):
     path = own_study / "plan_t1c" / "RD.dcm"
     data = pydicom.dcmread(path)
-    x, y, z = data.ImagePositionPatient
-    data.ImagePositionPatient = [x, y, z + 500]
+    first = load_study(own_study).lesions[0].structure
+    pixels, offsets = data.pixel_array, data.GridFrameOffsetVector
+    steps = [*map(float, data.PixelSpacing[::-1]), float(offsets[1])]
+    points, corner = np.concatenate(first.contours), np.asarray(data.ImagePositionPatient, float)
+    low = np.maximum((points.min(axis=0) - 4 - corner) // steps, 0).astype(int)
+    high = np.minimum((points.max(axis=0) + 4 - corner) // steps, pixels.shape[::-1]).astype(int)
+    data.ImagePositionPatient = [decimal(c) for c in corner + low * steps]
+    data.Columns, data.Rows, data.NumberOfFrames = (high - low).tolist()
+    data.GridFrameOffsetVector = list(offsets)[: high[2] - low[2]]
+    box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+    data.PixelData = np.ascontiguousarray(pixels[box]).tobytes()
     save(data, path)
     out = tmp_path / "out"
     assert main(["--quiet", "predict", str(own_study), "--out", str(out), "--no-scene"]) == DONE
-    for lesion in json.loads((out / "result.json").read_text())["lesions"]:
+    content = json.loads((out / "result.json").read_text())
+    held, *beyond = content["lesions"]
+    assert held["dose"]["unit"] == "Gy"
+    assert "lesion-not-covered" in {c["code"] for c in content["cautions"] if c["severity"] == "serious"}
+    for lesion in beyond:
         assert lesion["dose"] is None
         assert "outside-dose" in {c["code"] for c in lesion["cautions"]}
     assert "lies outside the dose grid" in capsys.readouterr().out

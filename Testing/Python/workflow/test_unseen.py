@@ -16,7 +16,8 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import head_intensity, resample
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.preparation import Example, prepare
-from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.study import GY_RBE, Structure
+from RTResponseCAMLib.warnings import WarningCode
 from RTResponseCAMLib.workflow.predict import predict_study
 
 
@@ -84,10 +85,26 @@ def test_a_model_that_reads_dose_gives_no_class_without_it(study, shipped):
     network = AutoencoderClassifier(Architecture(dose=True)).eval()
     bundle = replace(shipped, network=network)
     with_dose = predict_study(study, bundle)
-    assert "no-dose" not in codes(with_dose)
+    assert "dose-needed" not in codes(with_dose)
     without = predict_study(replace(study, dose=None), bundle)
-    assert "no-dose" in codes(without)
+    assert "dose-needed" in codes(without)
     assert all(p.label == "indeterminate" for p in without.predictions)
+
+
+def test_a_model_that_reads_no_dose_gives_its_classes_without_it(study, shipped, result):
+    said = WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan")
+    without = predict_study(replace(study, dose=None, warnings=(*study.warnings, said)), shipped)
+    assert [p.label for p in without.predictions] == [p.label for p in result.predictions]
+    assert any(p.label != "indeterminate" for p in without.predictions)
+
+
+def test_a_model_that_learned_from_physical_dose_gives_no_class_on_weighted_dose(study, shipped):
+    network = AutoencoderClassifier(Architecture(dose=True)).eval()
+    weighted = replace(study, dose=replace(study.dose, unit=GY_RBE))
+    found = predict_study(weighted, replace(shipped, network=network))
+    assert "dose-rbe-model" in codes(found)
+    assert all(p.label == "indeterminate" for p in found.predictions)
+    assert "dose-rbe-model" not in codes(predict_study(weighted, shipped))
 
 
 def test_a_dose_that_is_not_known_is_no_dose_in_training_as_in_prediction(study):
