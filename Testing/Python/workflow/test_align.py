@@ -127,3 +127,32 @@ def test_a_slide_is_moved_as_slicer_saves_its_transform(result, study_folder, tm
     assert found["right"]["alignment"]["slide"]["rho"] > 0.9
     assert found["right"]["alignment"]["slide"]["low"] is None  # one patient: no interval over patients
     assert found["wrong"]["points"] < 0.5 * found["right"]["points"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_flat_raster_is_a_slide(result, study_folder, tmp_path, capsys, suffix):
+    """One slice of the map as a picture, placed by its transform: the same ranking as the map's."""
+    k = int(np.argmax((sitk.GetArrayViewFromImage(result.cam) != 0).sum(axis=(1, 2))))
+    flat = result.cam[:, :, k]
+    size = [int(n * step) for n, step in zip(flat.GetSize(), flat.GetSpacing(), strict=True)]
+    plane = sitk.Resample(flat, size, sitk.Transform(), sitk.sitkNearestNeighbor, flat.GetOrigin(), (1.0, 1.0))
+    values = sitk.GetArrayFromImage(plane)
+    picture = np.where(values != 0, np.interp(values, (values.min(), values.max()), (1, 65535)), 0).astype(np.uint16)
+    sitk.WriteImage(sitk.GetImageFromArray(picture), str(tmp_path / f"slide.{suffix}"))  # 1 mm pixels, no place
+    onto_slide = sitk.Euler3DTransform()
+    x, y, z = result.cam.TransformIndexToPhysicalPoint((0, 0, k))
+    onto_slide.SetTranslation((-x, -y, -z))
+    sitk.WriteTransform(onto_slide, str(tmp_path / "slide.tfm"))
+    options = ["--slide", str(tmp_path / f"slide.{suffix}"), "--transform", str(tmp_path / "slide.tfm"), "--json"]
+    options += ["--out", str(tmp_path / "out"), "--radius", "1", "--error", "0"]
+    assert main(["--quiet", "align", str(study_folder / "dicom"), *options]) == DONE
+    content = json.loads(capsys.readouterr().out)
+    assert content["points"] > 20
+    assert content["alignment"]["slide"]["rho"] > 0.8
+
+
+def test_a_slide_in_color_is_refused_by_name(study_folder, tmp_path, capsys):
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((8, 8, 3), np.uint8), isVector=True), str(tmp_path / "he.png"))
+    options = ["--slide", str(tmp_path / "he.png"), "--out", str(tmp_path / "out")]
+    assert main(["--quiet", "align", str(study_folder / "dicom"), *options]) == BAD_INPUT
+    assert "he.png: has 3 components" in capsys.readouterr().err

@@ -17,9 +17,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
+from RTResponseCAMLib import commands
 from RTResponseCAMLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED, main
 from RTResponseCAMLib.dicom.files import decimal, save
 from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.errors import ExistsError, ModelError, OutputError, StudyError
 from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.tables import safe_cell
 from RTResponseCAMLib.workflow.write import write_result
@@ -210,6 +212,24 @@ def test_a_lesion_outside_the_dose_grid_has_no_dose_metrics_and_says_so(own_stud
         assert lesion["dose"] is None
         assert "outside-dose" in {c["code"] for c in lesion["cautions"]}
     assert "lies outside the dose grid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ExistsError("x", "is there", "y"), BAD_INPUT),
+        (OutputError("x", "says that it exists already", "y"), FAILED),
+        (StudyError("x", "is wrong", "y"), BAD_INPUT),
+        (ModelError("x", "is wrong", "y"), BAD_INPUT),
+        (OSError("disk"), FAILED),
+    ],
+)
+def test_the_exit_code_follows_the_type_of_an_error_never_its_words(monkeypatch, tmp_path, error, code):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(commands, "inspect", fails)
+    assert main(["--quiet", "inspect", str(tmp_path)]) == code
 
 
 def test_a_disk_that_is_full_leaves_nothing(study_folder, tmp_path):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from quirks import edit
 
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.dosimetry.lesion import dose_metrics
@@ -109,3 +114,44 @@ def test_a_cancelled_run_leaves_nothing(study, tmp_path):
     with pytest.raises(Cancelled):
         write_dose(study, tmp_path / "out", progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def weighted(study_folder, tmp_path_factory):
+    """The study with a dose that is weighted by biological effect."""
+    folder = Path(shutil.copytree(study_folder / "dicom", tmp_path_factory.mktemp("weighted") / "dicom"))
+    edit(folder / "plan_t1c" / "RD.dcm", lambda data: setattr(data, "DoseType", "EFFECTIVE"))
+    return folder
+
+
+def test_weighted_dose_is_named_wherever_a_dose_is_written(weighted, tmp_path, capsys):
+    assert main(["--quiet", "dvh", str(weighted), "--out", str(tmp_path / "dvh")]) == DONE
+    assert "Gy (RBE)" in capsys.readouterr().out
+    content = json.loads((tmp_path / "dvh" / "dvh.json").read_text())
+    assert content["dose_unit"] == "Gy (RBE)"
+    assert all(row["dose_unit"] == "Gy (RBE)" for row in content["structures"] + content["targets"])
+    assert all(row["risk_gy"] is None for row in content["targets"])  # known for physical dose only
+    assert not any("bed" in key for row in content["targets"] for key in row)
+    assert not (tmp_path / "dvh" / "nyumets.csv").exists()
+    for name in ("structures.csv", "targets.csv"):
+        assert "Gy (RBE)" in (tmp_path / "dvh" / name).read_text()
+    assert main(["--quiet", "predict", str(weighted), "--out", str(tmp_path / "out"), "--overwrite"]) == DONE
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert {lesion["dose"]["unit"] for lesion in result["lesions"]} == {"Gy (RBE)"}
+    assert "Gy (RBE)" in (tmp_path / "out" / "lesions.csv").read_text()
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "Mean / Gy (RBE)" in report
+    assert "Mean / Gy<" not in report
+    with zipfile.ZipFile(tmp_path / "out" / "scene.mrb") as bundle:
+        scene = next(bundle.read(n).decode() for n in bundle.namelist() if n.endswith(".mrml"))
+    assert 'name="Dose (Gy (RBE))"' in scene
+    assert "DicomRtImport.DoseUnitName:Gy (RBE)" in scene or "Gy (RBE)" in scene
+    assert 'name="Isodose' in scene
+    assert not re.search(r'name="Isodose [\d.]+ Gy"', scene)
+
+
+def test_physical_dose_is_in_gray_as_ever(study_folder, tmp_path):
+    assert main(["--quiet", "dvh", str(study_folder / "dicom"), "--out", str(tmp_path / "dvh")]) == DONE
+    content = json.loads((tmp_path / "dvh" / "dvh.json").read_text())
+    assert content["dose_unit"] == "Gy"
+    assert (tmp_path / "dvh" / "nyumets.csv").exists()

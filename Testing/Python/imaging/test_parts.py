@@ -1,0 +1,119 @@
+"""Connected parts of a structure, and outlines that are there twice, against analytic volumes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from RTResponseCAMLib.imaging.body import body_points
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.occupancy import mask, occupancy
+from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, outer_area, points_inside, without_repeats
+from RTResponseCAMLib.imaging.planes import contour_volume_cc, stack_planes
+from RTResponseCAMLib.response.volume import volume_interval
+from RTResponseCAMLib.study import Structure
+
+GRID = Grid((140, 140, 110), (1.0, 1.0, 1.0), (-70.0, -70.0, -55.0))
+
+
+def circle(radius, z, middle=(0.0, 0.0), points=72):
+    t = np.linspace(0, 2 * np.pi, points, endpoint=False)
+    return np.column_stack([middle[0] + radius * np.cos(t), middle[1] + radius * np.sin(t), np.full(points, z)])
+
+
+def ball(radius, middle, step=1.0, phase=0.0):
+    heights = np.arange(-radius + step / 2 + phase, radius, step)
+    return [circle(float(np.sqrt(radius**2 - h**2)), middle[2] + h, middle[:2]) for h in heights]
+
+
+def structure(*contours):
+    return Structure(1, "roi", "GTV", tuple(contours))
+
+
+FAR = [(-40, -40, -30), (40, -40, 20), (-40, 40, 30), (40, 40, -20), (0, 0, 0)]
+
+
+@pytest.mark.parametrize("phases", [(0,) * 5, (0.0, 0.11, 0.23, 0.31, 0.42)])
+def test_balls_across_the_head_have_the_volume_of_the_balls(phases):
+    """Planes of one ball that lie between those of another do not make either thinner."""
+    single = sum(contour_volume_cc(structure(*ball(4.0, m, 0.5, p))) for m, p in zip(FAR, phases, strict=True))
+    together = structure(*(c for m, p in zip(FAR, phases, strict=True) for c in ball(4.0, m, 0.5, p)))
+    stack = stack_planes(together)
+    assert len(stack.parts) == 5
+    assert stack.volume_mm3 / 1000 == pytest.approx(single, rel=1e-9)
+    assert occupancy(together, GRID).sum() / 1000 == pytest.approx(single, rel=0.01)
+    assert mask(together, GRID).sum() / 1000 == pytest.approx(single, rel=0.1)
+    assert volume_interval(together).cc == pytest.approx(single, rel=0.01)
+    body = body_points(together)
+    assert body.weight_cc.sum() == pytest.approx(single, rel=1e-9)
+    for middle in FAR:
+        near = np.linalg.norm(body.points_mm - middle, axis=1) < 4.6
+        assert body.weight_cc[near].sum() == pytest.approx(single / 5, rel=0.02)
+    assert "separate-parts" in {w.code for w in stack.warnings}
+
+
+@pytest.mark.parametrize(
+    ("name", "contours", "parts"),
+    [
+        ("a ball", ball(8.0, (0, 0, 0)), 1),
+        ("a ball without one plane", [c for n, c in enumerate(ball(8.0, (0, 0, 0))) if n != 7], 1),
+        ("a ring in every plane", [circle(r, z) for z in range(-5, 6) for r in (9.0, 4.0)], 1),
+        ("two balls that overlap", [*ball(6.0, (-5.0, 0, 0)), *ball(6.0, (5.0, 0, 0))], 1),
+        ("two balls side by side", [*ball(6.0, (-6.2, 0, 0)), *ball(6.0, (6.2, 0, 0))], 2),
+        ("a fork: two branches on a trunk", [
+            *(circle(9.0, z) for z in range(-4, 1)),
+            *(circle(3.0, z, (x, 0.0)) for z in range(1, 6) for x in (-5.0, 5.0)),
+        ], 1),
+        ("balls over one another, 20 mm apart", [*ball(4.0, (0, 0, -14)), *ball(4.0, (0, 0, 14))], 2),
+        ("a slanted column", [circle(3.0, z, (1.5 * z, 0.0)) for z in range(-10, 11)], 1),
+        ("one plane", [circle(4.0, 0.0)], 1),
+        ("islands in one plane", [circle(2.0, 0.0, (x, 0.0)) for x in (-8.0, 0.0, 8.0)], 3),
+    ],
+)  # fmt: skip
+def test_what_is_one_part_and_what_is_several(name, contours, parts):
+    assert len(stack_planes(structure(*contours)).each) == parts
+
+
+def test_a_part_beside_a_hole_is_no_part_of_the_ring():
+    """A speck in the hole of a ring lies inside the outer outline: it is drawn within it, and stays one structure."""
+    contours = [circle(r, z) for z in range(-3, 4) for r in (9.0, 6.0, 2.0)]
+    stack = stack_planes(structure(*contours))
+    assert len(stack.each) == 1
+    assert stack.volume_mm3 == pytest.approx(np.pi * (81 - 36 + 4) * 7, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [lambda p: p, lambda p: p[::-1], lambda p: p[::2], lambda p: np.roll(p, 5, axis=0), lambda p: p + 0.2,
+     lambda p: (p + np.roll(p, 1, axis=0)) / 2],
+)  # fmt: skip
+def test_an_outline_that_is_there_twice_counts_once(again):
+    outline = circle(10.0, 0.0)[:, :2]
+    kept, repeats = without_repeats([outline, again(outline)])
+    assert repeats == 1
+    assert len(kept) == 1
+    assert len(kept[0]) == len(outline)  # the one with more points
+
+
+@pytest.mark.parametrize("apart", [1.0, 2.0, 5.0])
+def test_a_wall_is_no_repetition(apart):
+    outer, inner = circle(20.0, 0.0)[:, :2], circle(20.0 - apart, 0.0)[:, :2]
+    assert apart > SAME_OUTLINE_MM
+    assert without_repeats([outer, inner])[1] == 0
+    assert outer_area([outer, inner]) == pytest.approx(np.pi * 400, rel=0.01)
+
+
+def test_a_thin_wall_is_said_and_a_thick_one_is_not():
+    thin = structure(*(circle(r, z) for z in range(-5, 6) for r in (10.0, 9.0)))
+    thick = structure(*(circle(r, z) for z in range(-5, 6) for r in (10.0, 4.0)))
+    (said,) = [w for w in stack_planes(thin).warnings if w.code == "hollow-outline"]
+    assert "leave 19 %" in said.text
+    assert stack_planes(thick).warnings == ()
+
+
+def test_points_inside_follow_the_even_odd_rule():
+    ring = [circle(10.0, 0.0)[:, :2], circle(5.0, 0.0)[:, :2]]
+    points = np.random.default_rng(0).uniform(-12, 12, (2000, 2))
+    radius = np.linalg.norm(points, axis=1)
+    sure = np.abs(radius[:, None] - [5.0, 10.0]).min(axis=1) > 0.1
+    np.testing.assert_array_equal(points_inside(ring, points)[sure], ((radius > 5) & (radius < 10))[sure])
