@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class RTResponseError(Exception):
@@ -20,9 +22,34 @@ class RTResponseError(Exception):
         place = f"{self.where}: " if self.where else ""
         super().__init__(f"{place}{what}. {fix}.")
 
+    def reworded(self, change: Callable[[str], str]) -> RTResponseError:
+        """The same error with its texts changed; the place stays."""
+        return type(self)(self.where, change(self.what), change(self.fix))
+
 
 class StudyError(RTResponseError):
     """A DICOM study, or a file of it, cannot be used as it is."""
+
+
+class QuestionError(StudyError):
+    """Objects of a study disagree, and only the user can say which counts.
+
+    Parameters
+    ----------
+    option : field of `dicom.options.ReadOptions` that answers.
+    choices : pairs of an answer and what is shown for it; empty where any value may be the answer.
+    """
+
+    def __init__(
+        self, where: str | Path, what: str, fix: str, *, option: str, choices: Sequence[tuple[Any, str]] = ()
+    ) -> None:
+        super().__init__(where, what, fix)
+        self.option, self.choices = option, tuple(choices)
+
+    def reworded(self, change: Callable[[str], str]) -> QuestionError:
+        """The same question with its texts changed; the answers stay."""
+        shown = [(answer, change(text)) for answer, text in self.choices]
+        return QuestionError(self.where, change(self.what), change(self.fix), option=self.option, choices=shown)
 
 
 class GeometryError(RTResponseError):

@@ -114,7 +114,8 @@ class FollowUp:
     same_frame : it shares the Frame of Reference of the planning MR.
     to_plan : rigid map (4 × 4, LPS mm) of its points onto the planning MR that a DICOM registration states.
     date_source : title of the attribute that states its day, "" when unknown.
-    rival_structures : files of ``structures`` between which no rule decides, "" when one does.
+    chosen_structures, rival_structures : name of the first of ``structures``; names of those between which no rule
+        decides, "" when one does.
     """
 
     description: str
@@ -124,6 +125,7 @@ class FollowUp:
     same_frame: bool = False
     to_plan: tuple[tuple[float, ...], ...] | None = None
     date_source: str = ""
+    chosen_structures: str = ""
     rival_structures: str = ""
 
 

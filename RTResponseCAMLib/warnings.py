@@ -27,6 +27,7 @@ class Severity(str, Enum):
 
 NOTE, WARNING, SERIOUS = Severity
 NO_CLASS, IN_DOUBT = "withholds the class", "the evidence is not contoured unasked"
+UNLIKE = "the model has not seen the like: withholds the class"
 
 
 class WarningCode(str, Enum):
@@ -36,12 +37,14 @@ class WarningCode(str, Enum):
     ----------
     severity, template : see `Severity`; the template is filled by the arguments of a call.
     withholds_class : the lesion (or every lesion of the study) gets no class.
+    unlike_training : why: it is unlike what the model was trained on.
     flags_map : the lesion's evidence is in doubt, and is contoured only when the user asks for it all the same.
     """
 
     severity: Severity
     template: str
     withholds_class: bool
+    unlike_training: bool
     flags_map: bool
 
     def __new__(cls, code: str, severity: Severity, template: str, *effects: str) -> WarningCode:
@@ -49,7 +52,9 @@ class WarningCode(str, Enum):
         member = str.__new__(cls, code)
         member._value_ = code
         member.severity, member.template = severity, template
-        member.withholds_class, member.flags_map = NO_CLASS in effects, IN_DOUBT in effects
+        member.unlike_training = UNLIKE in effects
+        member.withholds_class = NO_CLASS in effects or member.unlike_training
+        member.flags_map = IN_DOUBT in effects or member.withholds_class
         return member
 
     def __call__(self, **values: Any) -> Warning:
@@ -161,7 +166,7 @@ class WarningCode(str, Enum):
         "{names}: receives at most {share:.0f} % of its prescription: it was not treated by this plan, or the dose "
         "lies elsewhere")
     DOSE_UNUSED = "dose-unused", WARNING, "the manifest states no prescription (rx_gy): the dose is not used"
-    DOSE_UNITS = "dose-units", WARNING, "'{name}' does not say that it is a dose; its values are taken for Gy"
+    DOSE_UNITS = "dose-units", WARNING, "'{name}' does not say that it is a dose; its values are taken for {unit}"
     DOSE_SHORT = "dose-short", WARNING, "the dose grid does not hold the whole lesion: no dose is given"
     OUTSIDE_DOSE = "outside-dose", WARNING, "{share}"
     NO_PRESCRIPTION = ("no-prescription", WARNING,
@@ -180,7 +185,7 @@ class WarningCode(str, Enum):
         "{name}: {percent:.1f} % of the target lie outside the dose grid, counted as 0 Gy")
 
     # Image series
-    NOT_T1C = "not-t1c", SERIOUS, "{what}: no class is given", NO_CLASS
+    NOT_T1C = "not-t1c", SERIOUS, "{what}: no class is given", UNLIKE
     SEVERAL_T1C = ("several-t1c", WARNING,
         "{count} series could be the planning T1c; taken: '{used}' (choose another with --series)")
     SERIES_BY_HAND = ("series-by-hand", NOTE,
@@ -205,8 +210,7 @@ class WarningCode(str, Enum):
     SHEARED_SLICES = ("sheared-slices", WARNING,
         "the MR's slices are shifted against each other by up to {reach:.1f} mm (gantry tilt); resampled")
     ROUNDED_POSITIONS = ("rounded-positions", NOTE,
-        "slice positions are stated to {precision:g} mm only; they are read as one even stack (largest change "
-        "{change:.2f} mm)")
+        "the slices' {what} only; they are read as one even stack (largest change {change:.2f} mm)")
     PIXEL_PADDING = "pixel-padding", NOTE, "{count} pixel(s) are padding (0028,0120) and count as background"
 
     # Structures
@@ -258,10 +262,10 @@ class WarningCode(str, Enum):
 
     # Predictions
     VOLUME_RANGE = ("volume-range", SERIOUS,
-        "{volume:.3f} cm³ is outside the {low:.2g}–{high:.3g} cm³ that the model was trained on", NO_CLASS)
+        "{volume:.3f} cm³ is outside the {low:.2g}–{high:.3g} cm³ that the model was trained on", UNLIKE)
     PATCH_LIMIT = ("patch-limit", SERIOUS,
-        "only {percent:.0f} % of it fit into the largest patch; the rest is not read", NO_CLASS)
-    MR_EDGE = "mr-edge", SERIOUS, "{percent:.0f} % of it lie beyond the planning MR", NO_CLASS
+        "only {percent:.0f} % of it fit into the largest patch; the rest is not read", UNLIKE)
+    MR_EDGE = "mr-edge", SERIOUS, "{percent:.0f} % of it lie beyond the planning MR", UNLIKE
     COARSE_MR = ("coarse-mr", WARNING,
         "MR voxels of {voxels} mm are coarser than the {seen:.2g} mm that the model was trained on: texture looks "
         "smoother than it is, and evidence may be far off")

@@ -18,7 +18,8 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import ReadOptions, find_chain
+from RTResponseCAMLib.dicom.load import find_chain
+from RTResponseCAMLib.dicom.options import ReadOptions
 from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.targets import choose_lesions

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import ReadOptions, find_chain
+from RTResponseCAMLib.dicom.load import find_chain
+from RTResponseCAMLib.dicom.options import ReadOptions
 from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.errors import CohortError, RTResponseError

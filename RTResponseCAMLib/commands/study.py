@@ -15,7 +15,7 @@ from RTResponseCAMLib.study import Study
 from RTResponseCAMLib.warnings import by_severity
 
 if TYPE_CHECKING:
-    from RTResponseCAMLib.dicom.load import ReadOptions
+    from RTResponseCAMLib.dicom.options import ReadOptions
 
 
 def predict(options: argparse.Namespace, progress: Progress) -> None:
@@ -72,7 +72,7 @@ def read_options(options: argparse.Namespace) -> ReadOptions:
     ------
     StudyError : ``--prescription`` is no dose, or states two for every target.
     """
-    from RTResponseCAMLib.dicom.load import ReadOptions
+    from RTResponseCAMLib.dicom.options import ReadOptions
 
     total: float | None = None
     named: dict[str, float] = {}

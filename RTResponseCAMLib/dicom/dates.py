@@ -87,7 +87,7 @@ def days_between(earlier: np.datetime64, later: np.datetime64) -> int:
 def all_alike(entries: Iterable[Entry]) -> bool:
     """Whether every date of some objects is the same one, in all attributes."""
     days = {parse_date(e.text(k)) for e in entries for k in TITLES if e.text(k)}
-    return len(days) == 1
+    return len(days) == 1 and None not in days
 
 
 def _unbelievable(day: np.datetime64) -> str:

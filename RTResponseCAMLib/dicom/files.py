@@ -5,6 +5,7 @@ A header is only parsed after its transfer syntax is known: a deflated file of 1
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +95,27 @@ def _check_whole(path: Path, data: Dataset) -> None:
                 )
 
 
-def same_object(one: Path, other: Path) -> bool:
-    """Tell whether two files hold the same object: equal bytes, or equal attributes but for those of the copying."""
+def content_key(path: Path) -> str:
+    """Key of what an object holds, but for attributes of the copying: equal for copies in whatever transfer syntax."""
+    key = hashlib.sha256()
     try:
-        if one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes():
-            return True
-        a, b = (pydicom.dcmread(path, force=True) for path in (one, other))
-        for keyword in OF_THE_COPY:
-            for data in (a, b):
-                if keyword in data:
-                    del data[keyword]
-        return bool(a == b)
-    except Exception:  # a parser on damaged bytes may raise anything; what cannot be compared is not the same
-        return False
+        _add_content(key, pydicom.dcmread(path, force=True))
+    except Exception:  # a parser on damaged bytes may raise anything: then the bytes tell
+        key.update(path.read_bytes())
+    return key.hexdigest()
+
+
+def _add_content(key: Any, data: Dataset) -> None:
+    for element in data:
+        if element.keyword in OF_THE_COPY:
+            continue
+        key.update(f"{element.tag} ".encode())
+        if element.VR == "SQ":
+            for item in element.value:
+                key.update(b"item")
+                _add_content(key, item)
+        else:
+            key.update(element.value if isinstance(element.value, bytes) else str(element.value).encode())
 
 
 def transfer_syntax(header: Dataset) -> str:

@@ -114,7 +114,8 @@ def find_follow_ups(
         drawn, question = _ranked(scan.drawn)
         visit = FollowUp(
             first.text("SeriesDescription"), scan.days, tuple(str(e.path) for e in scan.files),
-            tuple(str(e.path) for e in drawn), same, rows, scan.date.source if scan.days is not None else "", question,
+            tuple(str(e.path) for e in drawn), same, rows, scan.date.source if scan.days is not None else "",
+            drawn[0].path.name if drawn else "", question,
         )  # fmt: skip
         found.append(((scan.days is None, scan.days or 0), visit))
     return tuple(visit for _, visit in sorted(found, key=lambda item: item[0])), zero, tuple(warnings)

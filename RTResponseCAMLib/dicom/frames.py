@@ -135,7 +135,9 @@ def _slice(
     path, header = entry.path, entry.header
     shape = whole_number(path, header, "Rows", 1, 65535), whole_number(path, header, "Columns", 1, 65535)
     where, axes, steps = position(path, place), orientation(path, turn), pixel_spacing(path, measures)
-    precisions = stated_precision(place, "ImagePositionPatient"), stated_precision(turn, "ImageOrientationPatient")
+    along = bool((np.abs(axes[:2]).max(axis=1) == 1.0).all())  # 1, 0 and −1 are exact, however they are written
+    turn_precision = 0.0 if along else stated_precision(turn, "ImageOrientationPatient")
+    precisions = stated_precision(place, "ImagePositionPatient"), turn_precision
     return Slice(entry, frame, axes, where, steps, shape, slope, intercept, stack, kinds, *precisions)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from RTResponseCAMLib.dicom.files import NotDicom, read_header, same_object
+from RTResponseCAMLib.dicom.files import NotDicom, content_key, read_header
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -119,7 +119,7 @@ class Index:
     def twin_of(self, entry: Entry) -> Entry | None:
         """Another object under the same SOP Instance UID: as copies count once, its content differs."""
         for other in (*self.structures, *self.plans, *self.doses):
-            if other.uid == entry.uid and other.path != entry.path:
+            if entry.uid and other.uid == entry.uid and other.path != entry.path:
                 return other
         return None
 
@@ -137,6 +137,7 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
     if len(paths) > MAX_FILES:
         raise StudyError(folder, f"holds {len(paths)} files, more than {MAX_FILES}", "Give the folder of one patient")
     entries: dict[str, list[Entry]] = {}
+    contents: dict[str, set[str]] = {}
     warnings: list[Warning] = []
     repeated = reused = 0
     for number, path in enumerate(paths):
@@ -155,10 +156,14 @@ def index_folder(folder: Path, progress: Progress = silent) -> Index:
             warnings.append(WarningCode.UNREADABLE_FILE(file=path.name, reason=f"cannot be opened ({error.strerror})"))
             continue
         known = entries.setdefault(entry.uid, [])
-        if any(same_object(other.path, path) for other in known):
-            repeated += 1
-            continue
-        reused += bool(known) and entry.modality in IMAGE_MODALITIES
+        if known:  # read whole only where a UID is there twice
+            keys = contents.setdefault(entry.uid, {content_key(known[0].path)})
+            key = content_key(path)
+            if key in keys:
+                repeated += 1
+                continue
+            keys.add(key)
+            reused += entry.modality in IMAGE_MODALITIES
         known.append(entry)
     if repeated:
         warnings.append(WarningCode.REPEATED_OBJECT(count=repeated))

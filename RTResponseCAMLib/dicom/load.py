@@ -3,71 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
-from RTResponseCAMLib.dicom.chain import Chain, Course, choose_chain, find_courses
+from RTResponseCAMLib.dicom.chain import Chain
+from RTResponseCAMLib.dicom.courses import Course, choose_chain, find_courses
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
-from RTResponseCAMLib.dicom.identity import person_key
+from RTResponseCAMLib.dicom.identity import compare, person_key
 from RTResponseCAMLib.dicom.index import TAGS, Entry, Index, index_folder
 from RTResponseCAMLib.dicom.mr import Series, read_series
+from RTResponseCAMLib.dicom.options import NO_DOSE, ReadOptions
 from RTResponseCAMLib.dicom.plans import check_twin, is_named
 from RTResponseCAMLib.dicom.plausible import check_dose
+from RTResponseCAMLib.dicom.prescriptions import check_prescription, unprescribed, with_prescription
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym, unnamed_errors
 from RTResponseCAMLib.dicom.references import frames_of, map_into, referenced_images, roi_frames
 from RTResponseCAMLib.dicom.registration import Links, map_between, read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
-from RTResponseCAMLib.dicom.rtplan import read_plan
+from RTResponseCAMLib.dicom.rtplan import read_plan, unclear_prescriptions
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
 from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import Matrix, moved_structure
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import GY, Dose, FollowUp, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.study import GY, Dose, FollowUp, Lesion, Plan, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
-
-NO_DOSE = "none"
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """What a user says of a study where its files do not, or to overrule them.
-
-    Attributes
-    ----------
-    prescription_gy, isodose_percent : prescription for every target; an isodose alone is taken of the dose maximum.
-    prescriptions_gy : prescription of single targets, by ROI name.
-    series : part of the Series Description (or UID) of the planning MR.
-    rois : names of the ROIs to take as lesions.
-    course : name ("C2") or label of the course.
-    course_if_several : the same, where it does not matter if there is a single course of another name.
-    plan, structures : label or file name of the plan and the structure set.
-    doses : file names of the RTDOSE to use, several to be added up; ("none",) leaves the dose out.
-    dose_fractions : see `rtdose.read_plan_dose`.
-    visits : parts of Series Descriptions (or UIDs) that are follow-ups whatever their kind.
-    with_dose : False leaves the dose unread, where only lesions and follow-ups matter.
-    """
-
-    prescription_gy: float | None = None
-    isodose_percent: float | None = None
-    prescriptions_gy: Mapping[str, float] = field(default_factory=dict)
-    series: str | None = None
-    rois: tuple[str, ...] = ()
-    course: str | None = None
-    course_if_several: str | None = None
-    plan: str | None = None
-    structures: str | None = None
-    doses: tuple[str, ...] = ()
-    dose_fractions: int | None = None
-    visits: tuple[str, ...] = ()
-    with_dose: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,15 +67,20 @@ def load_study(
         return _unnamed(read_index(index, ReadOptions(prescription_gy, **options), progress), scrub)
 
 
-def find_chain(index: Index, options: ReadOptions) -> Found:
-    """Choose the objects that are read.
+def find_chain(
+    index: Index, options: ReadOptions, links: Links | None = None, courses: tuple[Course, ...] | None = None
+) -> Found:
+    """Choose the objects that are read; ``links`` and ``courses`` where they are known already.
 
     Raises
     ------
     StudyError : see `chain.find_courses` and `chain.choose_chain`.
     """
-    links, warnings = read_links(index)
-    courses = find_courses(index, links, options.plan, options.structures)
+    warnings: tuple[Warning, ...] = ()
+    if links is None:
+        links, warnings = read_links(index)
+    if courses is None:
+        courses = find_courses(index, links, options.plan, options.structures)
     course = options.course or (options.course_if_several if len(courses) > 1 else None)
     chain = choose_chain(index, courses, links, options.series, course)
     return Found(index, links, courses, chain, (*index.warnings, *warnings, *chain.warnings))
@@ -143,14 +113,16 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     return structures, tuple(replace(w, text=scrub(w.text)) for w in reader[1]), entry.modality
 
 
-def read_index(index: Index, options: ReadOptions, progress: Progress = silent) -> Study:
+def read_index(index: Index, options: ReadOptions, progress: Progress = silent, found: Found | None = None) -> Study:
     """Read a study from an index; texts still hold what the headers say of the patient.
+
+    ``found`` is what `find_chain` gave, where it was asked before.
 
     Raises
     ------
     StudyError, GeometryError : see `load_study`.
     """
-    found = find_chain(index, options)
+    found = found or find_chain(index, options)
     chain, links = found.chain, found.links
     structures, structure_warnings = read_chain_structures(chain, links)
     lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, options.rois)
@@ -159,14 +131,15 @@ def read_index(index: Index, options: ReadOptions, progress: Progress = silent) 
     plan, plan_warnings = _read_plan(chain)
     dose, dose_warnings = _read_dose(found, plan, options)
     plan = with_prescription(plan, dose, lesions, options)
+    plan_warnings += unclear_prescriptions(plan) if plan is not None else ()
     if dose is not None:
-        _check_prescription(chain, plan, lesions)
+        check_prescription(chain, plan, lesions)
     plausible = check_dose(dose, plan, lesions, chain.doses[0].path if chain.doses else index.folder)
     visits, zero, visit_warnings = find_follow_ups(index, chain, links, options.visits)
     first = chain.images[0]
     warnings = (
         *found.warnings, *structure_warnings, *lesion_warnings, *mr.warnings, *dose_warnings, *plan_warnings,
-        *_unprescribed(plan, lesions), *_gap_warnings(mr, lesions), *plausible, *visit_warnings,
+        *unprescribed(plan, lesions), *_gap_warnings(mr, lesions), *plausible, *visit_warnings,
     )  # fmt: skip
     progress(1.0, "study read")
     return Study(
@@ -269,6 +242,13 @@ def _wanted_doses(index: Index, chain: Chain, wanted: tuple[str, ...]) -> tuple[
             what = f"has {len(hits) or 'no'} RTDOSE '{text}'; there are {listed}"
             raise StudyError(index.folder, what, "Correct --dose (file name, or none)")
         found += hits
+    if len({e.path for e in found}) < len(found):
+        raise StudyError("--dose", f"names a file twice: {', '.join(wanted)}", "Name each file once")
+    for entry in found:
+        person = compare(entry, chain.structures)
+        if person.other:
+            what = f"belongs to another patient than the structures, by {person.reason}"
+            raise StudyError(entry.path, what, "Choose a dose of this patient")
     return tuple(found), True
 
 
@@ -280,78 +260,6 @@ def _read_plan(chain: Chain) -> tuple[Plan | None, tuple[Warning, ...]]:
     except StudyError as error:
         # The plan serves for its prescription only: a damaged one must not keep dose and targets from view.
         return None, (WarningCode.UNREADABLE_PLAN(file=chain.plan.path.name, reason=error.what),)
-
-
-def _check_prescription(chain: Chain, plan: Plan | None, lesions: tuple[Lesion, ...]) -> None:
-    """Ask where the prescription of a lesion is absent, or where several are stated."""
-    where = chain.plan.path if chain.plan else chain.structures.path
-    if plan is not None:
-        own = plan.prescription.by_roi if plan.prescription is not None else {}
-        for lesion in lesions:
-            stated = plan.unclear.get(lesion.structure.number)
-            if stated is None and lesion.structure.number not in own:
-                stated = plan.unclear.get(None)
-            if stated is not None:
-                values = " and ".join(f"{gy:g}" for gy in stated)
-                what = f"states several prescriptions for {lesion.structure.name} ({values} Gy, 300A,0026)"
-                raise StudyError(where, what, f"Give --prescription GY, or --prescription '{lesion.structure.name}=GY'")
-    if plan is None or plan.prescription is None:
-        raise StudyError(
-            where,
-            "states no prescription (TargetPrescriptionDose 300A,0026), so the dose cannot be related to it",
-            "Give --prescription GY or --isodose PERCENT",
-        )
-
-
-def _unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
-    """Name the lesions that a plan with doses per ROI leaves out: they count with the dose of the others."""
-    if plan is None or plan.prescription is None or not plan.prescription.by_roi:
-        return []
-    prescription = plan.prescription
-    left = [x.structure.name for x in lesions if x.structure.number not in prescription.by_roi]
-    if not left:
-        return []
-    reason = "stated for no ROI" if prescription.for_all else "the highest of the others"
-    said = WarningCode.NO_PRESCRIPTION_OF_ITS_OWN(names=", ".join(left), dose=prescription.dose_gy, reason=reason)
-    return [said]
-
-
-def with_prescription(
-    plan: Plan | None, dose: Dose | None, lesions: tuple[Lesion, ...], options: ReadOptions
-) -> Plan | None:
-    """The plan with what the user prescribes instead.
-
-    Raises
-    ------
-    StudyError : a dose or isodose out of range, or a target that does not exist.
-    """
-    named = options.prescriptions_gy
-    for name, value, top in (
-        ("--prescription", options.prescription_gy, 200.0), ("--isodose", options.isodose_percent, 100.0),
-        *(("--prescription", gy, 200.0) for gy in named.values()),
-    ):  # fmt: skip
-        if value is not None and not 0 < value <= top:
-            raise StudyError(name, f"is {value}, expected more than 0 and at most {top:g}", "Correct the value")
-    numbers = {lesion.structure.name: lesion.structure.number for lesion in lesions}
-    if unknown := [name for name in named if name not in numbers]:
-        raise StudyError("--prescription", f"names {unknown}; the targets are {sorted(numbers)}", "Correct the name")
-    total = options.prescription_gy
-    if total is None and options.isodose_percent is not None and dose is not None:
-        total = float(sitk.GetArrayViewFromImage(dose.image).max()) * options.isodose_percent / 100
-    by_roi = {numbers[name]: gy for name, gy in named.items()}
-    plan = plan or Plan("", None)
-    if total is not None:
-        given = Prescription(total, options.isodose_percent, plan.fractions, by_roi, source="user")
-        return replace(plan, prescription=given, unclear={})
-    if not by_roi:
-        return plan if plan.label or plan.prescription or plan.unclear or plan.fractions else None
-    before = plan.prescription
-    unclear = {roi: doses for roi, doses in plan.unclear.items() if roi not in by_roi}
-    if before is None:
-        given = Prescription(max(by_roi.values()), None, plan.fractions, by_roi, source="user", for_all=False)
-        return replace(plan, prescription=given, unclear=unclear)
-    given = replace(before, by_roi={**before.by_roi, **by_roi}, source="RTPLAN and user")
-    return replace(plan, prescription=given, unclear=unclear)
 
 
 def _gap_warnings(mr: Series, lesions: tuple[Lesion, ...]) -> list[Warning]:
@@ -384,6 +292,15 @@ def _unnamed(study: Study, scrub: Scrubber) -> Study:
         structures=tuple(structures[s.number] for s in study.structures),
         lesions=tuple(Lesion(lesion.id, structures[lesion.structure.number]) for lesion in study.lesions),
         plan=replace(plan, label=scrub(plan.label)) if plan is not None else None,
-        follow_ups=tuple(replace(f, description=scrub(f.description)) for f in study.follow_ups),
+        follow_ups=tuple(_unnamed_visit(f, scrub) for f in study.follow_ups),
         warnings=tuple(warnings),
+    )
+
+
+def _unnamed_visit(visit: FollowUp, scrub: Scrubber) -> FollowUp:
+    return replace(
+        visit,
+        description=scrub(visit.description),
+        chosen_structures=scrub(visit.chosen_structures),
+        rival_structures=scrub(visit.rival_structures),
     )

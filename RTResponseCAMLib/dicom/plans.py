@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from RTResponseCAMLib.dicom.identity import compare
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.references import frames_of, present, referenced
-from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.errors import QuestionError, StudyError
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 NO_TREATMENT = {"VERIFICATION", "MACHINE_QA", "RESEARCH", "SERVICE"}
@@ -92,11 +92,12 @@ def check_choice(index: Index, choice: PlanChoice) -> None:
     if choice.rivals:
         listed = ", ".join(plan_name(p) for p in choice.rivals)
         what = f"holds {len(choice.rivals)} plans of the same structures, and nothing says which was treated: {listed}"
-        raise StudyError(index.folder, what, f"Choose with --plan ({PLAN_NAME})")
+        choices = [(p.path.name, plan_name(p)) for p in choice.rivals]
+        raise QuestionError(index.folder, what, f"Choose with --plan ({PLAN_NAME})", option="plan", choices=choices)
     if choice.refused:
-        raise StudyError(
-            plan.path, choice.refused, "Export the treated plan, or take this one all the same with --plan"
-        )
+        fix = "Export the treated plan, or take this one all the same with --plan"
+        choices = [(plan.path.name, plan_name(plan))]
+        raise QuestionError(plan.path, choice.refused, fix, option="plan", choices=choices)
 
 
 def check_twin(index: Index, entry: Entry) -> None:

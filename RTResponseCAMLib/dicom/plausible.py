@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 
-from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.dicom.options import NO_DOSE
+from RTResponseCAMLib.errors import QuestionError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64
 from RTResponseCAMLib.study import Dose, Lesion, Plan, Structure
@@ -18,10 +19,11 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 # 25 to 95 % nothing is said.
 POSSIBLE_PEAK, USUAL_PEAK = (1.0, 5.0), (1.05, 4.0)
 REACHED = 0.5  # of its prescription, which a treated lesion receives somewhere
+WITHOUT_DOSE = (((NO_DOSE,), "leave the dose out"),)
 INWARD = np.asarray([0.0, 0.4, 0.75])  # from a contour's middle towards its points
 
 
-def check_dose(dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...], where: Path) -> list[Warning]:
+def check_dose(dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...], where: Path | str) -> list[Warning]:
     """Compare a dose with its prescription, and with where the lesions lie.
 
     Raises
@@ -42,7 +44,8 @@ def check_dose(dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...]
             f"({prescription.source}): {ratio:.2f} times it, and radiosurgery has {low:g} to {high:g}"
         )
         fix = "Check DoseGridScaling (3004,000E), whether the dose is that of a fraction, and the prescription"
-        raise StudyError(where, what, f"{fix}; --prescription GY overrules the plan, --dose none leaves the dose out")
+        fix = f"{fix}; --prescription GY overrules the plan, --dose none leaves the dose out"
+        raise QuestionError(where, what, fix, option="doses", choices=WITHOUT_DOSE)
     warnings = []
     if not USUAL_PEAK[0] <= ratio <= USUAL_PEAK[1]:
         warnings.append(WarningCode.DOSE_IMPLAUSIBLE(ratio=ratio))
@@ -53,7 +56,8 @@ def check_dose(dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...]
             f"maximum is {peak:.1f} {dose.unit}: dose and lesions do not lie at the same place"
         )
         fix = "Check ImagePositionPatient (0020,0032), ImageOrientationPatient (0020,0037) and GridFrameOffsetVector"
-        raise StudyError(where, what, f"{fix} (3004,000C) of the dose, or leave it out with --dose none")
+        fix = f"{fix} (3004,000C) of the dose, or leave it out with --dose none"
+        raise QuestionError(where, what, fix, option="doses", choices=WITHOUT_DOSE)
     cold = [(x.structure.name, share) for x, share in zip(lesions, shares, strict=True) if share < REACHED]
     if cold:
         names, most = ", ".join(name for name, _ in cold), 100 * max(share for _, share in cold)

@@ -97,4 +97,4 @@ def unnamed_errors(scrub: Scrubber) -> Iterator[None]:
     try:
         yield
     except RTResponseError as error:
-        raise type(error)(error.where, scrub(error.what), scrub(error.fix)) from error
+        raise error.reworded(scrub) from error

@@ -41,7 +41,7 @@ def read_links(index: Index) -> tuple[Links, tuple[Warning, ...]]:
         for pair, matrix in found.items():
             known = links.setdefault(pair, matrix)
             links.setdefault(pair[::-1], np.asarray(np.linalg.inv(matrix), dtype=np.float64))
-            if np.linalg.norm(moved_points(known, PROBES_MM) - moved_points(matrix, PROBES_MM), axis=1).max() > SAME_MM:
+            if _apart_mm(known, matrix) > SAME_MM:
                 disputed |= {pair, pair[::-1]}
     for pair in disputed:
         del links[pair]
@@ -67,6 +67,11 @@ def map_between(links: Links, start: str, stop: str) -> Matrix | None:
     return None
 
 
+def _apart_mm(one: Matrix, other: Matrix) -> float:
+    """How far two maps move points of a head apart at most, mm."""
+    return float(np.linalg.norm(moved_points(one, PROBES_MM) - moved_points(other, PROBES_MM), axis=1).max())
+
+
 def _frames_of_images(index: Index) -> dict[str, str]:
     """SOP Instance UID of every image → its frame of reference."""
     return {e.uid: e.text("FrameOfReferenceUID") for files in index.series.values() for e in files}
@@ -88,7 +93,10 @@ def _read_one(entry: Entry, frames: Mapping[str, str]) -> Links:
             source = str(item.get("FrameOfReferenceUID", "") or "") or _frame_by_images(item, frames)
             unnamed += not source
             if source and target and source != target:
-                links[(source, target)] = matrix
+                known = links.setdefault((source, target), matrix)
+                if _apart_mm(known, matrix) > SAME_MM:
+                    what = "holds two matrices for one pair of frames of reference that contradict one another"
+                    raise StudyError(entry.path, what, "Export one registration of the two")
     if not links:
         what = "links no pair of frames of reference (0020,0052)"
         if not target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.pixels import pixel_format, stored_frames
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.dicom.values import damaged, numbers, orientation, pixel_spacing, position
-from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.errors import GeometryError, QuestionError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.rigid import Matrix, moved_image
 from RTResponseCAMLib.imaging.sums import plan_total, same_voxels, total_on_one_grid
@@ -85,9 +86,15 @@ def read_plan_dose(
     if len({file.unit for file in used}) > 1:
         listed = ", ".join(f"{f.path.name} {f.unit}" for f in used)
         what = f"belongs to doses of two quantities (DoseType 3004,0004), which cannot be added: {listed}"
-        raise StudyError(used[0].path, what, "Choose one with --dose FILE")
+        choices = [((f.path.name,), f"{f.path.name} {f.unit}") for f in used]
+        raise QuestionError(used[0].path, what, "Choose one with --dose FILE", option="doses", choices=choices)
     if used[0].unit == GY_RBE:
         warnings.append(WarningCode.DOSE_RBE())
+    kinds = {file.kind in WHOLE_PLAN for file in used}
+    if len(kinds) > 1:
+        listed = ", ".join(f"{f.path.name} ({f.kind})" for f in used)
+        what = f"and others are doses of the whole plan and of parts of it (3004,000A), which cannot be added: {listed}"
+        raise StudyError(used[0].path, what, "Choose doses of one kind with --dose FILE")
     factor = _factor(used[0], plan.fractions if plan is not None else None, dose_fractions)
     if factor != 1:
         warnings.append(WarningCode.DOSE_MULTIPLIED(kind=used[0].kind, count=factor))
@@ -102,6 +109,7 @@ def read_plan_dose(
         warnings.append(WarningCode.DOSE_UNEVEN())
     repeats = 0
     if add_up:
+        _check_unlike(groups, images)
         total, reason = total_on_one_grid([[image] for image in images]), "as chosen by the user"
     elif used[0].kind in WHOLE_PLAN:
         found = plan_total(images)
@@ -111,7 +119,8 @@ def read_plan_dose(
                 f"holds the dose of the whole plan (DoseSummationType 3004,000A {one.kind}), and so does "
                 f"{other.named}, which differs at the same place"
             )
-            raise StudyError(one.path, what, CHOOSE)
+            choices = [((f.path.name,), f.named) for f in (one, other)]
+            raise QuestionError(one.path, what, CHOOSE, option="doses", choices=choices)
         total, repeats, reason = found.image, found.repeats, "boxes of separate targets"
     else:
         _check_parts(groups, images, plan, factor)
@@ -176,6 +185,14 @@ def _beams_of(header: Dataset) -> tuple[int, ...]:
         for beam in group.get("ReferencedBeamSequence") or ()
         if beam.get("ReferencedBeamNumber") not in (None, "")
     )
+
+
+def _check_unlike(groups: list[list[_File]], images: list[sitk.Image]) -> None:
+    """What is to be added up must be parts: the same dose twice is none."""
+    for (one, first), (other, second) in itertools.combinations(zip(groups, images, strict=True), 2):
+        if same_voxels(first, second):
+            what = f"holds the same dose as {other[0].path.name}, and cannot be added to it"
+            raise StudyError(one[0].path, what, "Name it once with --dose")
 
 
 def _check_parts(groups: list[list[_File]], images: list[sitk.Image], plan: Plan | None, factor: int) -> None:

@@ -61,15 +61,13 @@ def _read(path: Path, data: Dataset) -> tuple[Plan, tuple[Warning, ...]]:
         counted = [t for t in stated if not t.point] or stated
         values = sorted({t.dose_gy for t in counted}, reverse=True)
         used, reason = _which(values, fractions)
-        name = "targets that it does not name" if roi is None else f"ROI {roi}"
         if used is None:
             unclear[roi] = tuple(values)
-            warnings.append(WarningCode.PRESCRIPTION_UNCLEAR(target=name, values=_listed(values)))
             continue
         doses[roi] = used
         if reason:
             warnings.append(
-                WarningCode.SEVERAL_PRESCRIPTIONS(target=name, values=_listed(values), used=used, reason=reason)
+                WarningCode.SEVERAL_PRESCRIPTIONS(target=_target(roi), values=_listed(values), used=used, reason=reason)
             )
     isodoses = {t.isodose for t in targets}
     if len(isodoses - {None}) > 1:
@@ -94,6 +92,18 @@ def _read(path: Path, data: Dataset) -> tuple[Plan, tuple[Warning, ...]]:
         beams=_beams(data),
     )
     return plan, tuple(warnings)
+
+
+def unclear_prescriptions(plan: Plan) -> tuple[Warning, ...]:
+    """Name the targets for which a plan states several doses, and not which counts."""
+    return tuple(
+        WarningCode.PRESCRIPTION_UNCLEAR(target=_target(roi), values=_listed(values))
+        for roi, values in plan.unclear.items()
+    )
+
+
+def _target(roi: int | None) -> str:
+    return "targets that it does not name" if roi is None else f"ROI {roi}"
 
 
 def _targets(path: Path, data: Dataset) -> list[_Target]:

@@ -6,6 +6,7 @@ of scanners and research groups. Words are compared as words, whatever stands be
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.index import Entry
 
 LONG_ECHO_MS = 60.0  # above it a spin or gradient echo is not T1-weighted
-NO_AGENT = {"", "no", "none", "n", "n/a", "na", "0", "without", "nein", "non", "not given", "keine", "keines", "false"}
+# What an agent is called where none was given; one of these words makes any statement a negative one.
+NO_AGENT = {"none", "nil", "n", "na", "0", "nein", "nicht", "kein", "keine", "keines", "false", "aucun", "ninguno"}
 
 # Words of Series Description, lower case, without accents.
 AGENT = re.compile(
@@ -153,9 +155,12 @@ def _parts(word: str) -> list[str]:
 
 def _stated_agent(entry: Entry) -> bool | None:
     """What the contrast attributes say: True, False ("NONE"), or None where they are absent or empty."""
-    agent = entry.text("ContrastBolusAgent").casefold()
+    agent = entry.text("ContrastBolusAgent")
     if agent:
-        return agent.strip() not in NO_AGENT
+        words = words_of(agent)
+        named, beside = _named_agent(words, agent)
+        negative = bool(set(words) & (WITHOUT | NO_AGENT)) or not words
+        return None if beside or (named and negative) else bool(named) or not negative
     if entry.header.get("ContrastBolusAgentSequence"):
         return True
     try:
@@ -230,7 +235,8 @@ def _computed(entry: Entry, words: list[str]) -> tuple[str, bool]:
         if COMPUTED.get(kind):
             return COMPUTED[kind], False
     derived = "derived" in kinds
-    for word in words:
-        if word in ("mip", "minip") or (word.startswith(("subtr", "soustr", "sustr", "sottr")) or word == "sub"):
+    for word, after in itertools.pairwise([*words, ""]):
+        named = word in ("mip", "minip") or word.startswith(("subtr", "soustr", "sustr", "sottr"))
+        if named or (word == "sub" and not after.isdigit()):  # sub-01 is a person, as BIDS names them
             return COMPUTED.get(word, "a subtraction"), False
     return "", derived and bool({"mpr", "reformatted"} & {*kinds, *words})

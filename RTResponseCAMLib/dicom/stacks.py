@@ -28,6 +28,7 @@ SAME_AXES, SAME_PIXELS = 0.01, 0.005
 MAX_GAP_STEPS, MAX_GAP_MM = 2.6, 7.0
 DRIFT_MM = 0.05
 COARSE_MM, MOST_ROUNDING = 0.02, 0.2  # positions stated no finer; share of a step that rounding may explain
+STRONG, MOST_OF_IT = (0, 1, 3), 0.8  # of `frames.KINDS`: echo, phase, kind of image; of the whole length
 Array64 = npt.NDArray[np.float64]
 
 
@@ -98,13 +99,18 @@ def _one_stack(one: Slice, other: Slice) -> bool:
 def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Slice], tuple[Warning, ...]]:
     places = _places(slices)
     if len(set(places)) == len(places):
-        return slices, ()
-    acquisitions, packages = _acquisitions(slices, places)
+        acquisitions, packages = _between_one_another(slices), 1
+        if not acquisitions:
+            return slices, ()
+    else:
+        acquisitions, packages = _acquisitions(slices, places)
     if acquisitions:
         hits = [sum(s.entry.uid in wanted for s in part) for part in acquisitions]
-        last = max(range(len(acquisitions)), key=lambda n: (hits[n], len(acquisitions[n]), n))
+        magnitude = [not _is_part_of_signal(part[0]) for part in acquisitions]
+        last = max(range(len(acquisitions)), key=lambda n: (hits[n], magnitude[n], len(acquisitions[n]), n))
         drawn = all(hits[last] > h for n, h in enumerate(hits) if n != last)
-        used = "the one that the structures were contoured on is used" if drawn else "the last is used"
+        of_several = "the last with magnitude is used" if len(set(magnitude)) > 1 else "the last is used"
+        used = "the one that the structures were contoured on is used" if drawn else of_several
         of = f", each in {packages} packages" if packages > 1 else ""
         said = WarningCode.SEVERAL_ACQUISITIONS(count=len(acquisitions), packages=of, used=used)
         return acquisitions[last], (said,)
@@ -120,6 +126,24 @@ def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Sl
             raise GeometryError(other.path, what, "Export one acquisition (phase, echo) per series")
     dropped = {id(other) for _, other in twins}
     return [one for one in slices if id(one) not in dropped], (WarningCode.REPEATED_SLICES(count=len(twins)),)
+
+
+def _between_one_another(slices: list[Slice]) -> list[list[Slice]]:
+    """Echoes, phases or kinds of image whose slices lie between one another's; none where they are one stack.
+
+    Packages of one scan differ in time and number, which says nothing; echo, phase and kind of image do.
+    """
+    for attribute in STRONG:
+        parts: defaultdict[str, list[Slice]] = defaultdict(list)
+        for one in slices:
+            parts[one.kinds[attribute]].append(one)
+        along = {value: np.sort([s.position @ slices[0].axes[2] for s in part]) for value, part in parts.items()}
+        if len(parts) < 2 or min(len(a) for a in along.values()) < 3:
+            continue
+        whole = max(a[-1] for a in along.values()) - min(a[0] for a in along.values())
+        if all(a[-1] - a[0] > MOST_OF_IT * whole for a in along.values()):
+            return [parts[value] for value in sorted(parts, key=lambda v: (_as_number(v), v))]
+    return []
 
 
 def _places(slices: Sequence[Slice]) -> list[int]:
@@ -159,6 +183,13 @@ def _acquisitions(slices: list[Slice], places: list[int]) -> tuple[list[list[Sli
         if _nearly_whole(ordered, places):
             return [[slices[n] for n in part] for part in ordered], 1
     return [], 1
+
+
+def _is_part_of_signal(one: Slice) -> bool:
+    """Whether it is a phase, real or imaginary image by its Image Type (third value P, R or I)."""
+    value = one.entry.header.get("ImageType")
+    kinds = [str(v).upper() for v in (value if value is not None and not isinstance(value, str) else ())]
+    return bool({"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"} & set(kinds[2:4]))
 
 
 def _together(ordered: list[list[int]], places: list[int], whole: set[int]) -> list[list[list[int]]]:
@@ -220,9 +251,8 @@ def _ordered(slices: list[Slice], warnings: tuple[Warning, ...]) -> Stack:
     even, sheared = bool(np.abs(steps / step - 1).max() <= SPACING_TOLERANCE), reach > DRIFT_MM
     rounded = _rounded(slices) if sheared or not even else None
     if rounded is not None:
-        origin, step, change = rounded
-        precision = max(s.precision_mm for s in slices)
-        warnings += (WarningCode.ROUNDED_POSITIONS(precision=precision, change=change),)
+        origin, step, said = rounded
+        warnings += (said,)
         along = float(origin @ first.axes[2]) + step * np.arange(len(slices))
         return Stack(
             tuple(slices), np.asarray(along, dtype=np.float64), step, np.zeros_like(drift), True, (), origin, warnings
@@ -246,8 +276,8 @@ def _ordered(slices: list[Slice], warnings: tuple[Warning, ...]) -> Stack:
     return Stack(tuple(slices), along, step, drift, even and not sheared, gaps, origin, warnings)
 
 
-def _rounded(slices: list[Slice]) -> tuple[Array64, float, float] | None:
-    """Origin, step and largest change of an even stack whose positions are this one's but for their rounding.
+def _rounded(slices: list[Slice]) -> tuple[Array64, float, Warning] | None:
+    """Origin and step, and what is said, of an even stack whose positions are this one's but for their rounding.
 
     None where positions are stated finely (then they are what they are), or are farther from even than their last
     decimal explains. The direction may be rounded as well: over the length of the stack that shifts slices sideways.
@@ -262,13 +292,16 @@ def _rounded(slices: list[Slice]) -> tuple[Array64, float, float] | None:
     step = float(per_step @ first.axes[2])
     if count < 3 or step <= 0 or (precision < COARSE_MM and turn * step * count < DRIFT_MM):
         return None
-    tolerance = min(0.87 * precision + 0.5 * turn * step * count, MOST_ROUNDING * step) + SAME_PLACE_MM
+    # A coordinate is off by half its last decimal at most, a place by the diagonal of that cube; the fit by less.
+    tolerance = min(0.87 * precision, MOST_ROUNDING * step) + SAME_PLACE_MM
     fitted = places.mean(axis=0) + centred[:, None] * per_step
     sideways = float(np.abs(first.axes[:2] @ per_step).max()) * count
     away = np.linalg.norm(places - fitted, axis=1)
-    allowed = 4 * 0.87 * precision + turn * step * count + DRIFT_MM  # two ends of a fit, each off by its rounding
-    if float(away.max()) > tolerance or sideways > min(allowed, MOST_ROUNDING * step * 4 + DRIFT_MM):
+    if float(away.max()) > tolerance or sideways > precision + turn * step * count + DRIFT_MM:
         return None
     straight = places.mean(axis=0) + centred[:, None] * (step * first.axes[2])
     change = float(np.linalg.norm(places - straight, axis=1).max())
-    return np.asarray(straight[0]), step, change
+    what = (
+        f"positions are stated to {precision:g} mm" if precision >= COARSE_MM else f"directions are stated to {turn:g}"
+    )
+    return np.asarray(straight[0]), step, WarningCode.ROUNDED_POSITIONS(what=what, change=change)

@@ -22,6 +22,8 @@ UNSPECIFIC = frozenset({"ORGAN", "CONTROL"})
 LARGEST_CC = 150.0  # without a target's type, what is larger is an organ or an outline: no metastasis is
 LESION_WORD = re.compile(
     r"[gcp]tv\w*|mets?|metast\w*|metas|lesion\w*|laesion\w*|lasion\w*|tumou?r\w*|tumeur\w*|target\w*|tgt|zielvol\w*|enhanc\w*"
+    r"|\w*adenom\w*|meningio\w*|meningeo\w*|schwannom\w*|neurino\w*|neuroma\w*|glio\w*|cavernom\w*|carcinom\w*|avm"
+    r"|melanom\w*|chordom\w*|craniopharyng\w*|hemangio\w*|haemangio\w*|lymphom\w*|sarcom\w*"
 )
 ANATOMY = re.compile(
     r"skull|cranium|calvari\w*|body|external|outline|contour|umriss|surface|patient|head|brain\w*|brainstem|stem|skin"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from RTResponseCAMLib.dicom.chain import Chain, Course, find_courses
+from RTResponseCAMLib.dicom.chain import Chain
+from RTResponseCAMLib.dicom.courses import Course, find_courses
 from RTResponseCAMLib.dicom.dates import object_date
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
 from RTResponseCAMLib.dicom.identity import compare
 from RTResponseCAMLib.dicom.index import Entry, index_folder
-from RTResponseCAMLib.dicom.load import ReadOptions, find_chain, read_index
+from RTResponseCAMLib.dicom.load import find_chain, read_index
+from RTResponseCAMLib.dicom.options import ReadOptions
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym
 from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtdose import UNITS
@@ -44,12 +46,14 @@ def inspect_folder(folder: Path, options: ReadOptions | None = None, *, progress
     later: tuple[FollowUp, ...] = ()
     zero = ""
     try:
-        courses = find_courses(index, read_links(index)[0], options.plan, options.structures)
-        found = find_chain(index, options)
-        chain, warnings = found.chain, found.warnings
+        links, link_warnings = read_links(index)
+        warnings = (*warnings, *link_warnings)
+        courses = find_courses(index, links, options.plan, options.structures)
+        found = find_chain(index, options, links, courses)
+        chain, warnings = found.chain, (*warnings, *found.chain.warnings)
         visits, day_zero, _ = find_follow_ups(index, chain, found.links, options.visits)
         later, zero = visits, day_zero.source
-        study = read_index(index, options, progress)
+        study = read_index(index, options, progress, found)
         warnings = study.warnings
     except RTResponseError as error:
         problem = str(error)

@@ -13,7 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from RTResponseCAMLib.background import Job
-from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.errors import QuestionError, RTResponseError
 from RTResponseCAMLib.progress import Cancelled, Progress
 
 TICK_MS = 20
@@ -34,6 +34,7 @@ class Runner:
         self._job: Job[Any] | None = None
         self._done: Callable[[Any], None] = _nothing
         self._failed: Callable[[str], None] = _nothing
+        self._asked: Callable[[QuestionError], None] | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(TICK_MS)
         self._timer.connect("timeout()", self._tick)
@@ -44,10 +45,14 @@ class Runner:
         return self._job is not None
 
     def start(
-        self, work: Callable[[Progress], Any], done: Callable[[Any], None], failed: Callable[[str], None] | None = None
+        self,
+        work: Callable[[Progress], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[str], None] | None = None,
+        asked: Callable[[QuestionError], None] | None = None,
     ) -> None:
-        """Start ``work(progress)``; later ``done(answer)`` is called, or ``failed(sentence)``."""
-        self._done, self._failed = done, failed or _nothing
+        """Start ``work(progress)``; later ``done(answer)`` is called, ``failed(sentence)``, or ``asked(question)``."""
+        self._done, self._failed, self._asked = done, failed or _nothing, asked
         self._job = Job(work)
         self._show(0.0, "")
         self._timer.start()
@@ -92,7 +97,10 @@ class Runner:
         except Cancelled:
             self._failed("")
         except RTResponseError as error:
-            self._failed(str(error))
+            if isinstance(error, QuestionError) and self._asked is not None:
+                self._asked(error)
+            else:
+                self._failed(str(error))
         except Exception as error:  # the user gets a sentence, the log the rest
             # Places only: a message may hold a path or a name, and logs are kept and passed on.
             frames = traceback.extract_tb(error.__traceback__)

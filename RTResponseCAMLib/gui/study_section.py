@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import qt
 from slicer.i18n import tr as _
 
+from RTResponseCAMLib.dicom.options import ReadOptions
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
 
 if TYPE_CHECKING:
+    from RTResponseCAMLib.errors import QuestionError
     from RTResponseCAMLib.state import State
 
 
@@ -21,6 +23,12 @@ class StudySection(Section):
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._failure = ""
+        self._question: QuestionError | None = None
+        self._folder, self._options = Path(), ReadOptions()
+        label = self._ui.studyMessageLabel
+        label.setTextInteractionFlags(qt.Qt.TextBrowserInteraction)
+        label.setOpenExternalLinks(False)
+        label.connect("linkActivated(QString)", self._on_choice)
         self._runner = Runner(self._ui.loadProgressBar, self._on_runner_changed)
         self._ui.loadFolderButton.connect("clicked(bool)", self._on_load_folder)
         self._ui.loadSampleButton.connect("clicked(bool)", self._on_load_sample)
@@ -30,11 +38,12 @@ class StudySection(Section):
         """Whether a study is being read."""
         return self._runner.busy
 
-    def load_folder(self, folder: Path) -> None:
-        """Read a DICOM folder in the background and show it."""
+    def load_folder(self, folder: Path, options: ReadOptions | None = None) -> None:
+        """Read a DICOM folder in the background and show it; where its objects disagree, the user is asked."""
         from RTResponseCAMLib.workflow.sample import open_study
 
-        self._load(lambda progress: open_study(folder, progress))
+        self._folder, self._options = folder, options or ReadOptions()
+        self._load(lambda progress: open_study(folder, progress, self._options))
 
     def load_sample(self) -> None:
         """Make the synthetic study in the background and show it."""
@@ -49,12 +58,12 @@ class StudySection(Section):
     def stop(self) -> None:
         """Forget a study that is being read."""
         self._runner.stop()
-        self._failure = ""
+        self._failure, self._question = "", None
         self._show_buttons()
 
     def connect_parameters(self) -> None:
         """Forget the last failure: other inputs are shown."""
-        self._failure = ""
+        self._failure, self._question = "", None
 
     def refresh(self, state: State) -> None:
         """Show prescriptions, what is missing, and what is worth knowing."""
@@ -62,15 +71,16 @@ class StudySection(Section):
         self._ui.prescriptionLabel.text = stated
         self._ui.prescriptionLabel.setVisible(bool(stated))
         notices = [self._failure, self._logic.resetNotice, *state.problems[:1]]
-        lines = [f"<b>{_escape(text)}</b>" for text in notices if text] + [_escape(text) for text in state.notes]
+        lines = [f"<b>{_escape(text)}</b>" for text in notices if text] + self._choices()
+        lines += [_escape(text) for text in state.notes]
         self._ui.studyMessageLabel.text = "<br>".join(lines)
         self._ui.studyMessageLabel.setVisible(bool(lines))
 
     def _load(self, work: Any) -> None:
         if self._runner.busy:
             return
-        self._failure = ""
-        self._runner.start(work, self._on_opened, self._on_failed)
+        self._failure, self._question = "", None
+        self._runner.start(work, self._on_opened, self._on_failed, self._on_asked)
 
     def _on_opened(self, opened: Any) -> None:
         self._logic.showStudy(opened, self._parameters, self._runner.report_here)
@@ -79,6 +89,23 @@ class StudySection(Section):
     def _on_failed(self, sentence: str) -> None:
         self._failure = sentence or _("Loading was cancelled; nothing was changed.")
         self._panel.refresh()
+
+    def _on_asked(self, question: QuestionError) -> None:
+        self._failure, self._question = str(question), question
+        self._panel.refresh()
+
+    def _choices(self) -> list[str]:
+        """A link for each answer to the question that reading has left."""
+        if self._question is None:
+            return []
+        links = [f'<a href="{n}">{_escape(text)}</a>' for n, (_answer, text) in enumerate(self._question.choices)]
+        return [_("Choose: {choices}").format(choices=" · ".join(links))] if links else []
+
+    def _on_choice(self, link: str) -> None:
+        question = self._question
+        if question is not None and link.isdigit() and int(link) < len(question.choices):
+            answer = question.choices[int(link)][0]
+            self.load_folder(self._folder, self._options.answered(question.option, answer))
 
     def _on_load_folder(self, _checked: bool = False) -> None:
         if self._runner.busy:

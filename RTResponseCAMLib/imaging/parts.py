@@ -110,7 +110,20 @@ def _over(one: Array64, other: Array64, box: Array64, other_box: Array64, single
         smaller = min(float(np.prod(b[2:] - b[:2])) for b in (box, other_box))
         if float(np.prod(common)) > SURELY_OVER * smaller:
             return True
-    return bool(points_inside([other], one).any() or points_inside([one], other).any())
+    return bool(points_inside([other], one).any() or points_inside([one], other).any() or _cross(one, other))
+
+
+def _cross(one: Array64, other: Array64) -> bool:
+    """Whether an edge of one outline crosses an edge of the other: bars that cross have no corner in each other."""
+    a, b = one[:, None], np.roll(one, -1, axis=0)[:, None]
+    c, d = other[None], np.roll(other, -1, axis=0)[None]
+
+    def side(p: Array64, q: Array64, r: Array64) -> Array64:
+        return np.asarray(
+            (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (q[..., 1] - p[..., 1]) * (r[..., 0] - p[..., 0])
+        )
+
+    return bool(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).any())
 
 
 def _apart_mm(one: Array64, other: Array64) -> float:

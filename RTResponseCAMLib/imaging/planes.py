@@ -130,11 +130,15 @@ def _in_parts(
     if len(groups) == 1:
         whole = _stack(axes, offsets, planes, where)
         return replace(whole, warnings=warnings + whole.warnings)
+    steps = [np.diff(offsets[sorted({plane for plane, _ in group})]) for group in groups]
+    own_steps = [_usual_mm(step) for step in steps if len(step) > 1]
+    # A part of one or two planes says little about its step: it was contoured on the slices of the others.
+    usual = float(np.median(own_steps)) if own_steps else _usual_mm(gaps) if len(gaps) else None
     parts = []
     for group in groups:
         used = sorted({plane for plane, _ in group})
         own = [[planes[plane][n] for p, n in group if p == plane] for plane in used]
-        parts.append(_stack(axes, offsets[used], own, where))
+        parts.append(_stack(axes, offsets[used], own, where, usual))
     slabs, _ = _slabs(offsets, where)
     apart = _apart_mm(parts)
     if apart > APART_MM:
@@ -145,9 +149,11 @@ def _in_parts(
     return PlaneStack(axes, offsets, slabs, tuple(tuple(p) for p in planes), volume, voxels, warnings, tuple(parts))
 
 
-def _stack(axes: Array64, offsets: Array64, planes: list[list[Array64]], where: str) -> PlaneStack:
-    """The planes of one part, with their slabs and volume."""
-    slabs, warnings = _slabs(offsets, where)
+def _stack(
+    axes: Array64, offsets: Array64, planes: list[list[Array64]], where: str, usual_mm: float | None = None
+) -> PlaneStack:
+    """The planes of one part, with their slabs and volume; ``usual_mm`` is the step of the other parts."""
+    slabs, warnings = _slabs(offsets, where, usual_mm)
     areas = np.asarray([even_odd_area(p) for p in planes])
     voxels = _along_voxels(planes)
     volume = _volume(offsets, slabs, areas, as_drawn=voxels or bool(warnings))
@@ -257,12 +263,14 @@ def _separate(one: Array64, other: Array64) -> bool:
     return float(apart.min()) >= RIM_MM
 
 
-def _slabs(offsets: Array64, where: str) -> tuple[Array64, tuple[Warning, ...]]:
+def _slabs(offsets: Array64, where: str, usual_mm: float | None = None) -> tuple[Array64, tuple[Warning, ...]]:
+    if len(offsets) == 1 and usual_mm is not None:
+        return np.asarray([[offsets[0] - usual_mm / 2, offsets[0] + usual_mm / 2]]), ()
     if len(offsets) == 1:
         # One contour says nothing about its thickness; 1 mm is GammaPlan's usual slice distance.
         return np.asarray([[offsets[0] - 0.5, offsets[0] + 0.5]]), (WarningCode.SINGLE_PLANE(where=where),)
     gaps = np.diff(offsets)
-    median = _usual_mm(gaps)
+    median = usual_mm if usual_mm is not None and len(gaps) == 1 and gaps[0] > usual_mm else _usual_mm(gaps)
     half = np.minimum(gaps, np.where(gaps > GAP_FACTOR * median, median, gaps)) / 2
     before = np.concatenate([[median / 2], half])
     after = np.concatenate([half, [median / 2]])

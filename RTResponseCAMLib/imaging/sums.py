@@ -85,7 +85,8 @@ def total_on_one_grid(groups: list[list[sitk.Image]]) -> sitk.Image:
     total = np.zeros(whole.shape, dtype=np.float32)
     for group in groups:
         seen = np.full(whole.shape, -1.0, dtype=np.float32)
-        for image in group:
+        # Where windows overlap the finer one counts.
+        for image in sorted(group, key=lambda i: float(np.prod(i.GetSpacing()))):
             moved = sitk.Resample(image, whole.blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
             values = sitk.GetArrayViewFromImage(moved)
             np.copyto(seen, values, where=seen < 0)

@@ -15,7 +15,7 @@ from RTResponseCAMLib.response.conventions import (
 )
 from RTResponseCAMLib.response.diameter import Diameters
 from RTResponseCAMLib.response.volume import BOUNDARY_MM, Change, Volume, change_interval
-from RTResponseCAMLib.warnings import Warning
+from RTResponseCAMLib.warnings import Warning, withhold_class
 
 TARGET_DAYS, WINDOW_DAYS = 90, (60, 120)
 PROPOSED = "proposed"
@@ -77,6 +77,9 @@ class Judgement:
 def judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
     """Name one visit's change by a convention; what was only proposed is never more than indeterminate."""
     found = _judge(trajectory, visit, convention)
+    if found.word not in (UNKNOWN, NOT_MEASURABLE) and withhold_class(visit.warnings):
+        reason = "; ".join(w.text for w in visit.warnings if w.code.withholds_class)
+        return replace(found, word=INDETERMINATE, reason=reason)
     if visit.status == PROPOSED and found.word not in (UNKNOWN, NOT_MEASURABLE):
         # The interval speaks of a drawn boundary; on phantoms, a third of the certain words of proposals were wrong.
         return replace(found, word=INDETERMINATE, reason="proposed by the program, not confirmed by a person")

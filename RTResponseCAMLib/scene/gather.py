@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from RTResponseCAMLib.dicom.plausible import check_dose
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.dicom.series_kind import named_otherwise
 from RTResponseCAMLib.errors import RTResponseError, StudyError
@@ -117,7 +118,8 @@ class Gatherer:
 
         Raises
         ------
-        StudyError, GeometryError : the first of `problems`, or a segment that cannot be read.
+        StudyError, GeometryError : the first of `problems`, a segment that cannot be read, or a dose that cannot be
+            that of its prescription or of these lesions.
         """
         problems = self.problems(inputs)
         if problems:
@@ -128,6 +130,8 @@ class Gatherer:
         lesions, segments = self._lesions(inputs, warnings)
         dose, dose_warnings = _dose_of(inputs.dose, known)
         prescription = self._prescription(inputs)
+        plan = Plan("", prescription) if prescription else None
+        warnings += [*dose_warnings, *_checked(inputs.dose, dose, plan, lesions)]
         series = _in_database(inputs.mr, SERIES)  # by which an export finds the original files
         study = Study(
             patient=known.patient if known else "P-scene",
@@ -136,9 +140,9 @@ class Gatherer:
             structures=tuple(lesion.structure for lesion in lesions),
             lesions=lesions,
             dose=dose,
-            plan=Plan("", prescription) if prescription else None,
+            plan=plan,
             follow_ups=known.follow_ups if known else (),
-            warnings=tuple(warnings) + dose_warnings,
+            warnings=tuple(dict.fromkeys(warnings)),
             sources=known.sources if known else {"mr_series": pseudonym(series or self._volume_print(inputs.mr))},
         )
         return Gathered(study, segments)
@@ -351,14 +355,25 @@ def _mr_warnings(node: Any) -> list[Warning]:
     return [WarningCode.SERIES_BY_HAND(name=name)]
 
 
+def _checked(node: Any, dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
+    """Warnings of `check_dose`, whose questions the Study section answers."""
+    if dose is None:
+        return []
+    try:
+        return check_dose(dose, plan, lesions, f"dose '{node.GetName()}'")
+    except StudyError as error:
+        fix = "Check the dose volume and the prescription in the Study section, or choose no dose"
+        raise StudyError(error.where, error.what, fix) from error
+
+
 def _dose_of(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
     if node is None:
         return None, (WarningCode.NO_DOSE(reason="no dose is chosen; the prediction ignores dose"),)
     image = image_of(node)
     if float(sitk.GetArrayViewFromImage(image).min()) < 0:
         raise StudyError(f"dose '{node.GetName()}'", "holds negative values", "Choose a dose volume in Gy")
-    if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
-        return Dose(image, (), dose_unit(node)), (WarningCode.DOSE_UNITS(name=node.GetName()),)
     unit = dose_unit(node)
-    dose = Dose(image, known.dose.sources if known and known.dose else (), unit)
-    return dose, (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()
+    weighted = (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()
+    if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
+        return Dose(image, (), unit), (WarningCode.DOSE_UNITS(name=node.GetName(), unit=unit), *weighted)
+    return Dose(image, known.dose.sources if known and known.dose else (), unit), weighted

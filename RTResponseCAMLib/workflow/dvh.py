@@ -12,8 +12,9 @@ from RTResponseCAMLib.dosimetry.bed import BRAIN, NOTE, TUMOUR, bed_gy
 from RTResponseCAMLib.dosimetry.dvh import Dvh, dvhs, table_row
 from RTResponseCAMLib.dosimetry.plan_metrics import TargetMetrics, nyumets_row, plan_metrics
 from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.planes import stack_planes
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import GY, Study
+from RTResponseCAMLib.study import GY, Structure, Study
 from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
@@ -72,6 +73,7 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
     for structure, found in zip(others, waiting, strict=True):
         if isinstance(found, Dvh):
             measured[found.name] = found
+            warnings += _contour_warnings(structure, structure.name in {x.name for x in lesions})
         elif structure.name in {lesion.name for lesion in lesions}:
             raise found
         else:
@@ -80,6 +82,12 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
         if histogram.outside > NOTICED_OUTSIDE and name not in {t.name for t in targets}:
             warnings.append(WarningCode.STRUCTURE_OUTSIDE_DOSE(name=name, percent=100 * histogram.outside))
     return StudyDose(tuple(measured.values()), tuple(targets), tuple(bed), tuple(warnings))
+
+
+def _contour_warnings(structure: Structure, lesion: bool) -> list[Warning]:
+    """What is unusual in contours; of anatomy neither holes nor parts: a skull is hollow, and eyes are two."""
+    of_lesions = (WarningCode.HOLLOW_OUTLINE, WarningCode.SEPARATE_PARTS)
+    return [w for w in stack_planes(structure).warnings if lesion or w.code not in of_lesions]
 
 
 def write_dose(

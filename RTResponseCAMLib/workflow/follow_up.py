@@ -14,7 +14,7 @@ from RTResponseCAMLib.dicom.load import read_follow_up
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.labels import read_volume
-from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc
+from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
 from RTResponseCAMLib.imaging.registration import Registration, register_follow_up
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.imaging.rigid import as_transform
@@ -117,6 +117,7 @@ def follow_study(
     matrices = {name: read_transform(path) for name, path in transforms.items()}
     drawings = {name: Mask(path, read_volume(path), mask_values) for name, path in masks.items()}
     baselines = {x.id: (volume_interval(x.structure, boundary_mm), diameters(x.structure)) for x in study.lesions}
+    contours = {x.id: stack_planes(x.structure).warnings for x in study.lesions}
     results: list[VisitResult] = []
     visits: dict[str, list[Visit]] = {x.id: [] for x in study.lesions}
     for number, follow_up in enumerate(study.follow_ups):
@@ -128,7 +129,7 @@ def follow_study(
                 study, follow_up, series.image, matrices.get(name), part(share, 0.25, 0.8)
             )  # fmt: skip
             share(0.8, f"measuring {name}")
-            scan = Scan(name, days, study, baselines, series.image, registration, boundary_mm)
+            scan = Scan(name, days, study, baselines, series.image, registration, boundary_mm, contours)
             measured, regions, warnings = measure(scan, follow_up, drawings.get(name), propose)
             said = (*series.warnings, *registration.warnings, *warnings)
             overlays = _overlays(study, series.image, registration)

@@ -188,7 +188,8 @@ def _prediction(
         warnings.append(WarningCode.INDETERMINATE())
     elif withhold_class((*study.warnings, *warnings)):
         label = "indeterminate"
-        warnings.append(WarningCode.UNFAMILIAR())
+        if any(w.code.unlike_training for w in (*study.warnings, *warnings)):
+            warnings.append(WarningCode.UNFAMILIAR())
     warnings += warnings_of(checks)
     return Prediction(
         lesion=lesion,

@@ -10,6 +10,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
+from RTResponseCAMLib.dicom.options import ReadOptions
 from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
@@ -50,14 +51,15 @@ class Opened:
     folder: Path | None = None
 
 
-def open_study(folder: Path, progress: Progress = silent) -> Opened:
+def open_study(folder: Path, progress: Progress = silent, options: ReadOptions | None = None) -> Opened:
     """Read a study and its first follow-up, and register that onto the plan.
 
     Raises
     ------
+    QuestionError : objects disagree; ``options`` with the answer read it.
     StudyError, GeometryError : see `load_study`; a follow-up that cannot be read or registered is a warning.
     """
-    study = load_study(folder, progress=part(progress, 0.0, 0.55))
+    study = load_study(folder, progress=part(progress, 0.0, 0.55), **vars(options or ReadOptions()))
     progress(0.55, "measuring lesions")
     measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x.structure)) for x in study.lesions}
     mr = as_stored(study.mr)

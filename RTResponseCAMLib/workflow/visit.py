@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -14,7 +14,7 @@ from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid, same_grid
 from RTResponseCAMLib.imaging.labels import label_structures, labels_touch
 from RTResponseCAMLib.imaging.overlap import share_on_image, without_nested
-from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.imaging.planes import contour_volume_cc, stack_planes
 from RTResponseCAMLib.imaging.registration import Registration
 from RTResponseCAMLib.imaging.rigid import moved_structure
 from RTResponseCAMLib.response.diameter import Diameters, diameters, of_parts
@@ -32,7 +32,10 @@ MAX_GROWTH = 8.0
 
 @dataclass(frozen=True)
 class Scan:
-    """A follow-up after registration, and what its lesions are compared with."""
+    """A follow-up after registration, and what its lesions are compared with.
+
+    ``contour_warnings`` holds what is unusual in the contours of each lesion of the plan, by its id.
+    """
 
     name: str
     days: int | None
@@ -41,6 +44,7 @@ class Scan:
     image: sitk.Image
     registration: Registration
     boundary_mm: float
+    contour_warnings: Mapping[str, tuple[Warning, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,11 @@ def measure(
             if found is not None:
                 measured[lesion.id], region = found
                 regions += [] if region is None else [region]
-    return measured, tuple(regions), warnings
+    with_contours = {
+        lesion: replace(visit, warnings=(*visit.warnings, *scan.contour_warnings.get(lesion, ())))
+        for lesion, visit in measured.items()
+    }
+    return with_contours, tuple(regions), warnings
 
 
 def _unknown(scan: Scan, lesion: Lesion, warning: Warning) -> Visit:
@@ -111,12 +119,11 @@ def _drawn(
     if follow_up.rival_structures:
         what = f"has several structure sets, and nothing says which counts: {follow_up.rival_structures}"
         raise StudyError(scan.name, what, f"Keep one of them, or give its label map with --mask {scan.name}=FILE")
-    chosen = Path(follow_up.structures[0])
-    structures, warnings, source = read_follow_up_structures(chosen)
+    structures, warnings, source = read_follow_up_structures(Path(follow_up.structures[0]))
     if len(follow_up.structures) > 1:
         reason = "RTSTRUCT before SEG, approved before not, then the latest"
         count = len(follow_up.structures)
-        several = WarningCode.SEVERAL_STRUCTURE_SETS(count=count, used=chosen.name, reason=reason)
+        several = WarningCode.SEVERAL_STRUCTURE_SETS(count=count, used=follow_up.chosen_structures, reason=reason)
         warnings = (*warnings, several)
     placed = [moved_structure(scan.registration.to_plan, s) for s in structures if s.contours]
     lesions = tuple(s for s in placed if looks_like_target(s) or _in_place_of_a_lesion(scan, s))
@@ -175,6 +182,7 @@ def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[
         everyone = sorted((match.lesion, *match.merged_with))
         if match.merged_with:
             said = (WarningCode.MERGED_LESIONS(lesions=" and ".join(everyone), visit=scan.name),)
+        said += tuple(w for n in match.regions for w in stack_planes(drawn[n]).warnings)
         baseline, now = match.volumes(before, after, scan.boundary_mm)
         measured[match.lesion] = Visit(
             scan.name, scan.days, match.word, now,

@@ -25,10 +25,12 @@ class Member:
     name : of the test.
     change : alters the DICOM folder of the phantom study in place.
     refused : pattern of the error, "" when the study is read.
-    warned, silent : codes that are among the study's warnings, and codes that are not.
+    warned, silent : codes that are among the study's warnings, and codes that are not. No other warning is louder than
+        a note, but those that may stand ``beside``.
     options : of `load_study`.
     expected : what differs from the untouched study: "lesions" (names), "rx_gy", "days" (of the follow-ups), "unit",
-        "dose" (factor on the untouched dose, None: no dose), "slices".
+        "dose" (factor on the untouched dose, None: no dose), "later" (days), "mr" ("same", "padded", "elsewhere" or
+        "resampled").
     """
 
     name: str
@@ -36,6 +38,7 @@ class Member:
     refused: str = ""
     warned: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     expected: Mapping[str, Any] = field(default_factory=dict)
 

@@ -212,6 +212,35 @@ def jittered(keyword: str, amount: float):
     return on_series("t1c", alter)
 
 
+def placed(along, sideways=lambda n: 0.0):
+    """Positions to six decimals on exact axes, moved along the normal and sideways."""
+
+    def alter(data: Dataset, number: int) -> None:
+        x, y, z = (float(c) for c in data.ImagePositionPatient)
+        data.ImagePositionPatient = [f"{c:.6f}" for c in (x + sideways(number), y, z + along(number))]
+        data.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+
+    return on_series("t1c", alter)
+
+
+def phase_images(folder: Path) -> None:
+    """The phase of the signal at the same places, in the same series."""
+
+    def alter(data: Dataset, number: int) -> None:
+        data.SeriesInstanceUID = pydicom.dcmread(folder / "t1c" / "MR.0001.dcm").SeriesInstanceUID
+        data.ImageType = ["ORIGINAL", "PRIMARY", "P", "ND"]
+        data.PixelData = (4095 - data.pixel_array).astype("<u2").tobytes()
+
+    copied_series(folder, "t1c", "phase", alter)
+
+    def unlisted(data: Dataset) -> None:
+        for frame in data.ReferencedFrameOfReferenceSequence:
+            for study in frame.RTReferencedStudySequence:
+                del study.RTReferencedSeriesSequence[0].ContourImageSequence
+
+    edit(folder / "plan_t1c" / "RS.dcm", unlisted)
+
+
 def phases(folder: Path) -> None:
     """Three phases, two of them under one Acquisition Number, and nothing else that tells them apart."""
     for phase in (1, 2):
@@ -230,19 +259,28 @@ def own_series(data: Dataset, number: int) -> None:
 
 
 ROUNDED = ("sheared-slices", "uneven-slices", "slice-gap")
+ELSEWHERE = {"mr": "elsewhere"}
 TOLERANCES = [
-    Member("positions as they are", tilted(6), silent=("rounded-positions", *ROUNDED), expected={"mr": None}),
-    Member("positions to 0.1 mm", tilted(1), warned=("rounded-positions",), silent=ROUNDED, expected={"mr": None}),
-    Member("positions to 0.01 mm", tilted(2), silent=ROUNDED, expected={"mr": None}),
-    Member("directions to three decimals", tilted(6, 3), silent=ROUNDED, expected={"mr": None}),
-    Member("directions to four decimals", tilted(4, 4), silent=ROUNDED, expected={"mr": None}),
+    Member("positions as they are", tilted(6), silent=("rounded-positions", *ROUNDED), expected=ELSEWHERE),
+    Member("positions to 0.1 mm", tilted(1), warned=("rounded-positions",), silent=ROUNDED, expected=ELSEWHERE),
+    Member("positions to 0.01 mm", tilted(2), silent=ROUNDED, expected=ELSEWHERE),
+    Member("directions to three decimals", tilted(6, 3), silent=ROUNDED, expected=ELSEWHERE),
+    Member("directions to four decimals", tilted(4, 4), silent=ROUNDED, expected=ELSEWHERE),
     *(Member(f"second echo {mm:g} mm off", second_echo(mm), warned=("several-acquisitions",), silent=ROUNDED)
       for mm in (0.0, 0.0005, 0.01, 0.1)),
     *(Member(f"{n} acquisitions in {each} packages", packages(n, each, AcquisitionNumber=1),
              warned=("several-acquisitions",), silent=ROUNDED) for n in (2, 3) for each in (1, 2, 4)),
     Member("directions that jitter", jittered("ImageOrientationPatient", 4e-5), silent=("several-stacks",),
-           expected={"mr": None}),
-    Member("spacing that jitters", jittered("PixelSpacing", 4e-5), silent=("several-stacks",), expected={"mr": None}),
+           expected=ELSEWHERE),
+    Member("spacing that jitters", jittered("PixelSpacing", 4e-5), silent=("several-stacks",), expected=ELSEWHERE),
+    Member("steps of 1.6 and 2.4 mm", placed(lambda n: 0.4 * (n % 2)), warned=("uneven-slices",),
+           silent=("rounded-positions",), expected={"mr": "resampled"}),
+    Member("a gantry's tilt", placed(lambda n: 0.0, lambda n: 0.05 * n), warned=("sheared-slices",),
+           silent=("rounded-positions",), expected={"mr": "resampled"}),
+    Member("slices that jump sideways", placed(lambda n: 0.0, lambda n: 0.35 * (-1) ** n), warned=("sheared-slices",),
+           silent=("rounded-positions",), expected={"mr": "resampled"}),
+    Member("phase images beside magnitude", phase_images, warned=("several-acquisitions",)),
+    Member("a second echo between the slices", second_echo(1.0), warned=("several-acquisitions",)),
     Member("three phases that nothing tells apart", phases, refused="no attribute tells the acquisitions apart"),
     Member("a series for each slice", on_series("t1c", own_series), warned=("series-joined",)),
 ]  # fmt: skip

@@ -9,11 +9,13 @@ from corpus import disagreements, pixels_and_places, who_when_what
 from corpus.members import Member
 from quirks import codes
 
-from RTResponseCAMLib.dicom.load import ReadOptions, load_study
+from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.dicom.options import ReadOptions
 from RTResponseCAMLib.dicom.tree import inspect_folder
 from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.warnings import Severity
 
 KINDS = {
     "references": disagreements.REFERENCES,
@@ -42,13 +44,15 @@ def truth(study):
 def test_member(member: Member, own_study, study, truth):
     member.change(own_study)
     if member.refused:
-        with pytest.raises(RTResponseError, match=member.refused):
+        with pytest.raises(RTResponseError, match=member.refused) as error:
             load_study(own_study, **member.options)
         problem = inspect_folder(own_study, ReadOptions(**member.options))["problem"]
-        assert problem is not None  # what reading refuses, inspecting names
+        assert problem == str(error.value)  # what reading refuses, inspecting names in the same words
         return
     found = load_study(own_study, **member.options)
     assert set(member.warned) <= codes(found), codes(found)
+    loud = {w.code.value for w in found.warnings if w.severity is not Severity.NOTE}
+    assert loud <= {*member.warned, *member.beside}, [w.text for w in found.warnings]
     assert not set(member.silent) & codes(found), codes(found)
     expected = member.expected
     names = expected.get("lesions", [x.structure.name for x in study.lesions])
@@ -64,10 +68,12 @@ def test_member(member: Member, own_study, study, truth):
 
 
 def _same_mr(found, study, how: str | None) -> None:
-    if how is None:  # tilted: the size is the same, the values are elsewhere
-        assert found.mr.GetSize() == study.mr.GetSize()
-        assert found.mr.GetSpacing() == pytest.approx(study.mr.GetSpacing(), rel=2e-3)
+    if how == "resampled":
         return
+    if how == "elsewhere":  # tilted, or rounded: the same voxels in another place
+        assert found.mr.GetSpacing() == pytest.approx(study.mr.GetSpacing(), rel=2e-3)
+    else:
+        assert found.mr.GetSpacing() == pytest.approx(study.mr.GetSpacing(), abs=1e-9)
     ours, theirs = (sitk.GetArrayViewFromImage(s.mr) for s in (found, study))
     if how == "padded":
         np.testing.assert_array_equal(ours[:, 4:], theirs[:, 4:])

@@ -13,8 +13,9 @@ from pydicom.uid import generate_uid
 from quirks import codes, edit, make_enhanced, second_course, turn, write_registration, write_segmentation
 
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import ReadOptions, load_study, read_follow_up_structures
+from RTResponseCAMLib.dicom.load import load_study, read_follow_up_structures
 from RTResponseCAMLib.dicom.mr import read_series
+from RTResponseCAMLib.dicom.options import ReadOptions
 from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid

@@ -1,0 +1,254 @@
+"""Courses of treatment: chains sorted by date, label and person, and which of them is used.
+
+GammaPlan exports one plan once per MR series; only the chain that ends at the contrast-enhanced T1 is what
+the classifier has learned to read.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from RTResponseCAMLib.dicom.chain import Chain, chains_of, why_unlinked
+from RTResponseCAMLib.dicom.dates import object_date
+from RTResponseCAMLib.dicom.identity import compare, person_key
+from RTResponseCAMLib.dicom.index import Entry, Index
+from RTResponseCAMLib.dicom.plans import PLAN_NAME, check_choice, check_twin, is_named, plan_name
+from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.registration import Links
+from RTResponseCAMLib.dicom.series_kind import series_kind
+from RTResponseCAMLib.errors import QuestionError, StudyError
+from RTResponseCAMLib.warnings import Warning, WarningCode
+
+
+@dataclass(frozen=True)
+class Course:
+    """One treatment of one patient: the same plan, exported once per MR series.
+
+    Attributes
+    ----------
+    name : "C1", "C2", … by date.
+    label : label of the plan or structure set.
+    patient : pseudonym.
+    date : date of the plan, None when unknown.
+    chains : best first.
+    """
+
+    name: str
+    label: str
+    patient: str
+    date: np.datetime64 | None
+    chains: tuple[Chain, ...]
+
+
+def find_courses(
+    index: Index, links: Links, plan: str | None = None, structures: str | None = None
+) -> tuple[Course, ...]:
+    """Follow the references of every structure set, and sort what they lead to into courses, earliest first.
+
+    Parameters
+    ----------
+    plan, structures : label or file name of the plan and the structure set to use, where there are several.
+
+    Raises
+    ------
+    StudyError : nothing has the name that was given.
+    """
+    _check_wanted(index, plan, structures)
+    persons: list[Entry] = []
+    groups: dict[tuple[bool, str, str, int], list[Chain]] = {}
+    sets = [s for s in index.structures if structures is None or is_named(s, structures)]
+    chains = [chain for one in sets for chain in chains_of(index, one, links, plan)]
+    if plan is not None:
+        chains = [c for c in chains if c.plan is not None]
+    treated = [c for c in chains if c.plan is not None or c.doses]
+    for chain in chains:
+        # Contours without plan or dose on a planning series are a second set of its course, no course of their own.
+        host = chain
+        if chain not in treated:
+            same = [c for c in chains if c.images is chain.images]
+            host = max([c for c in same if c in treated] or same, key=lambda c: (_rank(c), _time(c.structures)))
+            if host not in treated and any(_follows(chain, c) for c in treated):
+                continue  # contoured on a follow-up
+        named = host.plan or host.structures
+        label = named.text("RTPlanLabel") or host.structures.text("StructureSetLabel") or "unnamed"
+        date = _plan_date(host)
+        key = (date is not None, str(date), label, _person(persons, host.structures))
+        groups.setdefault(key, []).append(chain)
+    courses = []
+    for number, key in enumerate(sorted(groups), start=1):
+        members = tuple(sorted(groups[key], key=_rank, reverse=True))
+        patient = pseudonym(person_key(persons[key[3]]), "P-")
+        courses.append(Course(f"C{number}", key[2], patient, _plan_date(members[0]), members))
+    return tuple(courses)
+
+
+def choose_chain(
+    index: Index, courses: tuple[Course, ...], links: Links, series: str | None = None, course: str | None = None
+) -> Chain:
+    """Choose the course, and of its chains the one that ends at the T1c series.
+
+    Parameters
+    ----------
+    courses : see `find_courses`.
+    series : text that the Series Description must contain, or a Series Instance UID, to overrule the choice.
+    course : name ("C2") or label of the course; without it the latest with a dose is taken, with a warning.
+
+    Raises
+    ------
+    StudyError : no image series, no RTSTRUCT or SEG, only CT, nothing that belongs to an image series, several
+        patients, a series or course that does not exist, or several objects between which no rule decides.
+    """
+    if not index.series:
+        raise StudyError(index.folder, "holds no MR series", "Export the planning MR (contrast-enhanced T1) as well")
+    if not index.structures:
+        raise StudyError(index.folder, "holds no RTSTRUCT", "Export the structure set with the targets as well")
+    if not courses:
+        raise why_unlinked(index, index.structures[0], links)
+    chosen = _choose_course(index, courses, course)
+    chains = list(chosen.chains)
+    if series is not None:
+        chains = [c for c in chains if series == c.images[0].text("SeriesInstanceUID") or _described(c, series)]
+    if not chains:
+        names = sorted({files[0].text("SeriesDescription") for files in index.series.values()})
+        raise StudyError(index.folder, f"no planning series matches '{series}'; there are {names}", "Correct --series")
+    best, warnings = _best_structures(index, chains)
+    check_twin(index, best.structures)
+    check_choice(index, best.choice)
+    if best.plan is not None:
+        check_twin(index, best.plan)
+    warnings = [*best.warnings, *best.choice.warnings, *warnings]
+    if best.images[0].modality != "MR":
+        raise StudyError(
+            best.structures.path,
+            f"is contoured on a {best.images[0].modality} series; the classifier reads contrast-enhanced T1 MR",
+            "Export the plan on its MR series",
+        )
+    if best.t1c_score < 3:
+        name = best.images[0].text("SeriesDescription") or "without description"
+        kind = series_kind(best.images[0])
+        why = f" (it is {kind.computed})" if kind.computed else f" ({kind.why})" if kind.why else ""
+        what = f"the planning series '{name}' cannot be recognised as a contrast-enhanced T1{why}"
+        warnings.append(WarningCode.NOT_T1C(what=what))
+    rivals = {c.images[0].text("SeriesInstanceUID") for c in chains if c.t1c_score == best.t1c_score}
+    if len(rivals) > 1:
+        warnings.append(WarningCode.SEVERAL_T1C(count=len(rivals), used=best.images[0].text("SeriesDescription")))
+    if course is None and len(courses) > 1:
+        others = ", ".join(f"{c.name} '{c.label}'" for c in courses if c is not chosen)
+        used = f"{chosen.name} '{chosen.label}'"
+        warnings.append(WarningCode.SEVERAL_COURSES(count=len(courses), used=used, others=others))
+    return replace(best, warnings=tuple(warnings))
+
+
+def _check_wanted(index: Index, plan: str | None, structures: str | None) -> None:
+    for wanted, option, entries in ((plan, "--plan", index.plans), (structures, "--structures", index.structures)):
+        if wanted is None or any(is_named(e, wanted) for e in entries):
+            continue
+        listed = ", ".join(plan_name(e) if option == "--plan" else e.path.name for e in entries) or "none"
+        raise StudyError(index.folder, f"has no '{wanted}' ({PLAN_NAME}); there are {listed}", f"Correct {option}")
+
+
+def _person(persons: list[Entry], entry: Entry) -> int:
+    """Number of the person that an object is of, among those met so far."""
+    for number, known in enumerate(persons):
+        if not compare(known, entry).other:
+            return number
+    persons.append(entry)
+    return len(persons) - 1
+
+
+def _rank(chain: Chain) -> tuple[int, bool, bool, bool, bool, int]:
+    structures = chain.structures
+    approved = structures.text("ApprovalStatus").upper()
+    return (
+        chain.t1c_score, structures.modality == "RTSTRUCT", chain.plan is not None, len(chain.doses) > 0,
+        approved == "APPROVED", len(chain.images),
+    )  # fmt: skip
+
+
+def _best_structures(index: Index, chains: Sequence[Chain]) -> tuple[Chain, list[Warning]]:
+    """The best chain; of structure sets on its series that rank alike the latest, which must be a single one."""
+    best = chains[0]
+    others = [c for c in chains if c.images is best.images and c.structures is not best.structures]
+    alike = [c for c in others if _rank(c) == _rank(best)]
+    reason = "RTSTRUCT before SEG, with plan and dose before without, approved before not"
+    for other in alike:
+        if other.structures.uid == best.structures.uid:
+            check_twin(index, best.structures)
+    if alike:
+        by_time = sorted([best, *alike], key=lambda c: _time(c.structures), reverse=True)
+        if _time(by_time[0].structures) == _time(by_time[1].structures):
+            listed = ", ".join(c.structures.path.name for c in by_time)
+            what = f"holds {len(by_time)} structure sets of the planning MR, and nothing says which counts: {listed}"
+            fix, choices = (
+                "Choose with --structures (label or file name)",
+                [(c.structures.path.name,) * 2 for c in by_time],
+            )
+            raise QuestionError(index.folder, what, fix, option="structures", choices=choices)
+        best, reason = by_time[0], "the latest (3006,0008)"
+    drawn = [c for c in others if c.structures.modality == "RTSTRUCT"]
+    if not drawn and not alike:
+        return best, []
+    used = ", ".join(e.path.name for e in (best.structures, best.plan) if e is not None)
+    plans = len({c.plan.uid for c in (best, *others) if c.plan is not None})
+    count = len(drawn or alike) + 1
+    return best, [WarningCode.SEVERAL_STRUCTURE_SETS_OF_PLAN(sets=count, plans=plans, used=used, reason=reason)]
+
+
+def _time(structures: Entry) -> str:
+    """Date and time of a structure set as text that sorts."""
+    day = object_date(structures, ("StructureSetDate", "ContentDate")).day
+    return "" if day is None else f"{day} {structures.text('StructureSetTime')}"
+
+
+def _plan_date(chain: Chain) -> np.datetime64 | None:
+    for entry, keyword in ((chain.plan, "RTPlanDate"), (chain.structures, "StructureSetDate")):
+        day = object_date(entry, (keyword,)).day if entry is not None else None
+        if day is not None:
+            return day
+    return object_date(chain.images[0]).day
+
+
+def _follows(chain: Chain, treated: Chain) -> bool:
+    """Whether a structure set was contoured on a later scan of a patient who had been treated by then."""
+    own, theirs = (object_date(c.images[0]).day for c in (chain, treated))
+    later = own is not None and theirs is not None and bool(own > theirs)
+    return later and not compare(chain.structures, treated.structures).other
+
+
+def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None) -> Course:
+    listed = ", ".join(f"{c.name} '{c.label}' of {c.patient}" for c in courses)
+    if wanted is not None:
+        found = [c for c in courses if wanted.lower() in (c.name.lower(), c.label.lower())]
+        if len(found) != 1:
+            raise StudyError(index.folder, f"has no single course '{wanted}'; there are {listed}", "Correct --course")
+        return found[0]
+    persons = [course.chains[0].structures for course in courses]
+    differing = [c for pair in itertools.combinations(persons, 2) if (c := compare(*pair)).other]
+    if differing:
+        what = f"holds plans of several patients, by {differing[0].reason}: {listed}"
+        fix = "Give the folder of one patient, or choose with --course"
+        raise QuestionError(index.folder, what, fix, option="course", choices=_named(courses))
+    with_dose = [course for course in courses if course.chains[0].doses]
+    planned = [course for course in courses if course.chains[0].plan is not None]
+    pool = with_dose or planned or list(courses)
+    planning = [course for course in pool if course.chains[0].images[0].modality == "MR"] or pool
+    # Without plan and dose, later structure sets are rather contoured on follow-ups.
+    chosen = planning[-1] if with_dose or planned else planning[0]
+    same_day = [course for course in planning if course.date == chosen.date and course is not chosen]
+    if same_day:
+        when = "of unknown date" if chosen.date is None else "of the same date"
+        what = f"holds courses {when}, and nothing says which was treated: {listed}"
+        raise QuestionError(index.folder, what, "Choose with --course", option="course", choices=_named(planning))
+    return chosen
+
+
+def _named(courses: Sequence[Course]) -> list[tuple[str, str]]:
+    return [(c.name, f"{c.name} '{c.label}' of {c.patient}") for c in courses]
+
+
+def _described(chain: Chain, text: str) -> bool:
+    return text.lower() in chain.images[0].text("SeriesDescription").lower()

@@ -1,0 +1,50 @@
+"""What a user says of a study where its files do not say it, or to overrule them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+NO_DOSE = "none"
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user says of a study where its files do not, or to overrule them.
+
+    Attributes
+    ----------
+    prescription_gy, isodose_percent : prescription for every target; an isodose alone is taken of the dose maximum.
+    prescriptions_gy : prescription of single targets, by ROI name.
+    series : part of the Series Description (or UID) of the planning MR.
+    rois : names of the ROIs to take as lesions.
+    course : name ("C2") or label of the course.
+    course_if_several : the same, where it does not matter if there is a single course of another name.
+    plan, structures : label or file name of the plan and the structure set.
+    doses : file names of the RTDOSE to use, several to be added up; ("none",) leaves the dose out.
+    dose_fractions : see `rtdose.read_plan_dose`.
+    visits : parts of Series Descriptions (or UIDs) that are follow-ups whatever their kind.
+    with_dose : False leaves the dose unread, where only lesions and follow-ups matter.
+    """
+
+    prescription_gy: float | None = None
+    isodose_percent: float | None = None
+    prescriptions_gy: Mapping[str, float] = field(default_factory=dict)
+    series: str | None = None
+    rois: tuple[str, ...] = ()
+    course: str | None = None
+    course_if_several: str | None = None
+    plan: str | None = None
+    structures: str | None = None
+    doses: tuple[str, ...] = ()
+    dose_fractions: int | None = None
+    visits: tuple[str, ...] = ()
+    with_dose: bool = True
+
+    def answered(self, option: str, answer: Any) -> ReadOptions:
+        """The same with the answer to a `QuestionError`; a target's prescription joins those stated before."""
+        if option == "prescriptions_gy":
+            name, dose = answer
+            return replace(self, prescriptions_gy={**self.prescriptions_gy, name: dose})
+        return replace(self, **{option: answer})
