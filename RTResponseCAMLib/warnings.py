@@ -79,8 +79,8 @@ class WarningCode(str, Enum):
         "{file} states Modality (0008,0060) {modality}, but its SOP Class (0008,0016) is {kind}; the SOP Class "
         "counts")
     SERIES_JOINED = ("series-joined", WARNING,
-        "{count} series of one file each (0020,000E) are read as one: same study, number, frame of reference and "
-        "plane")
+        "{count} series of one file each (0020,000E) are read as one: same description, frame of reference "
+        "and plane")
     OWN_EXPORT = ("own-export", NOTE,
         "{count} object(s) were exported by this program and are not read as a part of the study")
     HIDDEN_NAME = ("hidden-name", NOTE,
@@ -102,6 +102,10 @@ class WarningCode(str, Enum):
     MR_BEFORE_PLAN = ("mr-before-plan", NOTE,
         "the planning MR was taken {days} day(s) before the plan; follow-ups count from {source}")
 
+    PLAN_LONG_AFTER_MR = ("plan-long-after-mr", WARNING,
+        "{source} is {days} days after the planning MR, although a plan is made on a recent scan; days count from "
+        "the MR")
+
     # Courses, plans and references
     SEVERAL_COURSES = ("several-courses", WARNING,
         "the folder holds {count} courses; {used} is used, not {others} (choose with --course)")
@@ -109,6 +113,9 @@ class WarningCode(str, Enum):
         "{sets} structure set(s) and {plans} plan(s) belong to the planning series; used: {used} ({reason})")
     PLAN_LEFT_OUT = "plan-left-out", NOTE, "the plan {plan} is left out: {reason}"
     PLAN_NOT_APPROVED = "plan-status", WARNING, "the plan {plan} is {status} (300E,0002), as chosen by the user"
+    STRUCTURES_NOT_APPROVED = ("structures-status", WARNING,
+        "the structure set {file} is {status} (300E,0002): export the one that was treated")
+    NOT_LINKED = "not-linked", WARNING, "{file} is not used: {reason}"
     PLAN_BY_FRAME = ("plan-by-frame", WARNING,
         "the plan names a structure set that is absent (300C,0060); it is taken for the present one, whose frame "
         "of reference it shares: check that ROI numbers mean the same targets")
@@ -158,6 +165,9 @@ class WarningCode(str, Enum):
     DOSE_MULTIPLIED = "dose-multiplied", NOTE, "the {kind} dose is multiplied by {count} fractions, as asked for"
     DOSE_UNEVEN = "dose-uneven", NOTE, "the dose frames are unevenly spaced; they are resampled at the smallest step"
     DOSE_REPEATED = "dose-repeated", NOTE, "{count} RTDOSE repeat(s) the dose of another file; each dose counts once"
+    DOSE_PARTS_UNKNOWN = ("dose-parts-unknown", SERIOUS,
+        "nothing says whether the {count} {kind} dose(s) are all parts of the plan (300C,0006): it may "
+        "be too low")
     DOSE_SUMMED = "dose-summed", NOTE, "the dose is the sum of {count} RTDOSE files ({reason})"
     DOSE_IMPLAUSIBLE = ("dose-implausible", WARNING,
         "the dose maximum is {ratio:.2f} × the highest prescription, unlike Gamma Knife plans (about 2): check "
@@ -213,6 +223,10 @@ class WarningCode(str, Enum):
         "the slices' {what} only; they are read as one even stack (largest change {change:.2f} mm)")
     PIXEL_PADDING = "pixel-padding", NOTE, "{count} pixel(s) are padding (0028,0120) and count as background"
 
+    SERIES_INCOMPLETE = ("series-incomplete", SERIOUS,
+        "the structures were contoured on {missing} slices that lie in another series of the same planes, '{other}': "
+        "the planning MR may be a part of its scan only: no class is given", UNLIKE)
+
     # Structures
     REPEATED_ROI_NUMBER = "repeated-roi-number", WARNING, "ROI Number {number} is given twice; '{name}' is left out"
     REPEATED_ROI_NAME = "repeated-roi-name", NOTE, "several ROIs are called '{name}'; the later are '{name}#2' …"
@@ -248,8 +262,8 @@ class WarningCode(str, Enum):
     REPEATED_OUTLINE = ("repeated-outline", WARNING,
         "{where}: {count} outline(s) are there twice within {tolerance:g} mm; each counts once")
     HOLLOW_OUTLINE = ("hollow-outline", SERIOUS,
-        "{where}: outlines within outlines leave {share:.0f} % of what the outer ones enclose ({volume:.3f} of "
-        "{outer:.3f} cm³); if a target was contoured twice, this volume is wrong", NO_CLASS)
+        "{where}: outlines within or across outlines leave {share:.0f} % of what the outer ones enclose ({volume:.3f} "
+        "of {outer:.3f} cm³); if a target was contoured twice, this volume is wrong", NO_CLASS)
     SEPARATE_PARTS = ("separate-parts", WARNING,
         "{where} consists of {count} separate parts up to {apart:.0f} mm apart, and counts as one lesion: give "
         "each metastasis a ROI of its own")

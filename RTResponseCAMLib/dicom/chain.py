@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from RTResponseCAMLib.dicom.files import NotDicom
 from RTResponseCAMLib.dicom.identity import Verdict, compare
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.plans import PlanChoice, choose_plan, doses_by_frame
@@ -21,6 +20,8 @@ from RTResponseCAMLib.dicom.series_kind import t1c_score
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import Matrix
 from RTResponseCAMLib.warnings import Warning, WarningCode
+
+REGISTRATION_CODES = {WarningCode.REGISTRATION_LEFT_OUT, WarningCode.REGISTRATIONS_DIFFER}
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,16 @@ def _contoured_on(
     """Series that a structure set belongs to: by reference, by its images, by its contours' images, by its frame."""
     stated = referenced_series(structures, index)
     named = [uid for uid in stated if uid in own]
+    if len(named) > 1 and structures.modality == "RTSTRUCT":  # those of its contours' images first
+        drawn = index.series_of_images(contour_images(structures))
+        named.sort(key=lambda uid: drawn.index(uid) if uid in drawn else len(drawn))
     if named:
         return named, []
     listed = [uid for uid in index.series_of_images(referenced_images(structures)) if uid in own]
     if listed:
         return listed[:1], [WarningCode.SERIES_BY_IMAGES(source="that of the images it lists (3006,0016)")]
     if not stated and structures.modality == "RTSTRUCT":
-        try:
-            listed = [uid for uid in index.series_of_images(contour_images(structures)) if uid in own]
-        except (NotDicom, StudyError, OSError):
-            listed = []
+        listed = [uid for uid in index.series_of_images(contour_images(structures)) if uid in own]
         if listed:
             return listed[:1], [WarningCode.SERIES_BY_IMAGES(source="that of its contours' images (3006,0016)")]
     frames = frames_of(structures)
@@ -115,8 +116,8 @@ def _contoured_on(
     return [uid for uid, files in own.items() if map_into(links, structures, files[0]) is not None], []
 
 
-def why_unlinked(index: Index, structures: Entry, links: Links) -> StudyError:
-    """Why a structure set belongs to none of the image series: the cause that holds."""
+def why_unlinked(index: Index, structures: Entry, links: Links, said: Sequence[Warning] = ()) -> StudyError:
+    """Why a structure set belongs to none of the image series: the cause that holds; ``said`` of registrations."""
     named, _ = _contoured_on(index, structures, links, index.series)
     for uid in named:
         found = compare(index.series[uid][0], structures)
@@ -140,8 +141,12 @@ def why_unlinked(index: Index, structures: Entry, links: Links) -> StudyError:
             "states no Frame of Reference UID (0020,0052), and is not the series that the structures name",
             "Export the MR with its frame of reference",
         )
+    unused = [w.text for w in said if w.code in REGISTRATION_CODES]
+    several = [uid for uid, files in index.series.items() if len({e.text("FrameOfReferenceUID") for e in files}) > 1]
+    if not unused and several:
+        unused = ["the slices of a series state several frames of reference"]
     return StudyError(
         structures.path,
-        "lies in another frame of reference (0020,0052) than every image series of the folder",
+        "; ".join(["lies in another frame of reference (0020,0052) than every image series of the folder", *unused]),
         "Export structure set and MR from the same plan, or the registration (REG) between them",
     )

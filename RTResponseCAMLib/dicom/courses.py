@@ -18,6 +18,7 @@ from RTResponseCAMLib.dicom.identity import compare, person_key
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.plans import PLAN_NAME, check_choice, check_twin, is_named, plan_name
 from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.references import referenced
 from RTResponseCAMLib.dicom.registration import Links
 from RTResponseCAMLib.dicom.series_kind import series_kind
 from RTResponseCAMLib.errors import QuestionError, StudyError
@@ -87,7 +88,12 @@ def find_courses(
 
 
 def choose_chain(
-    index: Index, courses: tuple[Course, ...], links: Links, series: str | None = None, course: str | None = None
+    index: Index,
+    courses: tuple[Course, ...],
+    links: Links,
+    series: str | None = None,
+    course: str | None = None,
+    said: Sequence[Warning] = (),
 ) -> Chain:
     """Choose the course, and of its chains the one that ends at the T1c series.
 
@@ -96,6 +102,7 @@ def choose_chain(
     courses : see `find_courses`.
     series : text that the Series Description must contain, or a Series Instance UID, to overrule the choice.
     course : name ("C2") or label of the course; without it the latest with a dose is taken, with a warning.
+    said : warnings of reading the registrations: why one that is there does not help.
 
     Raises
     ------
@@ -107,7 +114,7 @@ def choose_chain(
     if not index.structures:
         raise StudyError(index.folder, "holds no RTSTRUCT", "Export the structure set with the targets as well")
     if not courses:
-        raise why_unlinked(index, index.structures[0], links)
+        raise why_unlinked(index, index.structures[0], links, said)
     chosen = _choose_course(index, courses, course)
     chains = list(chosen.chains)
     if series is not None:
@@ -121,6 +128,11 @@ def choose_chain(
     if best.plan is not None:
         check_twin(index, best.plan)
     warnings = [*best.warnings, *best.choice.warnings, *warnings]
+    status = best.structures.text("ApprovalStatus").upper()
+    if status == "REJECTED":
+        warnings.append(WarningCode.STRUCTURES_NOT_APPROVED(file=best.structures.path.name, status=status))
+    if best.plan is None:
+        warnings += _unlinked_plans(index, best)
     if best.images[0].modality != "MR":
         raise StudyError(
             best.structures.path,
@@ -143,6 +155,19 @@ def choose_chain(
     return replace(best, warnings=tuple(warnings))
 
 
+def _unlinked_plans(index: Index, chain: Chain) -> list[Warning]:
+    """Plans of this patient that name no structure set of the folder, where the structures have none."""
+    here = {s.uid for s in index.structures}
+    reason = "it names no structure set of the folder (300C,0060), and lies in another frame of reference or in none"
+    return [
+        WarningCode.NOT_LINKED(file=plan.path.name, reason=reason)
+        for plan in index.plans
+        if not here & set(referenced(plan, "ReferencedStructureSetSequence"))
+        and not compare(plan, chain.structures).other
+        and plan not in chain.choice.rivals
+    ]
+
+
 def _check_wanted(index: Index, plan: str | None, structures: str | None) -> None:
     for wanted, option, entries in ((plan, "--plan", index.plans), (structures, "--structures", index.structures)):
         if wanted is None or any(is_named(e, wanted) for e in entries):
@@ -160,12 +185,12 @@ def _person(persons: list[Entry], entry: Entry) -> int:
     return len(persons) - 1
 
 
-def _rank(chain: Chain) -> tuple[int, bool, bool, bool, bool, int]:
+def _rank(chain: Chain) -> tuple[int, bool, bool, bool, int, int]:
     structures = chain.structures
-    approved = structures.text("ApprovalStatus").upper()
+    approval = {"APPROVED": 1, "REJECTED": -1}.get(structures.text("ApprovalStatus").upper(), 0)
     return (
         chain.t1c_score, structures.modality == "RTSTRUCT", chain.plan is not None, len(chain.doses) > 0,
-        approved == "APPROVED", len(chain.images),
+        approval, len(chain.images),
     )  # fmt: skip
 
 
@@ -201,7 +226,8 @@ def _best_structures(index: Index, chains: Sequence[Chain]) -> tuple[Chain, list
 def _time(structures: Entry) -> str:
     """Date and time of a structure set as text that sorts."""
     day = object_date(structures, ("StructureSetDate", "ContentDate")).day
-    return "" if day is None else f"{day} {structures.text('StructureSetTime')}"
+    time = structures.text("StructureSetTime" if structures.modality == "RTSTRUCT" else "ContentTime")
+    return "" if day is None else f"{day} {time}"
 
 
 def _plan_date(chain: Chain) -> np.datetime64 | None:

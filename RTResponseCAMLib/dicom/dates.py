@@ -72,11 +72,17 @@ def object_date(entry: Entry, keywords: Iterable[str] = IMAGE_DATES) -> ObjectDa
             problems.append(f"{TITLES[keyword]}: {reason}")
         else:
             days.append((TITLES[keyword], day))
+    if not days and keywords is IMAGE_DATES:  # when the object was written: of an image, mostly the day of the scan
+        return _later_source(entry, object_date(entry, ("ContentDate",)), problems)
     if not days:
         return ObjectDate(None, "", tuple(problems))
     source, first = days[0]
     other = [(title, int((day - first).astype(int))) for title, day in days[1:]]
     return ObjectDate(first, source, tuple(problems), tuple((title, n) for title, n in other if abs(n) > 1))
+
+
+def _later_source(entry: Entry, found: ObjectDate, problems: list[str]) -> ObjectDate:
+    return ObjectDate(found.day, found.source, (*problems, *found.problems))
 
 
 def days_between(earlier: np.datetime64, later: np.datetime64) -> int:

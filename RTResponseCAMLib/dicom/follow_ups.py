@@ -1,7 +1,8 @@
 """Later scans beside a plan: from which day days count, which series are visits, what was contoured on them.
 
 Day zero is RT Plan Date; without a plan, Structure Set Date where it lies within `NEAR_DAYS` after the planning MR;
-else the date of the planning MR. A plan is never older than its images: then the images' date counts.
+else the date of the planning MR. A plan is never older than its images, nor more than `NEAR_DAYS` younger: then the
+images' date counts.
 A day has one visit: the scan on which lesions were contoured, else the original T1c with the most files.
 """
 
@@ -88,7 +89,10 @@ def find_follow_ups(
         date = ObjectDate(None) if alike else object_date(first)
         days = None if date.day is None or zero.day is None else days_between(zero.day, date.day)
         if days is not None and days <= 0:
-            continue
+            if not any(days + n > 0 for _, n in date.differing) or _same_session(first, planning):
+                continue
+            dates = " and ".join([date.source, *(f"{title} ({n:+d} days)" for title, n in date.differing)])
+            date, days = ObjectDate(None, "", (f"{dates}: they lie before and after day zero",)), None
         scan = _Scan(uid, files, kind, days, date, tuple(_drawn_on(index, uid)))
         if not asked and not _is_visit(scan, warnings):
             continue
@@ -141,6 +145,9 @@ def day_zero(chain: Chain) -> DayZero:
     if apart < -1:
         warnings.append(WarningCode.PLAN_BEFORE_MR(source=plan.source, days=-apart))
         return DayZero(scan.day, f"{scan.source} of the planning MR", tuple(warnings))
+    if apart > NEAR_DAYS:
+        warnings.append(WarningCode.PLAN_LONG_AFTER_MR(source=plan.source, days=apart))
+        return DayZero(scan.day, f"{scan.source} of the planning MR", tuple(warnings))
     if apart > 1:
         warnings.append(WarningCode.MR_BEFORE_PLAN(days=apart, source=plan.source))
     return DayZero(plan.day, f"{plan.source} of the plan", tuple(warnings))
@@ -151,8 +158,9 @@ def _is_visit(scan: _Scan, warnings: list[Warning]) -> bool:
     if scan.kind.computed and (scan.kind.contrast is not Contrast.NO) and scan.kind.t1 is not False:
         warnings.append(WarningCode.SERIES_DERIVED(name=scan.name, day=scan.when, reason=f"it is {scan.kind.computed}"))
         return False
-    if scan.kind.score < T1C and scan.kind.contrast is Contrast.UNSURE and scan.kind.t1:
-        warnings.append(WarningCode.SERIES_UNSURE(name=scan.name, day=scan.when, reason=scan.kind.why))
+    if scan.kind.score < T1C and scan.kind.t1 is not False and scan.kind.contrast is not Contrast.NO:
+        why = scan.kind.why or "nothing says that it is a T1"
+        warnings.append(WarningCode.SERIES_UNSURE(name=scan.name, day=scan.when, reason=why))
     return scan.kind.score >= T1C
 
 

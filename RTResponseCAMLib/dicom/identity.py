@@ -17,7 +17,7 @@ from RTResponseCAMLib.dicom.index import Entry
 
 # What anonymisers write in place of an ID or a name; a number behind it makes it a pseudonym, which tells persons apart
 PLACEHOLDER = re.compile(
-    r"(anon\w*|an[oó]nimo|no\s?name|unknown|none|null|n/?a|removed|deleted|de-?identified|de-?id|hidden|masked|blank"
+    r"(anon[a-z]*|anonimo|no\s?name|unknown|none|null|n/?a|removed|deleted|de-?identified|de-?id|hidden|masked|blank"
     r"|patient|patientid|subject|test|dummy|x+|0+|\*+|-+|\?+)"
 )
 ID, NAME, BIRTH, SEX = (
@@ -121,7 +121,7 @@ def _name_parts(entry: Entry) -> frozenset[str]:
     text = _plain(entry.text("PatientName").split("=")[0])
     if is_placeholder(text):
         return frozenset()
-    return frozenset(part for part in re.split(r"[\^\s,.]+", text) if len(part) > 1)
+    return frozenset(part for part in re.split(r"[\^\s,.]+", text) if len(part) > 1 or not part.isascii())
 
 
 def _birth(entry: Entry) -> str:

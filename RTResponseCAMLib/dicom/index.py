@@ -45,7 +45,7 @@ TAGS = [
     "TemporalPositionIdentifier", "TriggerTime", "ImageType", "SeriesTime", "AcquisitionTime", "ContentTime",
     "InversionTime", "FlipAngle", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "ModalityLUTSequence",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence",
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
     "ReferencedSeriesSequence", "StructureSetROISequence", "StructureSetLabel", "StructureSetDate",
@@ -203,7 +203,7 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], warnings: list[Warni
     joined = _join_single_files(series, warnings)
     return Index(
         folder,
-        {uid: tuple(files) for uid, files in series.items()},
+        {uid: _usual_first(files) for uid, files in series.items()},
         tuple(kinds["RTSTRUCT"] + kinds["SEG"]),
         tuple(kinds["RTPLAN"]),
         tuple(kinds["RTDOSE"]),
@@ -212,6 +212,19 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], warnings: list[Warni
         tuple(warnings),
         joined,
     )
+
+
+def _usual_first(files: list[Entry]) -> tuple[Entry, ...]:
+    """Files of a series, magnitude before phase, the usual Image Type first: the first file speaks for the series."""
+    counts = Counter(entry.text("ImageType") for entry in files)
+    return tuple(sorted(files, key=lambda entry: (is_part_of_signal(entry), -counts[entry.text("ImageType")])))
+
+
+def is_part_of_signal(entry: Entry) -> bool:
+    """Whether it is a phase, real or imaginary image by its Image Type (third value P, R or I)."""
+    value = entry.header.get("ImageType")
+    kinds = [str(v).upper() for v in (value if value is not None and not isinstance(value, str) else ())]
+    return bool({"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"} & set(kinds[2:4]))
 
 
 def class_name(entry: Entry) -> str:
@@ -236,12 +249,19 @@ def _known(entry: Entry) -> bool:
 
 def _join_single_files(series: dict[str, list[Entry]], warnings: list[Warning]) -> dict[str, str]:
     """Put slices together that each have a Series Instance UID of their own, as some scanners write them."""
-    keys = (
-        "StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows", "Columns",
-        "EchoTime", "AcquisitionNumber",
-    )  # fmt: skip
+    same = ("FrameOfReferenceUID", "SeriesDescription", "Modality", "Rows", "Columns", "EchoTime", "ImageType")
+    joined: dict[str, str] = {}
+    # Numbers count up with the slices of some scanners: without them where they join nothing.
+    for keys in ((*same, "StudyInstanceUID", "SeriesNumber", "AcquisitionNumber"), (*same, "StudyInstanceUID"), same):
+        joined |= _joined_by(series, keys, warnings)
+    return joined
+
+
+def _joined_by(series: dict[str, list[Entry]], keys: tuple[str, ...], warnings: list[Warning]) -> dict[str, str]:
     alike: defaultdict[tuple[str, ...], list[list[str]]] = defaultdict(list)
     for uid, files in series.items():
+        if "StudyInstanceUID" not in keys and not files[0].text("FrameOfReferenceUID"):
+            continue
         if len(files) != 1 or files[0].header.get("ImagePositionPatient") is None:
             continue
         groups = alike[tuple(files[0].text(key) for key in keys)]

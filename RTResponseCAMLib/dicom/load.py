@@ -21,7 +21,7 @@ from RTResponseCAMLib.dicom.plans import check_twin, is_named
 from RTResponseCAMLib.dicom.plausible import check_dose
 from RTResponseCAMLib.dicom.prescriptions import check_prescription, unprescribed, with_prescription
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym, unnamed_errors
-from RTResponseCAMLib.dicom.references import frames_of, map_into, referenced_images, roi_frames
+from RTResponseCAMLib.dicom.references import contour_images, frames_of, map_into, referenced_images, roi_frames
 from RTResponseCAMLib.dicom.registration import Links, map_between, read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan, unclear_prescriptions
@@ -33,6 +33,8 @@ from RTResponseCAMLib.imaging.rigid import Matrix, moved_structure
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import GY, Dose, FollowUp, Lesion, Plan, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
+
+SAME_PLANES = ("Modality", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def find_chain(
     if courses is None:
         courses = find_courses(index, links, options.plan, options.structures)
     course = options.course or (options.course_if_several if len(courses) > 1 else None)
-    chain = choose_chain(index, courses, links, options.series, course)
+    chain = choose_chain(index, courses, links, options.series, course, warnings)
     return Found(index, links, courses, chain, (*index.warnings, *warnings, *chain.warnings))
 
 
@@ -133,13 +135,14 @@ def read_index(index: Index, options: ReadOptions, progress: Progress = silent, 
     plan = with_prescription(plan, dose, lesions, options)
     plan_warnings += unclear_prescriptions(plan) if plan is not None else ()
     if dose is not None:
-        check_prescription(chain, plan, lesions)
+        check_prescription(chain, plan, lesions, plan_warnings)
     plausible = check_dose(dose, plan, lesions, chain.doses[0].path if chain.doses else index.folder)
     visits, zero, visit_warnings = find_follow_ups(index, chain, links, options.visits)
     first = chain.images[0]
     warnings = (
-        *found.warnings, *structure_warnings, *lesion_warnings, *mr.warnings, *dose_warnings, *plan_warnings,
-        *unprescribed(plan, lesions), *_gap_warnings(mr, lesions), *plausible, *visit_warnings,
+        *found.warnings, *structure_warnings, *lesion_warnings, *mr.warnings, *_elsewhere(found.index, chain),
+        *dose_warnings, *plan_warnings, *unprescribed(plan, lesions), *_gap_warnings(mr, lesions), *plausible,
+        *visit_warnings,
     )  # fmt: skip
     progress(1.0, "study read")
     return Study(
@@ -202,7 +205,8 @@ def _read_dose(found: Found, plan: Plan | None, options: ReadOptions) -> tuple[D
     if options.doses == (NO_DOSE,):
         return None, (WarningCode.NO_DOSE(reason="the dose is left out, as asked for; the prediction ignores dose"),)
     if not doses:
-        return None, (WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan; the prediction ignores dose"),)
+        none = WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan; the prediction ignores dose")
+        return None, (none, *_foreign_doses(found.index, chain))
     frames = frames_of(chain.images[0])
     moves: dict[Path, Matrix] = {}
     for entry in doses:
@@ -228,6 +232,36 @@ def _read_dose(found: Found, plan: Plan | None, options: ReadOptions) -> tuple[D
     if plan is not None and plan.ion and dose.unit == GY:
         warnings = (*warnings, WarningCode.ION_PRESCRIPTION())
     return dose, warnings
+
+
+def _foreign_doses(index: Index, chain: Chain) -> list[Warning]:
+    """Why the doses that are there are not those of the structures."""
+    found = []
+    for entry in index.doses:
+        person = compare(entry, chain.structures)
+        reason = "it names another plan and structure set, and lies in another frame of reference or in none"
+        if person.other:
+            reason = f"it belongs to another patient than the structures, by {person.reason}"
+        found.append(WarningCode.NOT_LINKED(file=entry.path.name, reason=f"{reason} (take it with --dose)"))
+    return found
+
+
+def _elsewhere(index: Index, chain: Chain) -> list[Warning]:
+    """Say when contours name slices of another series of the same planes: the scan was cut into several series."""
+    if chain.structures.modality != "RTSTRUCT":
+        return []
+    wanted, first = contour_images(chain.structures), chain.images[0]
+    own = {e.uid for e in chain.images}
+    if not own & set(wanted):
+        return []
+    found = []
+    for files in index.series.values():
+        missing = len({e.uid for e in files} & set(wanted) - own)
+        same = all(str(files[0].header.get(k)) == str(first.header.get(k)) for k in SAME_PLANES)
+        if files is not chain.images and missing and same:
+            name = files[0].text("SeriesDescription") or "without description"
+            found.append(WarningCode.SERIES_INCOMPLETE(missing=missing, other=name))
+    return found
 
 
 def _wanted_doses(index: Index, chain: Chain, wanted: tuple[str, ...]) -> tuple[tuple[Entry, ...], bool]:

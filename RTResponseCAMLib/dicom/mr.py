@@ -103,8 +103,9 @@ def _values(stack: Stack, progress: Progress) -> tuple[npt.NDArray[np.float32], 
             if frames.shape[1:] != (rows, columns):
                 raise StudyError(entry.path, "holds pixels of another size than its header says", EXPORT_AGAIN)
             values[number] = frames[one.frame]
-            if padding:  # 0 is the background of MR anyway
-                empty = frames[one.frame] == np.asarray(padding).astype(frames.dtype)
+            if padding not in (None, (0, 0)):  # 0 is the background of MR anyway
+                low, high = np.asarray(padding).astype(frames.dtype)
+                empty = (frames[one.frame] >= low) & (frames[one.frame] <= high)
                 padded += [(number, empty)] if empty.any() else []
             if (one.slope, one.intercept) != (1.0, 0.0):
                 values[number] *= np.float32(one.slope)

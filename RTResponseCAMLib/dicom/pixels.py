@@ -34,7 +34,7 @@ BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
 class PixelFormat:
     """How pixels are stored: frames × rows × columns, bits allocated and stored, signed or not.
 
-    ``padding`` is the stored value of pixels that hold nothing, None when no value is set apart.
+    ``padding`` are the lowest and highest stored value of pixels that hold nothing, None when none is set apart.
     """
 
     frames: int
@@ -43,7 +43,7 @@ class PixelFormat:
     allocated: int
     stored: int
     signed: bool
-    padding: int | None = None
+    padding: tuple[int, int] | None = None
 
     @property
     def bytes(self) -> int:
@@ -104,11 +104,14 @@ def pixel_format(path: Path, header: Dataset, photometric: tuple[str, ...] = ("M
     return found
 
 
-def _padding(header: Dataset) -> int | None:
-    """Pixel Padding Value (0028,0120); a value that is no integer sets nothing apart."""
+def _padding(header: Dataset) -> tuple[int, int] | None:
+    """Pixel Padding Value to Range Limit (0028,0120; 0121); a value that is no integer sets nothing apart."""
     try:
-        value = header.get("PixelPaddingValue")
-        return None if value in (None, "") else int(value)
+        value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
+        if value in (None, ""):
+            return None
+        ends = sorted((int(value), int(value if limit in (None, "") else limit)))
+        return ends[0], ends[1]
     except (TypeError, ValueError):
         return None
 

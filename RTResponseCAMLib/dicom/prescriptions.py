@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import SimpleITK as sitk
@@ -13,8 +14,12 @@ from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 
-def check_prescription(chain: Chain, plan: Plan | None, lesions: tuple[Lesion, ...]) -> None:
+def check_prescription(
+    chain: Chain, plan: Plan | None, lesions: tuple[Lesion, ...], said: Sequence[Warning] = ()
+) -> None:
     """Ask where the prescription of a lesion is absent, or where several are stated.
+
+    ``said`` are the warnings of reading the plan: one that cannot be read is why there is no prescription.
 
     Raises
     ------
@@ -34,9 +39,12 @@ def check_prescription(chain: Chain, plan: Plan | None, lesions: tuple[Lesion, .
                 choices = [((lesion.structure.name, gy), f"{lesion.structure.name}: {gy:g} Gy") for gy in stated]
                 raise QuestionError(where, what, fix, option="prescriptions_gy", choices=choices)
     if plan is None or plan.prescription is None:
+        unread = [w.text for w in said if w.code == WarningCode.UNREADABLE_PLAN]
+        why = unread[0].removesuffix("; it is left out").removeprefix(f"{where.name} ") if unread else ""
+        absent = "states no prescription (TargetPrescriptionDose 300A,0026)"
         raise QuestionError(
             where,
-            "states no prescription (TargetPrescriptionDose 300A,0026), so the dose cannot be related to it",
+            f"{why or absent}, so the dose cannot be related to it",
             "Give --prescription GY or --isodose PERCENT",
             option="doses",
             choices=[((NO_DOSE,), "leave the dose out")],

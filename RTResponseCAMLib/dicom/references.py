@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.files import NotDicom, read_header
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.registration import Links, map_between
+from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import Matrix
 
 
@@ -44,15 +47,19 @@ def referenced_images(structures: Entry) -> frozenset[str]:
 
 
 def contour_images(structures: Entry) -> frozenset[str]:
-    """SOP Instance UIDs of the images that single contours name; the whole object is read for them.
+    """SOP Instance UIDs of the images that single contours name; empty where the object cannot be read."""
+    try:
+        return _contour_images(structures.path, structures.path.stat().st_mtime_ns)
+    except (NotDicom, StudyError, OSError):
+        return frozenset()
 
-    Raises
-    ------
-    NotDicom, StudyError : see `files.read_header`.
-    """
+
+@lru_cache(maxsize=16)
+def _contour_images(path: Path, _changed_ns: int) -> frozenset[str]:
+    """The whole object is read for them, once for each state of the file."""
     return frozenset(
         str(image.get("ReferencedSOPInstanceUID", ""))
-        for roi in items(read_header(structures.path), "ROIContourSequence")
+        for roi in items(read_header(path), "ROIContourSequence")
         for contour in items(roi, "ContourSequence")
         for image in items(contour, "ContourImageSequence")
     )

@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
+from RTResponseCAMLib.dicom.identity import compare
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.values import damaged, numbers
 from RTResponseCAMLib.errors import StudyError
@@ -33,6 +34,11 @@ def read_links(index: Index) -> tuple[Links, tuple[Warning, ...]]:
     disputed: set[tuple[str, str]] = set()
     warnings: list[Warning] = []
     for entry in index.registrations:
+        others = [compare(entry, files[0]) for files in index.series.values()]
+        if others and all(person.other for person in others):
+            reason = f"belongs to another patient than the images, by {others[0].reason}"
+            warnings.append(WarningCode.REGISTRATION_LEFT_OUT(file=entry.path.name, reason=reason))
+            continue
         try:
             found = _read_one(entry, frames)
         except StudyError as error:

@@ -25,6 +25,7 @@ from RTResponseCAMLib.study import GY, GY_RBE, Dose, Plan
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SPACING_TOLERANCE = 0.01
+NEAR_ZERO_MM = 0.01  # offsets begin with 0 but for rounding
 WHOLE_PLAN = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
 PARTS = ("FRACTION", "FRACTION_SESSION", "BEAM", "BEAM_SESSION", "BRACHY", "BRACHY_SESSION", "CONTROL_POINT")
 Array32 = npt.NDArray[np.float32]
@@ -123,7 +124,7 @@ def read_plan_dose(
             raise QuestionError(one.path, what, CHOOSE, option="doses", choices=choices)
         total, repeats, reason = found.image, found.repeats, "boxes of separate targets"
     else:
-        _check_parts(groups, images, plan, factor)
+        warnings += _check_parts(groups, images, plan, dose_fractions)
         total, reason = total_on_one_grid([[image] for image in images]), f"{used[0].kind} doses are parts of the plan"
     if repeats:
         warnings.append(WarningCode.DOSE_REPEATED(count=repeats))
@@ -195,15 +196,28 @@ def _check_unlike(groups: list[list[_File]], images: list[sitk.Image]) -> None:
             raise StudyError(one[0].path, what, "Name it once with --dose")
 
 
-def _check_parts(groups: list[list[_File]], images: list[sitk.Image], plan: Plan | None, factor: int) -> None:
-    """Parts must make up the plan: no beam twice, none missing."""
+def _check_parts(
+    groups: list[list[_File]], images: list[sitk.Image], plan: Plan | None, given: int | None
+) -> list[Warning]:
+    """Parts must make up the plan: no beam twice, none missing; alike they are rather one dose, exported twice."""
     first = groups[0][0]
-    if factor > 1 and any(same_voxels(images[0], image) for image in images[1:]):
-        what = f"is one of {len(images)} {first.kind} doses that are alike: they may be the fractions themselves"
-        raise StudyError(first.path, what, "Give --dose-fractions 1 to add them as they are, or export PLAN dose")
+    numbered = first.kind.startswith("BEAM") and all(group[0].beams for group in groups)
+    if not numbered and given != 1 and any(same_voxels(*pair) for pair in itertools.combinations(images, 2)):
+        what = (
+            f"is one of {len(images)} {first.kind} doses that are alike: they may be one dose exported twice, or they "
+            "may be the fractions themselves"
+        )
+        fix = "Choose one with --dose FILE, give --dose-fractions 1 to add them as they are, or export PLAN dose"
+        raise StudyError(first.path, what, fix)
     beams = [beam for group in groups for beam in group[0].beams]
-    if not beams or not first.kind.startswith("BEAM"):
-        return
+    if not first.kind.startswith("BEAM"):
+        return []
+    planned = len(plan.beams) if plan is not None else 0
+    if not beams:
+        if planned not in (0, len(groups)):
+            what = f"is one of {len(groups)} {first.kind} doses without a beam number (300C,0006), of {planned} beams"
+            raise StudyError(first.path, what, "Export the dose of every beam, or the PLAN dose")
+        return [] if planned else [WarningCode.DOSE_PARTS_UNKNOWN(count=len(groups), kind=first.kind)]
     twice = sorted({beam for beam in beams if beams.count(beam) > 1})
     if twice:
         files = ", ".join(g[0].path.name for g in groups if twice[0] in g[0].beams)
@@ -216,6 +230,7 @@ def _check_parts(groups: list[list[_File]], images: list[sitk.Image], plan: Plan
             f"is of a plan with {len(beams) + len(missing)} beams, and the dose of beam {listed} (300C,0006) is absent"
         )
         raise StudyError(first.path, what, "Export the dose of every beam, or the PLAN dose")
+    return []
 
 
 def _unscaled(path: Path, found: object) -> StudyError:
@@ -320,7 +335,7 @@ def _along_normal(file: _File, offsets: npt.NDArray[np.float64]) -> npt.NDArray[
     The first value is 0 where offsets are relative, or the z of the position where they are patient coordinates, which
     are defined for axial planes only and run along z whichever way the normal points (DICOM C.8.8.3.2).
     """
-    if abs(offsets[0]) < 1e-3 or len(offsets) == 1:
+    if abs(offsets[0]) < NEAR_ZERO_MM or len(offsets) == 1:
         return offsets - offsets[0]
     normal, z = orientation(file.path, file.header)[2], float(position(file.path, file.header)[2])
     what = f"GridFrameOffsetVector (3004,000C) begins with {offsets[0]:g}"

@@ -113,6 +113,8 @@ def _targets(path: Path, data: Dataset) -> list[_Target]:
         if kind != "TARGET" or item.get("TargetPrescriptionDose") in (None, ""):
             continue
         dose = float(numbers(path, item, "TargetPrescriptionDose", 1)[0])
+        if dose == 0:
+            continue  # what writers put where nothing is prescribed
         if not 0 < dose <= 200:
             what = f"TargetPrescriptionDose (300A,0026) is {dose}, expected a positive dose in Gy, at most 200"
             raise StudyError(path, what, "Correct the plan, or give --prescription")

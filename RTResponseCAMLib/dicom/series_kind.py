@@ -29,23 +29,53 @@ AGENT = re.compile(
 )
 WITHOUT = {
     "no", "non", "not", "without", "wo", "w/o", "ohne", "sans", "sin", "senza", "sem", "zonder", "utan", "uten", "uden",
-    "bez", "без", "ilman", "pre", "before", "prior", "avant", "antes", "prima", "vor", "voor", "innan", "до",
+    "bez", "без", "ilman", "w/out", "wout", "minus", "o", "un", "kein", "keine", "nelkul", "pre", "before", "prior",
+    "avant", "antes", "prima", "vor", "voor", "innan", "до", "przed", "pred", "fore", "før", "elott", "oncesi", "prije",
+    "fara",
 }  # fmt: skip
 NATIVE = {
     "nativ", "native", "nativa", "nativo", "nativt", "natif", "plain", "basal", "basale", "blanc", "unenhanced",
     "noncontrast", "precontrast", "нативная", "нативный", "非造影", "平扫", "平掃", "単純", "单纯", "비조영",
 }  # fmt: skip
-FILLERS = {"i", "iv", "v", "the", "any", "de", "of", "agent", "bolus", "medium", "mezzo", "di"}
+# The same, where they stand behind the agent.
+BEHIND = {
+    "minus",
+    "free",
+    "frei",
+    "less",
+    "none",
+    "no",
+    "neg",
+    "negative",
+    "nelkul",
+    "前",
+    "なし",
+    "无",
+    "無",
+    "전",
+    "없음",
+    "nashi",
+}
+FILLERS = {
+    "i", "iv", "v", "the", "any", "de", "del", "do", "da", "di", "du", "of", "to", "a", "al", "la", "le", "l", "d",
+    "agent", "bolus", "medium", "mezzo",
+}  # fmt: skip
 # "post" and "pre" followed by these speak of a treatment, not of contrast agent.
 TREATMENT = re.compile(
-    r"op|oper\w*|surg\w*|chirurg\w*|rt|radi\w*|srs|srt|gk|gamma\w*|treat\w*|tx|chemo\w*|therap\w*|fossa|resect\w*"
+    r"op|oper\w*|surg\w*|chirurg\w*|rt|rs|radi\w*|irrad\w*|s?srs|srt|sbrt|gk|gks|gkrs|gkr|xrt|wbrt|litt|laser|gamma\w*|months?|weeks?|days?|treat\w*|tx|chemo\w*|therap\w*|fossa|resect\w*"
     r"|crani\w*|trauma\w*|stroke|ictal|process\w*|proc|plan\w*|cyberknife|follow\w*|biops\w*|bestrahl\w*|frame"
 )
+# What may follow a "post" that speaks of contrast agent: anything else is what the scan was taken after.
+BESIDE_POST = re.compile(
+    r"ax\w*|sag\w*|cor\w*|tra\w*|obl\w*|[23]d|fs|fat\w*|iso\w*|sub\w*|se|tse|fse|gre|dyn\w*|late|delay\w*|plus|minus|pre"
+    r"|spc|space|cube|mpr\w*|t1\w*|vibe|bravo|f?spgr|tfe|flash|and|run\d*|\d+mm|hr|hires"
+)
+TIME = re.compile(r"\d+(?:d|w|mo?|mth|months?|weeks?|days?|y|yr|years?)")
 T1 = re.compile(
     r"t1\w*|mprage|mpr|mp2rage|rage|bravo|f?spgr|vibe|[ft]fe|flash|fl3d|fl2d|lava|thrive|tfl3d|tfl|t1ffe|irspgr|quick3d"
 )
 NOT_T1 = re.compile(
-    r"t2\w*|dwi|adc|ciss|fiesta|swi|swan|perf\w*|pwi|dsc|dce|asl|loc|localizer|localiser|scout|survey|dti|trace\w*|tof"
+    r"t2\w*|dwi|ep2d\w*|diff|diffusion|adc|ciss|fiesta|swi|swan|perf\w*|pwi|dsc|dce|asl|loc|localizer|localiser|scout|survey|dti|trace\w*|tof"
     r"|mra|mrv|angio|bold|fmri|csi|spectr\w*|b0|b1000|stir|pd|pdw|drive|cbf|cbv|mtt|tmax|fa|topogram|calib\w*|asset"
 )
 COMPUTED = {
@@ -56,6 +86,11 @@ COMPUTED = {
     "average": "an average", "adc": "a computed map", "mosaic": "a mosaic", "localizer": "a localizer",
     "localiser": "a localizer", "scout": "a localizer", "screen save": "a screen copy", "csa report": "a report",
     "perfusion": "a computed map", "cbf": "a computed map", "cbv": "a computed map", "ttp": "a computed map",
+    "t1 map": "a computed map", "t2 map": "a computed map", "fusion": "a fusion",
+    "fused": "a fusion", "differenz": "a difference", "volume rendering": "a rendering",
+    "vxtl state": "a rendering", "capture": "a screen copy", "segmentation": "a segmentation",
+    "p": "a phase image", "phase": "a phase image",
+    "phase map": "a phase image", "fat": "a fat image", "fat only": "a fat image", "f": "a fat image",
     "mtt": "a computed map", "ktrans": "a computed map", "wash in": "a computed map", "washin": "a computed map",
     "wash out": "a computed map", "washout": "a computed map", "relcbv": "a computed map", "color": "a color map",
     "reformatted": "", "mpr": "",
@@ -122,6 +157,7 @@ def named_otherwise(name: str) -> bool:
 
 def words_of(text: str) -> list[str]:
     """Words of a description: lower case, no accents; split at separators, at capitals within words, and after T1."""
+    text = re.sub(r"(?i)min_?ip(?![a-z])", "minip", text)
     text = re.sub(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", " ", text)
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
     plain = unicodedata.normalize("NFKC", plain)
@@ -129,7 +165,14 @@ def words_of(text: str) -> list[str]:
     without = r"(?<![a-z])s\s?/\s?c(?![a-z])|(?<![a-z0-9])c-(?![a-z0-9])|(?:^|[\s_])-c(?![a-z0-9])"
     plain = re.sub(without, " without contrast ", plain)
     plain = re.sub(r"\+\s?_?c(?![a-z])|(?<![a-z])c\s?\+|(?<![a-z])c\s?/\s?c(?![a-z])", " plus contrast ", plain)
-    plain = plain.replace("+", " plus ")
+    plain = plain.replace("+", " plus ").replace("т1", "t1").replace("т2", "t2")
+    agent = r"(gd|gad|gado|km|cm|ce|contrast|kontrast|contraste)"
+    plain = re.sub(rf"(?:^|(?<=\s))-{agent}(?![a-z0-9])", r" without \1 ", plain)
+    plain = re.sub(rf"(?<![a-z]){agent}-(?=\s|$)", r" without \1 ", plain)
+    plain = re.sub(r"(?<![a-z])w\s?/\s?out(?![a-z])|(?<![a-z])s\s?/(?=\s?contr)", " without ", plain)
+    plain = re.sub(r"(kontrast|contrast)(siz|sız|los|frei|free|less)(?![a-z])", r" without \1 ", plain)
+    plain = plain.replace("(-)", " without ")
+    plain = re.sub(r"造影\s?(なし|前)|增强\s?前|増強\s?前|조영\s?전", " without contrast ", plain)
     plain = re.sub(r"(?<=[a-z0-9])(?=[一-鿿가-힣])|(?<=[一-鿿가-힣])(?=[a-z0-9])", " ", plain)
     found: list[str] = []
     for word in re.findall(r"[^\W_]+", plain):
@@ -148,7 +191,9 @@ def _parts(word: str) -> list[str]:
     back = re.fullmatch(r"(gd|ce|km|gad|gado)(t1w?)", word)
     if back:
         return list(back.groups())
-    before = "pre|post|non|no|un|ohne|sans|sin|without|with|mit|avec"
+    if word in NATIVE:
+        return [word]
+    before = "pre|post|non|no|un|o|ohne|sans|sin|without|with|mit|avec"
     pair = re.fullmatch(rf"({before})(contrast\w*|kontrast\w*|gad\w*|gd|ce|km|enhanced)", word)
     return list(pair.groups()) if pair else [word]
 
@@ -178,18 +223,22 @@ def _named_agent(words: list[str], text: str) -> tuple[bool | None, bool]:
         if word in NATIVE or any(native in word for native in ("非造影", "平扫", "平掃", "비조영")):
             no = True
         elif AGENT.fullmatch(word) or "造影" in word or "增强" in word or "增強" in word or "조영" in word:
-            negated = bool(before) and before[-1] in WITHOUT
+            negated = (bool(before) and before[-1] in WITHOUT) or after in BEHIND or word.endswith(tuple("前無无전"))
             no, yes = no or negated, yes or not negated
         elif word in ("post", "pre") and TREATMENT.fullmatch(after):
             continue
         elif word == "c" and before and before[-1] in ("pre", "post", "plus", "with", "w"):
             no, yes = no or before[-1] == "pre", yes or before[-1] != "pre"
         elif word == "post":
-            yes = True
+            timed = bool(before) and TIME.fullmatch(before[-1])
+            yes = yes or not (timed or (after and not BESIDE_POST.fullmatch(after)))
         elif word in ("without", "wo", "ohne", "sans", "sin") and not after:
             no = True
         elif word == "pre" and not after:
             no = no or not yes  # "T1 +C pre" was taken before treatment
+    plain = [w for w in words if w not in ("and", "und", "et", "y", "e")]
+    if {("pre", "post"), ("post", "pre")} & set(itertools.pairwise(plain)):
+        return None, True
     if "w/wo" in text.casefold().replace(" ", "") or {"with", "without"} <= set(words):
         return None, True
     return (None, True) if yes and no else (yes or (False if no else None), False)
@@ -236,7 +285,13 @@ def _computed(entry: Entry, words: list[str]) -> tuple[str, bool]:
             return COMPUTED[kind], False
     derived = "derived" in kinds
     for word, after in itertools.pairwise([*words, ""]):
-        named = word in ("mip", "minip") or word.startswith(("subtr", "soustr", "sustr", "sottr"))
+        if (word in ("t1", "t2") and after in ("map", "mapping")) or word in ("t1map", "t2map"):
+            return "a computed map", False
+        if word in ("fused", "fusion", "segmentation", "difference", "differenz"):
+            return COMPUTED[word], False
+        if word in ("post", "pre") and (after == "minus" or (derived and after in ("post", "pre"))):
+            return "a subtraction", False
+        named = word in ("mip", "minip") or word.startswith(("subt", "subst", "soustr", "sustr", "sottr"))
         if named or (word == "sub" and not after.isdigit()):  # sub-01 is a person, as BIDS names them
             return COMPUTED.get(word, "a subtraction"), False
     return "", derived and bool({"mpr", "reformatted"} & {*kinds, *words})

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from RTResponseCAMLib.dicom.frames import Slice
+from RTResponseCAMLib.dicom.index import is_part_of_signal
 from RTResponseCAMLib.dicom.pixels import stored_frames
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -106,7 +107,7 @@ def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Sl
         acquisitions, packages = _acquisitions(slices, places)
     if acquisitions:
         hits = [sum(s.entry.uid in wanted for s in part) for part in acquisitions]
-        magnitude = [not _is_part_of_signal(part[0]) for part in acquisitions]
+        magnitude = [not is_part_of_signal(part[0].entry) for part in acquisitions]
         last = max(range(len(acquisitions)), key=lambda n: (hits[n], magnitude[n], len(acquisitions[n]), n))
         drawn = all(hits[last] > h for n, h in enumerate(hits) if n != last)
         of_several = "the last with magnitude is used" if len(set(magnitude)) > 1 else "the last is used"
@@ -183,13 +184,6 @@ def _acquisitions(slices: list[Slice], places: list[int]) -> tuple[list[list[Sli
         if _nearly_whole(ordered, places):
             return [[slices[n] for n in part] for part in ordered], 1
     return [], 1
-
-
-def _is_part_of_signal(one: Slice) -> bool:
-    """Whether it is a phase, real or imaginary image by its Image Type (third value P, R or I)."""
-    value = one.entry.header.get("ImageType")
-    kinds = [str(v).upper() for v in (value if value is not None and not isinstance(value, str) else ())]
-    return bool({"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"} & set(kinds[2:4]))
 
 
 def _together(ordered: list[list[int]], places: list[int], whole: set[int]) -> list[list[list[int]]]:

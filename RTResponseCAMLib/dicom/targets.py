@@ -39,7 +39,7 @@ ANATOMY = re.compile(
 )
 HELPER = re.compile(
     r"o?edema\w*|odem\w*|avoid\w*|isodose\w*|dose|registration|artifact|matrix|minus|without|prv|ring|shell|rind|helper|hilfs\w*"
-    r"|opt\d*|dummy|couch"
+    r"|opt\d*|dummy|couch|isodosis|isodosen\w*|\d+c?gy|v\d+(?:gy)?"
 )
 MINUS = re.compile(r"(?:brain|hirn|cerveau|cerebro|body|head)\s*[-_]\s*[gcp]tv", re.IGNORECASE)
 

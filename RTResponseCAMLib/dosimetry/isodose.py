@@ -18,6 +18,7 @@ from RTResponseCAMLib.study import Dose
 
 MARGIN = 3  # voxels of the dose grid around an isodose
 FINE_MM, SMALL_MM, SMALL_CC = 0.75, 0.35, 0.5  # of the fine voxels; beside a target below that volume; cm³
+MOST_ASKED = 3_000_000  # of one region, whose nearest target is asked for one by one; more are asked in blocks of 2³
 MOST_VOXELS = 30_000_000  # of one region: a gigabyte; larger ones stay at `FINE_MM`
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
 Array32 = npt.NDArray[np.float32]
@@ -79,10 +80,18 @@ def isodose_field(
         if len(owners) == 1:
             owner[kept] = owners.pop()
         else:
-            for k in range(len(fine)):  # layer by layer: indices and places of all voxels would take gigabytes
-                index = np.argwhere(kept[k])
-                places = grid.to_lps(np.column_stack([index[:, ::-1], np.full(len(index), k)]))
-                owner[k][kept[k]] = number[nearest.query(places, workers=-1)[1]] if len(index) else owner[k][kept[k]]
+            step = 1 if kept.sum() <= MOST_ASKED else 2
+            for k in range(0, len(fine), step):  # layer by layer: places of all voxels would take gigabytes
+                asked = kept[k : k + step].any(axis=0)
+                for axis in (0, 1):
+                    asked = np.logical_or.reduceat(asked, np.arange(0, asked.shape[axis], step), axis=axis)
+                index = np.argwhere(asked) * step
+                near = np.full(asked.shape, -1, dtype=np.int16)
+                if len(index):
+                    places = grid.to_lps(np.column_stack([index[:, ::-1], np.full(len(index), k)]))
+                    near[asked] = number[nearest.query(places, workers=-1)[1]]
+                whole = near.repeat(step, axis=0).repeat(step, axis=1)[: fine.shape[1], : fine.shape[2]]
+                owner[k : k + step] = np.where(kept[k : k + step], whole, -1)
         for level in together:
             pieces, count = label(fine >= level)
             inside = pieces > 0

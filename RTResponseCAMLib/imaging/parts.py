@@ -16,6 +16,8 @@ from RTResponseCAMLib.imaging.coverage import crossings
 SAME_OUTLINE_MM = 0.5  # outlines of one plane nearer than this all along are one outline: no wall is so thin
 REACH_PLANES, REACH_MM = 4.0, 3.0  # planes apart within which outlines over one another are one part
 SURELY_OVER = 0.2  # overlap of two bounding boxes, of the smaller, from which single outlines are over one another
+PROBES = 256  # corners of an outline at which its distance from another is measured
+MAX_PAIRS = 250_000  # pairs of edges that are compared at once
 Array64 = npt.NDArray[np.float64]
 
 
@@ -87,6 +89,13 @@ def outer_area(polygons: Sequence[Array64]) -> float:
     return float(sum(_area(p) for p in outer))
 
 
+def crosses(polygons: Sequence[Array64]) -> bool:
+    """Whether outlines of one plane cross one another."""
+    boxes = np.asarray([[*p.min(axis=0), *p.max(axis=0)] for p in polygons])
+    pairs = ((n, n + 1 + k) for n in range(len(polygons)) for k in _boxes_over(boxes[n], boxes[n + 1 :]))
+    return any(_cross(polygons[n], polygons[k]) for n, k in pairs)
+
+
 def _within(inner: Array64, outer: Array64) -> bool:
     if (inner.min(axis=0) < outer.min(axis=0)).any() or (inner.max(axis=0) > outer.max(axis=0)).any():
         return False
@@ -115,7 +124,16 @@ def _over(one: Array64, other: Array64, box: Array64, other_box: Array64, single
 
 def _cross(one: Array64, other: Array64) -> bool:
     """Whether an edge of one outline crosses an edge of the other: bars that cross have no corner in each other."""
-    a, b = one[:, None], np.roll(one, -1, axis=0)[:, None]
+    block = max(MAX_PAIRS // len(other), 1)
+    if len(one) > block:
+        edges = np.concatenate([one, one[:1]])
+        return any(_chain_crosses(edges[n : n + block + 1], other) for n in range(0, len(one), block))
+    return _chain_crosses(np.concatenate([one, one[:1]]), other)
+
+
+def _chain_crosses(points: Array64, other: Array64) -> bool:
+    """Whether an edge of a chain of points crosses an edge of an outline."""
+    a, b = points[:-1, None], points[1:, None]
     c, d = other[None], np.roll(other, -1, axis=0)[None]
 
     def side(p: Array64, q: Array64, r: Array64) -> Array64:
@@ -128,7 +146,12 @@ def _cross(one: Array64, other: Array64) -> bool:
 
 def _apart_mm(one: Array64, other: Array64) -> float:
     """Largest distance of a corner of either outline from the other outline, mm."""
-    return max(float(_distance(one, other).max()), float(_distance(other, one).max()))
+    return max(float(_distance(_some(one), other).max()), float(_distance(_some(other), one).max()))
+
+
+def _some(points: Array64) -> Array64:
+    """At most `PROBES` corners of an outline, evenly along it: more would take quadratic time."""
+    return points[:: -(-len(points) // PROBES)]
 
 
 def _distance(points: Array64, outline: Array64) -> Array64:

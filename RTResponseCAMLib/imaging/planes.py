@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import even_odd_area
-from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, connected, outer_area, without_repeats
+from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, connected, crosses, outer_area, without_repeats
 from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -31,6 +31,8 @@ MAX_PER_PLANE = 500
 MAX_REACH_MM = 1000.0  # no ROI of one body is longer
 APART_MM = 5.0  # parts farther from all others are named: they may be targets of their own
 HOLLOW = 0.5  # share of what the outer outlines enclose, below which holes are named
+CROSSED = 0.95  # the same where outlines cross one another: none of them is a hole
+FEW_PLANES = 0.1  # share of what the outer outlines enclose, up to which such planes are not named
 MAX_TILT_BETWEEN_PLANES_DEG = 3.0
 Array64 = npt.NDArray[np.float64]
 
@@ -159,10 +161,13 @@ def _stack(
     volume = _volume(offsets, slabs, areas, as_drawn=voxels or bool(warnings))
     if any(len(p) > 1 for p in planes):
         thickness = slabs[:, 1] - slabs[:, 0]
-        outer = sum(outer_area(p) * t for p, t in zip(planes, thickness, strict=True))
-        inner = float(areas @ thickness)
-        if inner < HOLLOW * outer:
-            said = {"volume": inner / 1000, "outer": outer / 1000, "share": 100 * inner / outer}
+        outer = np.asarray([outer_area(p) for p in planes])
+        crossing = np.asarray([crosses(p) for p in planes])
+        lost = np.where(crossing, CROSSED, HOLLOW)  # even-odd takes what outlines share out twice
+        doubtful = areas < lost * outer
+        if outer[doubtful] @ thickness[doubtful] > FEW_PLANES * (outer @ thickness):
+            inner, whole = float(areas @ thickness), float(outer @ thickness)
+            said = {"volume": inner / 1000, "outer": whole / 1000, "share": 100 * inner / whole}
             warnings += (WarningCode.HOLLOW_OUTLINE(where=where, **said),)
     return PlaneStack(axes, offsets, slabs, tuple(tuple(p) for p in planes), volume, voxels, warnings)
 

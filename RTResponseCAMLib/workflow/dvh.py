@@ -148,7 +148,7 @@ def _curves(histograms: Sequence[Dvh]) -> list[dict[str, Any]]:
         for dose, volume in zip(*histogram.cumulative(), strict=True):
             share = 100 * volume / histogram.volume_cc
             values = {"dose_gy": f"{dose:.3f}", "volume_cc": f"{volume:.5f}", "volume_percent": f"{share:.3f}"}
-            rows.append({"structure": histogram.name, **values})
+            rows.append({"structure": histogram.name, **values, "dose_unit": histogram.unit})
     return rows
 
 

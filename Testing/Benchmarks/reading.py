@@ -67,10 +67,10 @@ def main() -> None:
 
 
 def _second_dose(path: Path) -> None:
-    """A second box of the same plan: its right half, so that both are summed where they overlap."""
+    """A second box of the same plan: the right half of the first, which agrees with it where they overlap."""
     data = pydicom.dcmread(path)
     half = data.Columns // 2
-    pixels = data.pixel_array[:, :, half:] // 4
+    pixels = data.pixel_array[:, :, half:]
     data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID[:-2] + "99"
     origin = [float(c) for c in data.ImagePositionPatient]
     data.ImagePositionPatient = [f"{origin[0] + half * float(data.PixelSpacing[1]):.4f}", *map(str, origin[1:])]

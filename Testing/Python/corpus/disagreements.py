@@ -52,6 +52,11 @@ def two_groups(data: Dataset) -> None:
     data.FractionGroupSequence.append(repeated(data.FractionGroupSequence[0], NumberOfFractionsPlanned=5))
 
 
+def in_cgy(data: Dataset) -> None:
+    for reference in data.DoseReferenceSequence:
+        reference.TargetPrescriptionDose = decimal(100 * float(reference.TargetPrescriptionDose))
+
+
 SEVERAL = r"RP.dcm: states several prescriptions for GTV 1 \(.*300A,0026\).*--prescription"
 REFERENCES = [
     Member("per fraction last", more_references([0.2], 5), warned=("several-prescriptions",)),
@@ -76,6 +81,8 @@ REFERENCES = [
            expected={"rx_gy": {0: 24.0, 1: 24.0, 2: 24.0}}),
     Member("site, two doses", sites(24, 20), refused=SEVERAL),
     Member("a point beside the volume", on("RP", point_reference), silent=("several-prescriptions",)),
+    Member("in cGy", on("RP", in_cgy), refused=r"RP.dcm: TargetPrescriptionDose "
+           r"\(300A,0026\) is \d+.*at most 200.*--prescription"),
     Member("fraction groups that differ", on("RP", two_groups), warned=("fractions-differ",)),
 ]  # fmt: skip
 
@@ -128,6 +135,8 @@ PLANS = [
     ),
     Member("the only plan is rejected", on("RP", status("REJECTED")),
            refused=r"RP.dcm: is REJECTED \(300E,0002\).*--plan"),
+    Member("the only plan is rejected, and taken", on("RP", status("REJECTED")), options={"plan": "RP.dcm"},
+           warned=("plan-status",)),
     Member("no such plan", on("RP", status("APPROVED")), options={"plan": "GK pIan"},
            refused="has no 'GK pIan'.*--plan"),
 ]  # fmt: skip
@@ -181,6 +190,14 @@ def window(start: float, stop: float):
     return alter
 
 
+def as_part(kind: str):
+    return lambda data: setattr(data, "DoseSummationType", kind)
+
+
+def twice_as(kind: str):
+    return both(on("RD", as_part(kind)), second("RD", "RD2.dcm", as_part(kind)))
+
+
 TWO_DOSES = r"RD\w*.dcm: holds the dose of the whole plan.*3004,000A.*--dose"
 DOSES = [
     Member("seven percent less", second("RD", "RD2.dcm", scaled(0.93)), refused=TWO_DOSES),
@@ -196,7 +213,16 @@ DOSES = [
            expected={"dose": 1.25}, warned=("dose-summed",)),
     Member("none chosen", second("RD", "RD2.dcm", scaled(0.93)), options={"doses": ("none",)}, expected={"dose": None},
            warned=("no-dose",)),
-    Member("no such file", second("RD", "RD2.dcm", scaled(0.93)), options={"doses": ("RD3.dcm",)}, refused="--dose"),
+    Member("no such file", second("RD", "RD2.dcm", scaled(0.93)), options={"doses": ("RD3.dcm",)},
+           refused=r"has no RTDOSE 'RD3.dcm'.*--dose"),
+    Member("one chosen twice", second("RD", "RD2.dcm", scaled(0.93)), options={"doses": ("RD.dcm", "RD.dcm")},
+           refused=r"--dose"),
+    Member("the same under two names, both chosen", second("RD", "RD2.dcm", scaled(1.0)),
+           options={"doses": ("RD.dcm", "RD2.dcm")}, refused="holds the same dose as RD2?.dcm.*once with --dose"),
+    Member("plan and fraction chosen", second("RD", "RD2.dcm", scaled(0.2, DoseSummationType="FRACTION")),
+           options={"doses": ("RD.dcm", "RD2.dcm")}, refused=r"of the whole plan and of parts of it \(3004,000A\)"),
+    Member("physical and effective chosen", second("RD", "RD2.dcm", scaled(1.1, DoseType="EFFECTIVE")),
+           options={"doses": ("RD.dcm", "RD2.dcm")}, refused=r"two quantities \(DoseType 3004,0004\)"),
     Member("plan beside beam", second("RD", "RD2.dcm", scaled(0.5, DoseSummationType="BEAM")),
            warned=("dose-left-out",)),
     Member("physical and effective", second("RD", "RD2.dcm", scaled(1.1, DoseType="EFFECTIVE")),
@@ -204,6 +230,9 @@ DOSES = [
     Member("effective chosen", second("RD", "RD2.dcm", scaled(1.1, DoseType="EFFECTIVE")),
            options={"doses": ("RD2.dcm",)}, expected={"dose": 1.1, "unit": "Gy (RBE)"}, warned=("dose-rbe",)),
     Member("every beam", beams((1, 2), 2), warned=("dose-summed",)),
+    Member("one beam without a number", on("RD", as_part("BEAM")), warned=("dose-parts-unknown",)),
+    Member("the whole dose twice as beams", twice_as("BEAM"), refused="may be one dose exported twice.*--dose"),
+    Member("the whole dose twice as fractions", twice_as("FRACTION"), refused="may be one dose exported twice.*--dose"),
     Member("a beam is missing", beams((1, 2), 3), refused=r"the dose of beam 3 \(300C,0006\) is absent"),
     Member("a beam twice", beams((1, 2, 2), 2), refused=r"hold the dose of beam 2"),
 ]  # fmt: skip
@@ -230,6 +259,10 @@ TWINS = [
     Member("dose changed, one chosen", second("RD", "RD2.dcm", scaled(0.9), same_uid=True),
            options={"doses": ("RD.dcm",)}),
     Member("two structure sets, one of the plan", second("RS", "RS2.dcm", moved_contours), warned=("several-plans",)),
+    Member("two structure sets, the later rejected", both(
+        second("RS", "RS2.dcm", lambda d: (later(d), setattr(d, "ApprovalStatus", "REJECTED"))),
+        lambda f: [(f / "plan_t1c" / name).unlink() for name in ("RP.dcm", "RD.dcm")]),
+        expected={"dose": None}, beside=("several-plans",)),
     Member("two structure sets without plan", both(second("RS", "RS2.dcm", moved_contours), lambda f: [
         (f / "plan_t1c" / name).unlink() for name in ("RP.dcm", "RD.dcm")]), expected={"dose": None},
         refused="2 structure sets of the planning MR.*--structures"),

@@ -26,7 +26,20 @@ def persons(first: dict[str, str], later: dict[str, str], parts: tuple[str, ...]
 
 
 ONE = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19600203", "PatientSex": "F"}
+NOBODY = {
+    "SpecificCharacterSet": "ISO_IR 192",
+    "PatientID": "",
+    "PatientName": "",
+    "PatientBirthDate": "",
+    "PatientSex": "",
+}
 ANON = ONE | {"PatientID": "ANON"}
+
+
+def somebody_else(data: Dataset) -> None:
+    data.PatientID, data.PatientName, data.PatientBirthDate = "0815", "Roe^R", "19500101"
+
+
 NONE_LATER = {"days": []}
 OTHER, PART = ("other-patient",), ("identity-differs",)
 IDENTITY = [
@@ -51,6 +64,12 @@ IDENTITY = [
     Member("plan of another ID", persons(ONE | {"PatientBirthDate": ""}, {"PatientID": "04711"}, PLAN),
            refused=r"RS.dcm: belongs to another patient.*Patient ID \(0010,0020\)"),
     Member("plan of another ID, name and birth date agree", persons(ONE, {"PatientID": "04711"}, PLAN), warned=PART),
+    Member("numbered pseudonyms", persons(NOBODY | {"PatientID": "ANON0001"}, {"PatientID": "ANON0002"}), warned=OTHER,
+           expected=NONE_LATER),
+    Member("names of one sign each", persons(NOBODY | {"PatientName": "王^芳"}, {"PatientName": "李^娜"}), warned=OTHER,
+           expected=NONE_LATER),
+    Member("dose of another person", both(persons(ONE, {}), on("RD", somebody_else)), warned=("not-linked", "no-dose"),
+           expected={"dose": None}),
     Member("plan of another person", persons(ANON, {"PatientName": "Roe^R"}, PLAN), refused=r"Name \(0010,0010\)"),
 ]  # fmt: skip
 
@@ -83,6 +102,21 @@ def acquired(data: Dataset, number: int) -> None:
     data.AcquisitionDate = "20200102"
 
 
+def content_date_alone(folder: Path) -> None:
+    def alter(data: Dataset, number: int) -> None:
+        date = data.SeriesDate
+        for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate"):
+            if keyword in data:
+                del data[keyword]
+        data.ContentDate = date
+
+    on_series(FOLLOW_UP, alter)(folder)
+
+
+def dated_twice(folder: Path) -> None:
+    on_series(FOLLOW_UP, lambda data, number: setattr(data, "AcquisitionDate", "20000102"))(folder)
+
+
 DATES = [
     Member("dots", dated(lambda d, p: f"{d[:4]}.{d[4:6]}.{d[6:]}")),
     Member("dashes", dated(lambda d, p: f"{d[:4]}-{d[4:6]}-{d[6:]}")),
@@ -100,6 +134,9 @@ DATES = [
            warned=("date-unknown",), expected={"days": [None]}),
     Member("MR a month before the plan", mr_earlier(30), warned=("mr-before-plan",), expected={"later": -30}),
     Member("MR a day before the plan", mr_earlier(1), silent=("mr-before-plan",), expected={"later": -1}),
+    Member("MR half a year before the plan", mr_earlier(200), warned=("plan-long-after-mr",)),
+    Member("scan dated before and after", dated_twice, warned=("date-unknown",), expected={"days": [None]}),
+    Member("follow-up with a content date alone", content_date_alone),
     Member("plan before its MR", mr_earlier(-40), warned=("plan-before-mr",)),
     Member("acquired on another day than the study", on_series("t1c", acquired), warned=("dates-differ",)),
     Member("plan without a date", on("RP", lambda d: delattr(d, "RTPlanDate"))),
@@ -125,12 +162,27 @@ NATIVE = (
     "T1_PRE_CONTRAST", "t1 pre contrast", "T1 without_contrast", "T1 sin contraste", "T1 sans gado", "T1_noGd",
     "t1 ohne KM", "T1_nativ", "T1 C-", "T1 senza mdc", "T1 sem contraste", "T1 zonder contrast", "T1 non-Gd",
     "T1 avant injection", "T1 w/o", "T1 bez kontrastu", "AX T1 PRE-GAD", "T1 平扫",
+    "T1 造影前", "T1 造影なし", "T1 增强前", "T1 KM-", "T1 -Gd", "T1 contrast-free", "T1 w/out contrast", "T1 oKM",
+    "T1 przed kontrastem", "T1 unenhanced", "T1 prior to contrast", "T1 kontrastsız", "T1 antes do contraste",
 )  # fmt: skip
 ENHANCED = (
     "t1_mprage_tra_km", "t1_mpr_ce", "T1_Gd", "T1 +C", "t1 C+ sag", "T1postGd", "T1 con gadolinio", "T1 avec gado",
     "T1 mit KM", "t1ce", "T1_MPRAGE_POST", "T1 post-op +C", "T1 造影", "T1 con contraste", "gdT1w", "T1 post contrast",
+    "Т1 с КУ", "sub-01 ses-02 T1 +C", "T1 post GAD post RT", "T1 POST AX", "T1 KM+",
 )  # fmt: skip
-UNSURE = ("T1 MPRAGE", "T1 posterior fossa", "t1_post_op", "T1 w/wo contrast", "T1 post SRS")
+UNSURE = (
+    "T1 MPRAGE",
+    "T1 posterior fossa",
+    "t1_post_op",
+    "T1 w/wo contrast",
+    "T1 post SRS",
+    "T1 post GKRS",
+    "T1 post XRT",
+    "T1 3mo post",
+    "T1 post embolization",
+    "T1 pre & post Gd",
+    "AX 3D ISO",
+)
 
 
 def derived(name: str, *kinds: str, later: int = 0):
@@ -143,6 +195,10 @@ def derived(name: str, *kinds: str, later: int = 0):
         copied_series(folder, FOLLOW_UP, "computed", alter)
 
     return change
+
+
+def first_is_localizer(data: Dataset, number: int) -> None:
+    data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"] if number == 0 else ["ORIGINAL", "PRIMARY", "M"]
 
 
 def raw(sop_class: str):
@@ -165,7 +221,10 @@ IMAGES = [
     *(Member(f"enhanced: {name}", described(name)) for name in ENHANCED),
     *(Member(f"unsure: {name}", described(name), warned=("series-unsure",), expected=NONE_LATER) for name in UNSURE),
     Member("unsure, and taken by the user", described("T1 MPRAGE"), options={"visits": ("mprage",)}),
-    Member("no such visit", described("T1 MPRAGE"), options={"visits": ("space",)}, refused="--visit"),
+    Member("no such visit", described("T1 MPRAGE"), options={"visits": ("space",)},
+           refused=r"'space'.*--visit"),
+    *(Member(f"agent {agent}", described("T1 MPRAGE", agent), expected=NONE_LATER)
+      for agent in ("NO CONTRAST", "no", "None given", "kein KM", "0 ml", "w/o")),
     Member("agent without a name", described("", "Gadovist")),
     Member("agent against the name", described("T1 pre contrast", "Gadovist"), warned=("series-unsure",),
            expected=NONE_LATER),
@@ -176,6 +235,11 @@ IMAGES = [
     Member("subtraction by Image Type", derived("T1 post-pre +C", "SUBTRACTION"), warned=("series-derived",)),
     Member("subtraction by name", derived("T1 SUB post-pre", "OTHER"), warned=("series-derived",)),
     Member("projection", derived("T1 +C MIP", "MIP"), warned=("series-derived",)),
+    Member("minimum", derived("T1 +C MinIP"), warned=("series-derived",)),
+    Member("map", derived("T1 +C map", "T1 MAP"), warned=("series-derived",)),
+    Member("difference", derived("T1 post minus pre"), warned=("series-derived",)),
+    Member("fusion", derived("T1 +C", "FUSION"), warned=("series-derived",)),
+    Member("one localizer among its slices", on_series(FOLLOW_UP, first_is_localizer)),
     Member("localizer", derived("T1 +C", "LOCALIZER"), warned=("series-derived",)),
     Member("reformat", derived("T1 +C cor", "MPR"), warned=("series-of-visit",)),
     Member("second scan of the day", derived("T1 +C again"), warned=("series-of-visit",)),
@@ -285,6 +349,8 @@ STRUCTURES = [
     Member("outlines twice, in between points", outlines_twice(lambda p: (p + np.roll(p, 1, axis=0)) / 2)),
     Member("untyped, with an outline", untyped("Met 1", "Met_2", "met-3", "Outline"),
            expected={"lesions": ["Met 1", "Met_2", "met-3"]}),
+    Member("untyped, with an isodose", untyped("Met 1", "Met 2", "Met 3", "12Gy"),
+           expected={"lesions": ["Met 1", "Met 2", "Met 3"]}),
     Member("untyped, with a patient's contour", untyped("A", "B", "C", "Kontur 1"), warned=("holds-targets",),
            expected={"lesions": ["A", "B", "C"]}),
     Member("a sum of all targets", union, warned=("holds-targets",)),

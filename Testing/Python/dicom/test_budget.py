@@ -26,10 +26,10 @@ resource.setrlimit(resource.RLIMIT_DATA, ({limit} * 2**20,) * 2)
 from pathlib import Path
 from RTResponseCAMLib.dicom.load import load_study
 {imports}
-study = load_study(Path({folder!r}))
 started = time.perf_counter()
+study = load_study(Path({folder!r}))
 {work}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmHWM")) / 1024
 print(json.dumps({{"seconds": time.perf_counter() - started, "peak_mb": peak, "found": found}}))
 """
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 import slicer
 import vtk
+from quirks import edit
 
+from RTResponseCAMLib.dicom.files import decimal
 from RTResponseCAMLib.scene.nodes import voxels_of
 
 
@@ -51,6 +55,42 @@ def test_all_lesions_are_empty(loaded):
         labelmap.GetPointData().GetScalars().Fill(0)
         labelmap.Modified()
     refused(loaded, "are empty")
+
+
+def test_where_two_doses_disagree_the_panel_asks_and_a_click_answers(host, panel, study_folder, tmp_path):
+    folder = shutil.copytree(study_folder / "dicom", tmp_path / "dicom")
+    plan = folder / "plan_t1c"
+    shutil.copy(plan / "RD.dcm", plan / "RD2.dcm")
+
+    def halved(data):
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+        data.DoseGridScaling = decimal(0.9 * float(data.DoseGridScaling))
+
+    edit(plan / "RD2.dcm", halved)
+    panel.study.load_folder(folder)
+    host.wait()
+    label = panel.ui.studyMessageLabel
+    assert "differs at the same place" in label.text
+    assert "Traceback" not in label.text
+    links = dict(re.findall(r'<a href="(\d+)">([^<]*)</a>', label.text))
+    assert len(links) == 2
+    (chosen,) = [number for number, text in links.items() if "RD2.dcm" in text]
+    label.linkActivated.emit(chosen)
+    host.wait()
+    assert "<a href" not in label.text
+    peak = float(voxels_of(panel.parameters.doseVolume).max())
+    image = pydicom.dcmread(plan / "RD2.dcm")
+    assert peak == pytest.approx(float(image.DoseGridScaling) * int(image.pixel_array.max()), rel=1e-5)
+
+
+def test_a_prescription_that_the_dose_cannot_have_is_a_sentence(host, loaded):
+    loaded.parameters.prescriptionGy = 180.0
+    loaded.ui.predictButton.click()
+    host.wait()
+    loaded.refresh()
+    assert "for a prescription of 180 Gy" in loaded.ui.staleLabel.text
+    assert "in the Study section" in loaded.ui.staleLabel.text
+    assert "--" not in loaded.ui.staleLabel.text
 
 
 def move(node, x: float) -> None:

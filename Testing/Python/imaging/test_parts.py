@@ -8,7 +8,7 @@ import pytest
 from RTResponseCAMLib.imaging.body import body_points
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import mask, occupancy
-from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, outer_area, points_inside, without_repeats
+from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, crosses, outer_area, points_inside, without_repeats
 from RTResponseCAMLib.imaging.planes import contour_volume_cc, stack_planes
 from RTResponseCAMLib.response.volume import volume_interval
 from RTResponseCAMLib.study import Structure
@@ -74,6 +74,21 @@ def test_what_is_one_part_and_what_is_several(name, contours, parts):
     assert len(stack_planes(structure(*contours)).each) == parts
 
 
+def test_bars_that_cross_are_one_part_although_no_corner_lies_in_the_other():
+    def bar(x, y, z):
+        return np.array([[-x, -y, z], [x, -y, z], [x, y, z], [-x, y, z]], float)
+
+    stack = stack_planes(structure(bar(10.0, 2.0, 0.0), bar(2.0, 10.0, 1.0)))
+    assert len(stack.each) == 1
+
+
+def test_a_part_of_one_plane_is_as_thick_as_the_planes_of_its_structure():
+    ball_alone = structure(*ball(6.0, (0, 0, 0), 2.0))
+    with_speck = structure(*ball(6.0, (0, 0, 0), 2.0), circle(3.0, 15.0, (20.0, 0.0)))
+    speck = stack_planes(with_speck).volume_mm3 - stack_planes(ball_alone).volume_mm3
+    assert speck == pytest.approx(np.pi * 9 * 2.0, rel=0.01)
+
+
 def test_a_part_beside_a_hole_is_no_part_of_the_ring():
     """A speck in the hole of a ring lies inside the outer outline: it is drawn within it, and stays one structure."""
     contours = [circle(r, z) for z in range(-3, 4) for r in (9.0, 6.0, 2.0)]
@@ -109,6 +124,29 @@ def test_a_thin_wall_is_said_and_a_thick_one_is_not():
     (said,) = [w for w in stack_planes(thin).warnings if w.code == "hollow-outline"]
     assert "leave 19 %" in said.text
     assert stack_planes(thick).warnings == ()
+
+
+@pytest.mark.parametrize("shift", [2.0, 6.0])
+@pytest.mark.parametrize("every", [1, 3])
+def test_outlines_that_cross_in_some_planes_are_said(shift, every):
+    """Even-odd leaves out what two outlines share: neither is a hole of the other."""
+    once = ball(10.0, (0, 0, 0))
+    again = [c + np.array([shift, 0.0, 0.0]) for c in once[::every]]
+    codes = {w.code for w in stack_planes(structure(*once, *again)).warnings}
+    assert "hollow-outline" in codes
+
+
+def test_a_touch_in_one_plane_is_not_said():
+    once = ball(10.0, (0, 0, 0))
+    beside = [circle(2.0, once[10][0, 2], (11.8, 0.0))]
+    assert "hollow-outline" not in {w.code for w in stack_planes(structure(*once, *beside)).warnings}
+
+
+def test_outlines_of_thousands_of_points_are_compared():
+    one, other = circle(10.0, 0.0, points=6000)[:, :2], circle(10.0, 0.0, points=5000)[:, :2]
+    assert without_repeats([one, other])[1] == 1
+    assert crosses([one, other + np.array([3.0, 0.0])])
+    assert not crosses([one, other * 0.5])
 
 
 def test_points_inside_follow_the_even_odd_rule():
