@@ -239,10 +239,10 @@ def _foreign_doses(index: Index, chain: Chain) -> list[Warning]:
     found = []
     for entry in index.doses:
         person = compare(entry, chain.structures)
-        reason = "it names another plan and structure set, and lies in another frame of reference or in none"
+        reason = "it names another plan and structure set, and lies in another frame of reference or in none (--dose)"
         if person.other:
             reason = f"it belongs to another patient than the structures, by {person.reason}"
-        found.append(WarningCode.NOT_LINKED(file=entry.path.name, reason=f"{reason} (take it with --dose)"))
+        found.append(WarningCode.NOT_LINKED(file=entry.path.name, reason=reason))
     return found
 
 

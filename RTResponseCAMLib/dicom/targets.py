@@ -39,8 +39,10 @@ ANATOMY = re.compile(
 )
 HELPER = re.compile(
     r"o?edema\w*|odem\w*|avoid\w*|isodose\w*|dose|registration|artifact|matrix|minus|without|prv|ring|shell|rind|helper|hilfs\w*"
-    r"|opt\d*|dummy|couch|isodosis|isodosen\w*|\d+c?gy|v\d+(?:gy)?"
+    r"|opt\d*|dummy|couch|isodosis|isodosen\w*"
 )
+# An isodose is named by its dose: "12Gy", "50%", "V12Gy".
+ISODOSE = re.compile(r"\W*v?\s*\d+(?:[.,]\d+)?\s*(?:c?gy|%)\W*", re.IGNORECASE)
 MINUS = re.compile(r"(?:brain|hirn|cerveau|cerebro|body|head)\s*[-_]\s*[gcp]tv", re.IGNORECASE)
 
 
@@ -128,7 +130,7 @@ def is_helper(name: str) -> bool:
     words = name_words(name)
     if any(word.startswith("enhanc") for word in words):
         words = [word for word in words if word != "ring"]
-    return bool(MINUS.search(name)) or any(HELPER.fullmatch(word) for word in words)
+    return bool(MINUS.search(name) or ISODOSE.fullmatch(name)) or any(HELPER.fullmatch(word) for word in words)
 
 
 def name_words(name: str) -> list[str]:

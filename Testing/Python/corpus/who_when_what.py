@@ -349,6 +349,8 @@ STRUCTURES = [
     Member("outlines twice, in between points", outlines_twice(lambda p: (p + np.roll(p, 1, axis=0)) / 2)),
     Member("untyped, with an outline", untyped("Met 1", "Met_2", "met-3", "Outline"),
            expected={"lesions": ["Met 1", "Met_2", "met-3"]}),
+    *(Member(f"untyped, with the isodose {name}", untyped(name, "Met 2", "Met 3", "Skull"),
+             expected={"lesions": ["Met 2", "Met 3"]}) for name in ("12 Gy", "50%", "V12Gy", "13,5 Gy")),
     Member("untyped, with an isodose", untyped("Met 1", "Met 2", "Met 3", "12Gy"),
            expected={"lesions": ["Met 1", "Met 2", "Met 3"]}),
     Member("untyped, with a patient's contour", untyped("A", "B", "C", "Kontur 1"), warned=("holds-targets",),
