@@ -92,6 +92,14 @@ def padded(data: Dataset, number: int) -> None:
     data.add_new(0x00280120, "US", 60000)
 
 
+def padded_range(data: Dataset, number: int) -> None:
+    pixels = data.pixel_array.copy()
+    pixels[:4] = 60000 + number % 7
+    data.PixelData = pixels.tobytes()
+    data.add_new(0x00280120, "US", 60000)
+    data.add_new(0x00280121, "US", 60010)
+
+
 STORED = r"RD.dcm: BitsStored \(0028,0101\) is \d+ and BitsAllocated \(0028,0100\)"
 PIXELS = [
     Member("dose, 16 of 32 bits", wide(16), refused=STORED),
@@ -118,6 +126,8 @@ PIXELS = [
     Member("MR, lookup table", on_series("t1c", lookup_table), refused=r"Modality LUT Sequence 0028,3000"),
     Member("MR, high bit", of_mr(BitsStored=12, HighBit=15), refused=r"HighBit \(0028,0102\) is 15"),
     Member("MR, padding", on_series("t1c", padded), warned=("pixel-padding",), expected={"mr": "padded"}),
+    Member("MR, a range of padding", on_series("t1c", padded_range), warned=("pixel-padding",),
+           expected={"mr": "padded"}),
 ]  # fmt: skip
 PLACES = [
     Member("dose, patient z", along("patient z")),
@@ -258,6 +268,16 @@ def own_series(data: Dataset, number: int) -> None:
     data.SeriesInstanceUID = f"1.2.826.0.1.3680043.8.498.77.{number + 1}"
 
 
+def own_number(data: Dataset, number: int) -> None:
+    own_series(data, number)
+    data.SeriesNumber = str(number + 1)
+
+
+def own_acquisition(data: Dataset, number: int) -> None:
+    own_series(data, number)
+    data.AcquisitionNumber = str(number + 1)
+
+
 ROUNDED = ("sheared-slices", "uneven-slices", "slice-gap")
 ELSEWHERE = {"mr": "elsewhere"}
 TOLERANCES = [
@@ -283,4 +303,6 @@ TOLERANCES = [
     Member("a second echo between the slices", second_echo(1.0), warned=("several-acquisitions",)),
     Member("three phases that nothing tells apart", phases, refused="no attribute tells the acquisitions apart"),
     Member("a series for each slice", on_series("t1c", own_series), warned=("series-joined",)),
+    Member("a series and a number for each slice", on_series("t1c", own_number), warned=("series-joined",)),
+    Member("a series and an acquisition for each slice", on_series("t1c", own_acquisition), warned=("series-joined",)),
 ]  # fmt: skip

@@ -378,3 +378,46 @@ def test_a_name_that_only_one_object_holds_is_hidden_everywhere(own_study):
         load_study(own_study, rois=("absent",))
     assert "acharias" not in raised.value.what
     assert "LI" not in raised.value.what
+
+
+def test_a_scan_cut_into_two_series_gives_no_class_and_says_why(own_study):
+    """The structures were contoured on slices of both; neither series alone is the planning MR."""
+    for number, path in enumerate(sorted((own_study / "t1c").glob("*.dcm"))):
+        if number % 2:
+            edit(path, lambda data: setattr(data, "SeriesInstanceUID", "1.2.3.4.5.6.7.8"))
+    found = load_study(own_study)
+    (said,) = [w for w in found.warnings if w.code.value == "series-incomplete"]
+    assert said.code.withholds_class
+    assert "slices that lie in another series of the same planes, 'T1 MPRAGE +C'" in said.text
+
+
+def test_a_registration_of_another_patient_moves_nothing(own_study):
+    first = pydicom.dcmread(next((own_study / "t1c").glob("*.dcm")), stop_before_pixels=True)
+    write_registration(own_study / "reg.dcm", "1.2.3.77", first.FrameOfReferenceUID, np.eye(4))
+    for path in own_study.rglob("*.dcm"):
+        edit(path, lambda data: (setattr(data, "PatientID", "4711"), setattr(data, "PatientName", "Doe^Jane")))
+    index = index_folder(own_study)
+    assert read_links(index)[0]
+    edit(
+        own_study / "reg.dcm", lambda data: (setattr(data, "PatientID", "4712"), setattr(data, "PatientName", "Roe^R"))
+    )
+    links, (said,) = read_links(index_folder(own_study))
+    assert links == {}
+    assert "reg.dcm belongs to another patient than the images, by Patient ID (0010,0020)" in said.text
+
+
+def test_a_plan_that_belongs_to_nothing_here_is_named(own_study, plan):
+    def alter(data):
+        data.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+        data.FrameOfReferenceUID = "1.2.4"
+
+    edit(plan / "RP.dcm", alter)
+    (plan / "RD.dcm").unlink()
+    (said,) = [w for w in load_study(own_study).warnings if w.code.value == "not-linked"]
+    assert said.text.startswith("RP.dcm is not used: it names no structure set of the folder (300C,0060)")
+
+
+def test_a_rejected_structure_set_is_read_and_said(own_study, plan):
+    edit(plan / "RS.dcm", lambda data: setattr(data, "ApprovalStatus", "REJECTED"))
+    (said,) = [w for w in load_study(own_study).warnings if w.code.value == "structures-status"]
+    assert "RS.dcm is REJECTED (300E,0002)" in said.text
