@@ -14,6 +14,7 @@ from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
 from RTResponseCAMLib.dicom.pixels import pixel_format, stored_frames
+from RTResponseCAMLib.dicom.targets import ANATOMY, LESION_WORD, name_words
 from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.outlines import pixel_edges
@@ -109,9 +110,17 @@ def _kind(item: Dataset) -> str:
     )
     if kind in TUMOUR_TYPES:
         return "GTV"
-    if category in ANATOMY_CATEGORIES:
+    if category in ANATOMY_CATEGORIES or _is_anatomy(item):
         return "ORGAN"
     return "OTHER" if kind in BESIDE_TUMOUR else ""
+
+
+def _is_anatomy(item: Dataset) -> bool:
+    """Whether the meaning of the property type is anatomy, whatever the category: Tissue, Bone."""
+    found = item.get("SegmentedPropertyTypeCodeSequence")
+    words = name_words(str(found[0].get("CodeMeaning", ""))) if found else []
+    tumour = any(LESION_WORD.fullmatch(word) or word in ("neoplasm", "mass", "malignant") for word in words)
+    return not tumour and any(ANATOMY.fullmatch(word) for word in words)
 
 
 def _code(item: Dataset, keyword: str) -> str:

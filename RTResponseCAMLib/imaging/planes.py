@@ -25,6 +25,7 @@ SAME_PLANE_MM = (0.01, 0.1)
 SAME_PLANE_STEP = 0.2
 RIM_MM = 1.0
 GAP_FACTOR = 1.6
+ALTERNATE_MM = 0.05
 CLOSE_SHARE, WIDE_MM = 0.3, 10.0
 MAX_CORRECTION = 0.0048
 MAX_PER_PLANE = 500
@@ -288,6 +289,9 @@ def _slabs(offsets: Array64, where: str, usual_mm: float | None = None) -> tuple
 
 def _usual_mm(gaps: Array64) -> float:
     """Usual distance of planes, though some come in pairs that nearly touch, and parts may lie far apart."""
+    odd, even = gaps[::2], gaps[1::2]
+    if len(gaps) > 3 and max(np.ptp(odd), np.ptp(even)) < ALTERNATE_MM < abs(odd[0] - even[0]):
+        return float(max(odd[0], even[0]))  # two sets of planes between one another: nothing is lost
     near = gaps[gaps <= WIDE_MM] if (gaps <= WIDE_MM).any() else gaps
     return float(np.median(near[near > CLOSE_SHARE * np.percentile(near, 75)]))
 

@@ -421,3 +421,41 @@ def test_a_rejected_structure_set_is_read_and_said(own_study, plan):
     edit(plan / "RS.dcm", lambda data: setattr(data, "ApprovalStatus", "REJECTED"))
     (said,) = [w for w in load_study(own_study).warnings if w.code.value == "structures-status"]
     assert "RS.dcm is REJECTED (300E,0002)" in said.text
+
+
+TISSUE, ALTERED, ANATOMICAL = (
+    ("85756007", "Tissue"),
+    ("49755003", "Morphologically Altered"),
+    ("91723000", "Anatomical"),
+)
+
+
+@pytest.mark.parametrize(
+    ("category", "kind", "taken"),
+    [
+        (ALTERED, ("108369006", "Neoplasm"), "GTV"),
+        (ALTERED, ("94225005", "Metastatic malignant neoplasm to brain"), "GTV"),
+        (TISSUE, ("85756007", "Tissue"), ""),
+        (ANATOMICAL, ("12738006", "Brain"), "ORGAN"),
+        (TISSUE, ("3138006", "Bone"), "ORGAN"),
+        (ALTERED, ("0", "Brain tumor of unknown code"), ""),
+        (ALTERED, ("79654002", "Edema"), "OTHER"),
+    ],
+)
+def test_a_segment_is_what_its_codes_say(own_study, category, kind, taken):
+    def coded(value, meaning):
+        return [item(CodeValue=value, CodingSchemeDesignator="SCT", CodeMeaning=meaning)]
+
+    series = sorted((own_study / "t1c").glob("*.dcm"))
+    head = pydicom.dcmread(series[0], stop_before_pixels=True)
+    mask = np.zeros((len(series), head.Rows, head.Columns), dtype=bool)
+    mask[5:9, 20:30, 20:30] = True
+    write_segmentation(own_study / "seg.dcm", series, {"one": mask})
+
+    def alter(data):
+        data.SegmentSequence[0].SegmentedPropertyCategoryCodeSequence = coded(*category)
+        data.SegmentSequence[0].SegmentedPropertyTypeCodeSequence = coded(*kind)
+
+    edit(own_study / "seg.dcm", alter)
+    ((found,), _) = read_segments(Entry(own_study / "seg.dcm", pydicom.dcmread(own_study / "seg.dcm")))
+    assert found.kind == taken

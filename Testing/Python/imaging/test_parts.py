@@ -149,6 +149,14 @@ def test_outlines_of_thousands_of_points_are_compared():
     assert not crosses([one, other * 0.5])
 
 
+@pytest.mark.parametrize("higher", [0.2, 0.3, 0.4, 0.5])
+def test_outlines_again_a_little_higher_leave_no_gaps(higher):
+    once = ball(10.0, (0, 0, 0))
+    stack = stack_planes(structure(*once, *(c + np.array([0.0, 0.0, higher]) for c in once)))
+    assert stack.volume_mm3 == pytest.approx(stack_planes(structure(*once)).volume_mm3, rel=0.02)
+    assert "contour-gap" not in {w.code for w in stack.warnings}
+
+
 def test_points_inside_follow_the_even_odd_rule():
     ring = [circle(10.0, 0.0)[:, :2], circle(5.0, 0.0)[:, :2]]
     points = np.random.default_rng(0).uniform(-12, 12, (2000, 2))
