@@ -18,7 +18,8 @@ from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.phantom.write import write_patient
 
 ROOT = Path(__file__).parents[3]
-LIMIT_MB, LIMIT_S = 2048, 60
+# Seconds of the processor, two of them: those of the clock depend on what else the machine does.
+LIMIT_MB, LIMIT_S = 2048, 2 * 60
 # The limit is of the data that a process may hold, set before anything is imported.
 PROGRAM = """
 import json, resource, sys, time
@@ -26,11 +27,11 @@ resource.setrlimit(resource.RLIMIT_DATA, ({limit} * 2**20,) * 2)
 from pathlib import Path
 from RTResponseCAMLib.dicom.load import load_study
 {imports}
-started = time.perf_counter()
+started = time.process_time()
 study = load_study(Path({folder!r}))
 {work}
 peak = next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmHWM")) / 1024
-print(json.dumps({{"seconds": time.perf_counter() - started, "peak_mb": peak, "found": found}}))
+print(json.dumps({{"seconds": time.process_time() - started, "peak_mb": peak, "found": found}}))
 """
 
 
@@ -137,7 +138,8 @@ def test_a_prediction_with_its_report_on_a_large_study(large, tmp_path, name):
         study = replace(study, lesions=(Lesion("L1", replace(lesion, kind="GTV")),))
         result = predict_study(study, load_bundle(default_bundle(), "cpu"))
         write_result(result, Path({str(tmp_path / "out")!r}))
-        found = [w.code.value for w in result.predictions[0].warnings]
+        lesion = result.predictions[0]
+        found = [lesion.label, *(w.code.value for w in lesion.warnings)]
         """,
         "from dataclasses import replace\n"
         "from RTResponseCAMLib.study import Lesion\n"
@@ -146,7 +148,7 @@ def test_a_prediction_with_its_report_on_a_large_study(large, tmp_path, name):
         "from RTResponseCAMLib.workflow.predict import predict_study\n"
         "from RTResponseCAMLib.workflow.write import write_result\n",
     )
-    assert "unfamiliar" in found["found"] or "indeterminate" in found["found"]
+    assert found["found"][0] == "indeterminate"
     said = {"specks": "separate-parts", "liver": "volume-range", "outline twice 2 mm off": "hollow-outline",
             "lines": "patch-limit"}[name]  # fmt: skip
     assert said in found["found"]
