@@ -64,12 +64,20 @@ def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Warning, .
         warnings += said
         contours: defaultdict[int, list[FloatArray]] = defaultdict(list)
         if labels:
-            background = pixel_format(entry.path, header, PHOTOMETRIC).padding or 0
+            background = (pixel_format(entry.path, header, PHOTOMETRIC).padding or (0, 0))[0]
             for place, frame in zip(places, frames, strict=True):
                 for number in np.unique(frame[(frame > 0) & (frame != background)]).tolist():
                     contours[number] += _edges(place, step_mm, frame == number)
         else:
+            seen: set[tuple[int, float]] = set()
             for place, number, frame in zip(places, _segment_of_frames(entry.path, header), frames, strict=True):
+                key = (number, round(float(place.position @ place.axes[2]), 2))
+                if key in seen:
+                    what = (
+                        f"holds two frames of segment {number} (0062,000B) at one place, and nothing says which counts"
+                    )
+                    raise StudyError(entry.path, what, EXPORT_AGAIN)
+                seen.add(key)
                 contours[number] += _edges(place, step_mm, frame >= cut)
         structures, said = _structures(entry.path, items, contours, labels)
     return structures, (*warnings, *said)

@@ -459,3 +459,22 @@ def test_a_segment_is_what_its_codes_say(own_study, category, kind, taken):
     edit(own_study / "seg.dcm", alter)
     ((found,), _) = read_segments(Entry(own_study / "seg.dcm", pydicom.dcmread(own_study / "seg.dcm")))
     assert found.kind == taken
+
+
+def test_two_frames_of_a_segment_at_one_place_are_refused(own_study):
+    series = sorted((own_study / "t1c").glob("*.dcm"))
+    head = pydicom.dcmread(series[0], stop_before_pixels=True)
+    mask = np.zeros((len(series), head.Rows, head.Columns), dtype=bool)
+    mask[5:9, 20:30, 20:30] = True
+    path = own_study / "seg.dcm"
+    write_segmentation(path, series, {"one": mask, "two": mask})
+    header = pydicom.dcmread(path)
+    assert len(read_segments(Entry(path, header))[0]) == 2
+
+    def alter(data):
+        for groups in data.PerFrameFunctionalGroupsSequence:
+            groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
+
+    edit(path, alter)
+    with pytest.raises(StudyError, match=r"two frames of segment 1 .* at one place"):
+        read_segments(Entry(path, pydicom.dcmread(path)))
