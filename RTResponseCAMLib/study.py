@@ -23,7 +23,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 GY, GY_RBE = "Gy", "Gy (RBE)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two are the same only where they are one: what is derived from it is kept by it
 class Structure:
     """A region of interest; its contours are the truth, voxels are made from them on demand.
 

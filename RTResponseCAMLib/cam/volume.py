@@ -70,7 +70,7 @@ def evidence_volume(
     Where lesions overlap, the later ROI number wins. What of a lesion its patch does not reach stays 0.
     """
     boxes = [structure_box(s, mr) for s in structures]
-    starts = np.asarray([np.rint(mr.to_index(np.asarray([b.origin_mm]))[0]) for b in boxes]).astype(int)
+    starts = np.asarray([mr.start_of(b) for b in boxes])
     ends = starts + np.asarray([b.size for b in boxes])
     low, high = np.maximum(starts.min(axis=0), 0), np.minimum(ends.max(axis=0), mr.size)
     low = np.minimum(low, np.asarray(mr.size) - 1)

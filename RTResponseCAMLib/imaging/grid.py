@@ -63,6 +63,11 @@ class Grid:
         x, y, z = (float(value) for value in self.to_lps(np.asarray([start]))[0])
         return Grid(size, self.spacing_mm, (x, y, z), self.direction)
 
+    def start_of(self, box: Grid) -> tuple[int, int, int]:
+        """Index (i, j, k) at which a sub-grid, made by `crop`, begins; negative where it begins before this grid."""
+        i, j, k = np.rint(self.to_index(np.asarray([box.origin_mm]))[0]).astype(int).tolist()
+        return i, j, k
+
     def points(self) -> npt.NDArray[np.float64]:
         """LPS points of all voxel centres, ``[z, y, x, 3]``, mm."""
         k, j, i = np.indices(self.shape, dtype=np.float64)

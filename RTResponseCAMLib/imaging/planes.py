@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ MAX_TILT_BETWEEN_PLANES_DEG = 3.0
 Array64 = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlaneStack:
     """Parallel contour planes of one structure.
 
@@ -69,6 +70,7 @@ class PlaneStack:
         return self.parts or (self,)
 
 
+@lru_cache(maxsize=64)  # of the structures asked for last: a lesion is sampled a dozen times
 def stack_planes(structure: Structure) -> PlaneStack:
     """Sort the contours of a structure into parallel planes.
 
@@ -168,8 +170,8 @@ def _stack(
         doubtful = areas < lost * outer
         if outer[doubtful] @ thickness[doubtful] > FEW_PLANES * (outer @ thickness):
             inner, whole = float(areas @ thickness), float(outer @ thickness)
-            said = {"volume": inner / 1000, "outer": whole / 1000, "share": 100 * inner / whole}
-            warnings += (WarningCode.HOLLOW_OUTLINE(where=where, **said),)
+            values = {"volume": inner / 1000, "outer": whole / 1000, "share": 100 * inner / whole}
+            warnings += (WarningCode.HOLLOW_OUTLINE(where=where, **values),)
     return PlaneStack(axes, offsets, slabs, tuple(tuple(p) for p in planes), volume, voxels, warnings)
 
 

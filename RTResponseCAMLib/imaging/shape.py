@@ -8,6 +8,7 @@ enough. Dividing q by its gradient gives distances again, from which voxels are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +55,13 @@ def shape_of(stack: PlaneStack, grid: Grid) -> Shape:
 def shape_between(stack: PlaneStack, step_mm: float) -> Shape:
     """Interpolate a stack of planes on a lattice of ``step_mm``, or coarser where it would exceed `MAX_LATTICE`."""
     points = np.concatenate([p for polygons in stack.polygons for p in polygons])
+    return _interpolated(stack, max(step_mm, float(np.ptp(points, axis=0).max()) / MAX_LATTICE))
+
+
+@lru_cache(maxsize=2)  # a lesion is sampled on several grids one after the other; those of a large one are equally fine
+def _interpolated(stack: PlaneStack, step: float) -> Shape:
+    points = np.concatenate([p for polygons in stack.polygons for p in polygons])
     extent = np.ptp(points, axis=0)
-    step = max(step_mm, float(extent.max()) / MAX_LATTICE)
     low = points.min(axis=0) - 4 * step
     u, v = (low[axis] + step * np.arange(int(np.ceil(extent[axis] / step)) + 9) for axis in (0, 1))
     distances = np.stack([_signed_distance(polygons, u, v) for polygons in stack.polygons])
@@ -86,7 +92,7 @@ def shape_occupancy(stack: PlaneStack, grid: Grid, keep_volume: bool) -> npt.NDA
     result = (coarse > 0).astype(np.float64)
     edge, fine, soft_mm = _edge_samples(shape, grid, coarse)
     shift_mm = _shift(stack, grid, result, edge, fine, soft_mm) if keep_volume else 0.0
-    result[edge] = np.clip(0.5 + (fine + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1)
+    result[edge] = _shares(fine, shift_mm, soft_mm)
     return result.reshape(grid.shape).astype(np.float32)
 
 
@@ -125,6 +131,14 @@ def _edge_samples(shape: Shape, grid: Grid, coarse: Array64) -> tuple[npt.NDArra
     return edge, fine, max(grid.spacing_mm) / SUBSAMPLES
 
 
+def _shares(fine: Array64, shift_mm: float, soft_mm: float) -> Array64:
+    """Fraction of each voxel inside, of the distances at its points, with the surface moved outwards."""
+    each = [fine[n : n + AT_ONCE] for n in range(0, len(fine), AT_ONCE)]
+    return np.concatenate(
+        [np.zeros(0), *(np.clip(0.5 + (f + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1) for f in each)]
+    )
+
+
 def _shift(
     stack: PlaneStack, grid: Grid, result: Array64, edge: npt.NDArray[np.intp], fine: Array64, soft_mm: float
 ) -> float:
@@ -132,7 +146,7 @@ def _shift(
     target = stack.volume_mm3 / (1000 * grid.voxel_cc) - (result.sum() - result[edge].sum())
 
     def surplus(shift: float) -> float:
-        return float(np.clip(0.5 + (fine + shift) / soft_mm, 0.0, 1.0).mean(axis=1).sum() - target)
+        return float(_shares(fine, shift, soft_mm).sum() - target)
 
     reach = float(np.abs(fine).max()) + soft_mm if fine.size else 0.0
     if not surplus(-reach) < 0 < surplus(reach):

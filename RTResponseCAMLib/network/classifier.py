@@ -24,6 +24,7 @@ from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, masked_mea
 
 FORMS = ("signed", "hazard")
 PATTERN = 12  # voxels along each side of a lesion's box to which maps are brought for comparison
+ROWS = 2**17  # voxels judged at once where no gradient is asked for: those of a liver would take a gigabyte
 LIMIT = 5.0  # features and code are cut at five standard deviations
 
 
@@ -173,7 +174,9 @@ class AutoencoderClassifier(nn.Module):
         found = []
         for head, place, source in self.readers(features, code):
             whole = place(torch.cat([source.clamp(-LIMIT, LIMIT), *more], dim=1))
-            found.append(head(whole.movedim(1, -1)[inside]))
+            rows = whole.movedim(1, -1)[inside]
+            size = ROWS if torch.is_inference_mode_enabled() else len(rows)
+            found.append(torch.cat([head(some) for some in rows.split(max(size, 1))]))
         evidence = features.new_zeros((*inside.shape, self.architecture.heads))
         evidence[inside] = self.linked(torch.cat(found, dim=1))
         return evidence.movedim(-1, 1)

@@ -82,8 +82,11 @@ def lesion_voxels(cam: sitk.Image, structure: Structure, dose: Dose | None) -> L
     whole = Grid.of(cam)
     box = structure_box(structure, whole)
     inside = filled_voxels(structure, box)
-    index = whole.to_index(box.points_of(inside))
-    inside[inside] = ((index > -0.5) & (index < np.asarray(whole.size) - 0.5)).all(axis=1)
+    start = whole.start_of(box)[::-1]
+    within = (slice(max(-first, 0), max(n - first, 0)) for first, n in zip(start, whole.shape, strict=True))
+    on_map = np.zeros_like(inside)
+    on_map[tuple(within)] = True
+    inside &= on_map
     if not inside.any():
         raise GeometryError(structure.name, "does not lie on the map", "Choose the study that the map was made from")
     evidence = sitk.GetArrayFromImage(resample_nearest(cam, box))

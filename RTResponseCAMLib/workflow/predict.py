@@ -116,8 +116,8 @@ def _shared_voxels(cam: sitk.Image, lesions: Sequence[Lesion]) -> dict[str, int]
     counts, own = np.zeros(grid.shape, dtype=np.uint8), {}
     for lesion in lesions:
         voxels = lesion_voxels(cam, lesion.structure, None)
-        index = np.rint(grid.to_index(voxels.grid.points_of(voxels.inside))).astype(int)
-        own[lesion.id] = tuple(index.T[::-1])
+        start = grid.start_of(voxels.grid)[::-1]
+        own[lesion.id] = tuple(n + first for n, first in zip(np.nonzero(voxels.inside), start, strict=True))
         counts[own[lesion.id]] += 1
     return {name: int((counts[places] > 1).sum()) for name, places in own.items()}
 

@@ -14,7 +14,7 @@ from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
-from RTResponseCAMLib.network import training
+from RTResponseCAMLib.network import classifier, training
 from RTResponseCAMLib.network.bundle import Bundle
 from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
@@ -93,6 +93,15 @@ def test_a_batch_of_n_equals_n_singles(shipped, patches):
         (alone,) = find_evidence(shipped, [patch])
         np.testing.assert_allclose(batched.map, alone.map, atol=1e-6)
         assert batched.total == pytest.approx(alone.total, abs=1e-4)
+
+
+def test_a_lesion_judged_in_pieces_is_judged_as_in_one(shipped, patches, monkeypatch):
+    (whole,) = find_evidence(shipped, patches[:1])
+    monkeypatch.setattr(classifier, "ROWS", 100)
+    (pieces,) = find_evidence(shipped, patches[:1])
+    assert np.count_nonzero(whole.map) > 300
+    np.testing.assert_allclose(pieces.map, whole.map, atol=1e-6)
+    assert pieces.total == pytest.approx(whole.total, abs=1e-6)
 
 
 def test_moving_the_patient_moves_the_map_and_nothing_else(shipped, study):
