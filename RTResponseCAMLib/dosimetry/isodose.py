@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,9 @@ from RTResponseCAMLib.study import Dose
 
 MARGIN = 3  # voxels of the dose grid around an isodose
 FINE_MM, SMALL_MM, SMALL_CC = 0.75, 0.35, 0.5  # of the fine voxels; beside a target below that volume; cm³
-MOST_ASKED = 3_000_000  # of one region, whose nearest target is asked for one by one; more are asked in blocks of 2³
+BLOCK, AT_ONCE = 4, 1_000_000  # voxels along a block whose corners are asked for their nearest target; asked at once
 MOST_VOXELS = 30_000_000  # of one region: a gigabyte; larger ones stay at `FINE_MM`
+CORNERS = list(product((0, 1), repeat=3))
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
 Array32 = npt.NDArray[np.float32]
 Box = tuple[slice, slice, slice]
@@ -76,22 +78,10 @@ def isodose_field(
         for axis in range(3):
             change += np.abs(np.gradient(fine, axis=axis))
         kept = fine + change / 2 >= lowest
-        owner = np.full(fine.shape, -1, dtype=np.int16)
         if len(owners) == 1:
-            owner[kept] = owners.pop()
+            owner = np.where(kept, np.int16(owners.pop()), np.int16(-1))
         else:
-            step = 1 if kept.sum() <= MOST_ASKED else 2
-            for k in range(0, len(fine), step):  # layer by layer: places of all voxels would take gigabytes
-                asked = kept[k : k + step].any(axis=0)
-                for axis in (0, 1):
-                    asked = np.logical_or.reduceat(asked, np.arange(0, asked.shape[axis], step), axis=axis)
-                index = np.argwhere(asked) * step
-                near = np.full(asked.shape, -1, dtype=np.int16)
-                if len(index):
-                    places = grid.to_lps(np.column_stack([index[:, ::-1], np.full(len(index), k)]))
-                    near[asked] = number[nearest.query(places, workers=-1)[1]]
-                whole = near.repeat(step, axis=0).repeat(step, axis=1)[: fine.shape[1], : fine.shape[2]]
-                owner[k : k + step] = np.where(kept[k : k + step], whole, -1)
+            owner = _nearest_body(kept, grid, nearest, number)
         for level in together:
             pieces, count = label(fine >= level)
             inside = pieces > 0
@@ -105,6 +95,35 @@ def isodose_field(
         return IsodoseField(none, none, none.astype(np.int16), none, together, cut)
     fine_gy, changes, owned, voxels = (np.concatenate([part[n] for part in found]) for n in range(4))
     return IsodoseField(fine_gy, changes, owned.astype(np.int16, copy=False), voxels, together, cut)
+
+
+def _nearest_body(
+    kept: npt.NDArray[np.bool_], grid: Grid, nearest: cKDTree, number: npt.NDArray[np.int16]
+) -> npt.NDArray[np.int16]:
+    """Number of the nearest target of each kept voxel, −1 elsewhere; asked one by one only where targets meet."""
+
+    def asked(index: npt.NDArray[np.intp]) -> npt.NDArray[np.int16]:
+        each = (index[n : n + AT_ONCE, ::-1] for n in range(0, len(index), AT_ONCE))
+        return np.concatenate(
+            [np.zeros(0, np.int16), *(number[nearest.query(grid.to_lps(i), workers=-1)[1]] for i in each)]
+        )
+
+    blocks = kept
+    for axis, length in enumerate(kept.shape):
+        blocks = np.logical_or.reduceat(blocks, np.arange(0, length, BLOCK), axis=axis)
+    corners = np.zeros([n + 1 for n in blocks.shape], dtype=bool)
+    eight = [tuple(slice(side, side + n) for side, n in zip(sides, blocks.shape, strict=True)) for sides in CORNERS]
+    for corner in eight:
+        corners[corner] |= blocks
+    known = np.full(corners.shape, -1, dtype=np.int16)
+    known[corners] = asked(np.argwhere(corners) * BLOCK)
+    same = np.logical_and.reduce([known[corner] == known[eight[0]] for corner in eight])
+    owner = np.where(same, known[eight[0]], np.int16(-2))
+    for axis, length in enumerate(kept.shape):
+        owner = owner.repeat(BLOCK, axis=axis).take(np.arange(length), axis=axis)
+    owner[~kept] = -1
+    owner[owner == -2] = asked(np.argwhere(owner == -2))
+    return owner
 
 
 def _regions(dose: Dose, level_gy: float) -> Iterator[Box]:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from bodies import ball, cc
 from scipy.integrate import quad
+from scipy.spatial import cKDTree
 
+from RTResponseCAMLib.dosimetry import isodose
 from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOUR, bed_gy
 from RTResponseCAMLib.dosimetry.plan_metrics import nyumets_row, plan_metrics
 from RTResponseCAMLib.imaging.grid import Grid
@@ -139,3 +141,17 @@ def test_bed_of_usual_schedules(total, fractions, tumour, brain):
 def test_bed_needs_a_fraction():
     with pytest.raises(ValueError, match="fraction"):
         bed_gy(20.0, 0, TUMOUR)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_blocks_find_the_nearest_target_as_if_each_voxel_were_asked(share):
+    """The whole box, and a body of scattered voxels: where targets meet, and at a rim that is no whole block."""
+    rng = np.random.default_rng(3)
+    points = rng.uniform(-30, 30, (12, 3)).repeat(50, axis=0) + rng.normal(0, 3, (600, 3))
+    number = np.arange(12, dtype=np.int16).repeat(50)
+    nearest = cKDTree(points)
+    kept = (GRID.points() ** 2).sum(-1) < share * 3000
+    expected = number[nearest.query(GRID.points_of(kept))[1]]
+    found = isodose._nearest_body(kept, GRID, nearest, number)
+    assert np.mean(found[kept] == expected) > 0.999
+    assert (found[~kept] == -1).all()
