@@ -53,6 +53,7 @@ class State:
     warnings : what the model's card wants said beside everything.
     card : the model's card, None when it cannot be read.
     prescriptions : lesion id and its prescription, Gy; None where nothing states one.
+    dose_unit : of the dose and its prescriptions, "Gy" or "Gy (RBE)".
     """
 
     problems: tuple[str, ...] = ()
@@ -62,3 +63,4 @@ class State:
     warnings: tuple[str, ...] = ()
     card: Mapping[str, Any] | None = None
     prescriptions: tuple[tuple[str, float | None], ...] = ()
+    dose_unit: str = "Gy"

@@ -102,8 +102,16 @@ def marks(row: Row) -> list[str]:
 
 def _titles(unit: str) -> list[str]:
     """Titles of the columns; the doses' name their unit."""
-    mean, cold = (_("{what} {unit}").format(what=what, unit=unit) for what in (_("Mean"), "D98"))
-    return [_("Lesion"), _("cm³"), mean, cold, _("Cover."), _("p(response)"), _("Class"), MARKS["warning"]]
+    return [
+        _("Lesion"),
+        _("cm³"),
+        f"{_('Mean')} {unit}",
+        f"D98 {unit}",
+        _("Cover."),
+        _("p(response)"),
+        _("Class"),
+        MARKS["warning"],
+    ]
 
 
 def _cells(row: Row) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 from slicer.i18n import tr as _
 
-from RTResponseCAMLib.dicom.options import ReadOptions
+from RTResponseCAMLib.dicom.options import AS_FOUND, ReadOptions
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
 
@@ -24,7 +24,7 @@ class StudySection(Section):
         super().__init__(panel)
         self._failure = ""
         self._question: QuestionError | None = None
-        self._folder, self._options = Path(), ReadOptions()
+        self._folder, self._options = Path(), AS_FOUND
         label = self._ui.studyMessageLabel
         label.setTextInteractionFlags(qt.Qt.TextBrowserInteraction)
         label.setOpenExternalLinks(False)
@@ -38,11 +38,11 @@ class StudySection(Section):
         """Whether a study is being read."""
         return self._runner.busy
 
-    def load_folder(self, folder: Path, options: ReadOptions | None = None) -> None:
+    def load_folder(self, folder: Path, options: ReadOptions = AS_FOUND) -> None:
         """Read a DICOM folder in the background and show it; where its objects disagree, the user is asked."""
         from RTResponseCAMLib.workflow.sample import open_study
 
-        self._folder, self._options = folder, options or ReadOptions()
+        self._folder, self._options = folder, options
         self._load(lambda progress: open_study(folder, progress, self._options))
 
     def load_sample(self) -> None:
@@ -67,7 +67,7 @@ class StudySection(Section):
 
     def refresh(self, state: State) -> None:
         """Show prescriptions, what is missing, and what is worth knowing."""
-        stated = ", ".join(f"{name} {gy:g} Gy" for name, gy in state.prescriptions if gy is not None)
+        stated = ", ".join(f"{name} {gy:g} {state.dose_unit}" for name, gy in state.prescriptions if gy is not None)
         self._ui.prescriptionLabel.text = stated
         self._ui.prescriptionLabel.setVisible(bool(stated))
         notices = [self._failure, self._logic.resetNotice, *state.problems[:1]]

@@ -32,7 +32,7 @@ class SubregionSection(Section):
         self._runner = Runner(self._ui.measureProgressBar, panel.refresh)
         table = self._ui.subregionTable
         table.setColumnCount(5)
-        table.setHorizontalHeaderLabels(["", _("cm³"), _("Mean Gy"), _("D98 Gy"), _("D2 Gy")])
+        self._show_titles("Gy")
         table.verticalHeader().setVisible(False)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
@@ -83,7 +83,13 @@ class SubregionSection(Section):
 
     def refresh(self, state: State) -> None:
         """Show the numbers of the present threshold."""
+        self._show_titles(state.dose_unit)
         self._show()
+
+    def _show_titles(self, unit: str) -> None:
+        """Titles of the columns; the doses' name their unit."""
+        doses = [f"{figure} {unit}" for figure in (_("Mean"), "D98", "D2")]
+        self._ui.subregionTable.setHorizontalHeaderLabels(["", _("cm³"), *doses])
 
     def _voxels(self) -> LesionVoxels | None:
         if not self._logic.started:

@@ -32,9 +32,9 @@ from RTResponseCAMLib.scene.lesions import (
     notes_of,
     rows_of,
 )
-from RTResponseCAMLib.scene.nodes import fill_volume, image_of, volume_node
+from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, image_of, volume_node
 from RTResponseCAMLib.state import Row, State
-from RTResponseCAMLib.study import Prescription, Result, Study
+from RTResponseCAMLib.study import GY, Prescription, Result, Study
 from RTResponseCAMLib.workflow.contour import Subregions
 from RTResponseCAMLib.workflow.sample import Opened
 from RTResponseCAMLib.workflow.task import Parameters, Task
@@ -122,6 +122,7 @@ class Session:
             warnings=warnings,
             card=card,
             prescriptions=tuple(self._gatherer.prescriptions(inputs)),
+            dose_unit=GY if inputs.dose is None else dose_unit(inputs.dose),
         )
 
     def bundle_folder(self, parameters: Parameters) -> Path:

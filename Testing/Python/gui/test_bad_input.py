@@ -62,11 +62,11 @@ def test_where_two_doses_disagree_the_panel_asks_and_a_click_answers(host, panel
     plan = folder / "plan_t1c"
     shutil.copy(plan / "RD.dcm", plan / "RD2.dcm")
 
-    def halved(data):
+    def scaled(data):
         data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
         data.DoseGridScaling = decimal(0.9 * float(data.DoseGridScaling))
 
-    edit(plan / "RD2.dcm", halved)
+    edit(plan / "RD2.dcm", scaled)
     panel.study.load_folder(folder)
     host.wait()
     label = panel.ui.studyMessageLabel

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import vtk
+from quirks import edit
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE
+from RTResponseCAMLib.dicom.files import decimal
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
 from RTResponseCAMLib.network.bundle import load_bundle
 from RTResponseCAMLib.workflow.predict import predict_study
@@ -379,3 +383,40 @@ def test_the_sample_is_registered_and_made_without_a_download(host, monkeypatch)
     assert Path(offered[0]["thumbnailFileName"]).is_file()
     nodes = offered[0]["customDownloader"](None)
     assert [n.GetClassName() for n in nodes][:2] == ["vtkMRMLScalarVolumeNode"] * 2
+
+
+def test_weighted_dose_is_named_wherever_the_panel_shows_a_dose(host, panel, study_folder, tmp_path):
+    folder = shutil.copytree(study_folder / "dicom", tmp_path / "dicom")
+    edit(folder / "plan_t1c" / "RD.dcm", lambda data: setattr(data, "DoseType", "EFFECTIVE"))
+    panel.logic.loadStudy(folder)
+    panel.refresh()
+    assert "Gy (RBE)" in panel.ui.prescriptionLabel.text
+    for table, columns in ((panel.ui.lesionTable, (2, 3)), (panel.ui.subregionTable, (2, 3, 4))):
+        assert [table.horizontalHeaderItem(c).text().endswith(" Gy (RBE)") for c in columns] == [True] * len(columns)
+
+
+def hollow(data):
+    """Holes of four fifths the width in the first ROI: a serious warning of its own."""
+    sequence = data.ROIContourSequence[0].ContourSequence
+    for contour in list(sequence):
+        points = np.asarray(contour.ContourData, dtype=float).reshape(-1, 3)
+        inner = copy.deepcopy(contour)
+        inner.ContourData = [decimal(v) for v in (0.8 * (points - points.mean(axis=0)) + points.mean(axis=0)).ravel()]
+        sequence.append(inner)
+
+
+def test_each_warning_of_a_lesion_has_the_mark_of_its_severity(host, panel, study_folder, tmp_path):
+    folder = shutil.copytree(study_folder / "dicom", tmp_path / "dicom")
+    edit(folder / "plan_t1c" / "RS.dcm", hollow)
+    panel.logic.loadStudy(folder)
+    panel.logic.predict()
+    panel.refresh()
+    rows = panel.logic.session.state(panel.parameters).rows
+    assert rows[0].severities[:2] == ("serious", "warning")
+    assert "serious" not in rows[1].severities
+    for number, mark in ((0, "‼"), (1, "⚠")):
+        cells = panel.ui.lesionTable
+        assert cells.item(number, 7).text() == f"{mark} {len(rows[number].warnings)}"
+        shown = cells.item(number, 0).toolTip().split("\n")
+        marks = {"serious": "‼", "warning": "⚠", "note": "ℹ"}
+        assert [line[0] for line in shown] == [marks[s] for s in rows[number].severities]
