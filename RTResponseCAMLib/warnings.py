@@ -89,7 +89,7 @@ class WarningCode(str, Enum):
     # Who and when
     IDENTITY_DIFFERS = ("identity-differs", WARNING,
         "{what}: {differs} differ from the planning MR's, {agrees} agree; taken for the same patient: check this")
-    OTHER_PATIENT = "other-patient", SERIOUS, "{what} is left out: it belongs to another patient by {differs}{agrees}"
+    OTHER_PATIENT = "other-patient", SERIOUS, "{what} is left out: it belongs to another patient by {reason}"
     IDENTITY_UNVERIFIED = ("identity-unverified", WARNING,
         "{what}: nothing in its header proves that it is of the same patient ({reason}): check this")
     DATE_UNKNOWN = "date-unknown", WARNING, "{what} is not used as a date: {reason}; the day is unknown"
@@ -101,7 +101,6 @@ class WarningCode(str, Enum):
         "{source} is {days} day(s) before the planning MR was taken, which cannot be; days count from the MR")
     MR_BEFORE_PLAN = ("mr-before-plan", NOTE,
         "the planning MR was taken {days} day(s) before the plan; follow-ups count from {source}")
-
     PLAN_LONG_AFTER_MR = ("plan-long-after-mr", WARNING,
         "{source} is {days} days after the planning MR, although a plan is made on a recent scan; days count from "
         "the MR")
@@ -113,8 +112,8 @@ class WarningCode(str, Enum):
         "{sets} structure set(s) and {plans} plan(s) belong to the planning series; used: {used} ({reason})")
     PLAN_LEFT_OUT = "plan-left-out", NOTE, "the plan {plan} is left out: {reason}"
     PLAN_NOT_APPROVED = "plan-status", WARNING, "the plan {plan} is {status} (300E,0002), as chosen by the user"
-    STRUCTURES_NOT_APPROVED = ("structures-status", WARNING,
-        "the structure set {file} is {status} (300E,0002): export the one that was treated")
+    STRUCTURES_REJECTED = ("structures-rejected", WARNING,
+        "the structure set {file} is REJECTED (300E,0002): export the one that was treated")
     NOT_LINKED = "not-linked", WARNING, "{file} is not used: {reason}"
     PLAN_BY_FRAME = ("plan-by-frame", WARNING,
         "the plan names a structure set that is absent (300C,0060); it is taken for the present one, whose frame "
@@ -142,7 +141,7 @@ class WarningCode(str, Enum):
     ISODOSES_DIFFER = ("isodoses-differ", NOTE,
         "the plan states prescription isodoses of {values} %; none is taken for all targets")
     NO_PRESCRIPTION_OF_ITS_OWN = ("no-prescription-of-its-own", WARNING,
-        "the plan prescribes nothing for {names}; {dose:g} Gy, {reason}, is taken")
+        "the plan prescribes nothing for {names}; {dose:g} {unit}, {reason}, is taken")
     ION_PRESCRIPTION = ("ion-prescription", SERIOUS,
         "an RT Ion Plan prescribes in Gy (RBE) as a rule, but the dose is physical: coverage and indices mix both "
         "units")
@@ -150,8 +149,7 @@ class WarningCode(str, Enum):
     # Dose
     NO_DOSE = "no-dose", NOTE, "{reason}"
     DOSE_NEEDED = ("dose-needed", SERIOUS,
-        "there is no dose of it, which this model reads: the prescription is taken everywhere, and no "
-        "class is given", NO_CLASS)
+        "has no dose, which this model reads; the prescription is taken everywhere: no class is given", NO_CLASS)
     DOSE_RBE = ("dose-rbe", WARNING,
         "the dose is EFFECTIVE (3004,0004): every dose is in Gy (RBE), weighted for biological effect, not "
         "physical Gy; no BED and no volume at risk")
@@ -166,8 +164,8 @@ class WarningCode(str, Enum):
     DOSE_UNEVEN = "dose-uneven", NOTE, "the dose frames are unevenly spaced; they are resampled at the smallest step"
     DOSE_REPEATED = "dose-repeated", NOTE, "{count} RTDOSE repeat(s) the dose of another file; each dose counts once"
     DOSE_PARTS_UNKNOWN = ("dose-parts-unknown", SERIOUS,
-        "nothing says whether the {count} {kind} dose(s) are all parts of the plan (300C,0006): it may "
-        "be too low")
+        "nothing says whether the {count} {kind} dose(s) are all parts of the plan (300C,0006): "
+        "the dose may be too low")
     DOSE_SUMMED = "dose-summed", NOTE, "the dose is the sum of {count} RTDOSE files ({reason})"
     DOSE_IMPLAUSIBLE = ("dose-implausible", WARNING,
         "the dose maximum is {ratio:.2f} × the highest prescription, unlike Gamma Knife plans (about 2): check "
@@ -222,7 +220,6 @@ class WarningCode(str, Enum):
     ROUNDED_POSITIONS = ("rounded-positions", NOTE,
         "the slices' {what} only; they are read as one even stack (largest change {change:.2f} mm)")
     PIXEL_PADDING = "pixel-padding", NOTE, "{count} pixel(s) are padding (0028,0120) and count as background"
-
     SERIES_INCOMPLETE = ("series-incomplete", SERIOUS,
         "the structures were contoured on {missing} slices that lie in another series of the same planes, '{other}': "
         "the planning MR may be a part of its scan only: no class is given", UNLIKE)
@@ -326,7 +323,7 @@ class WarningCode(str, Enum):
     UNSTEADY_SUBREGION = ("unsteady-subregion", WARNING,
         "the subregion is not steady: with the map 1 mm off, Dice falls to {dice:.2f}")
     BOOST_ESTIMATE = "boost-estimate", WARNING, "{note}"
-    BOOST_IDLE = "boost-idle", NOTE, "the subregion receives {dose:g} Gy already"
+    BOOST_IDLE = "boost-idle", NOTE, "the subregion receives {dose:g} {unit} already"
     NOT_CONTOURED = "not-contoured", WARNING, "{name} is not contoured: {doubts}"
     POINTS_OUTSIDE = "points-outside", NOTE, "{outside} of {count} points lie in no lesion of the map and are left out"
     EVIDENCE_IN_DOUBT = "evidence-in-doubt", WARNING, "{where}: its evidence is in doubt: {doubts}"
@@ -364,7 +361,12 @@ class Warning:
 
     def labeled(self) -> str:
         """The text with its severity in front, unless it is the usual one."""
-        return self.text if self.severity is WARNING else f"{self.severity.value}: {self.text}"
+        return labeled(**self.as_json())
+
+
+def labeled(text: str, severity: str = WARNING.value, code: str = "") -> str:
+    """The text of a warning as `Warning.as_json` gives it, see `Warning.labeled`."""
+    return text if severity == WARNING.value else f"{severity}: {text}"
 
 
 def withhold_class(warnings: Iterable[Warning]) -> bool:

@@ -18,8 +18,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import find_chain
-from RTResponseCAMLib.dicom.options import ReadOptions
+from RTResponseCAMLib.dicom.load import contents_of, find_chain
 from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.targets import choose_lesions
@@ -134,7 +133,7 @@ def _dicom_course(
     study: Path, patient: str, course: str, lines: list[dict[str, Any]]
 ) -> tuple[list[CohortRow], list[str]]:
     index = index_folder(study)
-    chain = find_chain(index, ReadOptions()).chain
+    chain = find_chain(contents_of(index))
     structures, _ = read_structures(chain.structures.path)
     drawn = tuple(s for s in structures if not s.name.startswith("*"))
     lesions, _ = choose_lesions(chain.structures.path, drawn)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import find_chain
-from RTResponseCAMLib.dicom.options import ReadOptions
+from RTResponseCAMLib.dicom.load import contents_of, find_chain
 from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.errors import CohortError, RTResponseError
@@ -51,7 +50,7 @@ def _row(folder: Path) -> CohortRow:
     match = DOWNLOADED.fullmatch(folder.name) or CONVERTED.fullmatch(folder.name)
     assert match is not None
     index = index_folder(folder)
-    chain = find_chain(index, ReadOptions()).chain
+    chain = find_chain(contents_of(index))
     structures, _ = read_structures(chain.structures.path)
     drawn = [s for s in structures if s.contours and not NOT_TUMOUR.search(s.name)]
     named = [s for s in drawn if TUMOUR.match(s.name)] or drawn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from RTResponseCAMLib.commands.bar import close
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.progress import Progress, part
 from RTResponseCAMLib.study import Study
-from RTResponseCAMLib.warnings import by_severity
+from RTResponseCAMLib.warnings import by_severity, labeled
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.dicom.options import ReadOptions
@@ -129,14 +129,8 @@ def _dvh_text(content: dict[str, Any], out: Path) -> str:
         words = "".join("       –" if v is None else f"{v:8.3f}" for v in indices)
         lines.append(f"{row['name']:<20.19}{row['prescription_gy']:8.2f}{words}")
         lines += [f"      ! {text}" for text in row["cautions"]]
-    lines += [f"! {labeled(warning)}" for warning in content["cautions"]]
+    lines += [f"! {labeled(**warning)}" for warning in content["cautions"]]
     return "\n".join([*lines, f"dose between grid points: {content['interpolation']}", f"written: {out}"])
-
-
-def labeled(warning: Mapping[str, str]) -> str:
-    """A warning's text in JSON, with its severity in front unless it is the usual one."""
-    severity = warning.get("severity", "warning")
-    return warning["text"] if severity == "warning" else f"{severity}: {warning['text']}"
 
 
 def _table(predictions: Sequence[Any]) -> str:
@@ -199,7 +193,7 @@ def _named_files(given: list[str], option: str) -> dict[str, Path]:
 
 def _follow_up_text(content: dict[str, Any], out: Path) -> str:
     lines = [f"written: {out}", content["notice"]]
-    lines += [f"! {labeled(c)}" for c in content["cautions"]]
+    lines += [f"! {labeled(**c)}" for c in content["cautions"]]
     if content["day_zero"]:
         lines.append(f"days count from {content['day_zero']}")
     for visit in content["visits"]:
@@ -208,7 +202,7 @@ def _follow_up_text(content: dict[str, Any], out: Path) -> str:
         when = "unknown day" if visit["days"] is None else f"day {visit['days']}"
         source = f" by {visit['date_source']}" if visit["date_source"] else ""
         lines.append(f"{visit['visit']} '{visit['description']}', {when}{source}: {how}")
-        lines += [f"      ! {labeled(c)}" for c in visit["cautions"] if not visit["problem"]]
+        lines += [f"      ! {labeled(**c)}" for c in visit["cautions"] if not visit["problem"]]
     for lesion in content["lesions"]:
         label = lesion["label"]
         change = ""

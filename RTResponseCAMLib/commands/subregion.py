@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from RTResponseCAMLib.commands.bar import close
-from RTResponseCAMLib.commands.study import labeled, study_with_dose
+from RTResponseCAMLib.commands.study import study_with_dose
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part
-from RTResponseCAMLib.warnings import by_severity
+from RTResponseCAMLib.warnings import by_severity, labeled
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.subregion.points import Point
@@ -33,7 +33,7 @@ def subregion(options: argparse.Namespace, progress: Progress) -> None:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
     print("\n".join([content["notice"], *_table(content["subregions"])]))
-    print("\n".join([*(f"! {labeled(c)}" for c in content["cautions"]), f"written: {options.out}"]))
+    print("\n".join([*(f"! {labeled(**c)}" for c in content["cautions"]), f"written: {options.out}"]))
 
 
 def export(options: argparse.Namespace, progress: Progress) -> None:
@@ -189,7 +189,7 @@ def _aligned_text(content: dict[str, Any]) -> str:
             f"{row['lesion']} {row['habitat']}: {100 * row['share_of_lesion']:.0f} % of the lesion, "
             f"{100 * row['share_of_subregion']:.0f} % of its subregion"
         )
-    return "\n".join([*lines, *(f"! {labeled(c)}" for c in content["cautions"])])
+    return "\n".join([*lines, *(f"! {labeled(**c)}" for c in content["cautions"])])
 
 
 def _range(found: dict[str, Any]) -> str:

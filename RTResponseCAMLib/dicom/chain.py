@@ -62,16 +62,16 @@ def chains_of(index: Index, structures: Entry, links: Links, wanted_plan: str | 
     chains = []
     for uid in named:
         files = own[uid]
-        said, matrix = list(warnings), None
+        own_warnings, matrix = list(warnings), None
         frames, theirs = frames_of(structures), frames_of(files[0])
         if frames and theirs and not frames & theirs:
             matrix = map_into(links, structures, files[0])
             if matrix is None:
                 continue
-            said.append(WarningCode.MOVED_STRUCTURES())
+            own_warnings.append(WarningCode.MOVED_STRUCTURES())
         objects = (("structure set", structures), ("plan", choice.plan), *(("dose", d) for d in doses))
-        said += _identity_warnings(files[0], objects)
-        chains.append(Chain(files, structures, choice, doses, t1c_score(files[0]), matrix, tuple(said)))
+        own_warnings += _identity_warnings(files[0], objects)
+        chains.append(Chain(files, structures, choice, doses, t1c_score(files[0]), matrix, tuple(own_warnings)))
     return chains
 
 
@@ -116,8 +116,10 @@ def _contoured_on(
     return [uid for uid, files in own.items() if map_into(links, structures, files[0]) is not None], []
 
 
-def why_unlinked(index: Index, structures: Entry, links: Links, said: Sequence[Warning] = ()) -> StudyError:
-    """Why a structure set belongs to none of the image series: the cause that holds; ``said`` of registrations."""
+def why_unlinked(
+    index: Index, structures: Entry, links: Links, registration_warnings: Sequence[Warning] = ()
+) -> StudyError:
+    """Why a structure set belongs to none of the image series: the cause that holds."""
     named, _ = _contoured_on(index, structures, links, index.series)
     for uid in named:
         found = compare(index.series[uid][0], structures)
@@ -141,7 +143,7 @@ def why_unlinked(index: Index, structures: Entry, links: Links, said: Sequence[W
             "states no Frame of Reference UID (0020,0052), and is not the series that the structures name",
             "Export the MR with its frame of reference",
         )
-    unused = [w.text for w in said if w.code in REGISTRATION_CODES]
+    unused = [w.text for w in registration_warnings if w.code in REGISTRATION_CODES]
     several = [uid for uid, files in index.series.items() if len({e.text("FrameOfReferenceUID") for e in files}) > 1]
     if not unused and several:
         unused = ["the slices of a series state several frames of reference"]

@@ -13,14 +13,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from RTResponseCAMLib.dicom.chain import Chain, chains_of, why_unlinked
-from RTResponseCAMLib.dicom.dates import object_date
+from RTResponseCAMLib.dicom.dates import image_date, object_date
 from RTResponseCAMLib.dicom.identity import compare, person_key
 from RTResponseCAMLib.dicom.index import Entry, Index
-from RTResponseCAMLib.dicom.plans import PLAN_NAME, check_choice, check_twin, is_named, plan_name
+from RTResponseCAMLib.dicom.plans import (
+    PLAN_NAME,
+    approval,
+    check_choice,
+    check_twin,
+    contoured_at,
+    is_named,
+    plan_name,
+)
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.dicom.references import referenced
 from RTResponseCAMLib.dicom.registration import Links
-from RTResponseCAMLib.dicom.series_kind import series_kind
+from RTResponseCAMLib.dicom.series_kind import T1C, series_kind
 from RTResponseCAMLib.errors import QuestionError, StudyError
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -71,7 +79,7 @@ def find_courses(
         host = chain
         if chain not in treated:
             same = [c for c in chains if c.images is chain.images]
-            host = max([c for c in same if c in treated] or same, key=lambda c: (_rank(c), _time(c.structures)))
+            host = max([c for c in same if c in treated] or same, key=lambda c: (_rank(c), contoured_at(c.structures)))
             if host not in treated and any(_follows(chain, c) for c in treated):
                 continue  # contoured on a follow-up
         named = host.plan or host.structures
@@ -93,7 +101,7 @@ def choose_chain(
     links: Links,
     series: str | None = None,
     course: str | None = None,
-    said: Sequence[Warning] = (),
+    registration_warnings: Sequence[Warning] = (),
 ) -> Chain:
     """Choose the course, and of its chains the one that ends at the T1c series.
 
@@ -102,7 +110,7 @@ def choose_chain(
     courses : see `find_courses`.
     series : text that the Series Description must contain, or a Series Instance UID, to overrule the choice.
     course : name ("C2") or label of the course; without it the latest with a dose is taken, with a warning.
-    said : warnings of reading the registrations: why one that is there does not help.
+    registration_warnings : those of `read_links`: why a registration that is there does not help.
 
     Raises
     ------
@@ -114,7 +122,7 @@ def choose_chain(
     if not index.structures:
         raise StudyError(index.folder, "holds no RTSTRUCT", "Export the structure set with the targets as well")
     if not courses:
-        raise why_unlinked(index, index.structures[0], links, said)
+        raise why_unlinked(index, index.structures[0], links, registration_warnings)
     chosen = _choose_course(index, courses, course)
     chains = list(chosen.chains)
     if series is not None:
@@ -128,9 +136,8 @@ def choose_chain(
     if best.plan is not None:
         check_twin(index, best.plan)
     warnings = [*best.warnings, *best.choice.warnings, *warnings]
-    status = best.structures.text("ApprovalStatus").upper()
-    if status == "REJECTED":
-        warnings.append(WarningCode.STRUCTURES_NOT_APPROVED(file=best.structures.path.name, status=status))
+    if approval(best.structures) < 0:
+        warnings.append(WarningCode.STRUCTURES_REJECTED(file=best.structures.path.name))
     if best.plan is None:
         warnings += _unlinked_plans(index, best)
     if best.images[0].modality != "MR":
@@ -139,7 +146,7 @@ def choose_chain(
             f"is contoured on a {best.images[0].modality} series; the classifier reads contrast-enhanced T1 MR",
             "Export the plan on its MR series",
         )
-    if best.t1c_score < 3:
+    if best.t1c_score < T1C:
         name = best.images[0].text("SeriesDescription") or "without description"
         kind = series_kind(best.images[0])
         why = f" (it is {kind.computed})" if kind.computed else f" ({kind.why})" if kind.why else ""
@@ -187,31 +194,26 @@ def _person(persons: list[Entry], entry: Entry) -> int:
 
 def _rank(chain: Chain) -> tuple[int, bool, bool, bool, int, int]:
     structures = chain.structures
-    approval = {"APPROVED": 1, "REJECTED": -1}.get(structures.text("ApprovalStatus").upper(), 0)
     return (
         chain.t1c_score, structures.modality == "RTSTRUCT", chain.plan is not None, len(chain.doses) > 0,
-        approval, len(chain.images),
+        approval(structures), len(chain.images),
     )  # fmt: skip
 
 
 def _best_structures(index: Index, chains: Sequence[Chain]) -> tuple[Chain, list[Warning]]:
     """The best chain; of structure sets on its series that rank alike the latest, which must be a single one."""
     best = chains[0]
+    check_twin(index, best.structures)
     others = [c for c in chains if c.images is best.images and c.structures is not best.structures]
     alike = [c for c in others if _rank(c) == _rank(best)]
     reason = "RTSTRUCT before SEG, with plan and dose before without, approved before not"
-    for other in alike:
-        if other.structures.uid == best.structures.uid:
-            check_twin(index, best.structures)
     if alike:
-        by_time = sorted([best, *alike], key=lambda c: _time(c.structures), reverse=True)
-        if _time(by_time[0].structures) == _time(by_time[1].structures):
+        by_time = sorted([best, *alike], key=lambda c: contoured_at(c.structures), reverse=True)
+        if contoured_at(by_time[0].structures) == contoured_at(by_time[1].structures):
             listed = ", ".join(c.structures.path.name for c in by_time)
             what = f"holds {len(by_time)} structure sets of the planning MR, and nothing says which counts: {listed}"
-            fix, choices = (
-                "Choose with --structures (label or file name)",
-                [(c.structures.path.name,) * 2 for c in by_time],
-            )
+            fix = "Choose with --structures (label or file name)"
+            choices = [(c.structures.path.name, c.structures.path.name) for c in by_time]
             raise QuestionError(index.folder, what, fix, option="structures", choices=choices)
         best, reason = by_time[0], "the latest (3006,0008)"
     drawn = [c for c in others if c.structures.modality == "RTSTRUCT"]
@@ -223,30 +225,23 @@ def _best_structures(index: Index, chains: Sequence[Chain]) -> tuple[Chain, list
     return best, [WarningCode.SEVERAL_STRUCTURE_SETS_OF_PLAN(sets=count, plans=plans, used=used, reason=reason)]
 
 
-def _time(structures: Entry) -> str:
-    """Date and time of a structure set as text that sorts."""
-    day = object_date(structures, ("StructureSetDate", "ContentDate")).day
-    time = structures.text("StructureSetTime" if structures.modality == "RTSTRUCT" else "ContentTime")
-    return "" if day is None else f"{day} {time}"
-
-
 def _plan_date(chain: Chain) -> np.datetime64 | None:
     for entry, keyword in ((chain.plan, "RTPlanDate"), (chain.structures, "StructureSetDate")):
         day = object_date(entry, (keyword,)).day if entry is not None else None
         if day is not None:
             return day
-    return object_date(chain.images[0]).day
+    return image_date(chain.images[0]).day
 
 
 def _follows(chain: Chain, treated: Chain) -> bool:
     """Whether a structure set was contoured on a later scan of a patient who had been treated by then."""
-    own, theirs = (object_date(c.images[0]).day for c in (chain, treated))
+    own, theirs = (image_date(c.images[0]).day for c in (chain, treated))
     later = own is not None and theirs is not None and bool(own > theirs)
     return later and not compare(chain.structures, treated.structures).other
 
 
 def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None) -> Course:
-    listed = ", ".join(f"{c.name} '{c.label}' of {c.patient}" for c in courses)
+    listed = ", ".join(text for _, text in _named(courses))
     if wanted is not None:
         found = [c for c in courses if wanted.lower() in (c.name.lower(), c.label.lower())]
         if len(found) != 1:

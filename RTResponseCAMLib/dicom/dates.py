@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,7 +58,16 @@ def parse_date(text: str) -> np.datetime64 | None:
         return None
 
 
-def object_date(entry: Entry, keywords: Iterable[str] = IMAGE_DATES) -> ObjectDate:
+def image_date(entry: Entry) -> ObjectDate:
+    """Day of a scan; Content Date, when the object was written, only where nothing else states one."""
+    scan = object_date(entry, IMAGE_DATES)
+    if scan.day is not None:
+        return scan
+    written = object_date(entry, ("ContentDate",))
+    return replace(written, problems=(*scan.problems, *written.problems))
+
+
+def object_date(entry: Entry, keywords: Iterable[str]) -> ObjectDate:
     """The first of some attributes that holds a believable day; the others are compared with it."""
     problems: list[str] = []
     days: list[tuple[str, np.datetime64]] = []
@@ -72,17 +81,11 @@ def object_date(entry: Entry, keywords: Iterable[str] = IMAGE_DATES) -> ObjectDa
             problems.append(f"{TITLES[keyword]}: {reason}")
         else:
             days.append((TITLES[keyword], day))
-    if not days and keywords is IMAGE_DATES:  # when the object was written: of an image, mostly the day of the scan
-        return _later_source(entry, object_date(entry, ("ContentDate",)), problems)
     if not days:
         return ObjectDate(None, "", tuple(problems))
     source, first = days[0]
     other = [(title, int((day - first).astype(int))) for title, day in days[1:]]
     return ObjectDate(first, source, tuple(problems), tuple((title, n) for title, n in other if abs(n) > 1))
-
-
-def _later_source(entry: Entry, found: ObjectDate, problems: list[str]) -> ObjectDate:
-    return ObjectDate(found.day, found.source, (*problems, *found.problems))
 
 
 def days_between(earlier: np.datetime64, later: np.datetime64) -> int:

@@ -96,7 +96,7 @@ def _check_whole(path: Path, data: Dataset) -> None:
 
 
 def content_key(path: Path) -> str:
-    """Key of what an object holds, but for attributes of the copying: equal for copies in whatever transfer syntax."""
+    """Key of what an object holds, but for attributes of the copying: equal for copies in any uncompressed encoding."""
     key = hashlib.sha256()
     try:
         _add_content(key, pydicom.dcmread(path, force=True))

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from RTResponseCAMLib.dicom.chain import Chain
-from RTResponseCAMLib.dicom.dates import ObjectDate, all_alike, days_between, object_date
-from RTResponseCAMLib.dicom.identity import Verdict, compare
+from RTResponseCAMLib.dicom.dates import ObjectDate, all_alike, days_between, image_date, object_date
+from RTResponseCAMLib.dicom.identity import Comparison, Verdict, compare
 from RTResponseCAMLib.dicom.index import Entry, Index
+from RTResponseCAMLib.dicom.plans import approval, contoured_at
 from RTResponseCAMLib.dicom.references import frames_of, map_into, referenced_series
 from RTResponseCAMLib.dicom.registration import Links
 from RTResponseCAMLib.dicom.series_kind import Contrast, SeriesKind, series_kind
@@ -26,7 +27,6 @@ from RTResponseCAMLib.study import FollowUp
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 NEAR_DAYS = 60
-T1C = 3  # score from which a series is a contrast-enhanced T1
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class _Scan:
     def name(self) -> str:
         return self.files[0].text("SeriesDescription") or "without description"
 
+    def is_named(self, text: str) -> bool:
+        """Whether a user's text names it: part of its description, or its UID."""
+        return text == self.uid or text.casefold() in self.name.casefold()
+
     @property
     def when(self) -> str:
         return "" if self.days is None else f" of day {self.days}"
@@ -61,7 +65,7 @@ class _Scan:
 def find_follow_ups(
     index: Index, chain: Chain, links: Links, wanted: Sequence[str] = ()
 ) -> tuple[tuple[FollowUp, ...], DayZero, tuple[Warning, ...]]:
-    """Visits of the same patient after day zero, earliest first (unknown days last); day zero; what must be said.
+    """Visits of the same patient after day zero, earliest first (unknown days last); day zero; warnings.
 
     Parameters
     ----------
@@ -72,8 +76,8 @@ def find_follow_ups(
     StudyError : nothing matches a wanted text.
     """
     planning = chain.images[0]
-    studies = {f[0].text("StudyInstanceUID") for f in index.series.values() if series_kind(f[0]).score >= T1C}
     series = [files[0] for files in index.series.values()]
+    studies = {first.text("StudyInstanceUID") for first in series if series_kind(first).is_t1c}
     alike = len(studies) > 1 and all_alike((*series, *index.plans, *index.structures))
     zero = DayZero(None, "") if alike else day_zero(chain)
     warnings = list(zero.warnings)
@@ -82,31 +86,29 @@ def find_follow_ups(
     scans: list[_Scan] = []
     for uid, files in index.series.items():
         first = files[0]
-        asked = any(text == uid or text.casefold() in first.text("SeriesDescription").casefold() for text in wanted)
         if files is chain.images or first.modality != "MR" or (alike and _same_session(first, planning)):
             continue
         kind = series_kind(first)
-        date = ObjectDate(None) if alike else object_date(first)
+        date = ObjectDate(None) if alike else image_date(first)
         days = None if date.day is None or zero.day is None else days_between(zero.day, date.day)
         if days is not None and days <= 0:
+            # Dates on both sides of day zero leave the day open; of the planning session they are typing errors.
             if not any(days + n > 0 for _, n in date.differing) or _same_session(first, planning):
                 continue
             dates = " and ".join([date.source, *(f"{title} ({n:+d} days)" for title, n in date.differing)])
             date, days = ObjectDate(None, "", (f"{dates}: they lie before and after day zero",)), None
         scan = _Scan(uid, files, kind, days, date, tuple(_drawn_on(index, uid)))
-        if not asked and not _is_visit(scan, warnings):
+        if not any(scan.is_named(text) for text in wanted) and not _is_visit(scan, warnings):
             continue
         person = compare(first, planning)
         if person.other:
-            agrees = f", though {' and '.join(person.agrees)} agree" if person.agrees else ""
-            differs = " and ".join(person.differs)
-            warnings.append(WarningCode.OTHER_PATIENT(what=f"'{scan.name}'{scan.when}", differs=differs, agrees=agrees))
+            warnings.append(WarningCode.OTHER_PATIENT(what=f"'{scan.name}'{scan.when}", reason=person.reason))
             continue
-        warnings += _identity_warnings(scan, person.verdict, person.differs, person.agrees)
-        warnings += _date_warnings(scan)
+        warnings += _identity_warnings(scan, person)
+        warnings += _problems(f"'{scan.name}'", scan.date)
         scans.append(scan)
     for text in wanted:
-        if not any(text == s.uid or text.casefold() in s.name.casefold() for s in scans):
+        if not any(scan.is_named(text) for scan in scans):
             what = f"has no later MR series '{text}'"
             raise StudyError(index.folder, what, "Correct --visit; rtresponsecam inspect lists the series")
     found: list[tuple[tuple[bool, int], FollowUp]] = []
@@ -127,7 +129,7 @@ def find_follow_ups(
 
 def day_zero(chain: Chain) -> DayZero:
     """The day from which a study's days count, and where it comes from."""
-    scan = object_date(chain.images[0])
+    scan = image_date(chain.images[0])
     warnings = _problems("the planning MR", scan)
     plan = ObjectDate(None)
     if chain.plan is not None:
@@ -158,10 +160,9 @@ def _is_visit(scan: _Scan, warnings: list[Warning]) -> bool:
     if scan.kind.computed and (scan.kind.contrast is not Contrast.NO) and scan.kind.t1 is not False:
         warnings.append(WarningCode.SERIES_DERIVED(name=scan.name, day=scan.when, reason=f"it is {scan.kind.computed}"))
         return False
-    if scan.kind.score < T1C and scan.kind.t1 is not False and scan.kind.contrast is not Contrast.NO:
-        why = scan.kind.why or "nothing says that it is a T1"
-        warnings.append(WarningCode.SERIES_UNSURE(name=scan.name, day=scan.when, reason=why))
-    return scan.kind.score >= T1C
+    if scan.kind.doubt:
+        warnings.append(WarningCode.SERIES_UNSURE(name=scan.name, day=scan.when, reason=scan.kind.doubt))
+    return scan.kind.is_t1c
 
 
 def _one_per_day(scans: Sequence[_Scan], wanted: Sequence[str], warnings: list[Warning]) -> list[_Scan]:
@@ -173,7 +174,7 @@ def _one_per_day(scans: Sequence[_Scan], wanted: Sequence[str], warnings: list[W
     for same in days.values():
 
         def rank(scan: _Scan) -> tuple[bool, bool, bool, int, int]:
-            asked = any(text == scan.uid or text.casefold() in scan.name.casefold() for text in wanted)
+            asked = any(scan.is_named(text) for text in wanted)
             return asked, bool(scan.drawn), not scan.kind.reformatted, scan.kind.score, len(scan.files)
 
         best = max(same, key=rank)
@@ -185,19 +186,14 @@ def _one_per_day(scans: Sequence[_Scan], wanted: Sequence[str], warnings: list[W
     return chosen
 
 
-def _identity_warnings(
-    scan: _Scan, verdict: Verdict, differs: tuple[str, ...], agrees: tuple[str, ...]
-) -> list[Warning]:
+def _identity_warnings(scan: _Scan, person: Comparison) -> list[Warning]:
     what = f"'{scan.name}'{scan.when}"
-    if verdict is Verdict.SAME_IN_PART:
-        return [WarningCode.IDENTITY_DIFFERS(what=what, differs=" and ".join(differs), agrees=" and ".join(agrees))]
-    if verdict is Verdict.OPEN:
+    if person.verdict is Verdict.SAME_IN_PART:
+        differs, agrees = " and ".join(person.differs), " and ".join(person.agrees)
+        return [WarningCode.IDENTITY_DIFFERS(what=what, differs=differs, agrees=agrees)]
+    if person.verdict is Verdict.OPEN:
         return [WarningCode.IDENTITY_UNVERIFIED(what=what, reason="no ID, name or birth date to compare")]
     return []
-
-
-def _date_warnings(scan: _Scan) -> list[Warning]:
-    return _problems(f"'{scan.name}'", scan.date)
 
 
 def _problems(what: str, date: ObjectDate) -> list[Warning]:
@@ -227,12 +223,9 @@ def _drawn_on(index: Index, series_uid: str) -> list[Entry]:
 def _ranked(drawn: Sequence[Entry]) -> tuple[list[Entry], str]:
     """Best first: RTSTRUCT before SEG, approved before not, then the latest; and a question where two rank alike."""
 
-    def rank(entry: Entry) -> tuple[bool, bool, str]:
-        day = object_date(entry, ("StructureSetDate", "ContentDate", "SeriesDate")).day
-        approved = entry.text("ApprovalStatus").upper() == "APPROVED"
-        return entry.modality == "RTSTRUCT", approved, f"{day} {entry.text('StructureSetTime') or ''}"
+    def rank(entry: Entry) -> tuple[bool, int, str]:
+        return entry.modality == "RTSTRUCT", approval(entry), contoured_at(entry)
 
     ordered = sorted(drawn, key=rank, reverse=True)
-    if len(ordered) > 1 and rank(ordered[0]) == rank(ordered[1]):
-        return ordered, ", ".join(entry.path.name for entry in ordered if rank(entry) == rank(ordered[0]))
-    return ordered, ""
+    alike = [entry.path.name for entry in ordered if rank(entry) == rank(ordered[0])]
+    return ordered, ", ".join(alike) if len(alike) > 1 else ""

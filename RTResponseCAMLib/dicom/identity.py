@@ -8,12 +8,12 @@ differs makes two persons, and nothing in common leaves it open.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
 from RTResponseCAMLib.dicom.dates import parse_date
 from RTResponseCAMLib.dicom.index import Entry
+from RTResponseCAMLib.dicom.words import folded
 
 # What anonymisers write in place of an ID or a name; a number behind it makes it a pseudonym, which tells persons apart
 PLACEHOLDER = re.compile(
@@ -53,8 +53,13 @@ class Comparison:
     @property
     def reason(self) -> str:
         """What differs, in words; without values, which are the patient's."""
-        but = f", though {_listed(self.agrees)} agree{'s' if len(self.agrees) == 1 else ''}" if self.agrees else ""
-        return f"{_listed(self.differs)}{but}"
+        return f"{' and '.join(self.differs)}{self.though}"
+
+    @property
+    def though(self) -> str:
+        """What agrees all the same, as the end of a sentence; "" where nothing does."""
+        verb = "agrees" if len(self.agrees) == 1 else "agree"
+        return f", though {' and '.join(self.agrees)} {verb}" if self.agrees else ""
 
 
 def compare(one: Entry, other: Entry) -> Comparison:
@@ -130,9 +135,4 @@ def _birth(entry: Entry) -> str:
 
 
 def _plain(text: str) -> str:
-    """Lower case without accents and spaces around."""
-    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).strip().casefold()
-
-
-def _listed(titles: tuple[str, ...]) -> str:
-    return " and ".join(titles)
+    return folded(text).strip()

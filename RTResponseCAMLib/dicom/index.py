@@ -41,7 +41,7 @@ TAGS = [
     "FrameOfReferenceUID", "StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "SeriesDescription",
     "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusVolume",
     "PatientName", "PatientID", "OtherPatientIDs", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
-    "AccessionNumber", "SeriesNumber", "EchoTime", "RepetitionTime", "InstanceNumber", "AcquisitionNumber",
+    "AccessionNumber", "SeriesNumber", "EchoTime", "InstanceNumber", "AcquisitionNumber",
     "TemporalPositionIdentifier", "TriggerTime", "ImageType", "SeriesTime", "AcquisitionTime", "ContentTime",
     "InversionTime", "FlipAngle", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -49,7 +49,7 @@ TAGS = [
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "ReferencedRTPlanSequence", "ReferencedStructureSetSequence", "ReferencedFrameOfReferenceSequence",
     "ReferencedSeriesSequence", "StructureSetROISequence", "StructureSetLabel", "StructureSetDate",
-    "StructureSetTime", "RTPlanLabel", "RTPlanDate", "RTPlanTime", "PlanIntent", "ApprovalStatus", "ContentDate",
+    "StructureSetTime", "RTPlanLabel", "RTPlanDate", "PlanIntent", "ApprovalStatus", "ContentDate",
     "DoseUnits", "DoseType", "DoseSummationType", "Manufacturer",
 ]  # fmt: skip
 # Manufacturer of what this program exports: subregions in a study's folder are results, not its targets.
@@ -187,8 +187,7 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], warnings: list[Warni
         elif kind in kinds and (entry.text("SOPClassUID") in OBJECT_CLASSES or not _known(entry)):
             kinds[kind].append(entry)
             if stated and stated != kind:
-                said = WarningCode.MODALITY_DIFFERS(file=entry.path.name, modality=stated, kind=kind)
-                warnings.append(said)
+                warnings.append(WarningCode.MODALITY_DIFFERS(file=entry.path.name, modality=stated, kind=kind))
         elif kind in IMAGE_MODALITIES and _is_image(entry):
             series.setdefault(entry.text("SeriesInstanceUID"), []).append(entry)
         else:

@@ -16,7 +16,7 @@ from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
 from RTResponseCAMLib.dicom.identity import compare, person_key
 from RTResponseCAMLib.dicom.index import TAGS, Entry, Index, index_folder
 from RTResponseCAMLib.dicom.mr import Series, read_series
-from RTResponseCAMLib.dicom.options import NO_DOSE, ReadOptions
+from RTResponseCAMLib.dicom.options import AS_FOUND, NO_DOSE, ReadOptions
 from RTResponseCAMLib.dicom.plans import check_twin, is_named
 from RTResponseCAMLib.dicom.plausible import check_dose
 from RTResponseCAMLib.dicom.prescriptions import check_prescription, unprescribed, with_prescription
@@ -38,14 +38,13 @@ SAME_PLANES = ("Modality", "Rows", "Columns", "PixelSpacing", "ImageOrientationP
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a folder was found to hold: index, courses and the chain that is used."""
+class Contents:
+    """What a folder holds: its index, the maps of its registrations with their warnings, and its courses."""
 
     index: Index
     links: Links
+    registration_warnings: tuple[Warning, ...]
     courses: tuple[Course, ...]
-    chain: Chain
-    warnings: tuple[Warning, ...]
 
 
 def load_study(
@@ -65,27 +64,33 @@ def load_study(
     """
     index = index_folder(folder, part(progress, 0.0, 0.3))
     scrub = Scrubber(index.headers())
+    given = ReadOptions(prescription_gy, **options)
     with unnamed_errors(scrub):
-        return _unnamed(read_index(index, ReadOptions(prescription_gy, **options), progress), scrub)
+        contents = contents_of(index, given)
+        return _unnamed(read_chain(contents, find_chain(contents, given), given, progress), scrub)
 
 
-def find_chain(
-    index: Index, options: ReadOptions, links: Links | None = None, courses: tuple[Course, ...] | None = None
-) -> Found:
-    """Choose the objects that are read; ``links`` and ``courses`` where they are known already.
+def contents_of(index: Index, options: ReadOptions = AS_FOUND) -> Contents:
+    """Read the registrations of an index, and sort its objects into courses.
 
     Raises
     ------
-    StudyError : see `chain.find_courses` and `chain.choose_chain`.
+    StudyError : see `courses.find_courses`.
     """
-    warnings: tuple[Warning, ...] = ()
-    if links is None:
-        links, warnings = read_links(index)
-    if courses is None:
-        courses = find_courses(index, links, options.plan, options.structures)
-    course = options.course or (options.course_if_several if len(courses) > 1 else None)
-    chain = choose_chain(index, courses, links, options.series, course, warnings)
-    return Found(index, links, courses, chain, (*index.warnings, *warnings, *chain.warnings))
+    links, warnings = read_links(index)
+    return Contents(index, links, warnings, find_courses(index, links, options.plan, options.structures))
+
+
+def find_chain(contents: Contents, options: ReadOptions = AS_FOUND) -> Chain:
+    """Choose the objects that are read together.
+
+    Raises
+    ------
+    StudyError : see `courses.choose_chain`.
+    """
+    course = options.course or (options.course_if_several if len(contents.courses) > 1 else None)
+    found = contents.index, contents.courses, contents.links
+    return choose_chain(*found, options.series, course, contents.registration_warnings)
 
 
 def read_follow_up(follow_up: FollowUp, progress: Progress = silent) -> Series:
@@ -115,34 +120,32 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     return structures, tuple(replace(w, text=scrub(w.text)) for w in reader[1]), entry.modality
 
 
-def read_index(index: Index, options: ReadOptions, progress: Progress = silent, found: Found | None = None) -> Study:
-    """Read a study from an index; texts still hold what the headers say of the patient.
-
-    ``found`` is what `find_chain` gave, where it was asked before.
+def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress: Progress = silent) -> Study:
+    """Read the objects of a chain; texts still hold what the headers state of the patient.
 
     Raises
     ------
     StudyError, GeometryError : see `load_study`.
     """
-    found = found or find_chain(index, options)
-    chain, links = found.chain, found.links
+    index, links = contents.index, contents.links
     structures, structure_warnings = read_chain_structures(chain, links)
     lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, options.rois)
     mr = read_series(chain.images, referenced_images(chain.structures), part(progress, 0.3, 0.8))
     progress(0.8, "reading the dose")
-    plan, plan_warnings = _read_plan(chain)
-    dose, dose_warnings = _read_dose(found, plan, options)
+    plan, plan_warnings, unread = _read_plan(chain)
+    dose, dose_warnings = _read_dose(contents, chain, plan, options)
+    unit = dose.unit if dose is not None else GY
     plan = with_prescription(plan, dose, lesions, options)
     plan_warnings += unclear_prescriptions(plan) if plan is not None else ()
     if dose is not None:
-        check_prescription(chain, plan, lesions, plan_warnings)
+        check_prescription(chain, plan, lesions, unread, unit)
     plausible = check_dose(dose, plan, lesions, chain.doses[0].path if chain.doses else index.folder)
     visits, zero, visit_warnings = find_follow_ups(index, chain, links, options.visits)
     first = chain.images[0]
     warnings = (
-        *found.warnings, *structure_warnings, *lesion_warnings, *mr.warnings, *_elsewhere(found.index, chain),
-        *dose_warnings, *plan_warnings, *unprescribed(plan, lesions), *_gap_warnings(mr, lesions), *plausible,
-        *visit_warnings,
+        *index.warnings, *contents.registration_warnings, *chain.warnings, *structure_warnings, *lesion_warnings,
+        *mr.warnings, *_elsewhere(index, chain), *dose_warnings, *plan_warnings, *unprescribed(plan, lesions, unit),
+        *_gap_warnings(mr, lesions), *plausible, *visit_warnings,
     )  # fmt: skip
     progress(1.0, "study read")
     return Study(
@@ -160,7 +163,7 @@ def read_index(index: Index, options: ReadOptions, progress: Progress = silent, 
             "rtstruct": pseudonym(chain.structures.uid),
             "rtplan": pseudonym(chain.plan.uid) if chain.plan else "",
             "rtdose": " ".join(dose.sources) if dose else "",
-            "course": next(c.name for c in found.courses if any(k.structures is chain.structures for k in c.chains)),
+            "course": next(c.name for c in contents.courses if any(k.structures is chain.structures for k in c.chains)),
         },
         day_zero=zero.source,
     )
@@ -197,21 +200,23 @@ def read_chain_structures(chain: Chain, links: Links) -> tuple[tuple[Structure, 
     return tuple(placed), warnings
 
 
-def _read_dose(found: Found, plan: Plan | None, options: ReadOptions) -> tuple[Dose | None, tuple[Warning, ...]]:
-    chain, links = found.chain, found.links
-    doses, chosen = _wanted_doses(found.index, chain, options.doses)
+def _read_dose(
+    contents: Contents, chain: Chain, plan: Plan | None, options: ReadOptions
+) -> tuple[Dose | None, tuple[Warning, ...]]:
+    index, links = contents.index, contents.links
+    doses, chosen = _wanted_doses(index, chain, options.doses)
     if not options.with_dose:
         return None, ()
     if options.doses == (NO_DOSE,):
         return None, (WarningCode.NO_DOSE(reason="the dose is left out, as asked for; the prediction ignores dose"),)
     if not doses:
         none = WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan; the prediction ignores dose")
-        return None, (none, *_foreign_doses(found.index, chain))
+        return None, (none, *_foreign_doses(index, chain))
     frames = frames_of(chain.images[0])
     moves: dict[Path, Matrix] = {}
     for entry in doses:
         if not chosen:
-            check_twin(found.index, entry)
+            check_twin(index, entry)
         if not frames or not frames_of(entry) or frames & frames_of(entry):
             continue
         matrix = map_into(links, entry, chain.images[0])
@@ -247,7 +252,7 @@ def _foreign_doses(index: Index, chain: Chain) -> list[Warning]:
 
 
 def _elsewhere(index: Index, chain: Chain) -> list[Warning]:
-    """Say when contours name slices of another series of the same planes: the scan was cut into several series."""
+    """Warn where contours name slices of another series of the same planes: the scan was cut into several series."""
     if chain.structures.modality != "RTSTRUCT":
         return []
     wanted, first = contour_images(chain.structures), chain.images[0]
@@ -286,14 +291,15 @@ def _wanted_doses(index: Index, chain: Chain, wanted: tuple[str, ...]) -> tuple[
     return tuple(found), True
 
 
-def _read_plan(chain: Chain) -> tuple[Plan | None, tuple[Warning, ...]]:
+def _read_plan(chain: Chain) -> tuple[Plan | None, tuple[Warning, ...], str]:
+    """The plan, its warnings, and why it cannot be read ("" when it can)."""
     if chain.plan is None:
-        return None, ()
+        return None, (), ""
     try:
-        return read_plan(chain.plan.path)
+        return *read_plan(chain.plan.path), ""
     except StudyError as error:
         # The plan serves for its prescription only: a damaged one must not keep dose and targets from view.
-        return None, (WarningCode.UNREADABLE_PLAN(file=chain.plan.path.name, reason=error.what),)
+        return None, (WarningCode.UNREADABLE_PLAN(file=chain.plan.path.name, reason=error.what),), error.what
 
 
 def _gap_warnings(mr: Series, lesions: tuple[Lesion, ...]) -> list[Warning]:

@@ -13,7 +13,7 @@ from scipy.ndimage import shift as shift_plane
 
 from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, pixel_format, stored_frames
+from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, padding_of, stored_frames
 from RTResponseCAMLib.dicom.stacks import DRIFT_MM, Stack, choose_stack
 from RTResponseCAMLib.dicom.values import EXPORT_AGAIN
 from RTResponseCAMLib.errors import StudyError
@@ -95,7 +95,7 @@ def _values(stack: Stack, progress: Progress) -> tuple[npt.NDArray[np.float32], 
             progress(0.1 + 0.8 * done / len(places), "reading pixels")
         entry = members[0][1].entry
         frames = stored_frames(entry.path, entry.header)
-        padding = pixel_format(entry.path, entry.header).padding
+        padding = padding_of(entry.header)
         total += frames.nbytes
         if total > MAX_PIXEL_BYTES:
             raise StudyError(entry.path, "belongs to a series of more than 1 GB", "Export one series")
@@ -104,7 +104,7 @@ def _values(stack: Stack, progress: Progress) -> tuple[npt.NDArray[np.float32], 
                 raise StudyError(entry.path, "holds pixels of another size than its header says", EXPORT_AGAIN)
             values[number] = frames[one.frame]
             if padding not in (None, (0, 0)):  # 0 is the background of MR anyway
-                low, high = np.asarray(padding).astype(frames.dtype)
+                low, high = np.sort(np.asarray(padding).astype(frames.dtype))
                 empty = (frames[one.frame] >= low) & (frames[one.frame] <= high)
                 padded += [(number, empty)] if empty.any() else []
             if (one.slope, one.intercept) != (1.0, 0.0):

@@ -48,3 +48,6 @@ class ReadOptions:
             name, dose = answer
             return replace(self, prescriptions_gy={**self.prescriptions_gy, name: dose})
         return replace(self, **{option: answer})
+
+
+AS_FOUND = ReadOptions()  # nothing is chosen by the user

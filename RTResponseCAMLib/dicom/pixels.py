@@ -32,10 +32,7 @@ BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How pixels are stored: frames × rows × columns, bits allocated and stored, signed or not.
-
-    ``padding`` are the lowest and highest stored value of pixels that hold nothing, None when none is set apart.
-    """
+    """How pixels are stored: frames × rows × columns, bits allocated and stored, signed or not."""
 
     frames: int
     rows: int
@@ -43,7 +40,6 @@ class PixelFormat:
     allocated: int
     stored: int
     signed: bool
-    padding: tuple[int, int] | None = None
 
     @property
     def bytes(self) -> int:
@@ -88,7 +84,6 @@ def pixel_format(path: Path, header: Dataset, photometric: tuple[str, ...] = ("M
         allocated=allocated,
         stored=stored,
         signed=whole_number(path, header, "PixelRepresentation", 0, 1) == 1,
-        padding=_padding(header),
     )
     if allocated not in (1, 8, 16, 32):
         raise StudyError(path, f"BitsAllocated (0028,0100) is {allocated}, expected 8, 16 or 32", EXPORT_AGAIN)
@@ -104,14 +99,16 @@ def pixel_format(path: Path, header: Dataset, photometric: tuple[str, ...] = ("M
     return found
 
 
-def _padding(header: Dataset) -> tuple[int, int] | None:
-    """Pixel Padding Value to Range Limit (0028,0120; 0121); a value that is no integer sets nothing apart."""
+def padding_of(header: Dataset) -> tuple[int, int] | None:
+    """Lowest and highest stored value of pixels that hold nothing (0028,0120; 0121); None where none is set apart.
+
+    A value that is no integer sets nothing apart. Both are as stated: a signed one may be stated as unsigned.
+    """
     try:
         value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
         if value in (None, ""):
             return None
-        ends = sorted((int(value), int(value if limit in (None, "") else limit)))
-        return ends[0], ends[1]
+        return int(value), int(value if limit in (None, "") else limit)
     except (TypeError, ValueError):
         return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from RTResponseCAMLib.dicom.dates import object_date
 from RTResponseCAMLib.dicom.identity import compare
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.references import frames_of, present, referenced
@@ -56,8 +57,8 @@ def choose_plan(index: Index, structures: Entry, wanted: str | None = None) -> P
     kept = pairs
     for reason, usable in (
         ("its intent is no treatment (300A,000A)", lambda p, _: p.text("PlanIntent").upper() not in NO_TREATMENT),
-        ("it is REJECTED (300E,0002)", lambda p, _: p.text("ApprovalStatus").upper() != "REJECTED"),
-        ("another is APPROVED (300E,0002)", lambda p, _: p.text("ApprovalStatus").upper() == "APPROVED"),
+        ("it is REJECTED (300E,0002)", lambda p, _: approval(p) >= 0),
+        ("another is APPROVED (300E,0002)", lambda p, _: approval(p) > 0),
         ("another has a dose", lambda _, doses: bool(doses)),
     ):
         better = [pair for pair in kept if usable(*pair)]
@@ -138,6 +139,18 @@ def doses_by_frame(index: Index, structures: Entry) -> tuple[Entry, ...]:
         and frames & frames_of(dose)
         and not compare(dose, structures).other
     )
+
+
+def approval(entry: Entry) -> int:
+    """Rank by Approval Status (300E,0002): 1 for APPROVED, -1 for REJECTED, 0 for the rest."""
+    return {"APPROVED": 1, "REJECTED": -1}.get(entry.text("ApprovalStatus").upper(), 0)
+
+
+def contoured_at(structures: Entry) -> str:
+    """Date and time of a structure set or segmentation as text that sorts; "" where the date is unknown."""
+    day = object_date(structures, ("StructureSetDate", "ContentDate", "SeriesDate")).day
+    time = structures.text("StructureSetTime" if structures.modality == "RTSTRUCT" else "ContentTime")
+    return "" if day is None else f"{day} {time}"
 
 
 def is_named(entry: Entry, wanted: str) -> bool:

@@ -16,7 +16,7 @@ from RTResponseCAMLib.study import Dose, Lesion, Plan, Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 # Dose maximum over the highest prescription. A prescription isodose of 20 to 100 % is all that radiosurgery knows; from
-# 25 to 95 % nothing is said.
+# 25 to 95 % there is no warning.
 POSSIBLE_PEAK, USUAL_PEAK = (1.0, 5.0), (1.05, 4.0)
 REACHED = 0.5  # of its prescription, which a treated lesion receives somewhere
 WITHOUT_DOSE = (((NO_DOSE,), "leave the dose out"),)

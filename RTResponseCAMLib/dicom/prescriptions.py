@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import SimpleITK as sitk
@@ -10,16 +9,19 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dicom.chain import Chain
 from RTResponseCAMLib.dicom.options import NO_DOSE, ReadOptions
 from RTResponseCAMLib.errors import QuestionError, StudyError
-from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription
+from RTResponseCAMLib.study import GY, Dose, Lesion, Plan, Prescription
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 
 def check_prescription(
-    chain: Chain, plan: Plan | None, lesions: tuple[Lesion, ...], said: Sequence[Warning] = ()
+    chain: Chain, plan: Plan | None, lesions: tuple[Lesion, ...], unread: str = "", unit: str = GY
 ) -> None:
     """Ask where the prescription of a lesion is absent, or where several are stated.
 
-    ``said`` are the warnings of reading the plan: one that cannot be read is why there is no prescription.
+    Parameters
+    ----------
+    unread : why the plan cannot be read: then that is why there is no prescription.
+    unit : of the dose, see `study.Dose`.
 
     Raises
     ------
@@ -34,24 +36,22 @@ def check_prescription(
                 stated = plan.unclear.get(None)
             if stated is not None:
                 values = " and ".join(f"{gy:g}" for gy in stated)
-                what = f"states several prescriptions for {lesion.structure.name} ({values} Gy, 300A,0026)"
+                what = f"states several prescriptions for {lesion.structure.name} ({values} {unit}, 300A,0026)"
                 fix = f"Give --prescription GY, or --prescription '{lesion.structure.name}=GY'"
-                choices = [((lesion.structure.name, gy), f"{lesion.structure.name}: {gy:g} Gy") for gy in stated]
+                choices = [((lesion.structure.name, gy), f"{lesion.structure.name}: {gy:g} {unit}") for gy in stated]
                 raise QuestionError(where, what, fix, option="prescriptions_gy", choices=choices)
     if plan is None or plan.prescription is None:
-        unread = [w.text for w in said if w.code == WarningCode.UNREADABLE_PLAN]
-        why = unread[0].removesuffix("; it is left out").removeprefix(f"{where.name} ") if unread else ""
         absent = "states no prescription (TargetPrescriptionDose 300A,0026)"
         raise QuestionError(
             where,
-            f"{why or absent}, so the dose cannot be related to it",
+            f"{unread or absent}; without a prescription the dose cannot be related to the plan",
             "Give --prescription GY or --isodose PERCENT",
             option="doses",
             choices=[((NO_DOSE,), "leave the dose out")],
         )
 
 
-def unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
+def unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...], unit: str = GY) -> list[Warning]:
     """Name the lesions that a plan with doses per ROI leaves out: they count with the dose of the others."""
     if plan is None or plan.prescription is None or not plan.prescription.by_roi:
         return []
@@ -60,8 +60,8 @@ def unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning
     if not left:
         return []
     reason = "stated for no ROI" if prescription.for_all else "the highest of the others"
-    said = WarningCode.NO_PRESCRIPTION_OF_ITS_OWN(names=", ".join(left), dose=prescription.dose_gy, reason=reason)
-    return [said]
+    values = {"names": ", ".join(left), "dose": prescription.dose_gy, "unit": unit, "reason": reason}
+    return [WarningCode.NO_PRESCRIPTION_OF_ITS_OWN(**values)]
 
 
 def with_prescription(
@@ -87,12 +87,12 @@ def with_prescription(
     if total is None and options.isodose_percent is not None and dose is not None:
         total = float(sitk.GetArrayViewFromImage(dose.image).max()) * options.isodose_percent / 100
     by_roi = {numbers[name]: gy for name, gy in named.items()}
+    if total is None and not by_roi:
+        return plan
     plan = plan or Plan("", None)
     if total is not None:
         given = Prescription(total, options.isodose_percent, plan.fractions, by_roi, source="user")
         return replace(plan, prescription=given, unclear={})
-    if not by_roi:
-        return plan if plan.label or plan.prescription or plan.unclear or plan.fractions else None
     before = plan.prescription
     unclear = {roi: doses for roi, doses in plan.unclear.items() if roi not in by_roi}
     if before is None:

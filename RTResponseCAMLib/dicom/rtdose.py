@@ -25,16 +25,13 @@ from RTResponseCAMLib.study import GY, GY_RBE, Dose, Plan
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SPACING_TOLERANCE = 0.01
-NEAR_ZERO_MM = 0.01  # offsets begin with 0 but for rounding
+NEAR_ZERO_MM, SAME_Z_MM, AXIAL = 0.01, 0.1, 0.999  # of the first frame offset; of an axial normal's z
 WHOLE_PLAN = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
 PARTS = ("FRACTION", "FRACTION_SESSION", "BEAM", "BEAM_SESSION", "BRACHY", "BRACHY_SESSION", "CONTROL_POINT")
-Array32 = npt.NDArray[np.float32]
-
-
-AXIAL, SAME_Z_MM = 0.999, 0.1
-RELATIVE = "Export the dose with relative offsets, the first of which is 0"
 UNITS = {"PHYSICAL": GY, "EFFECTIVE": GY_RBE}
+RELATIVE = "Export the dose with relative offsets, the first of which is 0"
 CHOOSE = "Choose one with --dose FILE, or name both to add them up"
+Array32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

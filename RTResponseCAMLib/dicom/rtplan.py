@@ -70,9 +70,9 @@ def _read(path: Path, data: Dataset) -> tuple[Plan, tuple[Warning, ...]]:
                 WarningCode.SEVERAL_PRESCRIPTIONS(target=_target(roi), values=_listed(values), used=used, reason=reason)
             )
     isodoses = {t.isodose for t in targets}
-    if len(isodoses - {None}) > 1:
-        listed = ", ".join(f"{i:g}" for i in sorted(i for i in isodoses if i is not None))
-        warnings += [WarningCode.ISODOSES_DIFFER(values=listed)] if not by_roi.keys() - {None} else []
+    several = sorted(i for i in isodoses if i is not None)
+    if len(several) > 1 and by_roi.keys() == {None}:
+        warnings.append(WarningCode.ISODOSES_DIFFER(values=", ".join(f"{i:g}" for i in several)))
     prescription = None
     if doses:
         prescription = Prescription(

@@ -11,7 +11,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
-from RTResponseCAMLib.dicom.targets import UNSPECIFIC
+from RTResponseCAMLib.dicom.targets import TARGET_KINDS, UNSPECIFIC
 from RTResponseCAMLib.dicom.values import damaged, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.study import FloatArray, Structure
@@ -96,7 +96,7 @@ def _color(item: Dataset | None) -> tuple[int, int, int]:
 
 
 def _kinds(data: Dataset, names: Mapping[int, str], warnings: list[Warning]) -> dict[int, str]:
-    """RT ROI Interpreted Type of each ROI; of several observations a target's type, where only one is none of ORGAN."""
+    """RT ROI Interpreted Type of each ROI; of several observations the specific one, of targets' types the first."""
     stated: dict[int, set[str]] = {}
     for item in data.get("RTROIObservationsSequence") or ():
         kind = str(item.get("RTROIInterpretedType", "") or "").strip().upper()
@@ -104,8 +104,11 @@ def _kinds(data: Dataset, names: Mapping[int, str], warnings: list[Warning]) -> 
             stated.setdefault(_reference(item), set()).add(kind)
     kinds = {}
     for number, found in stated.items():
-        specific = found - UNSPECIFIC
-        kinds[number] = specific.pop() if len(specific) == 1 else next(iter(found)) if len(found) == 1 else ""
+        specific = (found - UNSPECIFIC) or found
+        if specific <= set(TARGET_KINDS):
+            kinds[number] = min(specific, key=TARGET_KINDS.index)
+        else:
+            kinds[number] = specific.pop() if len(specific) == 1 else ""
         if len(found) > 1:
             used = f"{kinds[number]} counts" if kinds[number] else "its name decides"
             name = names.get(number, str(number))

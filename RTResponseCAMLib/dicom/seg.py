@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.dicom.pixels import pixel_format, stored_frames
+from RTResponseCAMLib.dicom.pixels import padding_of, stored_frames
 from RTResponseCAMLib.dicom.targets import ANATOMY, LESION_WORD, name_words
 from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
@@ -64,7 +64,7 @@ def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Warning, .
         warnings += said
         contours: defaultdict[int, list[FloatArray]] = defaultdict(list)
         if labels:
-            background = (pixel_format(entry.path, header, PHOTOMETRIC).padding or (0, 0))[0]
+            background = (padding_of(header) or (0, 0))[0]
             for place, frame in zip(places, frames, strict=True):
                 for number in np.unique(frame[(frame > 0) & (frame != background)]).tolist():
                     contours[number] += _edges(place, step_mm, frame == number)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,7 +15,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.index import Entry
+from RTResponseCAMLib.dicom.words import apart_at_capitals, folded
 
+T1C = 3  # score from which a series is a contrast-enhanced T1
 LONG_ECHO_MS = 60.0  # above it a spin or gradient echo is not T1-weighted
 # What an agent is called where none was given; one of these words makes any statement a negative one.
 NO_AGENT = {"none", "nil", "n", "na", "0", "nein", "nicht", "kein", "keine", "keines", "false", "aucun", "ninguno"}
@@ -25,7 +26,7 @@ NO_AGENT = {"none", "nil", "n", "na", "0", "nein", "nicht", "kein", "keine", "ke
 AGENT = re.compile(
     r"contrast\w*|kontrast\w*|contraste\w*|kontra\w*|gad|gado\w*|gd|gad[ao]v\w*|dotarem|magnevist|prohance|multihance"
     r"|omniscan|clariscan|elucirem|vueway|dtpa|km|mdc|mezzo|ce|cem|cet1w?|inj\w*|iniezione|injektion|enhanced|enhancement"
-    r"|контраст\w*|ку|造影|增强|增強|조영\w*"
+    r"|контраст\w*|ку|\w*(?:造影|增强|增強|조영)\w*"
 )
 WITHOUT = {
     "no", "non", "not", "without", "wo", "w/o", "ohne", "sans", "sin", "senza", "sem", "zonder", "utan", "uten", "uden",
@@ -33,38 +34,32 @@ WITHOUT = {
     "avant", "antes", "prima", "vor", "voor", "innan", "до", "przed", "pred", "fore", "før", "elott", "oncesi", "prije",
     "fara",
 }  # fmt: skip
-NATIVE = {
-    "nativ", "native", "nativa", "nativo", "nativt", "natif", "plain", "basal", "basale", "blanc", "unenhanced",
-    "noncontrast", "precontrast", "нативная", "нативный", "非造影", "平扫", "平掃", "単純", "单纯", "비조영",
-}  # fmt: skip
+NATIVE = re.compile(
+    r"nativ[aeot]?|nativt|natif|plain|basale?|blanc|unenhanced|(?:non|pre)contrast|нативн(?:ая|ый)|単純|单纯"
+    r"|\w*(?:非造影|平扫|平掃|비조영)\w*"
+)
 # The same, where they stand behind the agent.
 BEHIND = {
-    "minus",
-    "free",
-    "frei",
-    "less",
-    "none",
-    "no",
-    "neg",
-    "negative",
-    "nelkul",
-    "前",
-    "なし",
-    "无",
-    "無",
-    "전",
+    "minus", "free", "frei", "less", "none", "no", "neg", "negative", "nelkul", "nashi", "前", "なし", "无", "無", "전",
     "없음",
-    "nashi",
-}
+}  # fmt: skip
 FILLERS = {
     "i", "iv", "v", "the", "any", "de", "del", "do", "da", "di", "du", "of", "to", "a", "al", "la", "le", "l", "d",
     "agent", "bolus", "medium", "mezzo",
 }  # fmt: skip
-# "post" and "pre" followed by these speak of a treatment, not of contrast agent.
-TREATMENT = re.compile(
-    r"op|oper\w*|surg\w*|chirurg\w*|rt|rs|radi\w*|irrad\w*|s?srs|srt|sbrt|gk|gks|gkrs|gkr|xrt|wbrt|litt|laser|gamma\w*|months?|weeks?|days?|treat\w*|tx|chemo\w*|therap\w*|fossa|resect\w*"
-    r"|crani\w*|trauma\w*|stroke|ictal|process\w*|proc|plan\w*|cyberknife|follow\w*|biops\w*|bestrahl\w*|frame"
-)
+AGENTS = r"(gd|gad|gado|km|cm|ce|contrast|kontrast|contraste)"
+# Signs that stand for words, and what is written without a blank; in this order.
+SHORTHAND = tuple((re.compile(pattern), plainly) for pattern, plainly in (
+    (r"(?<![a-z])w\s?/\s?o(?:ut)?(?![a-z])|(?<![a-z])s\s?/(?=\s?contr)|\(-\)", " without "),
+    (r"(?<![a-z])s\s?/\s?c(?![a-z])|(?<![a-z0-9])c-(?![a-z0-9])|(?:^|[\s_])-c(?![a-z0-9])", " without contrast "),
+    (r"\+\s?_?c(?![a-z])|(?<![a-z])c\s?\+|(?<![a-z])c\s?/\s?c(?![a-z])", " plus contrast "),
+    (r"\+", " plus "),
+    (r"т(?=[12])", "t"),  # Cyrillic
+    (rf"(?:^|(?<=\s))-{AGENTS}(?![a-z0-9])|(?<![a-z]){AGENTS}-(?=\s|$)", r" without \1\2 "),
+    (r"(kontrast|contrast)(?:siz|sız|los|frei|free|less)(?![a-z])", r" without \1 "),
+    (r"造影\s?(?:なし|前)|增强\s?前|増強\s?前|조영\s?전", " without contrast "),
+    (r"(?<=[a-z0-9])(?=[一-鿿가-힣])|(?<=[一-鿿가-힣])(?=[a-z0-9])", " "),
+))  # fmt: skip
 # What may follow a "post" that speaks of contrast agent: anything else is what the scan was taken after.
 BESIDE_POST = re.compile(
     r"ax\w*|sag\w*|cor\w*|tra\w*|obl\w*|[23]d|fs|fat\w*|iso\w*|sub\w*|se|tse|fse|gre|dyn\w*|late|delay\w*|plus|minus|pre"
@@ -75,8 +70,8 @@ T1 = re.compile(
     r"t1\w*|mprage|mpr|mp2rage|rage|bravo|f?spgr|vibe|[ft]fe|flash|fl3d|fl2d|lava|thrive|tfl3d|tfl|t1ffe|irspgr|quick3d"
 )
 NOT_T1 = re.compile(
-    r"t2\w*|dwi|ep2d\w*|diff|diffusion|adc|ciss|fiesta|swi|swan|perf\w*|pwi|dsc|dce|asl|loc|localizer|localiser|scout|survey|dti|trace\w*|tof"
-    r"|mra|mrv|angio|bold|fmri|csi|spectr\w*|b0|b1000|stir|pd|pdw|drive|cbf|cbv|mtt|tmax|fa|topogram|calib\w*|asset"
+    r"t2\w*|dwi|ep2d\w*|diff|diffusion|adc|ciss|fiesta|swi|swan|perf\w*|pwi|dsc|dce|asl|loc|locali[sz]er|scout|survey|dti"
+    r"|trace\w*|tof|mra|mrv|angio|bold|fmri|csi|spectr\w*|b0|b1000|stir|pd|pdw|drive|cbf|cbv|mtt|tmax|fa|topogram|calib\w*|asset"
 )
 COMPUTED = {
     "sub": "a subtraction", "subtraction": "a subtraction", "subtracted": "a subtraction", "subtr": "a subtraction",
@@ -93,7 +88,6 @@ COMPUTED = {
     "phase map": "a phase image", "fat": "a fat image", "fat only": "a fat image", "f": "a fat image",
     "mtt": "a computed map", "ktrans": "a computed map", "wash in": "a computed map", "washin": "a computed map",
     "wash out": "a computed map", "washout": "a computed map", "relcbv": "a computed map", "color": "a color map",
-    "reformatted": "", "mpr": "",
 }  # fmt: skip
 
 
@@ -115,7 +109,7 @@ class SeriesKind:
     t1 : it is named as a T1-weighted scan; None when nothing says what it is.
     computed : what it was computed as ("a subtraction"), "" for a scan.
     reformatted : a multiplanar reformat of a scan.
-    score : how much it looks like a contrast-enhanced T1: 3 and more is enough, negative speaks against it.
+    score : how much it looks like a contrast-enhanced T1: `T1C` and more is enough, negative speaks against it.
     """
 
     contrast: Contrast
@@ -124,6 +118,18 @@ class SeriesKind:
     computed: str
     reformatted: bool
     score: int
+
+    @property
+    def is_t1c(self) -> bool:
+        """It is a contrast-enhanced T1, as far as header and name tell."""
+        return self.score >= T1C
+
+    @property
+    def doubt(self) -> str:
+        """Why it is not taken for a contrast-enhanced T1 although it may be one; "" where nothing is in doubt."""
+        if self.is_t1c or self.computed or self.t1 is False or self.contrast is Contrast.NO:
+            return ""
+        return self.why or "nothing states that it is a T1"
 
 
 def series_kind(entry: Entry) -> SeriesKind:
@@ -143,7 +149,7 @@ def series_kind(entry: Entry) -> SeriesKind:
 
 
 def t1c_score(entry: Entry) -> int:
-    """How much a series looks like a contrast-enhanced T1: 3 and more is enough, negative speaks against it."""
+    """How much a series looks like a contrast-enhanced T1: `T1C` and more is enough, negative speaks against it."""
     return series_kind(entry).score
 
 
@@ -157,27 +163,10 @@ def named_otherwise(name: str) -> bool:
 
 def words_of(text: str) -> list[str]:
     """Words of a description: lower case, no accents; split at separators, at capitals within words, and after T1."""
-    text = re.sub(r"(?i)min_?ip(?![a-z])", "minip", text)
-    text = re.sub(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", " ", text)
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
-    plain = unicodedata.normalize("NFKC", plain)
-    plain = re.sub(r"(?<![a-z])w\s?/\s?o(?![a-z])", " without ", plain)
-    without = r"(?<![a-z])s\s?/\s?c(?![a-z])|(?<![a-z0-9])c-(?![a-z0-9])|(?:^|[\s_])-c(?![a-z0-9])"
-    plain = re.sub(without, " without contrast ", plain)
-    plain = re.sub(r"\+\s?_?c(?![a-z])|(?<![a-z])c\s?\+|(?<![a-z])c\s?/\s?c(?![a-z])", " plus contrast ", plain)
-    plain = plain.replace("+", " plus ").replace("т1", "t1").replace("т2", "t2")
-    agent = r"(gd|gad|gado|km|cm|ce|contrast|kontrast|contraste)"
-    plain = re.sub(rf"(?:^|(?<=\s))-{agent}(?![a-z0-9])", r" without \1 ", plain)
-    plain = re.sub(rf"(?<![a-z]){agent}-(?=\s|$)", r" without \1 ", plain)
-    plain = re.sub(r"(?<![a-z])w\s?/\s?out(?![a-z])|(?<![a-z])s\s?/(?=\s?contr)", " without ", plain)
-    plain = re.sub(r"(kontrast|contrast)(siz|sız|los|frei|free|less)(?![a-z])", r" without \1 ", plain)
-    plain = plain.replace("(-)", " without ")
-    plain = re.sub(r"造影\s?(なし|前)|增强\s?前|増強\s?前|조영\s?전", " without contrast ", plain)
-    plain = re.sub(r"(?<=[a-z0-9])(?=[一-鿿가-힣])|(?<=[一-鿿가-힣])(?=[a-z0-9])", " ", plain)
-    found: list[str] = []
-    for word in re.findall(r"[^\W_]+", plain):
-        found += _parts(word)
-    return found
+    plain = folded(apart_at_capitals(re.sub(r"(?i)min_?ip(?![a-z])", "minip", text)))
+    for pattern, plainly in SHORTHAND:
+        plain = pattern.sub(plainly, plain)
+    return [part for word in re.findall(r"[^\W_]+", plain) for part in _parts(word)]
 
 
 def _parts(word: str) -> list[str]:
@@ -191,7 +180,7 @@ def _parts(word: str) -> list[str]:
     back = re.fullmatch(r"(gd|ce|km|gad|gado)(t1w?)", word)
     if back:
         return list(back.groups())
-    if word in NATIVE:
+    if NATIVE.fullmatch(word):
         return [word]
     before = "pre|post|non|no|un|o|ohne|sans|sin|without|with|mit|avec"
     pair = re.fullmatch(rf"({before})(contrast\w*|kontrast\w*|gad\w*|gd|ce|km|enhanced)", word)
@@ -220,13 +209,11 @@ def _named_agent(words: list[str], text: str) -> tuple[bool | None, bool]:
     for place, word in enumerate(words):
         before = [w for w in words[max(place - 3, 0) : place] if w not in FILLERS]
         after = words[place + 1] if place + 1 < len(words) else ""
-        if word in NATIVE or any(native in word for native in ("非造影", "平扫", "平掃", "비조영")):
+        if NATIVE.fullmatch(word):
             no = True
-        elif AGENT.fullmatch(word) or "造影" in word or "增强" in word or "增強" in word or "조영" in word:
+        elif AGENT.fullmatch(word):
             negated = (bool(before) and before[-1] in WITHOUT) or after in BEHIND or word.endswith(tuple("前無无전"))
             no, yes = no or negated, yes or not negated
-        elif word in ("post", "pre") and TREATMENT.fullmatch(after):
-            continue
         elif word == "c" and before and before[-1] in ("pre", "post", "plus", "with", "w"):
             no, yes = no or before[-1] == "pre", yes or before[-1] != "pre"
         elif word == "post":
@@ -247,8 +234,8 @@ def _named_agent(words: list[str], text: str) -> tuple[bool | None, bool]:
 def _combined(stated: bool | None, named: bool | None, beside: bool) -> tuple[Contrast, str]:
     """Attributes first; a description that contradicts them, or itself, leaves it unsure."""
     if stated is not None and named is not None and stated is not named:
-        given, said = ("an agent", "without") if stated else ("none", "with")
-        why = f"Contrast/Bolus Agent (0018,0010) names {given} while its description says '{said}'"
+        given, described = ("an agent", "without") if stated else ("none", "with")
+        why = f"Contrast/Bolus Agent (0018,0010) names {given} while its description says '{described}'"
         return Contrast.UNSURE, why
     value = named if stated is None else stated
     if value is None and beside:

@@ -113,8 +113,8 @@ def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Sl
         of_several = "the last with magnitude is used" if len(set(magnitude)) > 1 else "the last is used"
         used = "the one that the structures were contoured on is used" if drawn else of_several
         of = f", each in {packages} packages" if packages > 1 else ""
-        said = WarningCode.SEVERAL_ACQUISITIONS(count=len(acquisitions), packages=of, used=used)
-        return acquisitions[last], (said,)
+        warning = WarningCode.SEVERAL_ACQUISITIONS(count=len(acquisitions), packages=of, used=used)
+        return acquisitions[last], (warning,)
     twins = [(slices[a], slices[b]) for a, b in _twins(places)]
     decoded: dict[Path, npt.NDArray[np.integer[Any]]] = {}
     for one, other in twins:
@@ -245,8 +245,8 @@ def _ordered(slices: list[Slice], warnings: tuple[Warning, ...]) -> Stack:
     even, sheared = bool(np.abs(steps / step - 1).max() <= SPACING_TOLERANCE), reach > DRIFT_MM
     rounded = _rounded(slices) if sheared or not even else None
     if rounded is not None:
-        origin, step, said = rounded
-        warnings += (said,)
+        origin, step, warning = rounded
+        warnings += (warning,)
         along = float(origin @ first.axes[2]) + step * np.arange(len(slices))
         return Stack(
             tuple(slices), np.asarray(along, dtype=np.float64), step, np.zeros_like(drift), True, (), origin, warnings
@@ -271,7 +271,7 @@ def _ordered(slices: list[Slice], warnings: tuple[Warning, ...]) -> Stack:
 
 
 def _rounded(slices: list[Slice]) -> tuple[Array64, float, Warning] | None:
-    """Origin and step, and what is said, of an even stack whose positions are this one's but for their rounding.
+    """Origin, step and warning of an even stack whose positions are this one's but for their rounding.
 
     None where positions are stated finely (then they are what they are), or are farther from even than their last
     decimal explains. The direction may be rounded as well: over the length of the stack that shifts slices sideways.

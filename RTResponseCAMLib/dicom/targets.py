@@ -8,9 +8,9 @@ Names are compared as words, whatever stands between them, in the languages that
 from __future__ import annotations
 
 import re
-import unicodedata
 from pathlib import Path
 
+from RTResponseCAMLib.dicom.words import apart_at_capitals, folded
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.overlap import without_nested
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
@@ -80,9 +80,9 @@ def choose_lesions(
 def _chosen(structures: tuple[Structure, ...], warnings: list[Warning]) -> list[Structure]:
     found = []
     for structure in structures:
-        taken, said = target_by_words(structure)
-        if said and structure.contours:
-            warnings.append(WarningCode.NAME_AND_TYPE_DIFFER(name=structure.name, kind=structure.kind, used=said))
+        taken, used = target_by_words(structure)
+        if used and structure.contours:
+            warnings.append(WarningCode.NAME_AND_TYPE_DIFFER(name=structure.name, kind=structure.kind, used=used))
         if not taken:
             continue
         if not structure.contours:
@@ -102,7 +102,7 @@ def _chosen(structures: tuple[Structure, ...], warnings: list[Warning]) -> list[
 
 
 def target_by_words(structure: Structure) -> tuple[bool, str]:
-    """Whether type and name make a target, and what is said where the two disagree ("" where they do not)."""
+    """Whether type and name make a target, and which of the two counts where they disagree ("" where they do not)."""
     names_lesion, names_other = _names_lesion(structure.name), not names_a_target(structure.name)
     if structure.kind in TARGET_KINDS:
         return True, "the type counts: it is taken for a target" if names_other else ""
@@ -135,9 +135,7 @@ def is_helper(name: str) -> bool:
 
 def name_words(name: str) -> list[str]:
     """Words of a name: lower case, no accents; split at separators, at digits, and at capitals within words."""
-    name = re.sub(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", " ", name)
-    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c)).casefold()
-    return re.findall(r"[^\W\d_]+", plain)
+    return re.findall(r"[^\W\d_]+", folded(apart_at_capitals(name)))
 
 
 def _names_lesion(name: str) -> bool:
@@ -147,5 +145,5 @@ def _names_lesion(name: str) -> bool:
 def _volume_cc(structure: Structure) -> float:
     try:
         return contour_volume_cc(structure)
-    except GeometryError:  # said where it is measured
+    except GeometryError:  # whoever measures it warns
         return 0.0

@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from RTResponseCAMLib.dicom.chain import Chain
-from RTResponseCAMLib.dicom.courses import Course, find_courses
-from RTResponseCAMLib.dicom.dates import object_date
+from RTResponseCAMLib.dicom.courses import Course
+from RTResponseCAMLib.dicom.dates import image_date
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
 from RTResponseCAMLib.dicom.identity import compare
 from RTResponseCAMLib.dicom.index import Entry, index_folder
-from RTResponseCAMLib.dicom.load import find_chain, read_index
-from RTResponseCAMLib.dicom.options import ReadOptions
+from RTResponseCAMLib.dicom.load import Contents, contents_of, find_chain, read_chain
+from RTResponseCAMLib.dicom.options import AS_FOUND, ReadOptions
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym
-from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtdose import UNITS
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
-from RTResponseCAMLib.dicom.series_kind import Contrast, series_kind
+from RTResponseCAMLib.dicom.series_kind import series_kind
 from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import stack_planes
@@ -27,7 +26,7 @@ from RTResponseCAMLib.study import GY, FollowUp, Structure, Study
 from RTResponseCAMLib.warnings import by_severity
 
 
-def inspect_folder(folder: Path, options: ReadOptions | None = None, *, progress: Progress = silent) -> dict[str, Any]:
+def inspect_folder(folder: Path, options: ReadOptions = AS_FOUND, *, progress: Progress = silent) -> dict[str, Any]:
     """Describe a folder in plain values; problems are part of the answer, under ``problem``.
 
     The study is read as `load_study` reads it, so that what reading would refuse is a problem here too. No value holds
@@ -37,26 +36,22 @@ def inspect_folder(folder: Path, options: ReadOptions | None = None, *, progress
     ------
     StudyError : the folder does not exist or holds no DICOM object.
     """
-    options = options or ReadOptions()
     index = index_folder(folder, part(progress, 0.0, 0.3))
     problem, warnings = None, index.warnings
+    contents: Contents | None = None
     chain: Chain | None = None
-    courses: tuple[Course, ...] = ()
     study: Study | None = None
-    later: tuple[FollowUp, ...] = ()
-    zero = ""
     try:
-        links, link_warnings = read_links(index)
-        warnings = (*warnings, *link_warnings)
-        courses = find_courses(index, links, options.plan, options.structures)
-        found = find_chain(index, options, links, courses)
-        chain, warnings = found.chain, (*warnings, *found.chain.warnings)
-        visits, day_zero, _ = find_follow_ups(index, chain, found.links, options.visits)
-        later, zero = visits, day_zero.source
-        study = read_index(index, options, progress, found)
+        contents = contents_of(index, options)
+        warnings = (*warnings, *contents.registration_warnings)
+        chain = find_chain(contents, options)
+        warnings = (*warnings, *chain.warnings)
+        study = read_chain(contents, chain, options, progress)
         warnings = study.warnings
     except RTResponseError as error:
         problem = str(error)
+    courses = contents.courses if contents is not None else ()
+    later, zero = (study.follow_ups, study.day_zero) if study is not None else _later(contents, chain)
     follow_files = {file: f.days_after_plan for f in later for file in f.files}
     doses = tuple(e for e in chain.doses if study is None or _used(study, e)) if chain else ()
     content: dict[str, Any] = {
@@ -85,6 +80,14 @@ def inspect_folder(folder: Path, options: ReadOptions | None = None, *, progress
     ):
         content[key] = [_object(entry, any(entry is c for c in chosen), chain, courses) for entry in entries]
     return _scrubbed(content, Scrubber(index.headers()))
+
+
+def _later(contents: Contents | None, chain: Chain | None) -> tuple[tuple[FollowUp, ...], str]:
+    """Follow-ups, and the source of day zero, of a study that cannot be read."""
+    if contents is None or chain is None:
+        return (), ""
+    visits, zero, _ = find_follow_ups(contents.index, chain, contents.links)
+    return visits, zero.source
 
 
 def _used(study: Study, entry: Entry) -> bool:
@@ -125,11 +128,12 @@ def _series(
     score, used = kind.score, chain is not None and files is chain.images
     why = None
     if chain is not None and not used:
-        planned, own = object_date(chain.images[0]).day, object_date(first).day
+        planned, own = image_date(chain.images[0]).day, image_date(first).day
+        person = compare(first, chain.images[0])
         if follow_up != "none":
             why = "a later scan: see follow-ups"
-        elif compare(first, chain.images[0]).other:
-            why = f"of another patient, by {compare(first, chain.images[0]).reason}"
+        elif person.other:
+            why = f"of another patient, by {person.reason}"
         elif kind.computed:
             why = f"{kind.computed}, no scan"
         elif first.modality != "MR":
@@ -138,8 +142,8 @@ def _series(
             why = f"T1c score {score}, the planning series has {chain.t1c_score}, or another course is used"
         elif planned is not None and own is not None and own < planned:
             why = "earlier than the planning MR"
-        elif kind.contrast is Contrast.UNSURE and kind.t1:
-            why = f"it may be a T1c, but {kind.why} (take it with --visit)"
+        elif kind.doubt:
+            why = f"it may be a T1c, but {kind.doubt} (take it with --visit)"
         else:
             why = "no structures were contoured on it, and it is no T1c of a later day"
     return {

@@ -65,8 +65,8 @@ def without_nested(structures: tuple[Structure, ...]) -> tuple[tuple[Structure, 
         apart = [i for i in parts if not any((i, o) in held or (o, i) in held for o in parts if o != i)]
         if len(apart) > 1:
             dropped.add(j)
-            said = WarningCode.HOLDS_TARGETS(name=structures[j].name, volume=bodies[j].volume_cc, count=len(apart))
-            warnings.append(said)
+            values = {"name": structures[j].name, "volume": bodies[j].volume_cc, "count": len(apart)}
+            warnings.append(WarningCode.HOLDS_TARGETS(**values))
     for i, j in sorted(held, key=lambda pair: tuple(sorted(pair))):
         if i in dropped or j in dropped:
             continue
@@ -119,10 +119,8 @@ class _Body:
                 u, v = (np.linspace(0, 1, int(np.clip(w / step, 1, MOST_STEPS)) + 2)[1:-1] for w in width)
                 plane = corners.min(axis=0) + np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2) * width
                 plane = plane[points_inside(polygons, plane)]
-                depth = low + (np.arange(max(round((high - low) / step), 1)) + 0.5) * (high - low) / max(
-                    round((high - low) / step), 1
-                )
-                for w in depth:
+                layers = max(round((high - low) / step), 1)
+                for w in low + (np.arange(layers) + 0.5) * (high - low) / layers:
                     found.append(np.column_stack([plane, np.full(len(plane), w)]) @ stack.axes)
         return np.concatenate(found) if found else np.zeros((0, 3))
 

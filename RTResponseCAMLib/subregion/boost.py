@@ -91,7 +91,7 @@ def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fracti
         spills = ": the boost spills over"
         warnings.append(WarningCode.SMALLER_THAN_SHOT(volume=volume, shot=PAINTABLE_CC, then=spills))
     if weight == 0:
-        warnings.append(WarningCode.BOOST_IDLE(dose=wish_gy))
+        warnings.append(WarningCode.BOOST_IDLE(dose=wish_gy, unit=dose.unit))
     bed = (
         [tuple(bed_gy(d, fractions, ab) for d in pair) for pair, ab in ((d98, TUMOUR), (maximum, BRAIN))]
         if fractions and physical

@@ -68,13 +68,14 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
     elif prescription is not None and not prescription.fractions:
         warnings.append(WarningCode.NO_FRACTIONS())
     measured = {t.name: t.dvh for t in targets}
+    names = {structure.name for structure in lesions}
     others = [s for s in study.structures if s.contours and s.name not in measured]
     waiting = dvhs(others, study.dose, interpolation, part(progress, 0.5 if targets else 0.0, 1.0))
     for structure, found in zip(others, waiting, strict=True):
         if isinstance(found, Dvh):
             measured[found.name] = found
-            warnings += _contour_warnings(structure, structure.name in {x.name for x in lesions})
-        elif structure.name in {lesion.name for lesion in lesions}:
+            warnings += _contour_warnings(structure, structure.name in names)
+        elif structure.name in names:
             raise found
         else:
             warnings.append(WarningCode.STRUCTURE_LEFT_OUT(name=structure.name, reason=found))

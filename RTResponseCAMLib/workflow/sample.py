@@ -10,7 +10,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
-from RTResponseCAMLib.dicom.options import ReadOptions
+from RTResponseCAMLib.dicom.options import AS_FOUND, ReadOptions
 from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
@@ -51,7 +51,7 @@ class Opened:
     folder: Path | None = None
 
 
-def open_study(folder: Path, progress: Progress = silent, options: ReadOptions | None = None) -> Opened:
+def open_study(folder: Path, progress: Progress = silent, options: ReadOptions = AS_FOUND) -> Opened:
     """Read a study and its first follow-up, and register that onto the plan.
 
     Raises
@@ -59,7 +59,7 @@ def open_study(folder: Path, progress: Progress = silent, options: ReadOptions |
     QuestionError : objects disagree; ``options`` with the answer read it.
     StudyError, GeometryError : see `load_study`; a follow-up that cannot be read or registered is a warning.
     """
-    study = load_study(folder, progress=part(progress, 0.0, 0.55), **vars(options or ReadOptions()))
+    study = load_study(folder, progress=part(progress, 0.0, 0.55), **vars(options))
     progress(0.55, "measuring lesions")
     measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x.structure)) for x in study.lesions}
     mr = as_stored(study.mr)

@@ -93,10 +93,32 @@ def turn(folder: Path, matrix: np.ndarray) -> None:
         edit(path, change)
 
 
+def add_roi(data: Dataset, name: str, kind: str, contours: list[np.ndarray]) -> None:
+    """Another ROI of a structure set."""
+    number = max(int(r.ROINumber) for r in data.StructureSetROISequence) + 1
+    frame = data.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+    roi = item(ROINumber=number, ROIName=name, ReferencedFrameOfReferenceUID=frame, ROIGenerationAlgorithm="")
+    data.StructureSetROISequence.append(roi)
+    sequence = [
+        item(
+            ContourGeometricType="CLOSED_PLANAR",
+            NumberOfContourPoints=len(c),
+            ContourData=[decimal(v) for v in c.ravel()],
+        )
+        for c in contours
+    ]
+    data.ROIContourSequence.append(item(ReferencedROINumber=number, ContourSequence=sequence))
+    data.RTROIObservationsSequence.append(
+        item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType=kind, ROIInterpreter="")
+    )
+
+
 def write_registration(path: Path, source: str, target: str, matrix: np.ndarray, kind: str = "RIGID") -> None:
-    """A spatial registration object that maps points of ``source`` into ``target``."""
+    """A spatial registration object that maps points of ``source`` into ``target``, of the patient of the folder."""
+    first = next((p for p in sorted(path.parent.rglob("*.dcm")) if p != path), None)
+    patient = "" if first is None else pydicom.dcmread(first, stop_before_pixels=True, force=True).get("PatientID", "")
     data = new_file("1.2.840.10008.5.1.4.1.1.66.1", generate_uid(entropy_srcs=[source, target, repr(matrix)]))
-    data.Modality, data.PatientID, data.SeriesInstanceUID = "REG", "PHANTOM-4-0001", generate_uid()
+    data.Modality, data.PatientID, data.SeriesInstanceUID = "REG", patient, generate_uid()
     data.FrameOfReferenceUID = target
     steps = [
         item(

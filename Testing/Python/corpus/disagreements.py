@@ -57,6 +57,11 @@ def in_cgy(data: Dataset) -> None:
         reference.TargetPrescriptionDose = decimal(100 * float(reference.TargetPrescriptionDose))
 
 
+def nothing_for_the_first(data: Dataset) -> None:
+    for reference, dose in zip(data.DoseReferenceSequence, ("0", None, "26"), strict=True):
+        reference.TargetPrescriptionDose = reference.TargetPrescriptionDose if dose is None else dose
+
+
 SEVERAL = r"RP.dcm: states several prescriptions for GTV 1 \(.*300A,0026\).*--prescription"
 REFERENCES = [
     Member("per fraction last", more_references([0.2], 5), warned=("several-prescriptions",)),
@@ -81,6 +86,8 @@ REFERENCES = [
            expected={"rx_gy": {0: 24.0, 1: 24.0, 2: 24.0}}),
     Member("site, two doses", sites(24, 20), refused=SEVERAL),
     Member("a point beside the volume", on("RP", point_reference), silent=("several-prescriptions",)),
+    Member("a zero among doses", on("RP", nothing_for_the_first), warned=("no-prescription-of-its-own",),
+           expected={"rx_gy": {0: 26.0, 2: 26.0}}),
     Member("in cGy", on("RP", in_cgy), refused=r"RP.dcm: TargetPrescriptionDose "
            r"\(300A,0026\) is \d+.*at most 200.*--prescription"),
     Member("fraction groups that differ", on("RP", two_groups), warned=("fractions-differ",)),
@@ -216,7 +223,7 @@ DOSES = [
     Member("no such file", second("RD", "RD2.dcm", scaled(0.93)), options={"doses": ("RD3.dcm",)},
            refused=r"has no RTDOSE 'RD3.dcm'.*--dose"),
     Member("one chosen twice", second("RD", "RD2.dcm", scaled(0.93)), options={"doses": ("RD.dcm", "RD.dcm")},
-           refused=r"--dose"),
+           refused=r"--dose: names a file twice: RD.dcm, RD.dcm"),
     Member("the same under two names, both chosen", second("RD", "RD2.dcm", scaled(1.0)),
            options={"doses": ("RD.dcm", "RD2.dcm")}, refused="holds the same dose as RD2?.dcm.*once with --dose"),
     Member("plan and fraction chosen", second("RD", "RD2.dcm", scaled(0.2, DoseSummationType="FRACTION")),
@@ -286,6 +293,10 @@ def observations(*kinds: str):
     return on("RS", alter)
 
 
+def renamed_first(name: str):
+    return on("RS", lambda data: setattr(data.StructureSetROISequence[0], "ROIName", name))
+
+
 def named(name: str, kind: str):
     """The first ROI's name and type."""
 
@@ -301,6 +312,11 @@ TYPES = [
     Member("GTV, then organ", observations("GTV", "ORGAN"), warned=("observations-differ",)),
     Member("GTV twice", observations("GTV", "GTV"), silent=("observations-differ",)),
     Member("GTV and PTV", observations("PTV", "GTV"), warned=("observations-differ",)),
+    Member("GTV and PTV of a name that is anatomy", both(observations("PTV", "GTV"), renamed_first("Skull base")),
+           warned=("observations-differ", "name-type-differ"), expected={"lesions": ["Skull base", *REST]}),
+    Member("GTV and avoidance of a name that is anatomy", both(
+        observations("AVOIDANCE", "GTV"), renamed_first("Skull base")), warned=("observations-differ",),
+        expected={"lesions": REST}),
     Member("GTV and nothing", observations("", "GTV"), silent=("observations-differ",)),
     Member("GTV-1 that is an organ", named("GTV-1", "ORGAN"), warned=("name-type-differ",),
            expected={"lesions": ["GTV-1", *REST]}),

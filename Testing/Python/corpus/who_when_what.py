@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from quirks import edit, item
+from quirks import add_roi, item
 
 from corpus.members import Member, both, copied_series, on, on_all, on_series
 from RTResponseCAMLib.dicom.files import decimal
@@ -26,13 +26,7 @@ def persons(first: dict[str, str], later: dict[str, str], parts: tuple[str, ...]
 
 
 ONE = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19600203", "PatientSex": "F"}
-NOBODY = {
-    "SpecificCharacterSet": "ISO_IR 192",
-    "PatientID": "",
-    "PatientName": "",
-    "PatientBirthDate": "",
-    "PatientSex": "",
-}
+NOBODY = {key: "" for key in ONE} | {"SpecificCharacterSet": "ISO_IR 192"}
 ANON = ONE | {"PatientID": "ANON"}
 
 
@@ -171,21 +165,12 @@ ENHANCED = (
     "Т1 с КУ", "sub-01 ses-02 T1 +C", "T1 post GAD post RT", "T1 POST AX", "T1 KM+",
 )  # fmt: skip
 UNSURE = (
-    "T1 MPRAGE",
-    "T1 posterior fossa",
-    "t1_post_op",
-    "T1 w/wo contrast",
-    "T1 post SRS",
-    "T1 post GKRS",
-    "T1 post XRT",
-    "T1 3mo post",
-    "T1 post embolization",
-    "T1 pre & post Gd",
-    "AX 3D ISO",
-)
+    "T1 MPRAGE", "T1 posterior fossa", "t1_post_op", "T1 w/wo contrast", "T1 post SRS", "T1 post GKRS", "T1 post XRT",
+    "T1 3mo post", "T1 post embolization", "T1 pre & post Gd", "AX 3D ISO",
+)  # fmt: skip
 
 
-def derived(name: str, *kinds: str, later: int = 0):
+def derived(name: str, *kinds: str):
     """Another series of the follow-up's day, computed from it."""
 
     def change(folder: Path) -> None:
@@ -308,27 +293,10 @@ def untyped(*names: str):
     return on("RS", alter)
 
 
-def union(folder: Path) -> None:
-    """A fifth ROI that holds all targets together."""
-
-    def alter(data: Dataset) -> None:
-        number = max(int(r.ROINumber) for r in data.StructureSetROISequence) + 1
-        first = data.StructureSetROISequence[0]
-        data.StructureSetROISequence.append(
-            item(
-                ROINumber=number,
-                ROIName="GTV total",
-                ReferencedFrameOfReferenceUID=(first.ReferencedFrameOfReferenceUID),
-                ROIGenerationAlgorithm="",
-            )
-        )
-        contours = [c for roi in list(data.ROIContourSequence)[:3] for c in roi.ContourSequence]
-        data.ROIContourSequence.append(item(ReferencedROINumber=number, ContourSequence=contours))
-        data.RTROIObservationsSequence.append(
-            item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="GTV", ROIInterpreter="")
-        )  # fmt: skip
-
-    edit(folder / "plan_t1c" / "RS.dcm", alter)
+def union(data: Dataset) -> None:
+    """Another ROI that holds all targets together."""
+    contours = [c.ContourData for roi in list(data.ROIContourSequence)[:3] for c in roi.ContourSequence]
+    add_roi(data, "GTV total", "GTV", [np.asarray(c, float).reshape(-1, 3) for c in contours])
 
 
 STRUCTURES = [
@@ -355,5 +323,5 @@ STRUCTURES = [
            expected={"lesions": ["Met 1", "Met 2", "Met 3"]}),
     Member("untyped, with a patient's contour", untyped("A", "B", "C", "Kontur 1"), warned=("holds-targets",),
            expected={"lesions": ["A", "B", "C"]}),
-    Member("a sum of all targets", union, warned=("holds-targets",)),
+    Member("a sum of all targets", on("RS", union), warned=("holds-targets",)),
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from RTResponseCAMLib.dicom.dates import object_date, parse_date
+from RTResponseCAMLib.dicom.dates import image_date, parse_date
 from RTResponseCAMLib.dicom.identity import Verdict, compare, is_placeholder, person_key
 from RTResponseCAMLib.dicom.index import Entry
 
@@ -93,7 +93,7 @@ def test_what_is_no_date(text):
 def test_the_first_believable_date_counts_and_others_are_compared():
     header = Dataset()
     header.AcquisitionDate, header.SeriesDate, header.StudyDate = "19000101", "20200105", "20200101"
-    found = object_date(Entry(None, header))
+    found = image_date(Entry(None, header))
     assert found.day == np.datetime64("2020-01-05")
     assert found.source == "Series Date (0008,0021)"
     assert found.problems == ("Acquisition Date (0008,0022): it lies before 1980",)

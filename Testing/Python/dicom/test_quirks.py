@@ -258,8 +258,11 @@ class TestRegistrations:
         other, frame = self.apart(own_study, matrix)
         matrix[0, :3] *= factor
         write_registration(own_study / "reg.dcm", other, frame, matrix, kind)
-        with pytest.raises(StudyError, match="another frame of reference"):
+        with pytest.raises(
+            StudyError, match=r"another frame of reference.*reg.dcm holds a \w+ matrix .*not rigid"
+        ) as error:
             load_study(own_study)
+        assert inspect_folder(own_study)["problem"] == str(error.value)
 
 
 class TestSegmentations:

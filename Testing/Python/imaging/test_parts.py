@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bodies import circle, rings
 
 from RTResponseCAMLib.imaging.body import body_points
 from RTResponseCAMLib.imaging.grid import Grid
@@ -16,14 +17,8 @@ from RTResponseCAMLib.study import Structure
 GRID = Grid((140, 140, 110), (1.0, 1.0, 1.0), (-70.0, -70.0, -55.0))
 
 
-def circle(radius, z, middle=(0.0, 0.0), points=72):
-    t = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return np.column_stack([middle[0] + radius * np.cos(t), middle[1] + radius * np.sin(t), np.full(points, z)])
-
-
 def ball(radius, middle, step=1.0, phase=0.0):
-    heights = np.arange(-radius + step / 2 + phase, radius, step)
-    return [circle(float(np.sqrt(radius**2 - h**2)), middle[2] + h, middle[:2]) for h in heights]
+    return [ring + middle for ring in rings(radius, step, phase)]
 
 
 def structure(*contours):
