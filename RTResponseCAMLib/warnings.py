@@ -253,6 +253,9 @@ class WarningCode(str, Enum):
     TOO_LARGE = ("too-large", WARNING,
         "'{name}' ({volume:.0f} cm³) is taken for no lesion: without a target's type none is over {limit:g} cm³ "
         "(choose with --roi)")
+    SMALL_FOR_NAME = ("small-for-name", WARNING,
+        "'{name}' holds {volume:.2f} cm³, too little for what its name says, and is left out; if it is a lesion, "
+        "choose it with --roi")
     SINGLE_PLANE = "single-plane", WARNING, "{where} has contours in one plane only; its thickness is taken as 1 mm"
     CONTOUR_GAP = ("contour-gap", WARNING,
         "{where}: {count} gap(s) between contour planes exceed 1.6 × the usual {step:.2f} mm; not bridged")
@@ -261,6 +264,9 @@ class WarningCode(str, Enum):
     HOLLOW_OUTLINE = ("hollow-outline", SERIOUS,
         "{where}: outlines within or across outlines leave {share:.0f} % of what the outer ones enclose ({volume:.3f} "
         "of {outer:.3f} cm³); if a target was contoured twice, this volume is wrong", NO_CLASS)
+    CROSSED_OUTLINE = ("crossed-outline", SERIOUS,
+        "{where}: outlines cross themselves: {volume:.3f} cm³ lie within their loops, which counts, {signed:.3f} cm³ "
+        "by the signed area of each; draw them anew", NO_CLASS)
     SEPARATE_PARTS = ("separate-parts", WARNING,
         "{where} consists of {count} separate parts up to {apart:.0f} mm apart, and counts as one lesion: give "
         "each metastasis a ROI of its own")

@@ -102,7 +102,7 @@ def _contoured_on(
         return named, []
     listed = [uid for uid in index.series_of_images(referenced_images(structures)) if uid in own]
     if listed:
-        return listed[:1], [WarningCode.SERIES_BY_IMAGES(source="that of the images it lists (3006,0016)")]
+        return listed[:1], [WarningCode.SERIES_BY_IMAGES(source="that of the images it lists")]
     if not stated and structures.modality == "RTSTRUCT":
         listed = [uid for uid in index.series_of_images(contour_images(structures)) if uid in own]
         if listed:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,8 @@ ENHANCED_KINDS = (
     ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
 )
 Array64 = npt.NDArray[np.float64]
+ImageReferences = Mapping[str, frozenset[int]]  # SOP Instance UID to numbers of its frames, from 1; none means all
+NONE_NAMED: ImageReferences = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Slice:
     def path(self) -> Path:
         """Its file."""
         return self.entry.path
+
+    def is_among(self, references: ImageReferences) -> bool:
+        """Whether references name this frame, or all of its file."""
+        frames = references.get(self.entry.uid)
+        return frames is not None and (not frames or self.frame + 1 in frames)
 
 
 def slices_of(entry: Entry) -> list[Slice]:

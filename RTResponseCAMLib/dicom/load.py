@@ -21,7 +21,7 @@ from RTResponseCAMLib.dicom.plans import check_twin, is_named
 from RTResponseCAMLib.dicom.plausible import check_dose
 from RTResponseCAMLib.dicom.prescriptions import check_prescription, unprescribed, with_prescription
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym, unnamed_errors
-from RTResponseCAMLib.dicom.references import contour_images, frames_of, map_into, referenced_images, roi_frames
+from RTResponseCAMLib.dicom.references import contour_images, drawn_on, frames_of, map_into, roi_frames
 from RTResponseCAMLib.dicom.registration import Links, map_between, read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan, unclear_prescriptions
@@ -130,7 +130,7 @@ def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress:
     index, links = contents.index, contents.links
     structures, structure_warnings = read_chain_structures(chain, links)
     lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, options.rois)
-    mr = read_series(chain.images, referenced_images(chain.structures), part(progress, 0.3, 0.8))
+    mr = read_series(chain.images, drawn_on(chain.structures), part(progress, 0.3, 0.8))
     progress(0.8, "reading the dose")
     plan, plan_warnings, unread = _read_plan(chain)
     dose, dose_warnings = _read_dose(contents, chain, plan, options)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.ndimage import shift as shift_plane
 
-from RTResponseCAMLib.dicom.frames import Slice, slices_of
+from RTResponseCAMLib.dicom.frames import NONE_NAMED, ImageReferences, Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
 from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, padding_of, stored_frames
 from RTResponseCAMLib.dicom.stacks import DRIFT_MM, Stack, choose_stack
@@ -43,7 +43,7 @@ class Series:
 
 
 def read_series(
-    entries: tuple[Entry, ...], wanted: frozenset[str] = frozenset(), progress: Progress = silent
+    entries: tuple[Entry, ...], wanted: ImageReferences = NONE_NAMED, progress: Progress = silent
 ) -> Series:
     """Read a series, classic or enhanced multi-frame.
 
@@ -51,7 +51,7 @@ def read_series(
 
     Parameters
     ----------
-    wanted : SOP Instance UIDs of the slices that structures were drawn on, to choose among several stacks.
+    wanted : images that structures were drawn on, to choose among several stacks.
 
     Raises
     ------

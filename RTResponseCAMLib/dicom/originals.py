@@ -9,10 +9,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
-from RTResponseCAMLib.dicom.frames import Slice, slices_of
+from RTResponseCAMLib.dicom.frames import NONE_NAMED, Slice, slices_of
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.privacy import pseudonym
-from RTResponseCAMLib.dicom.references import referenced_images
+from RTResponseCAMLib.dicom.references import drawn_on
 from RTResponseCAMLib.dicom.stacks import choose_stack
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -66,7 +66,7 @@ def find_originals(folder: Path, study: Study, progress: Progress = silent) -> O
             "Give the folder from which the study was read",
         )  # fmt: skip
     drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources.get("rtstruct")]
-    wanted = referenced_images(drawn[0]) if drawn else frozenset()
+    wanted = drawn_on(drawn[0]) if drawn else NONE_NAMED
     stack = choose_stack([one for entry in series[0] for one in slices_of(entry)], wanted)
     grid = Grid.of(study.mr)
     if stack.regular and len(stack.slices) != grid.size[2]:

@@ -7,9 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from RTResponseCAMLib.dicom.files import NotDicom, read_header
+from RTResponseCAMLib.dicom.frames import ImageReferences
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.registration import Links, map_between
 from RTResponseCAMLib.errors import StudyError
@@ -37,32 +39,52 @@ def referenced_series(structures: Entry, index: Index | None = None) -> tuple[st
     return tuple(dict.fromkeys(joined.get(uid, uid) for uid in named))
 
 
-def referenced_images(structures: Entry) -> frozenset[str]:
-    """SOP Instance UIDs of the images on which a structure set was contoured, as far as it lists them."""
-    return frozenset(
-        str(image.get("ReferencedSOPInstanceUID", ""))
-        for series in _contoured_series(structures)
-        for image in items(series, "ContourImageSequence")
-    )
+def referenced_images(structures: Entry) -> ImageReferences:
+    """Images on which a structure set or segmentation was contoured, as far as it lists them."""
+    listed = [i for series in _contoured_series(structures) for i in items(series, "ContourImageSequence")]
+    series = items(structures.header, "ReferencedSeriesSequence")
+    return _named_images([*listed, *(i for one in series for i in items(one, "ReferencedInstanceSequence"))])
 
 
-def contour_images(structures: Entry) -> frozenset[str]:
-    """SOP Instance UIDs of the images that single contours name; empty where the object cannot be read."""
+def contour_images(structures: Entry) -> ImageReferences:
+    """Images that single contours name; none where the object cannot be read."""
     try:
         return _contour_images(structures.path, structures.path.stat().st_mtime_ns)
     except (NotDicom, StudyError, OSError):
-        return frozenset()
+        return {}
+
+
+def drawn_on(structures: Entry) -> ImageReferences:
+    """Images that single contours name, else those that the object lists: whole series are listed, and more."""
+    single = contour_images(structures) if structures.modality == "RTSTRUCT" else {}
+    return single or referenced_images(structures)
 
 
 @lru_cache(maxsize=16)
-def _contour_images(path: Path, _changed_ns: int) -> frozenset[str]:
+def _contour_images(path: Path, _changed_ns: int) -> ImageReferences:
     """The whole object is read for them, once for each state of the file."""
-    return frozenset(
-        str(image.get("ReferencedSOPInstanceUID", ""))
+    return _named_images(
+        image
         for roi in items(read_header(path), "ROIContourSequence")
         for contour in items(roi, "ContourSequence")
         for image in items(contour, "ContourImageSequence")
     )
+
+
+def _named_images(references: Iterable[Dataset]) -> ImageReferences:
+    found: dict[str, frozenset[int]] = {}
+    for item in references:
+        uid = str(item.get("ReferencedSOPInstanceUID", ""))
+        frames = frozenset(_numbers(item.get("ReferencedFrameNumber")))
+        before = found.get(uid, frames)
+        found[uid] = frames | before if frames and before else frozenset()
+    return found
+
+
+def _numbers(value: object) -> list[int]:
+    """Frame numbers; none where something else stands in their place."""
+    each = value if isinstance(value, (list, MultiValue)) else [value]
+    return [int(str(n)) for n in each if str(n).isdigit()]
 
 
 def frames_of(entry: Entry) -> set[str]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from RTResponseCAMLib.dicom.frames import Slice
+from RTResponseCAMLib.dicom.frames import NONE_NAMED, ImageReferences, Slice
 from RTResponseCAMLib.dicom.index import is_part_of_signal
 from RTResponseCAMLib.dicom.pixels import stored_frames
 from RTResponseCAMLib.errors import GeometryError
@@ -59,12 +59,12 @@ class Stack:
     warnings: tuple[Warning, ...]
 
 
-def choose_stack(slices: list[Slice], wanted: frozenset[str] = frozenset()) -> Stack:
+def choose_stack(slices: list[Slice], wanted: ImageReferences = NONE_NAMED) -> Stack:
     """Take one stack of a series, and of repeated acquisitions one.
 
     Parameters
     ----------
-    wanted : SOP Instance UIDs that the structures were contoured on; the stack that holds most of them is taken,
+    wanted : images that the structures were contoured on; the stack that holds most of them is taken,
         else the largest, and of acquisitions at the same places the last.
 
     Raises
@@ -78,7 +78,7 @@ def choose_stack(slices: list[Slice], wanted: frozenset[str] = frozenset()) -> S
             groups.append([one])
         else:
             group.append(one)
-    ranked = sorted(groups, key=lambda g: (sum(s.entry.uid in wanted for s in g), len(g)))
+    ranked = sorted(groups, key=lambda g: (sum(s.is_among(wanted) for s in g), len(g)))
     best, warnings = ranked[-1], []
     if len(ranked) > 1:
         sizes = ", ".join(str(len(g)) for g in reversed(ranked))
@@ -97,7 +97,7 @@ def _one_stack(one: Slice, other: Slice) -> bool:
     )
 
 
-def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Slice], tuple[Warning, ...]]:
+def _one_per_place(slices: list[Slice], wanted: ImageReferences) -> tuple[list[Slice], tuple[Warning, ...]]:
     places = _places(slices)
     if len(set(places)) == len(places):
         acquisitions, packages = _between_one_another(slices), 1
@@ -106,7 +106,7 @@ def _one_per_place(slices: list[Slice], wanted: frozenset[str]) -> tuple[list[Sl
     else:
         acquisitions, packages = _acquisitions(slices, places)
     if acquisitions:
-        hits = [sum(s.entry.uid in wanted for s in part) for part in acquisitions]
+        hits = [sum(s.is_among(wanted) for s in part) for part in acquisitions]
         magnitude = [not is_part_of_signal(part[0].entry) for part in acquisitions]
         last = max(range(len(acquisitions)), key=lambda n: (hits[n], magnitude[n], len(acquisitions[n]), n))
         drawn = all(hits[last] > h for n, h in enumerate(hits) if n != last)

@@ -37,6 +37,10 @@ ANATOMY = re.compile(
     r"|cabeza|craneo|piel|cerebro|encefalo|tronco|ojo\w*|cristalino|nervio\w*|higado|pulmon\w*|corazon|mama|rinon\w*"
     r"|testa|pelle|cervello|occhio|fegato|polmone|cuore|mammella|hersen\w*|huid|schedel|oog|ogen"
 )
+# Of all of the head or more: what is as small as a lesion is none of it, though it may be in it ("Brain 3").
+WHOLE = re.compile(
+    r"body|external|patient|head|brain|kopf|hirn|gehirn|tete|cerveau|cabeza|cerebro|encefalo|testa|cervello|hersenen"
+)
 HELPER = re.compile(
     r"o?edema\w*|odem\w*|avoid\w*|isodose\w*|dose|registration|artifact|matrix|minus|without|prv|ring|shell|rind|helper|hilfs\w*"
     r"|opt\d*|dummy|couch|isodosis|isodosen\w*"
@@ -84,6 +88,7 @@ def _chosen(structures: tuple[Structure, ...], warnings: list[Warning]) -> list[
         if used and structure.contours:
             warnings.append(WarningCode.NAME_AND_TYPE_DIFFER(name=structure.name, kind=structure.kind, used=used))
         if not taken:
+            warnings += _in_the_whole(structure)
             continue
         if not structure.contours:
             warnings.append(WarningCode.EMPTY_ROI(what=f"target '{structure.name}' has no closed contour and"))
@@ -99,6 +104,16 @@ def _chosen(structures: tuple[Structure, ...], warnings: list[Warning]) -> list[
         else:
             sized.append(structure)
     return sized
+
+
+def _in_the_whole(structure: Structure) -> list[Warning]:
+    """Name a ROI that is named as the head, and nothing else, and is too small for it: it may be a lesion in it."""
+    anatomy = [word for word in name_words(structure.name) if ANATOMY.fullmatch(word)]
+    whole = bool(anatomy) and all(WHOLE.fullmatch(word) for word in anatomy) and not is_helper(structure.name)
+    if not whole or structure.kind not in ("", *UNSPECIFIC) or not structure.contours:
+        return []
+    volume = _volume_cc(structure)
+    return [WarningCode.SMALL_FOR_NAME(name=structure.name, volume=volume)] if 0 < volume <= LARGEST_CC else []
 
 
 def target_by_words(structure: Structure) -> tuple[bool, str]:

@@ -86,7 +86,7 @@ def points_inside(polygons: Sequence[Array64], points: Array64) -> npt.NDArray[n
 def outer_area(polygons: Sequence[Array64]) -> float:
     """Area that the outermost outlines of a plane enclose, holes included."""
     outer = [p for n, p in enumerate(polygons) if not any(_within(p, q) for k, q in enumerate(polygons) if k != n)]
-    return float(sum(_area(p) for p in outer))
+    return float(sum(net_area(p) for p in outer))
 
 
 def crosses(polygons: Sequence[Array64]) -> bool:
@@ -102,7 +102,8 @@ def _within(inner: Array64, outer: Array64) -> bool:
     return bool(points_inside([outer], inner[:1])[0])
 
 
-def _area(polygon: Array64) -> float:
+def net_area(polygon: Array64) -> float:
+    """Signed area of an outline, without its sign: loops of one turn less those of the other."""
     x, y = polygon.T
     return abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())) / 2
 

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import even_odd_area
-from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, connected, crosses, outer_area, without_repeats
+from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, connected, crosses, net_area, outer_area, without_repeats
 from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -34,6 +34,7 @@ MAX_REACH_MM = 1000.0  # no ROI of one body is longer
 APART_MM = 5.0  # parts farther from all others are named: they may be targets of their own
 HOLLOW = 0.5  # share of what the outer outlines enclose, below which holes are named
 CROSSED = 0.95  # the same where outlines cross one another: none of them is a hole
+LOOPED = 0.02  # share by which even-odd and signed areas of outlines differ, from which crossings are named
 FEW_PLANES = 0.1  # share of what the outer outlines enclose, up to which such planes are not named
 MAX_TILT_BETWEEN_PLANES_DEG = 3.0
 Array64 = npt.NDArray[np.float64]
@@ -162,6 +163,7 @@ def _stack(
     areas = np.asarray([even_odd_area(p) for p in planes])
     voxels = _along_voxels(planes)
     volume = _volume(offsets, slabs, areas, as_drawn=voxels or bool(warnings))
+    warnings += _loops(planes, areas, slabs[:, 1] - slabs[:, 0], where)
     if any(len(p) > 1 for p in planes):
         thickness = slabs[:, 1] - slabs[:, 0]
         outer = np.asarray([outer_area(p) for p in planes])
@@ -173,6 +175,16 @@ def _stack(
             values = {"volume": inner / 1000, "outer": whole / 1000, "share": 100 * inner / whole}
             warnings += (WarningCode.HOLLOW_OUTLINE(where=where, **values),)
     return PlaneStack(axes, offsets, slabs, tuple(tuple(p) for p in planes), volume, voxels, warnings)
+
+
+def _loops(planes: list[list[Array64]], areas: Array64, thickness: Array64, where: str) -> tuple[Warning, ...]:
+    """Whether outlines cross themselves: their signed areas, loops against loops, are then not those within them."""
+    each = [area if len(p) == 1 else sum(even_odd_area([q]) for q in p) for p, area in zip(planes, areas, strict=True)]
+    within = float(np.asarray(each) @ thickness)
+    signed = float(np.asarray([sum(net_area(p) for p in plane) for plane in planes]) @ thickness)
+    if abs(signed - within) <= LOOPED * max([signed, within]):
+        return ()
+    return (WarningCode.CROSSED_OUTLINE(where=where, volume=within / 1000, signed=signed / 1000),)
 
 
 def _apart_mm(parts: list[PlaneStack]) -> float:

@@ -73,6 +73,22 @@ def make_enhanced(folder: Path, slope: float = 1.0, shuffled: bool = True, secon
     return folder / "enhanced.dcm"
 
 
+def contours_of(data: Dataset) -> list[Dataset]:
+    """All contours of a structure set, those of the first ROI first."""
+    return [contour for roi in data.ROIContourSequence for contour in roi.get("ContourSequence", ())]
+
+
+def name_no_images(data: Dataset) -> None:
+    """Neither contours nor the structure set itself say on which images they were drawn."""
+    for frame in data.ReferencedFrameOfReferenceSequence:
+        for study in frame.RTReferencedStudySequence:
+            for series in study.RTReferencedSeriesSequence:
+                del series.ContourImageSequence
+    for contour in contours_of(data):
+        if "ContourImageSequence" in contour:
+            del contour.ContourImageSequence
+
+
 def turn(folder: Path, matrix: np.ndarray) -> None:
     """Give every object of a study another place in patient space: positions, axes and contours are moved."""
     move, rotate = matrix[:3, 3], matrix[:3, :3]

@@ -328,6 +328,10 @@ TYPES = [
     *(Member(f"untyped {name}", named(name, ""), expected={"lesions": REST}) for name in (
         "Liver", "Breast", "Left parotid gland", "Spinal cord", "Hirnstamm", "Leber", "OpticChiasm", "Haut",
         "Outline")),
+    *(Member(f"{name} of type '{kind}'", named(name, kind), warned=("small-for-name",), expected={"lesions": REST})
+      for name, kind in (("Brain 3", ""), ("Brain_3", "ORGAN"), ("Kopf", "CONTROL"))),
+    *(Member(f"{name} is no small head", named(name, ""), silent=("small-for-name",), expected={"lesions": REST})
+      for name in ("Brain stem", "Head ring", "Eye")),
     Member("untyped Läsion", named("Läsion_1", ""), expected={"lesions": ["Läsion_1", *REST]}),
     Member("GTV that is to be avoided", named("GTV 1", "AVOIDANCE"), warned=("name-type-differ",),
            expected={"lesions": REST}),

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from quirks import edit, item
+from quirks import ENHANCED_MR, contours_of, edit, item, make_enhanced, name_no_images
 
 from corpus.members import Member, copied_series, on, on_series
 from RTResponseCAMLib.dicom.files import decimal
@@ -242,13 +242,57 @@ def phase_images(folder: Path) -> None:
         data.PixelData = (4095 - data.pixel_array).astype("<u2").tobytes()
 
     copied_series(folder, "t1c", "phase", alter)
+    edit(folder / "plan_t1c" / "RS.dcm", name_no_images)
 
-    def unlisted(data: Dataset) -> None:
-        for frame in data.ReferencedFrameOfReferenceSequence:
-            for study in frame.RTReferencedStudySequence:
-                del study.RTReferencedSeriesSequence[0].ContourImageSequence
 
-    edit(folder / "plan_t1c" / "RS.dcm", unlisted)
+def drawn_on_the_first(folder: Path) -> None:
+    """A later acquisition at half the signal that the structure set lists as well; its contours name the first."""
+    listed = []
+
+    def later(data: Dataset, number: int) -> None:
+        data.SeriesInstanceUID = pydicom.dcmread(folder / "t1c" / "MR.0001.dcm").SeriesInstanceUID
+        data.AcquisitionNumber, data.PixelData = 10, (data.pixel_array // 2).astype("<u2").tobytes()
+        listed.append(str(data.SOPInstanceUID))
+
+    copied_series(folder, "t1c", "later", later)
+
+    def list_both(data: Dataset) -> None:
+        series = data.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+        kind = series.ContourImageSequence[0].ReferencedSOPClassUID
+        series.ContourImageSequence += [item(ReferencedSOPClassUID=kind, ReferencedSOPInstanceUID=u) for u in listed]
+
+    edit(folder / "plan_t1c" / "RS.dcm", list_both)
+
+
+def drawn_on_frames(by_contours: bool):
+    """Frames of one enhanced object: those drawn on, and after them others at half the signal."""
+
+    def change(folder: Path) -> None:
+        path = make_enhanced(folder / "t1c", second_echo=True)
+
+        def swap_echoes(data: Dataset) -> None:  # the first frames are those at half the signal
+            for frame in data.PerFrameFunctionalGroupsSequence:
+                echo = frame.MREchoSequence[0]
+                echo.EffectiveEchoTime = 12.0 - echo.EffectiveEchoTime
+
+        edit(path, swap_echoes)
+        frames = int(pydicom.dcmread(path).NumberOfFrames)
+        of = {
+            "ReferencedSOPClassUID": ENHANCED_MR,
+            "ReferencedSOPInstanceUID": str(pydicom.dcmread(path).SOPInstanceUID),
+        }
+
+        def name_frames(data: Dataset) -> None:
+            series = data.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence
+            name_no_images(data)
+            drawn = list(range(frames // 2 + 1, frames + 1))
+            series[0].ContourImageSequence = [item(**of, **({} if by_contours else {"ReferencedFrameNumber": drawn}))]
+            for number, contour in enumerate(contours_of(data) if by_contours else []):
+                contour.ContourImageSequence = [item(**of, ReferencedFrameNumber=drawn[number % len(drawn)])]
+
+        edit(folder / "plan_t1c" / "RS.dcm", name_frames)
+
+    return change
 
 
 def phases(folder: Path) -> None:
@@ -300,6 +344,9 @@ TOLERANCES = [
     Member("slices that jump sideways", placed(lambda n: 0.0, lambda n: 0.35 * (-1) ** n), warned=("sheared-slices",),
            silent=("rounded-positions",), expected={"mr": "resampled"}),
     Member("phase images beside magnitude", phase_images, warned=("several-acquisitions",)),
+    Member("contours name the first acquisition", drawn_on_the_first, warned=("several-acquisitions",)),
+    Member("contours name frames", drawn_on_frames(by_contours=True), warned=("several-acquisitions",)),
+    Member("a structure set lists frames", drawn_on_frames(by_contours=False), warned=("several-acquisitions",)),
     Member("a second echo between the slices", second_echo(1.0), warned=("several-acquisitions",)),
     Member("three phases that nothing tells apart", phases, refused="no attribute tells the acquisitions apart"),
     Member("a series for each slice", on_series("t1c", own_series), warned=("series-joined",)),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from quirks import codes, edit, item, write_segmentation
 
 from RTResponseCAMLib.dicom.index import Entry
@@ -33,6 +36,28 @@ class TestSegmentations:
         for structure in structures:
             assert contour_volume_cc(structure) == pytest.approx(24 * grid.voxel_cc, rel=1e-3)
         assert warnings == ()
+
+    def test_the_acquisition_whose_images_a_segmentation_lists_is_taken(self, own_study, study):
+        shutil.rmtree(own_study / "plan_t1c")
+        series = sorted((own_study / "t1c").glob("*.dcm"))
+        inside = np.zeros(Grid.of(study.mr).shape, bool)
+        inside[40:44, 60:66, 50:56] = True
+        path = own_study / "seg.dcm"
+        write_segmentation(path, series, {"met": inside})
+        heads = [pydicom.dcmread(p, stop_before_pixels=True) for p in series]
+        names = [item(ReferencedSOPClassUID=h.SOPClassUID, ReferencedSOPInstanceUID=h.SOPInstanceUID) for h in heads]
+        edit(path, lambda data: setattr(data.ReferencedSeriesSequence[0], "ReferencedInstanceSequence", names))
+
+        def later(data):
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{data.SOPInstanceUID}.1"[-64:]
+            data.AcquisitionNumber, data.PixelData = 10, (data.pixel_array // 2).tobytes()
+
+        for one in series:
+            shutil.copy(one, one.with_name(f"later_{one.name}"))
+            edit(one.with_name(f"later_{one.name}"), later)
+        found = load_study(own_study)
+        assert "several-acquisitions" in codes(found)
+        np.testing.assert_array_equal(*(sitk.GetArrayViewFromImage(s.mr) for s in (found, study)))
 
     def test_frames_closer_than_the_stated_thickness_decide_and_say_so(self, own_study, study):
         grid = Grid.of(study.mr)

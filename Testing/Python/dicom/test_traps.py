@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.uid import generate_uid
-from quirks import codes, edit, item, make_enhanced, write_registration
+from quirks import codes, edit, item, make_enhanced, name_no_images, write_registration
 
 from RTResponseCAMLib.dicom.files import decimal
 from RTResponseCAMLib.dicom.index import Entry, index_folder
@@ -270,11 +270,7 @@ class TestImages:
             copied(path, f"again_{path.name}", halved)
             edit(path, lambda data: setattr(data, "AcquisitionNumber", 9))
 
-        def none_named(data):
-            series = data.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence
-            del series[0].ContourImageSequence
-
-        edit(own_study / "plan_t1c" / "RS.dcm", none_named)
+        edit(own_study / "plan_t1c" / "RS.dcm", name_no_images)
         found = load_study(own_study)
         said = next(c.text for c in found.warnings if c.code == "several-acquisitions")
         assert said.endswith("the last is used")

@@ -137,6 +137,38 @@ def test_a_touch_in_one_plane_is_not_said():
     assert "hollow-outline" not in {w.code for w in stack_planes(structure(*once, *beside)).warnings}
 
 
+def eight(z):
+    """Two lobes drawn in one line that crosses itself, one this way round, one that."""
+    t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    x = np.where(np.sin(t) < 0, 6.0, 10.0) * np.sin(t)
+    return np.column_stack([x, 7.5 * np.sin(2 * t), np.full(400, z)])
+
+
+def round_twice(z):
+    t = np.linspace(0, 4 * np.pi, 400, endpoint=False)
+    return np.column_stack([(10 + 0.1 * np.sin(t / 2)) * np.cos(t), 10 * np.sin(t), np.full(400, z)])
+
+
+def keyhole(z):
+    """A ring drawn in one line, through a channel: how many systems write holes."""
+    outer, inner = circle(10.0, z), circle(5.0, z)[::-1]
+    return np.concatenate([outer, outer[:1], np.roll(inner, 1, axis=0), inner[-1:]])
+
+
+@pytest.mark.parametrize("outline", [eight, round_twice])
+def test_outlines_that_cross_themselves_are_said(outline):
+    (said,) = [w for w in stack_planes(structure(*map(outline, range(-5, 6)))).warnings if w.code == "crossed-outline"]
+    assert said.code.withholds_class
+    spared = [circle(10.0, z) for z in range(-5, 60)]
+    assert "crossed-outline" not in {w.code for w in stack_planes(structure(eight(60.0), *spared)).warnings}
+
+
+def test_a_hole_behind_a_channel_does_not_cross():
+    stack = stack_planes(structure(*map(keyhole, range(-5, 6))))
+    assert stack.warnings == ()
+    assert stack.volume_mm3 == pytest.approx(np.pi * 75 * 11, rel=0.01)
+
+
 def test_outlines_of_thousands_of_points_are_compared():
     one, other = circle(10.0, 0.0, points=6000)[:, :2], circle(10.0, 0.0, points=5000)[:, :2]
     assert without_repeats([one, other])[1] == 1
