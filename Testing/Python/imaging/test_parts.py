@@ -121,7 +121,7 @@ def test_a_thin_wall_is_said_and_a_thick_one_is_not():
     assert stack_planes(thick).warnings == ()
 
 
-@pytest.mark.parametrize("shift", [2.0, 6.0])
+@pytest.mark.parametrize("shift", [2.0, 6.0, 12.0])
 @pytest.mark.parametrize("every", [1, 3])
 def test_outlines_that_cross_in_some_planes_are_said(shift, every):
     """Even-odd leaves out what two outlines share: neither is a hole of the other."""
