@@ -32,6 +32,7 @@ FULL = ("17", "Doe^Jane", "19600203", "F")
         (FULL, ("17", "Doe^Jane", "19600204", "F"), Verdict.SAME_IN_PART),
         (FULL, ("17", "Smith^Ann", "19600204", "F"), Verdict.OTHER),
         (FULL, ("18", "Doe^Jane", "19600203", "F"), Verdict.SAME_IN_PART),
+        (FULL, ("18", "Doe^Jane^Mary", "19600203", "F"), Verdict.SAME_IN_PART),
         (FULL, ("18", "Doe^Jane", "", ""), Verdict.OTHER),
         (FULL, ("18", "", "", ""), Verdict.OTHER),
         (FULL, ("", "Doe^Jane", "", ""), Verdict.SAME),
@@ -90,11 +91,13 @@ def test_what_is_no_date(text):
     assert parse_date(text) is None
 
 
-def test_the_first_believable_date_counts_and_others_are_compared():
+@pytest.mark.parametrize("placeholder", ["19000101", "19700101", "19791231", "20991231"])
+def test_the_first_believable_date_counts_and_others_are_compared(placeholder):
     header = Dataset()
-    header.AcquisitionDate, header.SeriesDate, header.StudyDate = "19000101", "20200105", "20200101"
+    header.AcquisitionDate, header.SeriesDate, header.StudyDate = placeholder, "20200105", "20200101"
     found = image_date(Entry(None, header))
     assert found.day == np.datetime64("2020-01-05")
     assert found.source == "Series Date (0008,0021)"
-    assert found.problems == ("Acquisition Date (0008,0022): it lies before 1980",)
+    reason = "in the future" if placeholder > "2" else "before 1980"
+    assert found.problems == (f"Acquisition Date (0008,0022): it lies {reason}",)
     assert found.differing == (("Study Date (0008,0020)", -4),)
