@@ -311,7 +311,8 @@ TYPES = [
     Member("organ, then GTV", observations("ORGAN", "GTV"), warned=("observations-differ",)),
     Member("GTV, then organ", observations("GTV", "ORGAN"), warned=("observations-differ",)),
     Member("GTV twice", observations("GTV", "GTV"), silent=("observations-differ",)),
-    Member("GTV and PTV", observations("PTV", "GTV"), warned=("observations-differ",)),
+    Member("GTV and PTV", observations("PTV", "GTV"), warned=("observations-differ",), expected={"kind": "GTV"}),
+    Member("CTV and PTV", observations("CTV", "PTV"), warned=("observations-differ",), expected={"kind": "CTV"}),
     Member("GTV and PTV of a name that is anatomy", both(observations("PTV", "GTV"), renamed_first("Skull base")),
            warned=("observations-differ", "name-type-differ"), expected={"lesions": ["Skull base", *REST]}),
     Member("GTV and avoidance of a name that is anatomy", both(

@@ -28,9 +28,9 @@ class Member:
     warned, silent : codes that are among the study's warnings, and codes that are not. No other warning is louder than
         a note, but those that may stand ``beside``.
     options : of `load_study`.
-    expected : what differs from the untouched study: "lesions" (names), "rx_gy", "days" (of the follow-ups), "unit",
-        "dose" (factor on the untouched dose, None: no dose), "later" (days), "mr" ("same", "padded", "elsewhere" or
-        "resampled").
+    expected : what differs from the untouched study: "lesions" (names), "kind" (of the first), "rx_gy", "days" (of the
+        follow-ups), "unit", "dose" (factor on the untouched dose, None: no dose), "later" (days), "mr" ("same",
+        "padded", "elsewhere" or "resampled").
     """
 
     name: str

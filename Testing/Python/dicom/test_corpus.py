@@ -57,6 +57,7 @@ def test_member(member: Member, own_study, study, truth):
     expected = member.expected
     names = expected.get("lesions", [x.structure.name for x in study.lesions])
     assert [x.structure.name for x in found.lesions] == names
+    assert found.lesions[0].structure.kind == expected.get("kind", found.lesions[0].structure.kind)
     known = {x.structure.number: contour_volume_cc(x.structure) for x in study.lesions}
     for lesion in found.lesions:
         assert contour_volume_cc(lesion.structure) == pytest.approx(known[lesion.structure.number], rel=0.01)

@@ -365,6 +365,15 @@ def test_a_plan_that_belongs_to_nothing_here_is_named(own_study, plan):
     assert said.text.startswith("RP.dcm is not used: it names no structure set of the folder (300C,0060)")
 
 
+def test_a_dose_of_another_patient_is_named_as_that(own_study, plan):
+    def alter(data):
+        data.PatientID, data.PatientName, data.PatientBirthDate = "0815", "Roe^R", "19500101"
+
+    edit(plan / "RD.dcm", alter)
+    (said,) = [w for w in load_study(own_study).warnings if w.code.value == "not-linked"]
+    assert "it belongs to another patient than the structures, by Patient ID" in said.text
+
+
 def test_a_rejected_structure_set_is_read_and_said(own_study, plan):
     edit(plan / "RS.dcm", lambda data: setattr(data, "ApprovalStatus", "REJECTED"))
     (said,) = [w for w in load_study(own_study).warnings if w.code.value == "structures-rejected"]
