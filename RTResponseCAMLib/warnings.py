@@ -264,6 +264,8 @@ class WarningCode(str, Enum):
     HOLLOW_OUTLINE = ("hollow-outline", SERIOUS,
         "{where}: outlines within or across outlines leave {share:.0f} % of what the outer ones enclose ({volume:.3f} "
         "of {outer:.3f} cm³); if a target was contoured twice, this volume is wrong", NO_CLASS)
+    FLAT_OUTLINE = ("flat-outline", NOTE,
+        "{where}: {count} outline(s) enclose no area, or run there and back, and are left out")
     CROSSED_OUTLINE = ("crossed-outline", SERIOUS,
         "{where}: outlines cross themselves: {volume:.3f} cm³ lie within their loops, which counts, {signed:.3f} cm³ "
         "by the signed area of each; draw them anew", NO_CLASS)

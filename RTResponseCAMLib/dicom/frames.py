@@ -82,9 +82,11 @@ class Slice:
         return self.entry.path
 
     def is_among(self, references: ImageReferences) -> bool:
-        """Whether references name this frame, or all of its file."""
+        """Whether references name this frame, or all of its file; numbers of frames that it lacks say nothing."""
         frames = references.get(self.entry.uid)
-        return frames is not None and (not frames or self.frame + 1 in frames)
+        stated = self.entry.text("NumberOfFrames")
+        own = {n for n in frames or () if 0 < n <= (int(stated) if stated.isdecimal() else 1)}
+        return frames is not None and (not own or self.frame + 1 in own)
 
 
 def slices_of(entry: Entry) -> list[Slice]:

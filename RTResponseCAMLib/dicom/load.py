@@ -130,7 +130,7 @@ def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress:
     index, links = contents.index, contents.links
     structures, structure_warnings = read_chain_structures(chain, links)
     lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, options.rois)
-    mr = read_series(chain.images, drawn_on(chain.structures), part(progress, 0.3, 0.8))
+    mr = read_series(chain.images, drawn_on(chain.structures, chain.images), part(progress, 0.3, 0.8))
     progress(0.8, "reading the dose")
     plan, plan_warnings, unread = _read_plan(chain)
     dose, dose_warnings = _read_dose(contents, chain, plan, options)

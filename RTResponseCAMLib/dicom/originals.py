@@ -66,7 +66,7 @@ def find_originals(folder: Path, study: Study, progress: Progress = silent) -> O
             "Give the folder from which the study was read",
         )  # fmt: skip
     drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources.get("rtstruct")]
-    wanted = drawn_on(drawn[0]) if drawn else NONE_NAMED
+    wanted = drawn_on(drawn[0], series[0]) if drawn else NONE_NAMED
     stack = choose_stack([one for entry in series[0] for one in slices_of(entry)], wanted)
     grid = Grid.of(study.mr)
     if stack.regular and len(stack.slices) != grid.size[2]:

@@ -54,10 +54,13 @@ def contour_images(structures: Entry) -> ImageReferences:
         return {}
 
 
-def drawn_on(structures: Entry) -> ImageReferences:
-    """Images that single contours name, else those that the object lists: whole series are listed, and more."""
+def drawn_on(structures: Entry, images: Iterable[Entry]) -> ImageReferences:
+    """Images that single contours name, else those that the object lists: whole series are listed, and more.
+
+    Contours that name none of ``images`` say nothing.
+    """
     single = contour_images(structures) if structures.modality == "RTSTRUCT" else {}
-    return single or referenced_images(structures)
+    return single if present(images) & set(single) else referenced_images(structures)
 
 
 @lru_cache(maxsize=16)
@@ -84,7 +87,7 @@ def _named_images(references: Iterable[Dataset]) -> ImageReferences:
 def _numbers(value: object) -> list[int]:
     """Frame numbers; none where something else stands in their place."""
     each = value if isinstance(value, (list, MultiValue)) else [value]
-    return [int(str(n)) for n in each if str(n).isdigit()]
+    return [int(str(n)) for n in each if str(n).isascii() and str(n).isdigit()]
 
 
 def frames_of(entry: Entry) -> set[str]:

@@ -112,6 +112,10 @@ def _one_per_place(slices: list[Slice], wanted: ImageReferences) -> tuple[list[S
         drawn = all(hits[last] > h for n, h in enumerate(hits) if n != last)
         of_several = "the last with magnitude is used" if len(set(magnitude)) > 1 else "the last is used"
         used = "the one that the structures were contoured on is used" if drawn else of_several
+        if drawn and sum(hits) > hits[last]:
+            used = f"the one that most contours name is used ({hits[last]} of {sum(hits)} of the images that they name)"
+        if len(acquisitions[last]) < len(set(places)):
+            used = f"{used}, which covers {len(acquisitions[last])} of {len(set(places))} places"
         of = f", each in {packages} packages" if packages > 1 else ""
         warning = WarningCode.SEVERAL_ACQUISITIONS(count=len(acquisitions), packages=of, used=used)
         return acquisitions[last], (warning,)

@@ -35,11 +35,15 @@ ANATOMY = re.compile(
     r"|kopf|schadel|haut|hirn|gehirn|hirnstamm|auge\w*|linse\w*|sehnerv\w*|leber|lunge\w*|herz|brust|niere\w*|knochen"
     r"|ruckenmark|speicheldruse|tete|crane|peau|cerveau|tronc|oeil|cristallin|foie|poumon\w*|coeur|sein|rein"
     r"|cabeza|craneo|piel|cerebro|encefalo|tronco|ojo\w*|cristalino|nervio\w*|higado|pulmon\w*|corazon|mama|rinon\w*"
-    r"|testa|pelle|cervello|occhio|fegato|polmone|cuore|mammella|hersen\w*|huid|schedel|oog|ogen"
+    r"|testa|pelle|cervello|occhio|fegato|polmone|cuore|mammella|hersen\w*|huid|schedel|oog|ogen|ganzhirn|korper\w*"
+    r"|encephale|corps|cuerpo|corpo|cabeca|hoofd|lichaam|mozg|glowa|мозг|голова|тело|大脑|大腦|頭部|头部|脳|뇌|hjerne|hjarna|huvud"
+    r"|hode|aivot|beyin"
 )
 # Of all of the head or more: what is as small as a lesion is none of it, though it may be in it ("Brain 3").
 WHOLE = re.compile(
-    r"body|external|patient|head|brain|kopf|hirn|gehirn|tete|cerveau|cabeza|cerebro|encefalo|testa|cervello|hersenen"
+    r"body|external|patient|head|brain|kopf|hirn|gehirn|ganzhirn|korper\w*|tete|cerveau|encephale|corps|cabeza|cerebro|encefalo"
+    r"|cuerpo|testa|cervello|corpo|cabeca|hersenen|hoofd|lichaam|mozg|glowa|мозг|голова|тело|大脑|大腦|頭部|头部|脳|뇌|hjerne|hjarna"
+    r"|huvud|hode|aivot|beyin"
 )
 HELPER = re.compile(
     r"o?edema\w*|odem\w*|avoid\w*|isodose\w*|dose|registration|artifact|matrix|minus|without|prv|ring|shell|rind|helper|hilfs\w*"
@@ -95,15 +99,15 @@ def _chosen(structures: tuple[Structure, ...], warnings: list[Warning]) -> list[
             continue
         found.append(structure)
     kept, nested = without_nested(tuple(found))
+    large = {s.number: v for s in kept if s.kind not in TARGET_KINDS and (v := _volume_cc(s)) > LARGEST_CC}
+    if large:  # what is no lesion is no reason to leave out what lies in it
+        kept, nested = without_nested(tuple(s for s in found if s.number not in large))
     warnings += nested
-    sized = []
-    for structure in kept:
-        volume = _volume_cc(structure) if structure.kind not in TARGET_KINDS else 0.0
-        if volume > LARGEST_CC:
-            warnings.append(WarningCode.TOO_LARGE(name=structure.name, volume=volume, limit=LARGEST_CC))
-        else:
-            sized.append(structure)
-    return sized
+    for structure in found:
+        if structure.number in large:
+            values = {"name": structure.name, "volume": large[structure.number], "limit": LARGEST_CC}
+            warnings.append(WarningCode.TOO_LARGE(**values))
+    return list(kept)
 
 
 def _in_the_whole(structure: Structure) -> list[Warning]:

@@ -16,6 +16,7 @@ from RTResponseCAMLib.imaging.coverage import crossings
 SAME_OUTLINE_MM = 0.5  # outlines of one plane nearer than this all along are one outline: no wall is so thin
 REACH_PLANES, REACH_MM = 4.0, 3.0  # planes apart within which outlines over one another are one part
 SURELY_OVER = 0.2  # overlap of two bounding boxes, of the smaller, from which single outlines are over one another
+BACK = 1e-9  # 1 + the cosine of a turn, up to which an outline runs back
 PROBES = 256  # corners of an outline at which its distance from another is measured
 MAX_PAIRS = 250_000  # pairs of edges that are compared at once
 Array64 = npt.NDArray[np.float64]
@@ -33,6 +34,21 @@ def without_repeats(polygons: Sequence[Array64]) -> tuple[list[Array64], int]:
         if not any(_apart_mm(polygons[n], polygons[k]) <= SAME_OUTLINE_MM for k in near):
             kept.append(n)
     return [polygons[n] for n in sorted(kept)], len(polygons) - len(kept)
+
+
+def without_spikes(points: Array64) -> Array64:
+    """A closed outline ``(n, 3)`` without the points from which it runs back the way that it came."""
+    kept, spiked = points, False
+    while len(kept) > 2:
+        kept = kept[(kept != np.roll(kept, 1, axis=0)).any(axis=1)]  # behind a tip, one point follows itself
+        before, after = kept - np.roll(kept, 1, axis=0), np.roll(kept, -1, axis=0) - kept
+        lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+        back = np.einsum("ij,ij->i", before, after) < -(1 - BACK) * lengths
+        if not back.any():
+            break
+        spiked = True
+        kept = kept[:0] if back.all() else kept[~(back & ~np.roll(back, 1))]
+    return kept if spiked else points
 
 
 def connected(planes: Sequence[Sequence[Array64]], offsets_mm: Array64, step_mm: float) -> list[list[tuple[int, int]]]:

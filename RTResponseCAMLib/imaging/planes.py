@@ -6,6 +6,7 @@ closer or wider than the slices. Nothing here assumes that a contour has one z.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +18,15 @@ from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import even_odd_area
-from RTResponseCAMLib.imaging.parts import SAME_OUTLINE_MM, connected, crosses, net_area, outer_area, without_repeats
+from RTResponseCAMLib.imaging.parts import (
+    SAME_OUTLINE_MM,
+    connected,
+    crosses,
+    net_area,
+    outer_area,
+    without_repeats,
+    without_spikes,
+)
 from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -88,9 +97,10 @@ def stack_planes(structure: Structure) -> PlaneStack:
     GeometryError : no usable contour, contours that are not parallel planes, over 500 of them in one plane, or over a
         metre apart.
     """
-    given = [np.asarray(c, dtype=np.float64) for c in structure.contours]
-    normals = [_vector_area(c) for c in given]
+    given = [without_spikes(np.asarray(c, dtype=np.float64)) for c in structure.contours]
+    normals = [_normal(c) for c in given]
     kept = _unique([n for n, normal in enumerate(normals) if np.linalg.norm(normal) > MIN_AREA_MM2], given)
+    flat = sum(np.linalg.norm(normal) <= MIN_AREA_MM2 for normal in normals)
     where = f"ROI {structure.number} '{structure.name}'"
     if not kept:
         raise GeometryError(where, "has no closed contour with an area", "Contour the target and export it again")
@@ -124,6 +134,8 @@ def stack_planes(structure: Structure) -> PlaneStack:
     warnings: tuple[Warning, ...] = ()
     if repeats:
         warnings = (WarningCode.REPEATED_OUTLINE(where=where, count=repeats, tolerance=SAME_OUTLINE_MM),)
+    if flat:
+        warnings += (WarningCode.FLAT_OUTLINE(where=where, count=flat),)
     return _in_parts(axes, np.asarray(offsets), planes, where, warnings)
 
 
@@ -146,6 +158,9 @@ def _in_parts(
         own = [[planes[plane][n] for p, n in group if p == plane] for plane in used]
         parts.append(_stack(axes, offsets[used], own, where, usual))
     slabs, _ = _slabs(offsets, where)
+    lost = _lost_between(parts)
+    if lost:
+        warnings += (WarningCode.CONTOUR_GAP(where=where, count=lost, step=usual or 0.0),)
     apart = _apart_mm(parts)
     if apart > APART_MM:
         warnings += (WarningCode.SEPARATE_PARTS(where=where, count=len(parts), apart=apart),)
@@ -162,6 +177,9 @@ def _stack(
     slabs, warnings = _slabs(offsets, where, usual_mm)
     areas = np.asarray([even_odd_area(p) for p in planes])
     voxels = _along_voxels(planes)
+    if not areas.sum() > 0:
+        what = "has outlines that run round twice: by the even-odd rule nothing lies within them"
+        raise GeometryError(where, what, "Draw each outline once and export the ROI again")
     volume = _volume(offsets, slabs, areas, as_drawn=voxels or bool(warnings))
     warnings += _loops(planes, areas, slabs[:, 1] - slabs[:, 0], where)
     if any(len(p) > 1 for p in planes):
@@ -189,18 +207,30 @@ def _loops(planes: list[list[Array64]], areas: Array64, thickness: Array64, wher
 
 def _apart_mm(parts: list[PlaneStack]) -> float:
     """Widest gap between a part's bounding box and the nearest other part's, mm."""
-    boxes = []
-    for part in parts:
-        points = np.concatenate([p for plane in part.polygons for p in plane])
-        boxes.append(
-            np.asarray([[*points.min(axis=0), part.slabs_mm[0, 0]], [*points.max(axis=0), part.slabs_mm[-1, 1]]])
-        )
+    boxes = [_box(part) for part in parts]
     nearest = []
     for n, box in enumerate(boxes):
         others = [b for k, b in enumerate(boxes) if k != n]
         gaps = [np.linalg.norm(np.maximum(np.maximum(b[0] - box[1], box[0] - b[1]), 0.0)) for b in others]
         nearest.append(float(min(gaps)))
     return max(nearest)
+
+
+def _lost_between(parts: list[PlaneStack]) -> int:
+    """How many parts lie over one another with less than `WIDE_MM` between them: planes are rather lost there."""
+    boxes = [_box(part) for part in parts]
+    found = 0
+    for (_, one), (_, other) in itertools.combinations(enumerate(boxes), 2):
+        common = np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])
+        smaller = np.minimum(one[1] - one[0], other[1] - other[0])
+        found += bool((common[:2] > 0.5 * smaller[:2]).all() and 0 < -common[2] < WIDE_MM)
+    return found
+
+
+def _box(part: PlaneStack) -> Array64:
+    """Lowest and highest corner (u, v, n) of a part, mm."""
+    points = np.concatenate([p for plane in part.polygons for p in plane])
+    return np.asarray([[*points.min(axis=0), part.slabs_mm[0, 0]], [*points.max(axis=0), part.slabs_mm[-1, 1]]])
 
 
 def contour_volume_cc(structure: Structure) -> float:
@@ -212,6 +242,17 @@ def centroid_mm(structure: Structure) -> Array64:
     """Middle of the bounding box of all contour points, LPS mm (``(3,)``)."""
     points = np.concatenate([np.asarray(c, dtype=np.float64) for c in structure.contours])
     return np.asarray((points.min(axis=0) + points.max(axis=0)) / 2)
+
+
+def _normal(points: Array64) -> Array64:
+    """Vector area, mm²; of outlines whose loops cancel one another, the area within them along their plane's normal."""
+    area = _vector_area(points)
+    if len(points) < 4 or np.linalg.norm(area) > MIN_AREA_MM2:
+        return area
+    _, extent, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    if extent[1] < MIN_AREA_MM2:  # all on one line
+        return area
+    return np.asarray(axes[2] * even_odd_area([(points - points.mean(axis=0)) @ axes[:2].T]))
 
 
 def _vector_area(points: Array64) -> Array64:

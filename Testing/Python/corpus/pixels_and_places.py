@@ -245,8 +245,8 @@ def phase_images(folder: Path) -> None:
     edit(folder / "plan_t1c" / "RS.dcm", name_no_images)
 
 
-def drawn_on_the_first(folder: Path) -> None:
-    """A later acquisition at half the signal that the structure set lists as well; its contours name the first."""
+def drawn_on_the_first(folder: Path, lists_both: bool = True) -> None:
+    """A later acquisition at half the signal that the structure set may list as well; its contours name the first."""
     listed = []
 
     def later(data: Dataset, number: int) -> None:
@@ -261,7 +261,25 @@ def drawn_on_the_first(folder: Path) -> None:
         kind = series.ContourImageSequence[0].ReferencedSOPClassUID
         series.ContourImageSequence += [item(ReferencedSOPClassUID=kind, ReferencedSOPInstanceUID=u) for u in listed]
 
-    edit(folder / "plan_t1c" / "RS.dcm", list_both)
+    if lists_both:
+        edit(folder / "plan_t1c" / "RS.dcm", list_both)
+
+
+def naming(**values):
+    """Contours that say something else of the images that they were drawn on; the set lists the first acquisition."""
+
+    def change(folder: Path) -> None:
+        drawn_on_the_first(folder, lists_both=False)
+
+        def alter(data: Dataset) -> None:
+            for contour in contours_of(data):
+                for image in contour.get("ContourImageSequence", ()):
+                    for keyword, value in values.items():
+                        image.add_new(keyword, "LO" if keyword == "ReferencedFrameNumber" else "UI", value)
+
+        edit(folder / "plan_t1c" / "RS.dcm", alter)
+
+    return change
 
 
 def drawn_on_frames(by_contours: bool):
@@ -345,6 +363,10 @@ TOLERANCES = [
            silent=("rounded-positions",), expected={"mr": "resampled"}),
     Member("phase images beside magnitude", phase_images, warned=("several-acquisitions",)),
     Member("contours name the first acquisition", drawn_on_the_first, warned=("several-acquisitions",)),
+    *(Member(f"contours name frame {number} of single images", naming(ReferencedFrameNumber=number),
+             warned=("several-acquisitions",)) for number in ("2", "0", "999999999999", "²²", "abc", "")),
+    *(Member(f"contours name '{uid}', which is nowhere", naming(ReferencedSOPInstanceUID=uid),
+             warned=("several-acquisitions",)) for uid in ("1.2.3.4", "")),
     Member("contours name frames", drawn_on_frames(by_contours=True), warned=("several-acquisitions",)),
     Member("a structure set lists frames", drawn_on_frames(by_contours=False), warned=("several-acquisitions",)),
     Member("a second echo between the slices", second_echo(1.0), warned=("several-acquisitions",)),

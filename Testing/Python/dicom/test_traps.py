@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from bodies import ball
 from pydicom.uid import generate_uid
 from quirks import codes, edit, item, make_enhanced, name_no_images, write_registration
 
@@ -20,7 +23,7 @@ from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan, unclear_prescriptions
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.series_kind import t1c_score
-from RTResponseCAMLib.dicom.targets import names_a_target
+from RTResponseCAMLib.dicom.targets import choose_lesions, names_a_target
 from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 from RTResponseCAMLib.errors import StudyError
 
@@ -363,6 +366,14 @@ def test_a_plan_that_belongs_to_nothing_here_is_named(own_study, plan):
     (plan / "RD.dcm").unlink()
     (said,) = [w for w in load_study(own_study).warnings if w.code.value == "not-linked"]
     assert said.text.startswith("RP.dcm is not used: it names no structure set of the folder (300C,0060)")
+
+
+@pytest.mark.parametrize("around", ["Zone", "Ganzhirn", "Körper"])
+def test_what_is_too_large_for_a_lesion_leaves_out_none_that_lies_in_it(around):
+    one, whole = replace(ball(6.0), name="Met 1", kind=""), replace(ball(50.0, number=2), name=around, kind="")
+    lesions, warnings = choose_lesions(Path("RS.dcm"), (one, whole))
+    assert [x.structure.name for x in lesions] == ["Met 1"]
+    assert {w.code.value for w in warnings} <= {"too-large", "target-by-name"}
 
 
 def test_a_dose_of_another_patient_is_named_as_that(own_study, plan):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bodies import circle, rings
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.body import body_points
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import mask, occupancy
@@ -161,6 +162,52 @@ def test_outlines_that_cross_themselves_are_said(outline):
     assert said.code.withholds_class
     spared = [circle(10.0, z) for z in range(-5, 60)]
     assert "crossed-outline" not in {w.code for w in stack_planes(structure(eight(60.0), *spared)).warnings}
+
+
+def even_eight(z):
+    t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    return np.column_stack([10 * np.sin(t), 7.5 * np.sin(2 * t), np.full(400, z)])
+
+
+def test_loops_that_cancel_one_another_are_outlines_all_the_same():
+    stack = stack_planes(structure(*map(even_eight, range(-5, 6))))
+    assert [w.code for w in stack.warnings] == ["crossed-outline"]
+    assert stack.volume_mm3 == pytest.approx(200 * 11, rel=0.01)
+
+
+def test_outlines_that_run_round_exactly_twice_are_refused():
+    twice = [np.concatenate([c, c]) for c in ball(10.0, (0, 0, 0))]
+    with pytest.raises(GeometryError, match="run round twice"):
+        stack_planes(structure(*twice))
+
+
+@pytest.mark.parametrize("tip", [[(40.0, 3.0)], [(20.0, 1.0), (40.0, 3.0), (20.0, 1.0)], [(40.0, 3.0), (40.0, 3.0)]])
+def test_a_spike_without_width_changes_nothing(tip):
+    """Out, and back the way that it came, also with points on that way."""
+    outlines = ball(5.0, (0, 0, 0))
+    spiked = [np.concatenate([c[:4], [[*t, c[0, 2]] for t in tip], [c[3]], c[4:]]) for c in outlines]
+    whole, found = (body_points(structure(*c)) for c in (outlines, spiked))
+    np.testing.assert_allclose(found.points_mm, whole.points_mm)
+
+
+def test_an_outline_that_runs_there_and_back_is_left_out_and_said():
+    outlines = ball(10.0, (0, 0, 0))
+    half = outlines[7][:60]
+    (gone,) = stack_planes(structure(*outlines, np.concatenate([half, half[::-1]]))).warnings
+    assert (gone.code, "1 outline(s)" in gone.text) == ("flat-outline", True)
+
+
+@pytest.mark.parametrize("lost", [2, 3, 4, 5, 7])
+def test_planes_that_are_lost_in_the_middle_are_said(lost):
+    outlines = ball(12.0, (0, 0, 0))
+    first = len(outlines) // 2 - lost // 2
+    codes = {w.code for w in stack_planes(structure(*outlines[:first], *outlines[first + lost :])).warnings}
+    assert "contour-gap" in codes
+
+
+def test_metastases_over_one_another_far_apart_have_no_gap():
+    codes = {w.code for w in stack_planes(structure(*ball(4.0, (0, 0, -20)), *ball(4.0, (0, 0, 20)))).warnings}
+    assert codes == {"separate-parts"}
 
 
 def test_a_hole_behind_a_channel_does_not_cross():
