@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ ENHANCED_KINDS = (
 )
 Array64 = npt.NDArray[np.float64]
 ImageReferences = Mapping[str, frozenset[int]]  # SOP Instance UID to numbers of its frames, from 1; none means all
-NONE_NAMED: ImageReferences = MappingProxyType({})
+Wanted = Callable[[], ImageReferences]  # asked only where there is a choice: contours are read for it
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress:
     index, links = contents.index, contents.links
     structures, structure_warnings = read_chain_structures(chain, links)
     lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, options.rois)
-    mr = read_series(chain.images, drawn_on(chain.structures, chain.images), part(progress, 0.3, 0.8))
+    mr = read_series(chain.images, lambda: drawn_on(chain.structures, chain.images), part(progress, 0.3, 0.8))
     progress(0.8, "reading the dose")
     plan, plan_warnings, unread = _read_plan(chain)
     dose, dose_warnings = _read_dose(contents, chain, plan, options)
@@ -255,15 +255,17 @@ def _elsewhere(index: Index, chain: Chain) -> list[Warning]:
     """Warn where contours name slices of another series of the same planes: the scan was cut into several series."""
     if chain.structures.modality != "RTSTRUCT":
         return []
-    wanted, first = contour_images(chain.structures), chain.images[0]
+    planes = [str(chain.images[0].header.get(k)) for k in SAME_PLANES]
+    alike = [f for f in index.series.values() if [str(f[0].header.get(k)) for k in SAME_PLANES] == planes]
+    others = [files for files in alike if files is not chain.images]
+    wanted = set(contour_images(chain.structures)) if others else set()  # the whole object is read for it
     own = {e.uid for e in chain.images}
-    if not own & set(wanted):
+    if not own & wanted:
         return []
     found = []
-    for files in index.series.values():
-        missing = len({e.uid for e in files} & set(wanted) - own)
-        same = all(str(files[0].header.get(k)) == str(first.header.get(k)) for k in SAME_PLANES)
-        if files is not chain.images and missing and same:
+    for files in others:
+        missing = len({e.uid for e in files} & wanted - own)
+        if missing:
             name = files[0].text("SeriesDescription") or "without description"
             found.append(WarningCode.SERIES_INCOMPLETE(missing=missing, other=name))
     return found

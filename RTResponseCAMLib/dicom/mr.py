@@ -11,7 +11,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.ndimage import shift as shift_plane
 
-from RTResponseCAMLib.dicom.frames import NONE_NAMED, ImageReferences, Slice, slices_of
+from RTResponseCAMLib.dicom.frames import Slice, Wanted, slices_of
 from RTResponseCAMLib.dicom.index import Entry
 from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, padding_of, stored_frames
 from RTResponseCAMLib.dicom.stacks import DRIFT_MM, Stack, choose_stack
@@ -42,9 +42,7 @@ class Series:
     warnings: tuple[Warning, ...]
 
 
-def read_series(
-    entries: tuple[Entry, ...], wanted: ImageReferences = NONE_NAMED, progress: Progress = silent
-) -> Series:
+def read_series(entries: tuple[Entry, ...], wanted: Wanted = dict, progress: Progress = silent) -> Series:
     """Read a series, classic or enhanced multi-frame.
 
     Missing slices and uneven or sheared stacks are resampled linearly onto a regular grid, with a warning.

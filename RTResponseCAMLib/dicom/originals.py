@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
-from RTResponseCAMLib.dicom.frames import NONE_NAMED, Slice, slices_of
+from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.dicom.references import drawn_on
@@ -66,8 +66,8 @@ def find_originals(folder: Path, study: Study, progress: Progress = silent) -> O
             "Give the folder from which the study was read",
         )  # fmt: skip
     drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources.get("rtstruct")]
-    wanted = drawn_on(drawn[0], series[0]) if drawn else NONE_NAMED
-    stack = choose_stack([one for entry in series[0] for one in slices_of(entry)], wanted)
+    slices = [one for entry in series[0] for one in slices_of(entry)]
+    stack = choose_stack(slices, lambda: drawn_on(drawn[0], series[0]) if drawn else {})
     grid = Grid.of(study.mr)
     if stack.regular and len(stack.slices) != grid.size[2]:
         raise StudyError(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from RTResponseCAMLib.dicom.frames import NONE_NAMED, ImageReferences, Slice
+from RTResponseCAMLib.dicom.frames import Slice, Wanted
 from RTResponseCAMLib.dicom.index import is_part_of_signal
 from RTResponseCAMLib.dicom.pixels import stored_frames
 from RTResponseCAMLib.errors import GeometryError
@@ -59,7 +59,7 @@ class Stack:
     warnings: tuple[Warning, ...]
 
 
-def choose_stack(slices: list[Slice], wanted: ImageReferences = NONE_NAMED) -> Stack:
+def choose_stack(slices: list[Slice], wanted: Wanted = dict) -> Stack:
     """Take one stack of a series, and of repeated acquisitions one.
 
     Parameters
@@ -78,8 +78,11 @@ def choose_stack(slices: list[Slice], wanted: ImageReferences = NONE_NAMED) -> S
             groups.append([one])
         else:
             group.append(one)
-    ranked = sorted(groups, key=lambda g: (sum(s.is_among(wanted) for s in g), len(g)))
-    best, warnings = ranked[-1], []
+    ranked, warnings = groups, []
+    if len(groups) > 1:
+        named = wanted()
+        ranked = sorted(groups, key=lambda g: (sum(s.is_among(named) for s in g), len(g)))
+    best = ranked[-1]
     if len(ranked) > 1:
         sizes = ", ".join(str(len(g)) for g in reversed(ranked))
         warnings.append(WarningCode.SEVERAL_STACKS(count=len(ranked), sizes=sizes))
@@ -97,7 +100,7 @@ def _one_stack(one: Slice, other: Slice) -> bool:
     )
 
 
-def _one_per_place(slices: list[Slice], wanted: ImageReferences) -> tuple[list[Slice], tuple[Warning, ...]]:
+def _one_per_place(slices: list[Slice], wanted: Wanted) -> tuple[list[Slice], tuple[Warning, ...]]:
     places = _places(slices)
     if len(set(places)) == len(places):
         acquisitions, packages = _between_one_another(slices), 1
@@ -106,7 +109,8 @@ def _one_per_place(slices: list[Slice], wanted: ImageReferences) -> tuple[list[S
     else:
         acquisitions, packages = _acquisitions(slices, places)
     if acquisitions:
-        hits = [sum(s.is_among(wanted) for s in part) for part in acquisitions]
+        named = wanted()
+        hits = [sum(s.is_among(named) for s in part) for part in acquisitions]
         magnitude = [not is_part_of_signal(part[0].entry) for part in acquisitions]
         last = max(range(len(acquisitions)), key=lambda n: (hits[n], magnitude[n], len(acquisitions[n]), n))
         drawn = all(hits[last] > h for n, h in enumerate(hits) if n != last)

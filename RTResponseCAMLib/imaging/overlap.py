@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
@@ -22,8 +24,7 @@ Mask = npt.NDArray[np.bool_]
 
 def near(one: Structure, other: Structure, reach_mm: float) -> bool:
     """Whether the bounding boxes come closer than ``reach_mm``."""
-    a, b = (np.concatenate(s.contours) for s in (one, other))
-    return bool((a.min(axis=0) - reach_mm < b.max(axis=0)).all() and (b.min(axis=0) - reach_mm < a.max(axis=0)).all())
+    return _boxes_meet(_box(one), _box(other), reach_mm)
 
 
 def filled_pair(one: Structure, other: Structure, margin_mm: float = 0.0) -> tuple[Mask, Mask, float]:
@@ -51,13 +52,10 @@ def without_nested(structures: tuple[Structure, ...]) -> tuple[tuple[Structure, 
     holds four fifths of the other, GTV goes before CTV before PTV (by type or name), else the larger goes first.
     """
     warnings: list[Warning] = []
-    bodies = [_Body(s) for s in structures]
-    inside = {
-        (i, j): bodies[i].share_in(bodies[j])
-        for i in range(len(bodies))
-        for j in range(len(bodies))
-        if i != j and near(structures[i], structures[j], 0.0) and bodies[i].volume_cc <= bodies[j].volume_cc
-    }
+    boxes = [_box(s) for s in structures]
+    pairs = [(i, j) for i, j in itertools.permutations(range(len(boxes)), 2) if _boxes_meet(boxes[i], boxes[j], 0.0)]
+    bodies = {n: _Body(structures[n]) for pair in pairs for n in pair}  # of most, no other comes near
+    inside = {(i, j): bodies[i].share_in(bodies[j]) for i, j in pairs if bodies[i].volume_cc <= bodies[j].volume_cc}
     held = {pair for pair, share in inside.items() if share >= NESTED}
     dropped: set[int] = set()
     for j in range(len(structures)):
@@ -76,6 +74,15 @@ def without_nested(structures: tuple[Structure, ...]) -> tuple[tuple[Structure, 
         dropped.add(lost)
         warnings.append(WarningCode.NESTED_ROI(left=structures[lost].name, kept=structures[kept].name))
     return tuple(s for n, s in enumerate(structures) if n not in dropped), tuple(warnings)
+
+
+def _box(structure: Structure) -> Array64:
+    points = np.concatenate(structure.contours)
+    return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+def _boxes_meet(one: Array64, other: Array64, reach_mm: float) -> bool:
+    return bool((one[0] - reach_mm < other[1]).all() and (other[0] - reach_mm < one[1]).all())
 
 
 class _Body:
