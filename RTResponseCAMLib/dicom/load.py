@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,12 +65,25 @@ def load_study(
     StudyError, GeometryError : see the readers; also when there is a dose but no prescription, when objects disagree
         and no rule decides, and when dose and prescription cannot belong together.
     """
-    index = index_folder(folder, part(progress, 0.0, 0.3))
-    scrub = Scrubber(index.headers())
-    given = ReadOptions(prescription_gy, **options)
-    with unnamed_errors(scrub):
-        contents = contents_of(index, given)
-        return _unnamed(read_chain(contents, find_chain(contents, given), given, progress), scrub)
+    with _collector_paused():
+        index = index_folder(folder, part(progress, 0.0, 0.3))
+        scrub = Scrubber(index.headers())
+        given = ReadOptions(prescription_gy, **options)
+        with unnamed_errors(scrub):
+            contents = contents_of(index, given)
+            return _unnamed(read_chain(contents, find_chain(contents, given), given, progress), scrub)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Headers are thousands of objects that all live on: to look for cycles among them is a tenth of the reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def contents_of(index: Index, options: ReadOptions = AS_FOUND) -> Contents:
