@@ -337,6 +337,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self._session = None
+        self._seen = "", []  # the lesion, and where the views looked, before the views were side by side
         self.resetNotice = ""
 
     @property
@@ -393,6 +394,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
     def forget(self):
         """Forget what belongs to a scene that was closed."""
         self.resetNotice = ""
+        self._seen = "", []
         if self._session:
             self._session.forget()
 
@@ -546,20 +548,36 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
 
     def showSideBySide(self, parameters):
         """MR with isodoses, MR with evidence and follow-up in a row; returns the layout that was there."""
-        from RTResponseCAMLib.scene.views import show_side_by_side
+        from RTResponseCAMLib.scene.views import is_side_by_side, remember_views, show_side_by_side
 
-        before = show_side_by_side(slicer.mrmlScene)
+        if not is_side_by_side(slicer.mrmlScene):
+            self._seen = parameters.selectedLesion, remember_views(slicer.mrmlScene)
+        before = show_side_by_side(slicer.mrmlScene, parameters.followUpVolume is not None)
+        self._layOut()
         self.session.renew_legend(parameters)
         self.session.apply_display(parameters)
         self.session.center(parameters)
         return before
 
     def showLayout(self, layout, parameters):
-        """Go back to a layout (the four-up layout when None)."""
+        """Go back to a layout (the four-up layout when None), and to where its views looked."""
+        from RTResponseCAMLib.scene.views import restore_views
+
         node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if node is not None:
             node.SetViewArrangement(node.SlicerLayoutFourUpView if layout is None else layout)
+        self._layOut()
         self.session.apply_display(parameters)
+        lesion, seen = self._seen
+        self._seen = "", []
+        if seen and lesion == parameters.selectedLesion:
+            restore_views(slicer.mrmlScene, seen)
+        else:  # the views show the lesion that was chosen meanwhile
+            self.session.center(parameters)
+
+    def _layOut(self):
+        """Let Qt give new views their size, which it does when events run: only then can they be turned to a lesion."""
+        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
     def showDvh(self, parameters, cut):
         """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""
@@ -590,7 +608,17 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         return show_points(slicer.mrmlScene, points), words
 
     def editSegment(self, parameters, segmentId):
-        """Open the Segment Editor on a segment; without a main window it is only chosen there."""
+        """Open the Segment Editor on a segment; without a main window it is only chosen there.
+
+        On entering, the editor puts back what it had chosen itself: the segment is chosen afterwards.
+        """
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule("SegmentEditor")
+            editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+            editor.setSegmentationNode(parameters.segmentation)
+            editor.setSourceVolumeNode(parameters.mrVolume)
+            editor.setCurrentSegmentID(segmentId)
+            return
         scene, tag = slicer.mrmlScene, "SegmentEditor"
         node = scene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
         if node is None:
@@ -600,8 +628,6 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         node.SetAndObserveSegmentationNode(parameters.segmentation)
         node.SetAndObserveSourceVolumeNode(parameters.mrVolume)
         node.SetSelectedSegmentID(segmentId)
-        if slicer.util.mainWindow() is not None:
-            slicer.util.selectModule("SegmentEditor")
 
 
 def _volumes():

@@ -7,7 +7,8 @@ from typing import Any
 
 from RTResponseCAMLib.scene.lesions import ISODOSE_ROLE
 
-SIDE_BY_SIDE = 2506  # the layout's id; Slicer's own are below 1000
+SIDE_BY_SIDE, PAIR = 2506, 2507  # the layouts' ids, with and without a follow-up; Slicer's own are below 1000
+SIDE_GROUP = 2506  # views of the row move together, and move no others
 DOSE_VIEW, EVIDENCE_VIEW, FOLLOW_UP_VIEW = "RTRDose", "RTREvidence", "RTRFollowUp"
 REGISTERED = "RTResponseCAM.Registered"  # attribute of a follow-up that was moved onto the plan
 SIDE_VIEWS = (
@@ -15,37 +16,40 @@ SIDE_VIEWS = (
     (EVIDENCE_VIEW, "Evidence", "#F6A04D"),
     (FOLLOW_UP_VIEW, "Later", "#9FA8DA"),
 )
+SIDE_NAMES = tuple(name for name, _, _ in SIDE_VIEWS)
 WASH_OPACITY = 0.4
+Seen = tuple[str, tuple[float, ...], tuple[float, ...], tuple[float, ...]]  # id, slice to RAS, field, origin
 
 
-def side_by_side_xml() -> str:
-    """Layout description: dose, evidence and follow-up as three axial views in a row."""
+def side_by_side_xml(follow_up: bool) -> str:
+    """Layout description: dose, evidence and, where there is one, the follow-up as axial views in a row."""
     views = "".join(
         f'<item><view class="vtkMRMLSliceNode" singletontag="{tag}">'
         '<property name="orientation" action="default">Axial</property>'
         f'<property name="viewlabel" action="default">{label}</property>'
         f'<property name="viewcolor" action="default">{color}</property></view></item>'
-        for tag, label, color in SIDE_VIEWS
+        for tag, label, color in (SIDE_VIEWS if follow_up else SIDE_VIEWS[:2])
     )
     return f'<layout type="horizontal" split="true">{views}</layout>'
 
 
-def show_side_by_side(scene: Any) -> int | None:
+def show_side_by_side(scene: Any, follow_up: bool) -> int | None:
     """Switch to the side-by-side layout; returns the layout that was there, None without a layout node."""
+    wanted = SIDE_BY_SIDE if follow_up else PAIR
     layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if layout is None:
         return None
-    if not layout.IsLayoutDescription(SIDE_BY_SIDE):
-        layout.AddLayoutDescription(SIDE_BY_SIDE, side_by_side_xml())
+    if not layout.IsLayoutDescription(wanted):
+        layout.AddLayoutDescription(wanted, side_by_side_xml(follow_up))
     before = int(layout.GetViewArrangement())
-    layout.SetViewArrangement(SIDE_BY_SIDE)
+    layout.SetViewArrangement(wanted)
     return before
 
 
 def is_side_by_side(scene: Any) -> bool:
     """Whether the side-by-side layout is on."""
     layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-    return layout is not None and layout.GetViewArrangement() == SIDE_BY_SIDE
+    return layout is not None and layout.GetViewArrangement() in (SIDE_BY_SIDE, PAIR)
 
 
 def fill_views(
@@ -57,6 +61,10 @@ def fill_views(
     layer, so that its legend stays and the data probe tells its values.
     """
     graded = front is not None and front is not cam
+    row = is_side_by_side(scene)
+    for view in _nodes(scene, "vtkMRMLSliceNode"):
+        if view.GetLayoutName() in SIDE_NAMES:
+            view.SetViewGroup(SIDE_GROUP)
     for composite in _nodes(scene, "vtkMRMLSliceCompositeNode"):
         view = composite.GetLayoutName()
         layers = {
@@ -75,12 +83,12 @@ def fill_views(
         elif cam is not None and composite.GetLabelVolumeID() == cam.GetID():
             composite.SetLabelVolumeID(None)
             composite.SetLabelOpacity(1.0)
-        composite.SetLinkedControl(True)
-        composite.SetHotLinkedControl(view in layers)
+        composite.SetLinkedControl(row or view not in layers)  # hidden views take no part in what others show
+        composite.SetHotLinkedControl(row and view in layers)
         composite.EndModify(modifying)
 
 
-def show_overlays(scene: Any, dose: Any, segmentation: Any, follow_up: Any, lines: bool) -> None:
+def show_overlays(scene: Any, dose: Any, follow_up: Any, lines: bool) -> None:
     """Show isodose lines or not; keep overlays out of the views where they do not belong.
 
     Beside the evidence, isodoses belong into the dose's view alone. Contours of the plan have no place on a follow-up
@@ -90,9 +98,10 @@ def show_overlays(scene: Any, dose: Any, segmentation: Any, follow_up: Any, line
     for model in isodoses_of(dose) if dose is not None else ():
         model.GetDisplayNode().SetVisibility(lines)
         _keep_out(scene, model.GetDisplayNode(), {EVIDENCE_VIEW, FOLLOW_UP_VIEW} if row else set())
-    if segmentation is not None and segmentation.GetDisplayNode() is not None:
-        registered = follow_up is not None and follow_up.GetAttribute(REGISTERED) == "1"
-        _keep_out(scene, segmentation.GetDisplayNode(), {FOLLOW_UP_VIEW} if row and not registered else set())
+    registered = follow_up is not None and follow_up.GetAttribute(REGISTERED) == "1"
+    for drawn in _nodes(scene, "vtkMRMLSegmentationNode"):  # subregions and previews as well
+        if drawn.GetDisplayNode() is not None:
+            _keep_out(scene, drawn.GetDisplayNode(), {FOLLOW_UP_VIEW} if row and not registered else set())
 
 
 def _keep_out(scene: Any, shown: Any, hidden: set[str]) -> None:
@@ -111,6 +120,30 @@ def isodoses_of(dose: Any) -> list[Any]:
     count = dose.GetNumberOfNodeReferences(ISODOSE_ROLE)
     found = [dose.GetNthNodeReference(ISODOSE_ROLE, n) for n in range(count)]
     return [model for model in found if model is not None]
+
+
+def remember_views(scene: Any) -> list[Seen]:
+    """Where the slice views look, but for those of the row: to be put back by `restore_views`."""
+    found = []
+    for view in _nodes(scene, "vtkMRMLSliceNode"):
+        if view.GetLayoutName() not in SIDE_NAMES:
+            matrix = view.GetSliceToRAS()
+            turn = tuple(matrix.GetElement(row, column) for row in range(4) for column in range(4))
+            found.append((view.GetID(), turn, tuple(view.GetFieldOfView()), tuple(view.GetXYZOrigin())))
+    return found
+
+
+def restore_views(scene: Any, seen: Sequence[Seen]) -> None:
+    """Let slice views look where they did; in windows of another shape the field keeps its width."""
+    for name, turn, field, origin in seen:
+        view = scene.GetNodeByID(name)
+        if view is None:
+            continue
+        view.GetSliceToRAS().DeepCopy(turn)
+        width, height, _ = view.GetDimensions()
+        view.SetFieldOfView(field[0], field[0] * height / max(width, 1), field[2])
+        view.SetXYZOrigin(*origin)
+        view.UpdateMatrices()
 
 
 def center_views(scene: Any, ras: Sequence[float], field_mm: float) -> None:

@@ -24,6 +24,7 @@ from . import parameter_node, pythonqt, scripted_module, widgets
 SOURCES = "RTRESPONSECAM_SLICER_SOURCES"
 FOUR_UP = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
 VIEW_SIZE = (420, 420)
+WINDOW = (1260, 840)  # pixels that all views share where nothing is drawn
 LIMIT_S = 120.0
 
 
@@ -65,10 +66,14 @@ class Application:
 
 
 class LayoutManager:
-    """Makes the slice views that the scene's layout node asks for; real ones when rendering, else only their nodes."""
+    """Makes the slice views that the scene's layout node asks for; real ones when rendering, else only their nodes.
+
+    As in the application, Qt lays views out when events run: a new view then turns to its orientation at offset 0, and
+    views that get another size keep their millimetres per pixel.
+    """
 
     def __init__(self, scene: Any, trame: Any | None) -> None:
-        self.scene, self._trame, self.views = scene, trame, {}
+        self.scene, self._trame, self.views, self._new = scene, trame, {}, []
         self.node = slicer.vtkMRMLLayoutNode()
         self.node.SetSingletonTag("vtkMRMLLayoutNode")
         self.node = scene.AddNode(self.node)
@@ -79,6 +84,7 @@ class LayoutManager:
         self.node.SetViewArrangement(self.node.SlicerLayoutFourUpView)
         self.node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.update())
         self.update()
+        self._lay_out()
 
     def update(self) -> None:
         arrangement = self.node.GetViewArrangement()
@@ -91,7 +97,27 @@ class LayoutManager:
         for name, orientation in wanted:
             if name not in self.views:
                 self.views[name] = self._make(name, orientation)
+                self._new.append(name)
         self.visible = [name for name, _ in wanted]
+        QtCore.QTimer.singleShot(0, self._lay_out)
+
+    def _lay_out(self) -> None:
+        for name in self.visible:
+            view = self.scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+            if view is None:
+                continue
+            if name in self._new:
+                view.SetSliceOffset(0.0)
+                self._new.remove(name)
+            if self._trame is not None:
+                continue
+            columns = len(self.visible) if len(self.visible) < 4 else 2
+            size = WINDOW[0] // columns, WINDOW[1] // (1 if columns != 2 else 2)
+            before, field = view.GetDimensions(), view.GetFieldOfView()
+            if before[:2] != size:
+                scaled = [f * now / max(then, 1) for f, now, then in zip(field[:2], size, before[:2], strict=True)]
+                view.SetDimensions(*size, 1)
+                view.SetFieldOfView(*scaled, field[2])
 
     def reset(self) -> None:
         """Four views again, as after a start."""
