@@ -6,7 +6,7 @@ It differs from the dose's colours on purpose, and its range is the same for eve
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,14 @@ CLEAR = 0.04  # share of half the range around zero that is always clear
 ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85), (0.60, 0.55, 0.50))
 # Anchors from the lower end of the scale to the upper: response (deep blue) over clear grey to non-response (orange
 # to pale yellow); "heat" and "viridis" run from dark to bright, for those who cannot tell blue from orange apart.
+# Hot spots red, cold blue, as other radiotherapy software draws a dose.
+DOSE_COLORS = (
+    (0.00, (0.05, 0.10, 0.60)),
+    (0.25, (0.00, 0.60, 1.00)),
+    (0.50, (0.10, 0.80, 0.20)),
+    (0.75, (1.00, 0.90, 0.10)),
+    (1.00, (0.85, 0.05, 0.05)),
+)
 PALETTES = {
     "evidence": (
         (0.00, (0.10, 0.25, 0.75)),
@@ -56,11 +64,22 @@ def palette(
     """
     values = np.linspace(low, high, 256)
     place = np.linspace(0.0, 1.0, 256) if form == "signed" or name != "evidence" else np.linspace(0.5, 1.0, 256)
-    stops, colors = [s for s, _ in PALETTES[name]], np.asarray([c for _, c in PALETTES[name]])
-    rgb = np.stack([np.interp(place, stops, colors[:, channel]) for channel in range(3)], axis=1)
+    rgb = _between(PALETTES[name], place)
     visible = np.abs(values) > max(threshold, CLEAR * (high - low) / 2)
     visible &= {"both": np.ones(256, dtype=bool), "non-response": values > 0, "response": values < 0}[shown]
     return np.column_stack([rgb, visible.astype(np.float64)])
+
+
+def dose_palette() -> npt.NDArray[np.float64]:
+    """256 colours from no dose to the highest, RGBA 0…1."""
+    return np.column_stack([_between(DOSE_COLORS, np.linspace(0.0, 1.0, 256)), np.ones(256)])
+
+
+def _between(
+    anchors: Sequence[tuple[float, tuple[float, float, float]]], place: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    stops, colors = [s for s, _ in anchors], np.asarray([c for _, c in anchors])
+    return np.stack([np.interp(place, stops, colors[:, channel]) for channel in range(3)], axis=1)
 
 
 def evidence_palette(form: str) -> npt.NDArray[np.float64]:

@@ -52,7 +52,7 @@ def _open_views(app: Any) -> list[Any]:
 
     app.view_manager.register_factory(DirectViewFactory(do_render_offscreen=True))
     views = []
-    for name, orientation in VIEWS:
+    for name, orientation, *_ in VIEWS:
         layout = ViewLayoutDefinition(name, ViewType.SLICE_VIEW, ViewProps(orientation=orientation))
         view = app.view_manager.create_view(layout)
         view.set_background_color([0, 0, 0])

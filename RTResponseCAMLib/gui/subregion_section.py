@@ -106,7 +106,9 @@ class SubregionSection(Section):
         segmentation = self._parameters.segmentation
         if voxels is None or segmentation is None:
             self.hide_preview()
-            self._ui.subregionVolumeLabel.text = self._message or _("Predict the selected lesion first.")
+            first = _("Predict the selected lesion first.")
+            first = _("Choose the planning MR.") if self._parameters.mrVolume is None else first
+            self._ui.subregionVolumeLabel.text = self._message or first
             self._fill(())
             self._enable(False, self._ui.subregionVolumeLabel.text)
             self._enable_dose(voxels, False)

@@ -18,25 +18,19 @@ def belongings_of(node: Any) -> list[str]:
     found: list[Any] = []
     if node.IsA("vtkMRMLScalarVolumeNode"):
         models = isodoses_of(node)
-        found += models + [model.GetDisplayNode() for model in models]
+        found += models + [model.GetDisplayNode() for model in models] + _looks(node)
     if node.GetAttribute(ROWS) is not None:
-        found += _of_evidence(node)
+        graded = node.GetNodeReference(GRADED_ROLE)
+        found += [graded, graded.GetDisplayNode() if graded is not None else None, node.GetDisplayNode()]
     return [one.GetID() for one in found if one is not None]
 
 
-def remove_with_display(scene: Any, node: Any) -> None:
-    """Remove a node and the node that says how it looks."""
-    shown = node.GetDisplayNode()
-    scene.RemoveNode(node)
-    if shown is not None:
-        scene.RemoveNode(shown)
-
-
-def _of_evidence(cam: Any) -> list[Any]:
+def _looks(volume: Any) -> list[Any]:
+    """Legend of a volume, and the colours that were made for it."""
     import slicer
 
-    graded, shown = cam.GetNodeReference(GRADED_ROLE), cam.GetDisplayNode()
+    shown = volume.GetDisplayNode()
     colors = shown.GetColorNode() if shown is not None else None
-    own = colors if colors is not None and colors.GetName().startswith(display.EVIDENCE_COLORS) else None
-    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
-    return [graded, graded.GetDisplayNode() if graded is not None else None, legend, shown, own]
+    made = (display.EVIDENCE_COLORS, display.DOSE_COLORS)
+    own = colors if colors is not None and colors.GetName().startswith(made) else None
+    return [slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume), own]

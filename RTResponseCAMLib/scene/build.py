@@ -41,9 +41,11 @@ from RTResponseCAMLib.scene.nodes import (
     segmentation_node,
     volume_node,
 )
+from RTResponseCAMLib.scene.remembered import keep_contours
 from RTResponseCAMLib.study import GY, Result, Study
 
 FIELD_MM = 200.0
+ISODOSE_FOLDER = "Isodoses"
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,24 @@ def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[f
     return models
 
 
+def put_isodoses(scene: Any, dose: Any, models: Sequence[Any]) -> None:
+    """Place isodose lines in the folder of their dose's study; it is made where there is none."""
+    import slicer
+    import vtk
+
+    tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    visit = tree.GetItemParent(tree.GetItemByDataNode(dose))
+    children = vtk.vtkIdList()
+    tree.GetItemChildren(visit, children)
+    items = [children.GetId(n) for n in range(children.GetNumberOfIds())]
+    named = [i for i in items if tree.GetItemName(i) == ISODOSE_FOLDER and tree.GetItemDataNode(i) is None]
+    folder = named[0] if named else tree.CreateFolderItem(visit, ISODOSE_FOLDER)
+    tree.SetItemAttribute(folder, constants.GetSubjectHierarchyExcludeFromTreeAttributeName(), "0")
+    for model in models:
+        tree.SetItemParent(tree.GetItemByDataNode(model) or tree.CreateItem(folder, model), folder)
+
+
 def put_beside(scene: Any, node: Any, others: Sequence[Any]) -> None:
     """Place nodes in the study of another node in the subject hierarchy."""
     import slicer
@@ -184,7 +204,7 @@ def _add_dose(scene: Any, study: Study, progress: Progress) -> tuple[Any | None,
     node.SetAttribute("DicomRtImport.DoseVolume", "1")
     node.SetAttribute(DOSE_UNIT, "GY" if study.dose.unit == GY else study.dose.unit)
     node.SetAttribute("DicomRtImport.DoseUnitValue", "1.0")
-    display.show_dose(node, float(sitk.GetArrayViewFromImage(study.dose.image).max()))
+    display.show_dose(scene, node, float(sitk.GetArrayViewFromImage(study.dose.image).max()))
     return node, tuple(add_isodoses(scene, node, study.dose.image, isodose_levels(study), progress))
 
 
@@ -192,6 +212,7 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
     node = segmentation_node(scene, "Lesions (GTV)", mr)
     prescription = study.plan.prescription if study.plan else None
     grid = Grid.of(study.mr)
+    contours = {}
     for number, lesion in enumerate(study.lesions):
         progress(number / len(study.lesions), f"lesion {lesion.id}")
         box = structure_box(lesion.structure, grid)
@@ -199,8 +220,11 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
         segment_id = add_segment(node, inside, box, f"{lesion.id} {lesion.structure.name}", display.LESION_COLOR)
         segment = node.GetSegmentation().GetSegment(segment_id)
         segment.SetTag(LESION_TAG, lesion.id)
+        if inside.any():
+            contours[segment_id] = lesion.structure
         if prescription is not None:
             segment.SetTag(PRESCRIPTION_TAG, f"{prescription.dose_for(lesion.structure):g}")
+    keep_contours(node, contours)
     display.show_outlines(node)
     return node
 
@@ -230,7 +254,6 @@ def _arrange(scene: Any, study: Study, nodes: StudyNodes) -> None:
     import slicer
 
     tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
-    constants = slicer.vtkMRMLSubjectHierarchyConstants
     patient = tree.CreateSubjectItem(tree.GetSceneItemID(), study.patient)
     visit = tree.CreateStudyItem(patient, "Gamma Knife plan")
     unit = study.dose.unit if study.dose is not None else GY
@@ -239,7 +262,5 @@ def _arrange(scene: Any, study: Study, nodes: StudyNodes) -> None:
     for node in (nodes.mr, nodes.dose, nodes.lesions):
         if node is not None:
             tree.SetItemParent(tree.CreateItem(visit, node), visit)
-    folder = tree.CreateFolderItem(visit, "Isodoses")
-    tree.SetItemAttribute(folder, constants.GetSubjectHierarchyExcludeFromTreeAttributeName(), "0")
-    for node in nodes.isodoses:
-        tree.SetItemParent(tree.CreateItem(folder, node), folder)
+    if nodes.dose is not None:
+        put_isodoses(scene, nodes.dose, nodes.isodoses)

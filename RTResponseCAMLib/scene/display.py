@@ -9,27 +9,32 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from RTResponseCAMLib.appearance import EVIDENCE_RANGE, evidence_palette
+from RTResponseCAMLib.appearance import EVIDENCE_RANGE, dose_palette, evidence_palette
 from RTResponseCAMLib.imaging.resample import head_intensity
 
-EVIDENCE_COLORS = "RTResponseCAM evidence"
+EVIDENCE_COLORS, DOSE_COLORS = "RTResponseCAM evidence", "RTResponseCAM dose"
 FOREGROUND_OPACITY = 0.65
 LESION_COLOR = (1.0, 0.90, 0.20)
 SUBREGION_COLOR = (1.0, 0.20, 0.55)
 QUANTITY = ("RTR-1", "99RTRESPONSECAM", "Local evidence for non-response")
 UNITS = ("1", "UCUM", "no units")
-VIEWS = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
+# Name, orientation, label and color as the application gives them.
+VIEWS = (
+    ("Red", "Axial", "R", (0.9529, 0.2902, 0.2)),
+    ("Green", "Coronal", "G", (0.4314, 0.6902, 0.2941)),
+    ("Yellow", "Sagittal", "Y", (0.9294, 0.8353, 0.2980)),
+)
 
 
-def evidence_color_node(scene: Any, form: str) -> Any:
-    """Colour table of the evidence; visible in lists, because hidden nodes are not saved with the scene."""
+def color_node(scene: Any, name: str, colors: npt.NDArray[np.float64], low: float, high: float) -> Any:
+    """Colour table of 256 entries; visible in lists, because hidden nodes are not saved with the scene."""
     import slicer
 
     node = slicer.vtkMRMLColorTableNode()
-    node.SetName(EVIDENCE_COLORS)
+    node.SetName(name)
     node.SetTypeToUser()
     node.SetNumberOfColors(256)
-    paint_color_node(node, evidence_palette(form), *EVIDENCE_RANGE[form])
+    paint_color_node(node, colors, low, high)
     node.SetHideFromEditors(False)
     return scene.AddNode(node)
 
@@ -46,7 +51,7 @@ def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
     """Colours, fixed window (comparable between lesions and patients), legend, quantity and units."""
     low, high = EVIDENCE_RANGE[form]
     display = cam.GetDisplayNode()
-    display.SetAndObserveColorNodeID(evidence_color_node(scene, form).GetID())
+    display.SetAndObserveColorNodeID(color_node(scene, EVIDENCE_COLORS, evidence_palette(form), low, high).GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, high)
     display.SetInterpolate(True)
@@ -61,17 +66,21 @@ def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
 
 def add_legend(cam: Any, form: str) -> Any:
     """Colour legend of the evidence; an older one is replaced, because views know only legends made after them."""
+    return _legend(cam, "Evidence (logit):\n+ non-response\n- response" if form == "signed" else "-ln p(response)")
+
+
+def _legend(volume: Any, title: str) -> Any:
     import slicer
 
-    scene = cam.GetScene()
+    scene = volume.GetScene()
     if not scene.IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):  # the application has done so
         scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
-    old = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
+    old = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
     if old is not None:
         scene.RemoveNode(old)
-    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(cam)
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(volume)
     if legend is not None:
-        legend.SetTitleText("Evidence (logit):\n+ non-response\n- response" if form == "signed" else "-ln p(response)")
+        legend.SetTitleText(title)
         legend.SetLabelFormat("%.1f")
         legend.SetNumberOfLabels(5)
         legend.SetSize(0.10, 0.45)
@@ -97,15 +106,28 @@ def show_head(node: Any, mr: sitk.Image) -> None:
     display.SetWindowLevelMinMax(max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread)
 
 
-def show_dose(dose: Any, maximum_gy: float) -> None:
+def show_dose(scene: Any, dose: Any, maximum_gy: float) -> None:
     """Dose as a volume that can be put in front, off by default; isodose lines speak for it."""
     display = dose.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    display.SetAndObserveColorNodeID(color_node(scene, DOSE_COLORS, dose_palette(), 0.0, maximum_gy).GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, maximum_gy)
     display.SetAutoThreshold(False)
     display.SetThreshold(0.02 * maximum_gy, 1e6)
     display.SetApplyThreshold(True)
+
+
+def show_dose_legend(dose: Any, unit: str, shown: bool, anew: bool = False) -> None:
+    """Legend of the dose in its unit, where its wash is shown; ``anew`` for views that were opened after it."""
+    import slicer
+
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(dose)
+    if shown and (legend is None or anew):
+        legend = _legend(dose, f"Dose ({unit})")
+        if legend is not None:
+            legend.SetPosition(0.03, 0.5)
+    if legend is not None:
+        legend.SetVisibility(shown)
 
 
 def show_outlines(segmentation: Any) -> None:
@@ -119,13 +141,15 @@ def show_outlines(segmentation: Any) -> None:
 
 def set_up_views(scene: Any, background: Any, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:
     """Three slice views: MR behind, evidence in front, centred on a lesion."""
-    for name, orientation in VIEWS:
+    for name, orientation, label, color in VIEWS:
         view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         if view is None:
             view = scene.CreateNodeByClass("vtkMRMLSliceNode")  # with the scene's orientation presets
             view.SetSingletonTag(name)
             view.SetName(name)
             view.SetLayoutName(name)
+            view.SetLayoutLabel(label)
+            view.SetLayoutColor(*color)
             view = scene.AddNode(view)
         view.SetOrientation(orientation)
         view.SetFieldOfView(field_mm, field_mm, 1.0)

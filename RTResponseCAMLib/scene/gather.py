@@ -6,7 +6,7 @@ and uses its contours while the segment's voxels are unchanged. Other segments g
 
 from __future__ import annotations
 
-import zlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,12 +17,23 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dicom.plausible import check_dose
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.dicom.series_kind import named_otherwise
+from RTResponseCAMLib.dicom.words import folded
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
-from RTResponseCAMLib.scene.nodes import dose_unit, grid_of, image_of, ras, segment_mask, voxels_of
+from RTResponseCAMLib.scene.nodes import (
+    DOSE_UNIT,
+    dose_unit,
+    fingerprint,
+    grid_of,
+    image_of,
+    ras,
+    segment_mask,
+    voxels_of,
+)
+from RTResponseCAMLib.scene.remembered import kept_contours
 from RTResponseCAMLib.state import NOTHING_CHOSEN
 from RTResponseCAMLib.study import GY_RBE, Dose, Lesion, Plan, Prescription, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -30,6 +41,8 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 LESION_PRINT = "lesion "
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
 TILT_DEG = 1.0
+DOSE_NAME = re.compile(r"(?:^|[^a-z])(?:rt ?dose|dose|dosis|dosi)(?![a-z])")
+HIGHEST_GY, SMOOTH = 250.0, 0.02  # of a dose; median bend from voxel to voxel, of the maximum
 FRAME, SERIES = "0020,0052", "0020,000E"  # Frame of Reference UID, Series Instance UID
 
 
@@ -67,6 +80,7 @@ class Gatherer:
     def __init__(self) -> None:
         self._studies: dict[str, tuple[str, Study]] = {}
         self._structures: dict[tuple[str, str], tuple[str, Structure]] = {}
+        self._asked: set[str] = set()
         self._prints: dict[str, tuple[Any, Any]] = {}
 
     def remember(self, nodes: StudyNodes, study: Study) -> None:
@@ -76,11 +90,13 @@ class Gatherer:
         for lesion in study.lesions:
             key = (nodes.lesions.GetID(), segments[lesion.id])
             self._structures[key] = (self.segment_print(nodes.lesions, key[1]), lesion.structure)
+        self._asked.add(nodes.lesions.GetID())
 
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
         self._studies.clear()
         self._structures.clear()
+        self._asked.clear()
         self._prints.clear()
 
     def problems(self, inputs: Inputs, needs_dose: bool = False) -> list[str]:
@@ -91,6 +107,8 @@ class Gatherer:
         found += _segmentation_problems(inputs.segmentation)
         if inputs.dose is not None:
             found += _volume_problems(inputs.dose, "dose")
+        if not found and inputs.mr is not None:
+            found += self._role_problems(inputs)
         if found:
             return found
         found = self._frame_problems(inputs)
@@ -99,6 +117,26 @@ class Gatherer:
         elif needs_dose and self._prescription(inputs) is None:
             found.append("This model reads the dose relative to the prescription: state the prescription dose (Gy).")
         return found
+
+    def is_dose(self, node: Any) -> bool:
+        """Whether a volume is a dose: by its attributes, its name, its unit, or because its values are those of one."""
+        if node.GetAttribute(DOSE_ATTRIBUTE) == "1" or node.GetAttribute(DOSE_UNIT):
+            return True
+        units = node.GetVoxelValueUnits()
+        unit = str(units.GetCodeValue() or "") if units is not None else ""
+        if unit.upper() in ("GY", "CGY") or DOSE_NAME.search(folded(node.GetName() or "")):
+            return True
+        state = self._volume_print(node)
+        found: bool = self._cached(f"{node.GetID()} values", state, lambda: state != "unreadable" and _like_dose(node))
+        return found
+
+    def _role_problems(self, inputs: Inputs) -> list[str]:
+        name = inputs.mr.GetName()
+        if inputs.dose is not None and inputs.mr.GetID() == inputs.dose.GetID():
+            return [f"'{name}' is chosen as MR and as dose: one volume cannot be both."]
+        if self.is_dose(inputs.mr):
+            return [f"The planning MR '{name}' is a dose: choose the contrast-enhanced T1 on which the plan was made."]
+        return []
 
     def notes(self, inputs: Inputs) -> list[str]:
         """Sentences worth knowing that do not stop anything."""
@@ -217,7 +255,11 @@ class Gatherer:
         GeometryError : the segment is empty.
         """
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
-        known = self._structures.get((segmentation.GetID(), segment_id))
+        node = segmentation.GetID()
+        if node not in self._asked:  # a scene that was loaded
+            self._asked.add(node)
+            self._structures |= {(node, s): known for s, known in kept_contours(segmentation).items()}
+        known = self._structures.get((node, segment_id))
         name = lesion_name(segment)
         if known and known[0] == self.segment_print(segmentation, segment_id):
             return replace(known[1], number=number, name=name)
@@ -266,7 +308,7 @@ class Gatherer:
         except RTResponseError:
             return "unreadable"
         key = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime(), grid)
-        return str(self._cached(node.GetID(), key, lambda: _print(voxels_of(node), grid)))
+        return str(self._cached(node.GetID(), key, lambda: fingerprint(voxels_of(node), grid)))
 
     def segment_print(self, segmentation: Any, segment_id: str) -> str:
         """Fingerprint of a segment's voxels."""
@@ -280,7 +322,7 @@ class Gatherer:
                 mask, grid = segment_mask(segmentation, segment_id)
             except RTResponseError:
                 return "empty", None, 0.0
-            return _print(mask, grid), grid, int(mask.sum()) * grid.voxel_cc
+            return fingerprint(mask, grid), grid, int(mask.sum()) * grid.voxel_cc
 
         segments = segmentation.GetSegmentation()
         segment = segments.GetSegment(segment_id)
@@ -293,11 +335,6 @@ class Gatherer:
         if name not in self._prints or self._prints[name][0] != key:
             self._prints[name] = (key, make())
         return self._prints[name][1]
-
-
-def _print(values: Any, grid: Grid) -> str:
-    place = np.round([*grid.spacing_mm, *grid.origin_mm, *grid.direction], 2) + 0.0
-    return f"{zlib.crc32(np.ascontiguousarray(values).data):08x}{zlib.crc32(place.tobytes()):08x}{grid.size}"
 
 
 def _tilt_deg(grid: Grid) -> float:
@@ -332,6 +369,21 @@ def _segmentation_problems(node: Any) -> list[str]:
 def _transformed(role: str, node: Any) -> str:
     name = node.GetParentTransformNode().GetName()
     return f"The {role} '{node.GetName()}' lies under the transform '{name}': harden it, or take it away (Data module)."
+
+
+def _like_dose(node: Any) -> bool:
+    """Values of a dose: fractions from 0 to some ten Gy that run smoothly; no scanner measures without noise."""
+    values = voxels_of(node)
+    if values.dtype.kind != "f" or values.ndim != 3 or min(values.shape) < 3:
+        return False
+    highest = float(values.max())
+    if not 0 < highest <= HIGHEST_GY or float(values.min()) < 0:
+        return False
+    middle = values[:, values.shape[1] // 2]
+    inner = middle[:, 1:-1]
+    bend = np.abs(middle[:, 2:] - 2 * inner + middle[:, :-2])[inner > 0.05 * highest]
+    fractional = np.mean(np.abs(inner - np.rint(inner))[inner > 0.05 * highest] > 1e-3) if bend.size else 0.0
+    return bend.size > 0 and fractional > 0.5 and float(np.median(bend)) < SMOOTH * highest
 
 
 def _holds(grid: Grid, point_mm: np.ndarray[Any, np.dtype[np.float64]]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, palette
 from RTResponseCAMLib.scene import display
 from RTResponseCAMLib.scene.lesions import PREFIX
-from RTResponseCAMLib.scene.nodes import voxels_of
+from RTResponseCAMLib.scene.nodes import remove_with_display, voxels_of
 
 GRADED_ROLE = f"{PREFIX}graded"
 GRADED_NAME = "Evidence, graded (display only)"
@@ -72,9 +72,7 @@ def drop_graded(scene: Any, cam: Any) -> None:
     """Take the graded copy away: the evidence lies on another grid now."""
     graded = cam.GetNodeReference(GRADED_ROLE)
     if graded is not None:
-        shown = graded.GetDisplayNode()
-        scene.RemoveNode(graded)
-        scene.RemoveNode(shown)
+        remove_with_display(scene, graded)
 
 
 def _range(form: str, limit: float) -> tuple[float, float]:

@@ -117,12 +117,12 @@ def rows_of(cam: Any) -> tuple[Row, ...]:
     """Rows kept with an evidence volume; none when it holds no readable ones."""
     try:
         entries: Sequence[dict[str, Any]] = json.loads(cam.GetAttribute(ROWS) or "[]")
-        return tuple(_row(entry) for entry in entries)
+        return tuple(row_from(entry) for entry in entries)
     except (ValueError, TypeError, KeyError):
         return ()
 
 
-def _row(entry: Mapping[str, Any]) -> Row:
+def row_from(entry: Mapping[str, Any]) -> Row:
     """A kept row; scenes of earlier versions call warnings cautions, and know no severities."""
     values = {("warnings" if key == "cautions" else key): value for key, value in entry.items()}
     return Row(**{**values, **{k: tuple(values.get(k, ())) for k in ("warnings", "doubts", "severities")}})

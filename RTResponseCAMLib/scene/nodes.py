@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def volume_node(scene: Any, image: sitk.Image, name: str) -> Any:
     """Scalar volume with its own display node; whole-number images are stored as int16."""
     import slicer
 
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unused_name(scene, name))
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
     stored = as_stored(image)  # a view does not keep its image alive
     node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(stored)))
@@ -134,9 +135,15 @@ def segment_mask(segmentation: Any, segment_id: str) -> tuple[npt.NDArray[np.boo
     return voxels[box], grid_of(labelmap).crop((low[0], low[1], low[2]), (size[0], size[1], size[2]))
 
 
+def fingerprint(values: npt.NDArray[Any], grid: Grid) -> str:
+    """Equal strings mean equal voxels in the same place."""
+    place = np.round([*grid.spacing_mm, *grid.origin_mm, *grid.direction], 2) + 0.0
+    return f"{zlib.crc32(np.ascontiguousarray(values).data):08x}{zlib.crc32(place.tobytes()):08x}{grid.size}"
+
+
 def segmentation_node(scene: Any, name: str, reference: Any) -> Any:
     """Empty segmentation in the geometry of a volume node."""
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", unused_name(scene, name))
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
     return node
@@ -180,7 +187,7 @@ def isodose_node(scene: Any, dose: sitk.Image, level_gy: float, name: str, color
     placed.SetTransform(matrix)
     placed.SetInputConnection(surface.GetOutputPort())
     placed.Update()
-    node = scene.AddNewNodeByClass("vtkMRMLModelNode", name)
+    node = scene.AddNewNodeByClass("vtkMRMLModelNode", unused_name(scene, name))
     node.SetAndObservePolyData(placed.GetOutput())
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -229,3 +236,17 @@ def dose_unit(node: Any) -> str:
     """Unit of a dose volume, "Gy" where it states none: that of SlicerRT's attribute, in our words."""
     stated = str(node.GetAttribute(DOSE_UNIT) or "")
     return GY_RBE if "RBE" in stated.upper() else GY
+
+
+def remove_with_display(scene: Any, node: Any) -> None:
+    """Remove a node and the node that says how it looks."""
+    shown = node.GetDisplayNode()
+    scene.RemoveNode(node)
+    if shown is not None and shown.GetScene() is not None:  # the application removes it with its node
+        scene.RemoveNode(shown)
+
+
+def unused_name(scene: Any, name: str) -> str:
+    """The name, with a number where a node of the scene has it already: two studies must be told apart."""
+    names = (name, *(f"{name} ({number})" for number in range(2, 1000)))
+    return next(one for one in names if scene.GetFirstNodeByName(one) is None)

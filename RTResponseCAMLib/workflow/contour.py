@@ -57,7 +57,7 @@ class Subregions:
         """
         cam, segmentation = parameters.camVolume, parameters.segmentation
         segment_id = lesion_segments(segmentation).get(parameters.selectedLesion)
-        if cam is None or segment_id is None or self.row(parameters) is None:
+        if cam is None or parameters.mrVolume is None or segment_id is None or self.row(parameters) is None:
             return None
         key = (
             cam.GetID(),

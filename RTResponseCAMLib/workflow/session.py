@@ -16,10 +16,16 @@ from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.network.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import heatmap, views
-from RTResponseCAMLib.scene.belongings import remove_with_display
-from RTResponseCAMLib.scene.build import add_evidence, add_isodoses, add_study, put_beside
-from RTResponseCAMLib.scene.display import add_legend, refresh_legend, show_head
-from RTResponseCAMLib.scene.gather import DOSE_ATTRIBUTE, LESION_PRINT, Gatherer, Inputs
+from RTResponseCAMLib.scene.build import add_evidence, add_isodoses, add_study, put_beside, put_isodoses
+from RTResponseCAMLib.scene.display import (
+    add_legend,
+    refresh_legend,
+    show_dose,
+    show_dose_legend,
+    show_head,
+    show_outlines,
+)
+from RTResponseCAMLib.scene.gather import LESION_PRINT, Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import (
     ISODOSE_LEVELS,
     ISODOSE_ROLE,
@@ -32,7 +38,8 @@ from RTResponseCAMLib.scene.lesions import (
     notes_of,
     rows_of,
 )
-from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, image_of, volume_node
+from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, image_of, remove_with_display, volume_node, voxels_of
+from RTResponseCAMLib.scene.remembered import keep_measures, kept_measures
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import GY, Prescription, Result, Study
 from RTResponseCAMLib.workflow.contour import Subregions
@@ -40,6 +47,7 @@ from RTResponseCAMLib.workflow.sample import Opened
 from RTResponseCAMLib.workflow.task import Parameters, Task
 
 FIELD_MM, FIELD_FACTOR = 60.0, 2.5
+PLAIN_COLORS = (None, "vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeRainbow")  # which show no dose as one expects
 
 
 class Session:
@@ -55,7 +63,6 @@ class Session:
     def __init__(self, scene: Any) -> None:
         self._scene = scene
         self._gatherer = Gatherer()
-        self._measured: dict[str, tuple[str, Row]] = {}
         self.subregions = Subregions(scene, self._gatherer)
         self.folder: Path | None = None
         self._seen: set[str] = set()
@@ -64,7 +71,6 @@ class Session:
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
         self._gatherer.forget()
-        self._measured.clear()
         self._seen.clear()
         self.subregions.forget()
         self.result, self.folder = None, None
@@ -88,7 +94,8 @@ class Session:
         parameters.prescriptionGy = _common_dose(study, prescription)
         parameters.isodosePercent = (prescription.isodose_percent or 0.0) if prescription else 0.0
         parameters.fractions = (prescription.fractions or 1) if prescription else 1
-        self._measured, self.result, self.folder = self._measure(opened, nodes.lesions), None, opened.folder
+        keep_measures(nodes.lesions, self._measure(opened, nodes.lesions))
+        self.result, self.folder = None, opened.folder
         parameters.selectedLesion = max(opened.measures, key=lambda name: opened.measures[name][0])
         progress(1.0)
         return nodes
@@ -174,6 +181,8 @@ class Session:
         self._seen.add(cam.GetID())
         parameters.camVolume = cam
         ids = [p.lesion.id for p in result.predictions]
+        if parameters.segmentation.GetDisplayNode() is not None:
+            show_outlines(parameters.segmentation)  # filled segments would hide the evidence
         if parameters.selectedLesion not in ids:
             parameters.selectedLesion = max(result.predictions, key=lambda p: p.volume_cc).lesion.id
         self.apply_display(parameters)
@@ -190,7 +199,11 @@ class Session:
         if mr is not None:
             later = parameters.followUpVolume
             views.fill_views(self._scene, mr, cam, front, dose, later, parameters.opacity, wash)
-        views.show_overlays(self._scene, dose, parameters.segmentation, parameters.followUpVolume, lines)
+        if dose is not None and dose.GetImageData() is not None and dose.GetDisplayNode() is not None:
+            if wash and dose.GetDisplayNode().GetColorNodeID() in PLAIN_COLORS:  # a dose that others have loaded
+                show_dose(self._scene, dose, float(voxels_of(dose).max()))
+            show_dose_legend(dose, dose_unit(dose), wash)
+        views.show_overlays(self._scene, dose, parameters.followUpVolume, lines)
         if cam is not None:
             refresh_legend(cam)
 
@@ -200,6 +213,9 @@ class Session:
         if cam is not None:
             legend = add_legend(cam, cam.GetAttribute(f"{PREFIX}form") or "signed")
             legend.SetVisibility(parameters.legend)
+        dose = parameters.doseVolume
+        if dose is not None and parameters.doseDisplay.value == "wash":
+            show_dose_legend(dose, dose_unit(dose), True, anew=True)
 
     def apply_opacity(self, parameters: Parameters) -> None:
         """Change the opacity of the evidence alone."""
@@ -234,10 +250,10 @@ class Session:
         return True
 
     def choose_inputs(self, parameters: Parameters) -> None:
-        """Choose inputs where none are chosen: the dose by its attribute, the first other volume as MR."""
+        """Choose inputs where none are chosen: the dose, and as MR the first volume that is none."""
         volumes = [n for n in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if n.IsA("vtkMRMLScalarVolumeNode")]
         plain = [n for n in volumes if not n.IsA("vtkMRMLLabelMapVolumeNode") and not rows_of(n)]
-        doses = [n for n in plain if n.GetAttribute(DOSE_ATTRIBUTE) == "1"]
+        doses = [n for n in plain if self._gatherer.is_dose(n)]
         images = [n for n in plain if n not in doses and n is not parameters.followUpVolume]
         segmentations = [n for n in _nodes(self._scene, "vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
         if parameters.mrVolume is None and images:
@@ -252,7 +268,7 @@ class Session:
 
     def _update_isodoses(self, parameters: Parameters) -> None:
         """Isodose lines at the levels of the present prescription; made once per set of levels."""
-        dose, mr = parameters.doseVolume, parameters.mrVolume
+        dose = parameters.doseVolume
         levels = prescribed_levels([gy for _, gy in self._gatherer.prescriptions(self.inputs(parameters)) if gy])
         wanted = " ".join(f"{level:g}" for level in levels)
         if dose.GetAttribute(ISODOSE_LEVELS) == wanted or dose.GetImageData() is None:
@@ -261,8 +277,7 @@ class Session:
             remove_with_display(self._scene, model)
         dose.RemoveNodeReferenceIDs(ISODOSE_ROLE)
         models = add_isodoses(self._scene, dose, image_of(dose), levels, silent)
-        if models and mr is not None:
-            put_beside(self._scene, mr, models)
+        put_isodoses(self._scene, dose, models)
 
     def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:
         limit = 0.0
@@ -288,12 +303,14 @@ class Session:
     def _rows(self, inputs: Inputs, parameters: Parameters) -> tuple[Row, ...]:
         """A row for each lesion of the segmentation: its result, else what was measured, else its volume."""
         known = {row.id: row for row in rows_of(parameters.camVolume)} if parameters.camVolume else {}
+        kept = kept_measures(inputs.segmentation) if inputs.segmentation is not None else {}
         rows = []
         for name, segment_id in lesion_segments(inputs.segmentation).items():
             state = self._gatherer.segment_print(inputs.segmentation, segment_id)
-            measured = self._measured.get(name)
+            measured = kept.get(name)
             if name in known and known[name].segment_id in ("", segment_id):
-                rows.append(known[name])
+                segment = inputs.segmentation.GetSegmentation().GetSegment(segment_id)
+                rows.append(replace(known[name], name=lesion_name(segment)))  # it may have been renamed
             elif measured and measured[0] == state and measured[1].segment_id == segment_id:
                 rows.append(measured[1])
             else:
