@@ -6,25 +6,21 @@ and uses its contours while the segment's voxels are unchanged. Other segments g
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
-from RTResponseCAMLib.dicom.plausible import check_dose
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.dicom.series_kind import named_otherwise
-from RTResponseCAMLib.dicom.words import folded
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
+from RTResponseCAMLib.scene.doses import checked_dose, looks_like_dose, read_dose, says_dose
 from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
 from RTResponseCAMLib.scene.nodes import (
-    DOSE_UNIT,
     dose_unit,
     fingerprint,
     grid_of,
@@ -33,16 +29,14 @@ from RTResponseCAMLib.scene.nodes import (
     segment_mask,
     voxels_of,
 )
+from RTResponseCAMLib.scene.placement import Placement, placement_of
 from RTResponseCAMLib.scene.remembered import kept_contours
 from RTResponseCAMLib.state import NOTHING_CHOSEN
-from RTResponseCAMLib.study import GY_RBE, Dose, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 LESION_PRINT = "lesion "
-DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
 TILT_DEG = 1.0
-DOSE_NAME = re.compile(r"(?:^|[^a-z])(?:rt ?dose|dose|dosis|dosi)(?![a-z])")
-HIGHEST_GY, SMOOTH = 250.0, 0.02  # of a dose; median bend from voxel to voxel, of the maximum
 FRAME, SERIES = "0020,0052", "0020,000E"  # Frame of Reference UID, Series Instance UID
 
 
@@ -107,6 +101,8 @@ class Gatherer:
         found += _segmentation_problems(inputs.segmentation)
         if inputs.dose is not None:
             found += _volume_problems(inputs.dose, "dose")
+        if not found and self.placement(inputs).problem:
+            found = [self.placement(inputs).problem]
         if not found and inputs.mr is not None:
             found += self._role_problems(inputs)
         if found:
@@ -118,16 +114,19 @@ class Gatherer:
             found.append("This model reads the dose relative to the prescription: state the prescription dose (Gy).")
         return found
 
+    def placement(self, inputs: Inputs) -> Placement:
+        """How the inputs lie under transforms."""
+        roles = (("planning MR", inputs.mr), ("dose", inputs.dose), ("segmentation", inputs.segmentation))
+        return placement_of(roles)
+
     def is_dose(self, node: Any) -> bool:
         """Whether a volume is a dose: by its attributes, its name, its unit, or because its values are those of one."""
-        if node.GetAttribute(DOSE_ATTRIBUTE) == "1" or node.GetAttribute(DOSE_UNIT):
-            return True
-        units = node.GetVoxelValueUnits()
-        unit = str(units.GetCodeValue() or "") if units is not None else ""
-        if unit.upper() in ("GY", "CGY") or DOSE_NAME.search(folded(node.GetName() or "")):
+        if says_dose(node):
             return True
         state = self._volume_print(node)
-        found: bool = self._cached(f"{node.GetID()} values", state, lambda: state != "unreadable" and _like_dose(node))
+        found: bool = self._cached(
+            f"{node.GetID()} values", state, lambda: state != "unreadable" and looks_like_dose(node)
+        )
         return found
 
     def _role_problems(self, inputs: Inputs) -> list[str]:
@@ -166,10 +165,10 @@ class Gatherer:
         warnings = list(known.warnings if known else _mr_warnings(inputs.mr))
         mr = known.mr if known else image_of(inputs.mr)
         lesions, segments = self._lesions(inputs, warnings)
-        dose, dose_warnings = _dose_of(inputs.dose, known)
+        dose, dose_warnings = read_dose(inputs.dose, known)
         prescription = self._prescription(inputs)
         plan = Plan("", prescription) if prescription else None
-        warnings += [*dose_warnings, *_checked(inputs.dose, dose, plan, lesions)]
+        warnings += [*dose_warnings, *checked_dose(inputs.dose, dose, plan, lesions)]
         series = _in_database(inputs.mr, SERIES)  # by which an export finds the original files
         study = Study(
             patient=known.patient if known else "P-scene",
@@ -345,8 +344,6 @@ def _tilt_deg(grid: Grid) -> float:
 def _volume_problems(node: Any, role: str) -> list[str]:
     if node is None:
         return [f"Choose the {role}."]
-    if node.GetParentTransformNode() is not None:
-        return [_transformed(role, node)]
     try:
         grid = grid_of(node)
     except RTResponseError as error:
@@ -357,33 +354,11 @@ def _volume_problems(node: Any, role: str) -> list[str]:
 def _segmentation_problems(node: Any) -> list[str]:
     if node is None:
         return ["Choose the segmentation that holds the lesions."]
-    if node.GetParentTransformNode() is not None:
-        return [_transformed("segmentation", node)]
     if node.GetSegmentation().GetNumberOfSegments() == 0:
         return [f"The segmentation '{node.GetName()}' has no segments: draw the lesions, or choose another."]
     if not lesion_segments(node):
         return [f"No segment of '{node.GetName()}' looks like a lesion by its name: rename or draw one."]
     return []
-
-
-def _transformed(role: str, node: Any) -> str:
-    name = node.GetParentTransformNode().GetName()
-    return f"The {role} '{node.GetName()}' lies under the transform '{name}': harden it, or take it away (Data module)."
-
-
-def _like_dose(node: Any) -> bool:
-    """Values of a dose: fractions from 0 to some ten Gy that run smoothly; no scanner measures without noise."""
-    values = voxels_of(node)
-    if values.dtype.kind != "f" or values.ndim != 3 or min(values.shape) < 3:
-        return False
-    highest = float(values.max())
-    if not 0 < highest <= HIGHEST_GY or float(values.min()) < 0:
-        return False
-    middle = values[:, values.shape[1] // 2]
-    inner = middle[:, 1:-1]
-    bend = np.abs(middle[:, 2:] - 2 * inner + middle[:, :-2])[inner > 0.05 * highest]
-    fractional = np.mean(np.abs(inner - np.rint(inner))[inner > 0.05 * highest] > 1e-3) if bend.size else 0.0
-    return bend.size > 0 and fractional > 0.5 and float(np.median(bend)) < SMOOTH * highest
 
 
 def _holds(grid: Grid, point_mm: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
@@ -405,27 +380,3 @@ def _mr_warnings(node: Any) -> list[Warning]:
     if named_otherwise(name):
         return [WarningCode.NOT_T1C(what=f"the volume '{name}' does not sound like a contrast-enhanced T1")]
     return [WarningCode.SERIES_BY_HAND(name=name)]
-
-
-def _checked(node: Any, dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
-    """Warnings of `check_dose`, whose questions the Study section answers."""
-    if dose is None:
-        return []
-    try:
-        return check_dose(dose, plan, lesions, f"dose '{node.GetName()}'")
-    except StudyError as error:
-        fix = "Check the dose volume and the prescription in the Study section, or choose no dose"
-        raise StudyError(error.where, error.what, fix) from error
-
-
-def _dose_of(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
-    if node is None:
-        return None, (WarningCode.NO_DOSE(reason="no dose is chosen; the prediction ignores dose"),)
-    image = image_of(node)
-    if float(sitk.GetArrayViewFromImage(image).min()) < 0:
-        raise StudyError(f"dose '{node.GetName()}'", "holds negative values", "Choose a dose volume in Gy")
-    unit = dose_unit(node)
-    weighted = (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()
-    if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
-        return Dose(image, (), unit), (WarningCode.DOSE_UNITS(name=node.GetName(), unit=unit), *weighted)
-    return Dose(image, known.dose.sources if known and known.dose else (), unit), weighted

@@ -61,6 +61,15 @@ def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
     return graded
 
 
+def hide_legend(cam: Any) -> None:
+    """Take the legend out of the views: the evidence is not shown."""
+    import slicer
+
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
+    if legend is not None:
+        legend.SetVisibility(False)
+
+
 def set_opacity(scene: Any, foreground: Any, opacity: float) -> None:
     """Opacity of the evidence wherever it is in front."""
     for composite in _composites(scene):

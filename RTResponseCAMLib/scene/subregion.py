@@ -61,6 +61,8 @@ class Preview:
         if self._node is None or self._node.GetScene() is None:
             self._node = _preview_node(self._scene, reference)
             self._lesion = None
+        if self._node.GetTransformNodeID() != reference.GetTransformNodeID():
+            self._node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
         if self._lesion is not voxels:
             self._node.GetSegmentation().RemoveAllSegments()
             add_segment(self._node, mask, voxels.grid, "preview", PREVIEW_COLOR)

@@ -39,6 +39,7 @@ from RTResponseCAMLib.scene.lesions import (
     rows_of,
 )
 from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, image_of, remove_with_display, volume_node, voxels_of
+from RTResponseCAMLib.scene.placement import Placement, in_world
 from RTResponseCAMLib.scene.remembered import keep_measures, kept_measures
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import GY, Prescription, Result, Study
@@ -66,12 +67,14 @@ class Session:
         self.subregions = Subregions(scene, self._gatherer)
         self.folder: Path | None = None
         self._seen: set[str] = set()
+        self._placed: tuple[str | None, str] = None, ""
         self.result: Result | None = None
 
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
         self._gatherer.forget()
         self._seen.clear()
+        self._placed = None, ""
         self.subregions.forget()
         self.result, self.folder = None, None
 
@@ -191,6 +194,9 @@ class Session:
         """Show MR, evidence and dose in the slice views as the user chose."""
         mr, cam, dose = parameters.mrVolume, parameters.camVolume, parameters.doseVolume
         front = None
+        if self._place(parameters).problem and cam is not None:
+            heatmap.hide_legend(cam)
+            cam = None  # it lies where its lesions do not
         if cam is not None:
             front = heatmap.show_heatmap(self._scene, cam, self._heatmap(parameters))
         lines, wash = parameters.doseDisplay.value == "lines", parameters.doseDisplay.value == "wash"
@@ -206,6 +212,27 @@ class Session:
         views.show_overlays(self._scene, dose, parameters.followUpVolume, lines)
         if cam is not None:
             refresh_legend(cam)
+        self._place(parameters)
+
+    def follow_placement(self, parameters: Parameters) -> None:
+        """Move what was derived with the inputs; hide the evidence where they were moved apart."""
+        before = self._placed
+        placement = self._gatherer.placement(self.inputs(parameters))
+        if (placement.transform_id, placement.problem) != before:
+            self.apply_display(parameters)
+
+    def _place(self, parameters: Parameters) -> Placement:
+        """Put evidence, isodoses and the registered follow-up under the transform of the inputs."""
+        placement = self._gatherer.placement(self.inputs(parameters))
+        self._placed = placement.transform_id, placement.problem
+        cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
+        for node in (cam, cam.GetNodeReference(heatmap.GRADED_ROLE) if cam is not None else None):
+            _put_under(node, placement.transform_id)
+        if later is not None and later.GetAttribute(views.REGISTERED) == "1" and not placement.problem:
+            _put_under(later, placement.transform_id)
+        for model in views.isodoses_of(dose) if dose is not None else ():
+            _put_under(model, dose.GetTransformNodeID())
+        return placement
 
     def renew_legend(self, parameters: Parameters) -> None:
         """Make the legend known to views that were opened after it."""
@@ -229,7 +256,7 @@ class Session:
         segment_id = lesion_segments(parameters.segmentation).get(parameters.selectedLesion)
         box = self._gatherer.box_ras(parameters.segmentation, segment_id) if segment_id else None
         if box is not None:
-            middle, extent_mm = box
+            middle, extent_mm = in_world(parameters.segmentation, box[0]), box[1]
             views.center_views(self._scene, middle, max(FIELD_MM, FIELD_FACTOR * extent_mm))
 
     def restore(self, parameters: Parameters) -> bool:
@@ -326,6 +353,8 @@ class Session:
         then = inputs_of(cam) if cam is not None else {}
         if not then:
             return {}
+        if self._gatherer.placement(inputs).problem:
+            return {row.id: ("transform",) for row in rows_of(cam)}
         now = self._gatherer.fingerprints(inputs)
         if card is not None:
             now["model"] = str(card["weights"][0]["sha256"])
@@ -345,6 +374,11 @@ class Session:
             row = Row(segments[lesion.id], lesion.id, lesion.structure.name, volume, **dose_columns(dose))
             measured[lesion.id] = (self._gatherer.segment_print(segmentation, segments[lesion.id]), row)
         return measured
+
+
+def _put_under(node: Any, transform_id: str | None) -> None:
+    if node is not None and node.GetTransformNodeID() != transform_id:
+        node.SetAndObserveTransformNodeID(transform_id)
 
 
 def _common_dose(study: Study, prescription: Prescription | None) -> float:

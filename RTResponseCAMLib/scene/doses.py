@@ -1,0 +1,74 @@
+"""Doses among the volumes of a scene: which are, whoever loaded and named them, and what they hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from RTResponseCAMLib.dicom.plausible import check_dose
+from RTResponseCAMLib.dicom.words import folded
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.scene.nodes import DOSE_UNIT, dose_unit, image_of, voxels_of
+from RTResponseCAMLib.study import GY_RBE, Dose, Lesion, Plan, Study
+from RTResponseCAMLib.warnings import Warning, WarningCode
+
+DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
+DOSE_NAME = re.compile(r"(?:^|[^a-z])(?:rt ?dose|dose|dosis|dosi)(?![a-z])")
+HIGHEST_GY, SMOOTH = 250.0, 0.02  # of a dose; median bend from voxel to voxel, of the maximum
+
+
+def says_dose(node: Any) -> bool:
+    """Whether a volume states that it is a dose: by its attributes, its unit, or its name."""
+    if node.GetAttribute(DOSE_ATTRIBUTE) == "1" or node.GetAttribute(DOSE_UNIT):
+        return True
+    units = node.GetVoxelValueUnits()
+    unit = str(units.GetCodeValue() or "") if units is not None else ""
+    return unit.upper() in ("GY", "CGY") or bool(DOSE_NAME.search(folded(node.GetName() or "")))
+
+
+def looks_like_dose(node: Any) -> bool:
+    """Values of a dose: fractions from 0 to some ten Gy that run smoothly; no scanner measures without noise."""
+    values = voxels_of(node)
+    if values.dtype.kind != "f" or values.ndim != 3 or min(values.shape) < 3:
+        return False
+    highest = float(values.max())
+    if not 0 < highest <= HIGHEST_GY or float(values.min()) < 0:
+        return False
+    middle = values[:, values.shape[1] // 2]
+    inner = middle[:, 1:-1]
+    bend = np.abs(middle[:, 2:] - 2 * inner + middle[:, :-2])[inner > 0.05 * highest]
+    fractional = np.mean(np.abs(inner - np.rint(inner))[inner > 0.05 * highest] > 1e-3) if bend.size else 0.0
+    return bend.size > 0 and fractional > 0.5 and float(np.median(bend)) < SMOOTH * highest
+
+
+def checked_dose(node: Any, dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
+    """Warnings of `check_dose`, whose questions the Study section answers."""
+    if dose is None:
+        return []
+    try:
+        return check_dose(dose, plan, lesions, f"dose '{node.GetName()}'")
+    except StudyError as error:
+        fix = "Check the dose volume and the prescription in the Study section, or choose no dose"
+        raise StudyError(error.where, error.what, fix) from error
+
+
+def read_dose(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
+    """The dose of a volume, and what is to be said of it; None without a volume.
+
+    Raises
+    ------
+    StudyError : negative values.
+    """
+    if node is None:
+        return None, (WarningCode.NO_DOSE(reason="no dose is chosen; the prediction ignores dose"),)
+    image = image_of(node)
+    if float(sitk.GetArrayViewFromImage(image).min()) < 0:
+        raise StudyError(f"dose '{node.GetName()}'", "holds negative values", "Choose a dose volume in Gy")
+    unit = dose_unit(node)
+    weighted = (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()
+    if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
+        return Dose(image, (), unit), (WarningCode.DOSE_UNITS(name=node.GetName(), unit=unit), *weighted)
+    return Dose(image, known.dose.sources if known and known.dose else (), unit), weighted
