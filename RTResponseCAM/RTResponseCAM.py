@@ -58,16 +58,51 @@ def registerSampleData():
     """Offer the synthetic study in the Sample Data module; it is made on this computer, nothing is downloaded."""
     import SampleData
 
+    class SourceMadeHere(SampleData.SampleDataSource):
+        """A scene file that is made when it is asked for: ``downloadSample`` knows files only, no own downloaders."""
+
+        @property
+        def uris(self):
+            return [makeSampleScene().as_uri()]
+
+        @uris.setter
+        def uris(self, _value):
+            pass
+
+        def __str__(self):  # sources are compared by it, which must not make the file
+            return f"RTResponseCAM {self.sampleName}"
+
     icons = os.path.join(os.path.dirname(__file__), "Resources/Icons")
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="RTResponseCAM",
+    source = SourceMadeHere(
         sampleName=SAMPLE_NAME,
         thumbnailFileName=os.path.join(icons, f"{SAMPLE_NAME}.png"),
-        uris="",  # must be a text, though there is nothing to download
-        fileNames=SAMPLE_NAME,
+        uris="",  # must be a text; what counts is made above
+        fileNames=sampleFileName(),
         nodeNames=SAMPLE_NAME,
+        loadFiles=True,
+        loadFileType="SceneFile",
         customDownloader=loadSampleData,
     )
+    sources = SampleData.SampleDataLogic.sampleDataSourcesByCategory().setdefault("RTResponseCAM", [])
+    if source not in sources:
+        sources.append(source)
+
+
+def sampleFileName():
+    """Name of the sample's scene file; the application keeps files by name, so it holds the version."""
+    from RTResponseCAMLib import __version__
+
+    return f"{SAMPLE_NAME}-{__version__}.mrb"
+
+
+def makeSampleScene():
+    """Make the synthetic study as a scene file in the temporary folder, unless it is there; returns its path."""
+    from RTResponseCAMLib.workflow.sample import write_sample_scene
+
+    path = Path(slicer.app.temporaryPath) / sampleFileName()
+    if not path.exists():
+        write_sample_scene(path)
+    return path
 
 
 def loadSampleData(_source=None):
@@ -284,6 +319,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.stop()
         if not self._parameterNode:
             return
+        self.logic.followPlacement(self._parameterNode)
         state = self.logic.state(self._parameterNode)
         for section in self._sections:
             section.refresh(state)
@@ -528,6 +564,11 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             return warnings
 
         return work
+
+    def followPlacement(self, parameters):
+        """Move what was derived with the inputs, when they were put under a transform."""
+        if self.started:
+            self.session.follow_placement(parameters)
 
     def centerOnLesion(self, parameters):
         """Turn all views to the selected lesion."""

@@ -91,3 +91,21 @@ def open_sample(progress: Progress = silent) -> Opened:
         patient = draw_patient(SAMPLE)
         write_patient(patient, Path(place), part(progress, 0.15, 0.8), truth=False)
         return replace(open_study(Path(place) / "dicom", part(progress, 0.8, 1.0)), folder=None)
+
+
+def write_sample_scene(path: Path) -> None:
+    """Write the sample study, before any prediction, as a scene file (``.mrb``).
+
+    Raises
+    ------
+    OutputError : slicer-core is not installed, or the file cannot be written.
+    """
+    from types import SimpleNamespace
+
+    from RTResponseCAMLib.scene.build import new_scene, save_scene
+    from RTResponseCAMLib.workflow.session import Session  # which imports this module
+
+    scene = new_scene()
+    Session(scene).add(open_sample(), SimpleNamespace())
+    save_scene(scene, path)
+    scene.Clear(True)

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 import vtk
 from quirks import edit
+from slicer_host import sample_data
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE
 from RTResponseCAMLib.dicom.files import decimal
@@ -372,17 +374,27 @@ def test_the_self_test_runs_here_as_in_the_application(host):
     test.runTest()
 
 
-def test_the_sample_is_registered_and_made_without_a_download(host, monkeypatch):
-    import types
-
-    offered = []
-    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: offered.append(source))
-    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+def test_the_sample_is_offered_and_made_without_a_download(host, monkeypatch):
+    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
     host.module.registerSampleData()
-    assert offered[0]["uris"] == ""  # Slicer counts it, so it must be a text
-    assert Path(offered[0]["thumbnailFileName"]).is_file()
-    nodes = offered[0]["customDownloader"](None)
+    host.module.registerSampleData()  # as when the module is reloaded
+    (source,) = sample_data.SampleDataLogic.sampleDataSourcesByCategory("RTResponseCAM")
+    assert Path(source.thumbnailFileName).is_file()
+    nodes = source.customDownloader(None)
     assert [n.GetClassName() for n in nodes][:2] == ["vtkMRMLScalarVolumeNode"] * 2
+
+
+def test_the_sample_is_loaded_by_name_as_any_other(host, panel, monkeypatch):
+    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
+    host.module.registerSampleData()
+    assert sample_data.downloadSample("RTResponseCAMSample").endswith(".mrb")
+    panel.initializeParameterNode()
+    panel.refresh()
+    rows = panel.logic.state(panel.parameters).rows
+    panel.logic.loadSample()
+    again = panel.logic.state(panel.parameters).rows
+    assert [replace(row, segment_id="") for row in rows] == [replace(row, segment_id="") for row in again]
+    assert len(rows) == 3
 
 
 def test_weighted_dose_is_named_wherever_the_panel_shows_a_dose(host, panel, study_folder, tmp_path):
