@@ -528,7 +528,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
         from RTResponseCAMLib.errors import OutputError
         from RTResponseCAMLib.progress import part
-        from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
+        from RTResponseCAMLib.scene.build import build_scene, new_scene, write_scene_folder, zip_scene
         from RTResponseCAMLib.scene.subregion import kept_subregions
         from RTResponseCAMLib.workflow.export import objects_of_scene, save_objects
         from RTResponseCAMLib.workflow.write import write_result
@@ -538,13 +538,15 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             raise OutputError("", "there is no result to write", "Predict first")
 
         def writeScene(_result, path):
-            def write():
-                scene = new_scene()
-                build_scene(scene, result)
-                save_scene(scene, path)
-                scene.Clear(True)
-
-            onMainThread(write)
+            """In steps: between them the application goes on, and what is no scene needs no main thread."""
+            scenes = []
+            onMainThread(lambda: scenes.append(new_scene()))
+            onMainThread(lambda: build_scene(scenes[0], result))
+            with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:
+                folder = Path(place) / path.stem
+                onMainThread(lambda: write_scene_folder(scenes[0], folder))
+                onMainThread(lambda: scenes.pop().Clear(True))
+                zip_scene(folder, path)
 
         report = not missing_packages(FOR_REPORTS)
         kept = kept_subregions(self.getParameterNode().segmentation) if dicom is not None else []

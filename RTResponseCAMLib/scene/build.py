@@ -134,6 +134,19 @@ def save_scene(scene: Any, path: Path) -> None:
     ------
     OutputError : the bundle could not be written.
     """
+    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:  # Slicer wants absolute paths
+        folder = Path(place) / path.stem
+        write_scene_folder(scene, folder)
+        zip_scene(folder, path)
+
+
+def write_scene_folder(scene: Any, folder: Path) -> None:
+    """Write what is to be zipped; a scene is touched by one thread only.
+
+    Raises
+    ------
+    OutputError : the scene could not be written.
+    """
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorableNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLStorableNode")
         if node.GetSaveWithScene() and node.GetStorageNode() is None and node.GetModifiedSinceRead():
@@ -144,15 +157,16 @@ def save_scene(scene: Any, path: Path) -> None:
             storage.SetCompressionParameter("gzip_fastest")  # twice as fast, a few percent larger
         if storage.IsA("vtkMRMLSegmentationStorageNode"):
             storage.SetCropToMinimumExtent(True)  # else as many voxels as the MR: six seconds for ten lesions
-    # The bundle is zipped here, without deflating again what is compressed already. Slicer wants absolute paths.
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:
-        folder = Path(place) / path.stem
-        folder.mkdir()
-        if not scene.SaveSceneToSlicerDataBundleDirectory(str(folder), None):
-            raise OutputError(path, "the scene could not be written", "Check free space and permissions")
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
-            for file in sorted(f for f in folder.rglob("*") if f.is_file()):
-                bundle.write(file, file.relative_to(place))
+    folder.mkdir()
+    if not scene.SaveSceneToSlicerDataBundleDirectory(str(folder), None):
+        raise OutputError(folder, "the scene could not be written", "Check free space and permissions")
+
+
+def zip_scene(folder: Path, path: Path) -> None:
+    """Zip a folder of `write_scene_folder` as ``.mrb``, without deflating again what is compressed already."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
+        for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+            bundle.write(file, file.relative_to(folder.parent))
 
 
 def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[float], progress: Progress) -> list[Any]:
