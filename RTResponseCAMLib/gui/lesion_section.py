@@ -29,8 +29,10 @@ class LesionSection(Section):
         """Choose a lesion and centre the views on it."""
         if self._parameters is None:
             return
-        self._parameters.selectedLesion = lesion
-        self._logic.centerOnLesion(self._parameters)
+        again = lesion == self._selected
+        self._parameters.selectedLesion = lesion  # a change is followed below
+        if again:
+            self._logic.centerOnLesion(self._parameters)
 
     def move(self, step: int) -> None:
         """Go to the next (1) or previous (-1) lesion."""

@@ -118,11 +118,11 @@ def show_dose(scene: Any, dose: Any, maximum_gy: float) -> None:
 
 
 def show_dose_legend(dose: Any, unit: str, shown: bool, anew: bool = False) -> None:
-    """Legend of the dose in its unit, where its wash is shown; ``anew`` for views that were opened after it."""
+    """Legend of the dose in its unit, where its wash is shown; made ``anew`` for views that were opened after it."""
     import slicer
 
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(dose)
-    if shown and (legend is None or anew):
+    if shown and (legend is None or anew or not legend.GetVisibility()):  # views may have been opened meanwhile
         legend = _legend(dose, f"Dose ({unit})")
         if legend is not None:
             legend.SetPosition(0.03, 0.5)

@@ -357,3 +357,60 @@ class TestTransforms:
         assert "not rigid" in predicted.ui.studyMessageLabel.text
         assert not predicted.ui.predictButton.enabled
         assert composite_of(host, "Red").GetForegroundVolumeID() is None
+
+
+class TestOnce:
+    """No change is worked on twice: in the application each of these took half a second."""
+
+    def counted(self, monkeypatch, owner, name):
+        calls = []
+        original = getattr(owner, name)
+
+        def count(*arguments, **named):
+            calls.append(name)
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, count)
+        return calls
+
+    def test_a_threshold_is_shown_once_and_judged_once(self, host, predicted, monkeypatch):
+        from RTResponseCAMLib.scene import heatmap, views
+
+        host.settle()
+        session = predicted.logic.session
+        painted = self.counted(monkeypatch, heatmap, "show_heatmap")
+        filled = self.counted(monkeypatch, views, "fill_views")
+        judged = self.counted(monkeypatch, session, "state")
+        predicted.ui.thresholdSlider.value = 1.0
+        host.settle()
+        assert (len(painted), len(filled), len(judged)) == (1, 1, 1)
+
+    def test_a_subregions_threshold_is_drawn_once_and_touches_no_view(self, host, predicted, monkeypatch):
+        from RTResponseCAMLib.scene import heatmap
+        from RTResponseCAMLib.scene.subregion import Preview
+
+        host.settle()
+        drawn = self.counted(monkeypatch, Preview, "show")
+        painted = self.counted(monkeypatch, heatmap, "show_heatmap")
+        predicted.ui.subregionSlider.value = 1.0
+        host.settle()
+        assert (len(drawn), len(painted)) == (1, 0)
+
+    def test_the_next_lesion_is_centered_once(self, host, predicted, monkeypatch):
+        host.settle()
+        centered = self.counted(monkeypatch, predicted.logic.session, "center")
+        painted = self.counted(monkeypatch, predicted.logic.session, "apply_display")
+        predicted.ui.nextLesionButton.click()
+        host.settle()
+        assert (len(centered), len(painted)) == (1, 0)
+
+    def test_an_export_takes_the_main_thread_for_one_step_at_a_time(self, host, predicted, tmp_path):
+        steps = []
+
+        def on_main_thread(call):
+            steps.append(call)
+            call()
+
+        predicted.logic.exporter(tmp_path / "out", on_main_thread)(lambda *_: None)
+        assert len(steps) == 4
+        assert zipfile.is_zipfile(tmp_path / "out" / "scene.mrb")
