@@ -53,3 +53,18 @@ def test_a_dose_grid_that_ends_within_the_lesion_gives_no_figures(ball):
     found = lesion_voxels(GRID.image(mask.astype(np.float32)), structure, dose)
     assert found.dose is None
     assert compare(found, 0.5)[0].mean_gy is None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("upper", [False, True])
+def test_voxels_of_a_lesion_beyond_the_map_are_left_out(ball, axis, upper):
+    """A map that ends in the middle of the lesion, on either side."""
+    mask, structure = ball
+    start, size = [0, 0, 0], list(GRID.size)
+    size[axis] //= 2
+    start[axis] = size[axis] if upper else 0
+    half = GRID.crop(tuple(start), tuple(size))
+    found = lesion_voxels(half.blank(), structure, None)
+    index = np.rint(half.to_index(found.grid.points_of(found.inside)))
+    assert ((index >= 0) & (index < size)).all()
+    assert found.inside.sum() == pytest.approx(mask.sum() / 2, rel=0.02)
