@@ -47,11 +47,13 @@ FILLERS = {
     "i", "iv", "v", "the", "any", "de", "del", "do", "da", "di", "du", "of", "to", "a", "al", "la", "le", "l", "d",
     "agent", "bolus", "medium", "mezzo",
 }  # fmt: skip
+NO_AGENTS = {("enhanced", "resolution"), ("enhanced", "gradient"), ("ce", "mark")}
 AGENTS = r"(gd|gad|gado|km|cm|ce|contrast|kontrast|contraste)"
 # Signs that stand for words, and what is written without a blank; in this order.
 SHORTHAND = tuple((re.compile(pattern), plainly) for pattern, plainly in (
     (r"(?<![a-z])w\s?/\s?o(?:ut)?(?![a-z])|(?<![a-z])s\s?/(?=\s?contr)|\(-\)", " without "),
     (r"(?<![a-z])s\s?/\s?c(?![a-z])|(?<![a-z0-9])c-(?![a-z0-9])|(?:^|[\s_])-c(?![a-z0-9])", " without contrast "),
+    (r"(?<![a-z.])(?<!i )v ?km(?![a-z])", " without contrast "),  # "vor Kontrastmittel", and not "i.v. KM"
     (r"\+\s?_?c(?![a-z])|(?<![a-z])c\s?\+|(?<![a-z])c\s?/\s?c(?![a-z])", " plus contrast "),
     (r"\+", " plus "),
     (r"т(?=[12])", "t"),  # Cyrillic
@@ -211,6 +213,8 @@ def _named_agent(words: list[str], text: str) -> tuple[bool | None, bool]:
         after = words[place + 1] if place + 1 < len(words) else ""
         if NATIVE.fullmatch(word):
             no = True
+        elif (word, after) in NO_AGENTS:
+            continue
         elif AGENT.fullmatch(word):
             negated = (bool(before) and before[-1] in WITHOUT) or after in BEHIND or word.endswith(tuple("前無无전"))
             no, yes = no or negated, yes or not negated

@@ -157,16 +157,16 @@ NATIVE = (
     "t1 ohne KM", "T1_nativ", "T1 C-", "T1 senza mdc", "T1 sem contraste", "T1 zonder contrast", "T1 non-Gd",
     "T1 avant injection", "T1 w/o", "T1 bez kontrastu", "AX T1 PRE-GAD", "T1 平扫",
     "T1 造影前", "T1 造影なし", "T1 增强前", "T1 KM-", "T1 -Gd", "T1 contrast-free", "T1 w/out contrast", "T1 oKM",
-    "T1 przed kontrastem", "T1 unenhanced", "T1 prior to contrast", "T1 kontrastsız", "T1 antes do contraste",
+    "T1 przed kontrastem", "T1 unenhanced", "T1 prior to contrast", "T1 kontrastsız", "T1 antes do contraste", "T1 vKM",
 )  # fmt: skip
 ENHANCED = (
     "t1_mprage_tra_km", "t1_mpr_ce", "T1_Gd", "T1 +C", "t1 C+ sag", "T1postGd", "T1 con gadolinio", "T1 avec gado",
     "T1 mit KM", "t1ce", "T1_MPRAGE_POST", "T1 post-op +C", "T1 造影", "T1 con contraste", "gdT1w", "T1 post contrast",
-    "Т1 с КУ", "sub-01 ses-02 T1 +C", "T1 post GAD post RT", "T1 POST AX", "T1 KM+",
+    "Т1 с КУ", "sub-01 ses-02 T1 +C", "T1 post GAD post RT", "T1 POST AX", "T1 KM+", "T1 nKM", "T1 i.v. KM", "T1 iv KM",
 )  # fmt: skip
 UNSURE = (
     "T1 MPRAGE", "T1 posterior fossa", "t1_post_op", "T1 w/wo contrast", "T1 post SRS", "T1 post GKRS", "T1 post XRT",
-    "T1 3mo post", "T1 post embolization", "T1 pre & post Gd", "AX 3D ISO",
+    "T1 3mo post", "T1 post embolization", "T1 pre & post Gd", "AX 3D ISO", "T1 enhanced resolution", "T1 CE-mark",
 )  # fmt: skip
 
 
