@@ -101,7 +101,9 @@ def makeSampleScene():
 
     path = Path(slicer.app.temporaryPath) / sampleFileName()
     if not path.exists():
-        write_sample_scene(path)
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        write_sample_scene(unfinished)
+        unfinished.replace(path)  # a file that was cut short must not be taken for the sample
     return path
 
 
@@ -528,7 +530,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
         from RTResponseCAMLib.errors import OutputError
         from RTResponseCAMLib.progress import part
-        from RTResponseCAMLib.scene.build import build_scene, new_scene, write_scene_folder, zip_scene
+        from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
         from RTResponseCAMLib.scene.subregion import kept_subregions
         from RTResponseCAMLib.workflow.export import objects_of_scene, save_objects
         from RTResponseCAMLib.workflow.write import write_result
@@ -542,11 +544,8 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             scenes = []
             onMainThread(lambda: scenes.append(new_scene()))
             onMainThread(lambda: build_scene(scenes[0], result))
-            with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:
-                folder = Path(place) / path.stem
-                onMainThread(lambda: write_scene_folder(scenes[0], folder))
-                onMainThread(lambda: scenes.pop().Clear(True))
-                zip_scene(folder, path)
+            save_scene(scenes[0], path, onMainThread)
+            onMainThread(lambda: scenes.pop().Clear(True))
 
         report = not missing_packages(FOR_REPORTS)
         kept = kept_subregions(self.getParameterNode().segmentation) if dicom is not None else []

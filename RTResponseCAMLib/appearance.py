@@ -16,8 +16,6 @@ from RTResponseCAMLib.study import Study
 EVIDENCE_RANGE = {"signed": (-6.0, 6.0), "hazard": (0.0, 3.0)}
 CLEAR = 0.04  # share of half the range around zero that is always clear
 ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85), (0.60, 0.55, 0.50))
-# Anchors from the lower end of the scale to the upper: response (deep blue) over clear grey to non-response (orange
-# to pale yellow); "heat" and "viridis" run from dark to bright, for those who cannot tell blue from orange apart.
 # Hot spots red, cold blue, as other radiotherapy software draws a dose.
 DOSE_COLORS = (
     (0.00, (0.05, 0.10, 0.60)),
@@ -26,6 +24,8 @@ DOSE_COLORS = (
     (0.75, (1.00, 0.90, 0.10)),
     (1.00, (0.85, 0.05, 0.05)),
 )
+# Anchors from the lower end of the scale to the upper: response (deep blue) over clear grey to non-response (orange
+# to pale yellow); "heat" and "viridis" run from dark to bright, for those who cannot tell blue from orange apart.
 PALETTES = {
     "evidence": (
         (0.00, (0.10, 0.25, 0.75)),

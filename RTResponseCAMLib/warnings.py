@@ -238,7 +238,8 @@ class WarningCode(str, Enum):
         "ROI '{name}': {count} contour(s) are of the type {kind} (3006,0042), which DICOM does not know; read as "
         "closed")
     SHORT_CONTOUR = ("short-contour", NOTE,
-        "ROI '{name}': {count} contour(s) of fewer than three points enclose nothing and are left out")
+        "ROI '{name}': {count} contour(s) of fewer than three points, or there and back, enclose nothing and "
+        "are left out")
     EMPTY_ROI = "empty-roi", WARNING, "{what} is left out"
     ROI_IN_OTHER_FRAME = ("roi-in-other-frame", WARNING,
         "ROIs that are left out lie in another frame of reference (3006,0024) than the MR, without a registration: "

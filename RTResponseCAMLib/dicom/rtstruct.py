@@ -14,6 +14,7 @@ from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.targets import TARGET_KINDS, UNSPECIFIC
 from RTResponseCAMLib.dicom.values import damaged, whole_number
 from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.parts import without_spikes
 from RTResponseCAMLib.study import FloatArray, Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -135,6 +136,7 @@ def _contours(path: Path, name: str, item: Dataset, warnings: list[Warning]) -> 
             raise StudyError(path, f"ROI '{name}' has over {MAX_POINTS} contour points", "Export a simpler ROI")
         if len(values) > 1 and np.allclose(values[0], values[-1]):
             values = values[:-1]
+        values = without_spikes(values)  # here, so that boxes, middles and distances know nothing of them either
         if len(values) < 3:
             short += 1
             continue

@@ -25,7 +25,7 @@ class SubregionSection(Section):
         super().__init__(panel)
         self._cut, self._lesion, self._previewing = 0.0, "", False
         self._preview: Any = None
-        self._drawn: tuple[float, LesionVoxels | None] = (0.0, None)
+        self._drawn: tuple[float, str | None, LesionVoxels | None] = (0.0, None, None)  # cut, transform, of what
         self._created, self._message = "", ""
         self._items: list[Any] = []
         self._measured = ""
@@ -78,7 +78,7 @@ class SubregionSection(Section):
 
     def hide_preview(self) -> None:
         """Take the outline away."""
-        self._previewing, self._drawn = False, (0.0, None)
+        self._previewing, self._drawn = False, (0.0, None, None)
         if self._preview is not None:
             self._preview.hide()
 
@@ -138,8 +138,9 @@ class SubregionSection(Section):
         elif not allowed:
             reason = _("The evidence is in doubt: tick the box above to contour it all the same.")
         self._enable(some and allowed, reason)
-        if self._previewing and (self._drawn[0] != self._cut or self._drawn[1] is not voxels):
-            self._drawn = self._cut, voxels
+        under = self._parameters.mrVolume.GetTransformNodeID()
+        if self._previewing and (self._drawn[:2] != (self._cut, under) or self._drawn[2] is not voxels):
+            self._drawn = self._cut, under, voxels
             if self._preview is None:
                 from RTResponseCAMLib.scene.subregion import Preview
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from RTResponseCAMLib.imaging.coverage import crossings
+from RTResponseCAMLib.study import FloatArray
 
 SAME_OUTLINE_MM = 0.5  # outlines of one plane nearer than this all along are one outline: no wall is so thin
 REACH_PLANES, REACH_MM = 4.0, 3.0  # planes apart within which outlines over one another are one part
@@ -36,7 +37,7 @@ def without_repeats(polygons: Sequence[Array64]) -> tuple[list[Array64], int]:
     return [polygons[n] for n in sorted(kept)], len(polygons) - len(kept)
 
 
-def without_spikes(points: Array64) -> Array64:
+def without_spikes(points: FloatArray) -> FloatArray:
     """A closed outline ``(n, 3)`` without the points from which it runs back the way that it came."""
     kept, spiked = points, False
     while len(kept) > 2:

@@ -6,7 +6,6 @@ closer or wider than the slices. Nothing here assumes that a contour has one z.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -25,7 +24,6 @@ from RTResponseCAMLib.imaging.parts import (
     net_area,
     outer_area,
     without_repeats,
-    without_spikes,
 )
 from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -97,7 +95,7 @@ def stack_planes(structure: Structure) -> PlaneStack:
     GeometryError : no usable contour, contours that are not parallel planes, over 500 of them in one plane, or over a
         metre apart.
     """
-    given = [without_spikes(np.asarray(c, dtype=np.float64)) for c in structure.contours]
+    given = [np.asarray(c, dtype=np.float64) for c in structure.contours]
     normals = [_normal(c) for c in given]
     kept = _unique([n for n, normal in enumerate(normals) if np.linalg.norm(normal) > MIN_AREA_MM2], given)
     flat = sum(np.linalg.norm(normal) <= MIN_AREA_MM2 for normal in normals)
@@ -207,23 +205,25 @@ def _loops(planes: list[list[Array64]], areas: Array64, thickness: Array64, wher
 
 def _apart_mm(parts: list[PlaneStack]) -> float:
     """Widest gap between a part's bounding box and the nearest other part's, mm."""
-    boxes = [_box(part) for part in parts]
+    boxes = np.stack([_box(part) for part in parts])
     nearest = []
-    for n, box in enumerate(boxes):
-        others = [b for k, b in enumerate(boxes) if k != n]
-        gaps = [np.linalg.norm(np.maximum(np.maximum(b[0] - box[1], box[0] - b[1]), 0.0)) for b in others]
-        nearest.append(float(min(gaps)))
+    for n, (low, high) in enumerate(boxes):
+        others = np.delete(boxes, n, axis=0)
+        gaps = np.maximum(np.maximum(others[:, 0] - high, low - others[:, 1]), 0.0)
+        nearest.append(float(np.linalg.norm(gaps, axis=1).min()))
     return max(nearest)
 
 
 def _lost_between(parts: list[PlaneStack]) -> int:
     """How many parts lie over one another with less than `WIDE_MM` between them: planes are rather lost there."""
-    boxes = [_box(part) for part in parts]
+    boxes = np.stack([_box(part) for part in parts])
     found = 0
-    for (_, one), (_, other) in itertools.combinations(enumerate(boxes), 2):
-        common = np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])
-        smaller = np.minimum(one[1] - one[0], other[1] - other[0])
-        found += bool((common[:2] > 0.5 * smaller[:2]).all() and 0 < -common[2] < WIDE_MM)
+    for n, (low, high) in enumerate(boxes):
+        lows, highs = boxes[n + 1 :, 0], boxes[n + 1 :, 1]
+        common = np.minimum(high, highs) - np.maximum(low, lows)
+        smaller = np.minimum(high - low, highs - lows)
+        over = (common[:, :2] > 0.5 * smaller[:, :2]).all(axis=1)
+        found += int((over & (common[:, 2] < 0) & (common[:, 2] > -WIDE_MM)).sum())
     return found
 
 

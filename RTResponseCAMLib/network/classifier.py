@@ -24,7 +24,7 @@ from RTResponseCAMLib.network.stem import DEPTH_TERMS, STEM_CHANNELS, masked_mea
 
 FORMS = ("signed", "hazard")
 PATTERN = 12  # voxels along each side of a lesion's box to which maps are brought for comparison
-ROWS = 2**17  # voxels judged at once where no gradient is asked for: those of a liver would take a gigabyte
+ROWS = 2**17  # voxels evaluated at once where no gradient is asked for: those of a liver would take a gigabyte
 LIMIT = 5.0  # features and code are cut at five standard deviations
 
 

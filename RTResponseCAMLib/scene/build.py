@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,10 @@ def add_evidence(scene: Any, result: Result, mr: Any) -> Any:
     return cam
 
 
-def save_scene(scene: Any, path: Path) -> None:
-    """Write the scene as ``.mrb``.
+def save_scene(
+    scene: Any, path: Path, on_main_thread: Callable[[Callable[[], None]], None] = lambda call: call()
+) -> None:
+    """Write the scene as ``.mrb``; zipping needs no main thread.
 
     Raises
     ------
@@ -136,17 +138,11 @@ def save_scene(scene: Any, path: Path) -> None:
     """
     with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:  # Slicer wants absolute paths
         folder = Path(place) / path.stem
-        write_scene_folder(scene, folder)
-        zip_scene(folder, path)
+        on_main_thread(lambda: _write_folder(scene, folder))
+        _zip(folder, path)
 
 
-def write_scene_folder(scene: Any, folder: Path) -> None:
-    """Write what is to be zipped; a scene is touched by one thread only.
-
-    Raises
-    ------
-    OutputError : the scene could not be written.
-    """
+def _write_folder(scene: Any, folder: Path) -> None:
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorableNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLStorableNode")
         if node.GetSaveWithScene() and node.GetStorageNode() is None and node.GetModifiedSinceRead():
@@ -162,8 +158,8 @@ def write_scene_folder(scene: Any, folder: Path) -> None:
         raise OutputError(folder, "the scene could not be written", "Check free space and permissions")
 
 
-def zip_scene(folder: Path, path: Path) -> None:
-    """Zip a folder of `write_scene_folder` as ``.mrb``, without deflating again what is compressed already."""
+def _zip(folder: Path, path: Path) -> None:
+    """Zip a folder without deflating again what is compressed already."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
         for file in sorted(f for f in folder.rglob("*") if f.is_file()):
             bundle.write(file, file.relative_to(folder.parent))

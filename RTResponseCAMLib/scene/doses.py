@@ -56,7 +56,7 @@ def checked_dose(node: Any, dose: Dose | None, plan: Plan | None, lesions: tuple
 
 
 def read_dose(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
-    """The dose of a volume, and what is to be said of it; None without a volume.
+    """The dose of a volume, and its warnings; None without a volume.
 
     Raises
     ------

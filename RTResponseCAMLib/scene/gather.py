@@ -123,10 +123,11 @@ class Gatherer:
         """Whether a volume is a dose: by its attributes, its name, its unit, or because its values are those of one."""
         if says_dose(node):
             return True
-        state = self._volume_print(node)
-        found: bool = self._cached(
-            f"{node.GetID()} values", state, lambda: state != "unreadable" and looks_like_dose(node)
-        )
+        image = node.GetImageData()
+        if image is None or image.GetPointData().GetScalars() is None:
+            return False
+        key = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime())
+        found: bool = self._cached(f"{node.GetID()} as dose", key, lambda: looks_like_dose(node))
         return found
 
     def _role_problems(self, inputs: Inputs) -> list[str]:

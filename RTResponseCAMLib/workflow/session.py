@@ -67,14 +67,14 @@ class Session:
         self.subregions = Subregions(scene, self._gatherer)
         self.folder: Path | None = None
         self._seen: set[str] = set()
-        self._placed: tuple[str | None, str] = None, ""
+        self._placed = Placement(None, "")
         self.result: Result | None = None
 
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
         self._gatherer.forget()
         self._seen.clear()
-        self._placed = None, ""
+        self._placed = Placement(None, "")
         self.subregions.forget()
         self.result, self.folder = None, None
 
@@ -194,7 +194,7 @@ class Session:
         """Show MR, evidence and dose in the slice views as the user chose."""
         mr, cam, dose = parameters.mrVolume, parameters.camVolume, parameters.doseVolume
         front = None
-        if self._place(parameters).problem and cam is not None:
+        if self._gatherer.placement(self.inputs(parameters)).problem and cam is not None:
             heatmap.hide_legend(cam)
             cam = None  # it lies where its lesions do not
         if cam is not None:
@@ -216,15 +216,13 @@ class Session:
 
     def follow_placement(self, parameters: Parameters) -> None:
         """Move what was derived with the inputs; hide the evidence where they were moved apart."""
-        before = self._placed
-        placement = self._gatherer.placement(self.inputs(parameters))
-        if (placement.transform_id, placement.problem) != before:
+        if self._gatherer.placement(self.inputs(parameters)) != self._placed:
             self.apply_display(parameters)
 
-    def _place(self, parameters: Parameters) -> Placement:
+    def _place(self, parameters: Parameters) -> None:
         """Put evidence, isodoses and the registered follow-up under the transform of the inputs."""
         placement = self._gatherer.placement(self.inputs(parameters))
-        self._placed = placement.transform_id, placement.problem
+        self._placed = placement
         cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
         for node in (cam, cam.GetNodeReference(heatmap.GRADED_ROLE) if cam is not None else None):
             _put_under(node, placement.transform_id)
@@ -232,7 +230,6 @@ class Session:
             _put_under(later, placement.transform_id)
         for model in views.isodoses_of(dose) if dose is not None else ():
             _put_under(model, dose.GetTransformNodeID())
-        return placement
 
     def renew_legend(self, parameters: Parameters) -> None:
         """Make the legend known to views that were opened after it."""
@@ -335,15 +332,14 @@ class Session:
         for name, segment_id in lesion_segments(inputs.segmentation).items():
             state = self._gatherer.segment_print(inputs.segmentation, segment_id)
             measured = kept.get(name)
+            own_name = lesion_name(inputs.segmentation.GetSegmentation().GetSegment(segment_id))
             if name in known and known[name].segment_id in ("", segment_id):
-                segment = inputs.segmentation.GetSegmentation().GetSegment(segment_id)
-                rows.append(replace(known[name], name=lesion_name(segment)))  # it may have been renamed
+                rows.append(replace(known[name], name=own_name))  # it may have been renamed
             elif measured and measured[0] == state and measured[1].segment_id == segment_id:
-                rows.append(measured[1])
+                rows.append(replace(measured[1], name=own_name))
             else:
-                segment = inputs.segmentation.GetSegmentation().GetSegment(segment_id)
                 volume = self._gatherer.volume_cc(inputs.segmentation, segment_id)
-                rows.append(Row(segment_id, name, lesion_name(segment), volume))
+                rows.append(Row(segment_id, name, own_name, volume))
         return tuple(rows)
 
     def _stale(

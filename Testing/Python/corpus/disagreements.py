@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
-from quirks import edit, item
+from quirks import contours_of, edit, item
 
 from corpus.members import Member, both, on, repeated, second, uid_of
 from RTResponseCAMLib.dicom.files import decimal
@@ -293,6 +293,14 @@ def observations(*kinds: str):
     return on("RS", alter)
 
 
+def spiked(data: Dataset) -> None:
+    """A point 40 mm away, and back, in every contour."""
+    for contour in contours_of(data):
+        points = np.asarray(contour.ContourData, dtype=float).reshape(-1, 3)
+        tip = points[2] + [40.0, 0.0, 0.0]
+        contour.ContourData = [decimal(v) for v in np.concatenate([points[:3], [tip], points[2:]]).ravel()]
+
+
 def renamed_first(name: str):
     return on("RS", lambda data: setattr(data.StructureSetROISequence[0], "ROIName", name))
 
@@ -310,6 +318,7 @@ def named(name: str, kind: str):
 TYPES = [
     Member("organ, then GTV", observations("ORGAN", "GTV"), warned=("observations-differ",)),
     Member("GTV, then organ", observations("GTV", "ORGAN"), warned=("observations-differ",)),
+    Member("spikes without width", on("RS", spiked)),
     Member("GTV twice", observations("GTV", "GTV"), silent=("observations-differ",)),
     Member("GTV and PTV", observations("PTV", "GTV"), warned=("observations-differ",), expected={"kind": "GTV"}),
     Member("CTV and PTV", observations("CTV", "PTV"), warned=("observations-differ",), expected={"kind": "CTV"}),

@@ -185,12 +185,13 @@ class TestNodes:
         host.scene.RemoveObserver(tag)
         assert host.warnings.records == []
 
-    def test_a_renamed_segment_has_its_name_in_the_table(self, host, predicted):
-        p = predicted.parameters
-        segment = p.segmentation.GetSegmentation().GetNthSegment(0)
-        segment.SetName("L1 left frontal")
-        predicted.refresh()
-        assert predicted.ui.lesionTable.item(0, 0).text() == "L1 left frontal"
+    def test_a_renamed_segment_has_its_name_in_the_table(self, host, loaded):
+        segment = loaded.parameters.segmentation.GetSegmentation().GetNthSegment(0)
+        for name in ("L1 left frontal", "L1 right frontal"):  # measured, and predicted
+            segment.SetName(name)
+            loaded.refresh()
+            assert loaded.ui.lesionTable.item(0, 0).text() == name
+            loaded.logic.predict()
 
     def test_no_subregion_without_the_mr(self, host, predicted):
         predicted.parameters.mrVolume = None
@@ -373,17 +374,17 @@ class TestOnce:
         monkeypatch.setattr(owner, name, count)
         return calls
 
-    def test_a_threshold_is_shown_once_and_judged_once(self, host, predicted, monkeypatch):
+    def test_a_threshold_is_shown_once_and_evaluated_once(self, host, predicted, monkeypatch):
         from RTResponseCAMLib.scene import heatmap, views
 
         host.settle()
         session = predicted.logic.session
         painted = self.counted(monkeypatch, heatmap, "show_heatmap")
         filled = self.counted(monkeypatch, views, "fill_views")
-        judged = self.counted(monkeypatch, session, "state")
+        evaluated = self.counted(monkeypatch, session, "state")
         predicted.ui.thresholdSlider.value = 1.0
         host.settle()
-        assert (len(painted), len(filled), len(judged)) == (1, 1, 1)
+        assert (len(painted), len(filled), len(evaluated)) == (1, 1, 1)
 
     def test_a_subregions_threshold_is_drawn_once_and_touches_no_view(self, host, predicted, monkeypatch):
         from RTResponseCAMLib.scene import heatmap
@@ -395,6 +396,15 @@ class TestOnce:
         predicted.ui.subregionSlider.value = 1.0
         host.settle()
         assert (len(drawn), len(painted)) == (1, 0)
+
+    def test_the_outline_of_a_subregion_moves_with_the_inputs(self, host, predicted):
+        predicted.ui.subregionSlider.value = 1.0
+        p = predicted.parameters
+        pose = host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Pose")
+        for node in (p.mrVolume, p.doseVolume, p.segmentation):
+            node.SetAndObserveTransformNodeID(pose.GetID())
+        host.settle()
+        assert host.scene.GetFirstNodeByName("Subregion preview").GetTransformNodeID() == pose.GetID()
 
     def test_the_next_lesion_is_centered_once(self, host, predicted, monkeypatch):
         host.settle()
