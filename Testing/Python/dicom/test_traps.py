@@ -12,6 +12,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from bodies import ball
+from corpus.disagreements import spiked
 from pydicom.uid import generate_uid
 from quirks import codes, edit, item, make_enhanced, name_no_images, write_registration
 
@@ -374,6 +375,13 @@ def test_what_is_too_large_for_a_lesion_leaves_out_none_that_lies_in_it(around):
     lesions, warnings = choose_lesions(Path("RS.dcm"), (one, whole))
     assert [x.structure.name for x in lesions] == ["Met 1"]
     assert {w.code.value for w in warnings} <= {"too-large", "target-by-name"}
+
+
+def test_spikes_are_gone_for_whoever_asks_for_contours(own_study, plan, study):
+    edit(plan / "RS.dcm", spiked)
+    for one, other in zip(load_study(own_study).lesions, study.lesions, strict=True):
+        for found, drawn in zip(one.structure.contours, other.structure.contours, strict=True):
+            np.testing.assert_allclose(found, drawn)
 
 
 def test_a_dose_of_another_patient_is_named_as_that(own_study, plan):
