@@ -102,9 +102,14 @@ def makeSampleScene():
     path = Path(slicer.app.temporaryPath) / sampleFileName()
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
-        write_sample_scene(unfinished)
+        write_sample_scene(unfinished, letEventsHappen)
         unfinished.replace(path)  # a file that was cut short must not be taken for the sample
     return path
+
+
+def letEventsHappen(_fraction=0.0, _text=""):
+    """Progress of what must be done at once: the application draws itself in between."""
+    slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
 
 def loadSampleData(_source=None):
@@ -520,17 +525,18 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
 
         return self.exporter(Path(folder), lambda call: call(), dicom)(silent)
 
-    def exporter(self, out, onMainThread, dicom=None):
+    def exporter(self, out, onMainThread, dicom=None, between=None):
         """Return the work of an export, for another thread.
 
         :param out: folder to write.
         :param onMainThread: makes a call on the main thread, where scenes are written.
         :param dicom: see export.
+        :param between: called on the main thread, with fraction and text, between the nodes of the scene.
         """
         from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
         from RTResponseCAMLib.errors import OutputError
-        from RTResponseCAMLib.progress import part
-        from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
+        from RTResponseCAMLib.progress import part, silent
+        from RTResponseCAMLib.scene.save import write_result_scene
         from RTResponseCAMLib.scene.subregion import kept_subregions
         from RTResponseCAMLib.workflow.export import objects_of_scene, save_objects
         from RTResponseCAMLib.workflow.write import write_result
@@ -539,13 +545,8 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         if result is None:
             raise OutputError("", "there is no result to write", "Predict first")
 
-        def writeScene(_result, path):
-            """In steps: between them the application goes on, and what is no scene needs no main thread."""
-            scenes = []
-            onMainThread(lambda: scenes.append(new_scene()))
-            onMainThread(lambda: build_scene(scenes[0], result))
-            save_scene(scenes[0], path, onMainThread)
-            onMainThread(lambda: scenes.pop().Clear(True))
+        def writeScene(result, path):
+            write_result_scene(result, path, onMainThread, between or silent)
 
         report = not missing_packages(FOR_REPORTS)
         kept = kept_subregions(self.getParameterNode().segmentation) if dicom is not None else []
@@ -595,7 +596,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         if not is_side_by_side(slicer.mrmlScene):
             self._seen = parameters.selectedLesion, remember_views(slicer.mrmlScene)
         before = show_side_by_side(slicer.mrmlScene, parameters.followUpVolume is not None)
-        self._layOut()
+        letEventsHappen()  # Qt gives new views their size: only then can they be turned to a lesion
         self.session.renew_legend(parameters)
         self.session.apply_display(parameters)
         self.session.center(parameters)
@@ -608,7 +609,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if node is not None:
             node.SetViewArrangement(node.SlicerLayoutFourUpView if layout is None else layout)
-        self._layOut()
+        letEventsHappen()
         self.session.apply_display(parameters)
         lesion, seen = self._seen
         self._seen = "", []
@@ -616,10 +617,6 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             restore_views(slicer.mrmlScene, seen)
         else:  # the views show the lesion that was chosen meanwhile
             self.session.center(parameters)
-
-    def _layOut(self):
-        """Let Qt give new views their size, which it does when events run: only then can they be turned to a lesion."""
-        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
     def showDvh(self, parameters, cut):
         """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""

@@ -35,6 +35,7 @@ class Runner:
         self._done: Callable[[Any], None] = _nothing
         self._failed: Callable[[str], None] = _nothing
         self._asked: Callable[[QuestionError], None] | None = None
+        self._serving = False
         self._timer = qt.QTimer()
         self._timer.setInterval(TICK_MS)
         self._timer.connect("timeout()", self._tick)
@@ -67,6 +68,10 @@ class Runner:
     def report_here(self, fraction: float, text: str = "") -> None:
         """Progress of what must happen on the main thread; the application draws itself in between."""
         self._show(fraction, text or _("showing the result"))
+        self.let_events_happen()
+
+    def let_events_happen(self, _fraction: float = 0.0, _text: str = "") -> None:
+        """Let the application draw itself between two steps on the main thread."""
         slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
     def cancel(self) -> None:
@@ -83,9 +88,15 @@ class Runner:
 
     def _tick(self) -> None:
         job = self._job
-        if job is None:
+        if job is None or self._serving:
             return
-        job.serve()
+        self._serving = True  # events that come meanwhile must not end what is being done
+        try:
+            job.serve()
+        finally:
+            self._serving = False
+        if self._job is not job:
+            return
         if not job.wait(TURN_S):
             self._show(job.fraction, _("stopping…") if job.cancelled else job.text)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from RTResponseCAMLib.gui.section import Section
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.errors import QuestionError
+    from RTResponseCAMLib.progress import Progress
     from RTResponseCAMLib.state import State
+    from RTResponseCAMLib.workflow.sample import Opened
 
 
 class StudySection(Section):
@@ -40,16 +43,24 @@ class StudySection(Section):
 
     def load_folder(self, folder: Path, options: ReadOptions = AS_FOUND) -> None:
         """Read a DICOM folder in the background and show it; where its objects disagree, the user is asked."""
-        from RTResponseCAMLib.workflow.sample import open_study
-
         self._folder, self._options = folder, options
-        self._load(lambda progress: open_study(folder, progress, self._options))
+
+        def read(progress: Progress) -> Opened:
+            from RTResponseCAMLib.workflow.sample import open_study
+
+            return open_study(folder, progress, options)
+
+        self._load(read)
 
     def load_sample(self) -> None:
         """Make the synthetic study in the background and show it."""
-        from RTResponseCAMLib.workflow.sample import open_sample
 
-        self._load(open_sample)
+        def make(progress: Progress) -> Opened:
+            from RTResponseCAMLib.workflow.sample import open_sample
+
+            return open_sample(progress)
+
+        self._load(make)
 
     def cancel(self) -> None:
         """Stop reading."""
@@ -76,10 +87,17 @@ class StudySection(Section):
         self._ui.studyMessageLabel.text = "<br>".join(lines)
         self._ui.studyMessageLabel.setVisible(bool(lines))
 
-    def _load(self, work: Any) -> None:
+    def _load(self, read: Callable[[Progress], Opened]) -> None:
         if self._runner.busy:
             return
         self._failure, self._question = "", None
+
+        def work(progress: Progress) -> Opened:
+            # What the main thread needs to show it: importing takes half a second, and longer from a network drive.
+            import RTResponseCAMLib.workflow.session  # noqa: F401
+
+            return read(progress)
+
         self._runner.start(work, self._on_opened, self._on_failed, self._on_asked)
 
     def _on_opened(self, opened: Any) -> None:

@@ -5,11 +5,8 @@ The same code fills Slicer's own scene and the scene of the slicer-core wheel.
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +32,7 @@ from RTResponseCAMLib.scene.lesions import (
 from RTResponseCAMLib.scene.nodes import (
     DOSE_UNIT,
     add_segment,
+    cropped,
     dose_unit,
     isodose_node,
     ras,
@@ -87,13 +85,22 @@ def new_scene() -> Any:
     return scene
 
 
-def build_scene(scene: Any, result: Result) -> SceneNodes:
-    """Add the nodes of a result to a scene, with their display and hierarchy."""
+def build_scene(
+    scene: Any, result: Result, progress: Progress = silent, stored_mr: sitk.Image | None = None
+) -> SceneNodes:
+    """Add the nodes of a result to a scene, with their display and hierarchy.
+
+    Parameters
+    ----------
+    progress : called between the nodes.
+    stored_mr : the MR as `as_stored` gives it, when that is there already.
+    """
     study = result.study
-    nodes = add_study(scene, study)
+    nodes = add_study(scene, study, part(progress, 0.0, 0.7), stored_mr)
+    progress(0.7, "evidence")
     cam = add_evidence(scene, result, nodes.mr)
     attach_result(cam, result, lesion_segments(nodes.lesions), nodes.dose, nodes.lesions)
-    subregions = _add_subregions(scene, result, nodes.mr)
+    subregions = _add_subregions(scene, result, nodes.mr, part(progress, 0.8, 1.0))
     put_beside(scene, nodes.mr, (cam, subregions))
     largest = max(result.predictions, key=lambda p: p.volume_cc).lesion
     display.set_up_views(scene, nodes.mr, cam, ras(centroid_mm(largest.structure).tolist()), FIELD_MM)
@@ -125,44 +132,6 @@ def add_evidence(scene: Any, result: Result, mr: Any) -> Any:
     display.show_evidence(scene, cam, result.form, result.scale)
     cam.AddNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
     return cam
-
-
-def save_scene(
-    scene: Any, path: Path, on_main_thread: Callable[[Callable[[], None]], None] = lambda call: call()
-) -> None:
-    """Write the scene as ``.mrb``; zipping needs no main thread.
-
-    Raises
-    ------
-    OutputError : the bundle could not be written.
-    """
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:  # Slicer wants absolute paths
-        folder = Path(place) / path.stem
-        on_main_thread(lambda: _write_folder(scene, folder))
-        _zip(folder, path)
-
-
-def _write_folder(scene: Any, folder: Path) -> None:
-    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorableNode")):
-        node = scene.GetNthNodeByClass(index, "vtkMRMLStorableNode")
-        if node.GetSaveWithScene() and node.GetStorageNode() is None and node.GetModifiedSinceRead():
-            node.AddDefaultStorageNode()
-    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorageNode")):
-        storage = scene.GetNthNodeByClass(index, "vtkMRMLStorageNode")
-        if storage.IsA("vtkMRMLVolumeArchetypeStorageNode"):
-            storage.SetCompressionParameter("gzip_fastest")  # twice as fast, a few percent larger
-        if storage.IsA("vtkMRMLSegmentationStorageNode"):
-            storage.SetCropToMinimumExtent(True)  # else as many voxels as the MR: six seconds for ten lesions
-    folder.mkdir()
-    if not scene.SaveSceneToSlicerDataBundleDirectory(str(folder), None):
-        raise OutputError(folder, "the scene could not be written", "Check free space and permissions")
-
-
-def _zip(folder: Path, path: Path) -> None:
-    """Zip a folder without deflating again what is compressed already."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
-        for file in sorted(f for f in folder.rglob("*") if f.is_file()):
-            bundle.write(file, file.relative_to(folder.parent))
 
 
 def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[float], progress: Progress) -> list[Any]:
@@ -239,19 +208,19 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
     return node
 
 
-def _add_subregions(scene: Any, result: Result, mr: Any) -> Any:
+def _add_subregions(scene: Any, result: Result, mr: Any, progress: Progress) -> Any:
     node = segmentation_node(scene, "Subregions (evidence for non-response)", mr)
     labels, grid = sitk.GetArrayViewFromImage(result.subregions), Grid.of(result.subregions)
     for number, prediction in enumerate(result.predictions, start=1):
-        where = np.argwhere(labels == number)
-        if not len(where):
+        progress((number - 1) / len(result.predictions), f"subregion {prediction.lesion.id}")
+        around = structure_box(prediction.lesion.structure, grid)  # the whole map, lesion by lesion, takes a second
+        first = np.asarray(grid.start_of(around)[::-1])
+        low, high = np.maximum(first, 0), np.maximum(first + around.shape, 0)
+        labelled = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
+        if not labelled.any():
             continue
-        low, high = where.min(axis=0), where.max(axis=0) + 1
-        inside = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
-        box = grid.crop(
-            (int(low[2]), int(low[1]), int(low[0])),
-            (int(inside.shape[2]), int(inside.shape[1]), int(inside.shape[0])),
-        )
+        start = (int(low[2]), int(low[1]), int(low[0]))
+        inside, box = cropped(labelled, grid.crop(start, (labelled.shape[2], labelled.shape[1], labelled.shape[0])))
         name = f"{prediction.lesion.id} evidence > {result.cut:g}"
         segment_id = add_segment(node, inside, box, name, display.SUBREGION_COLOR)
         node.GetSegmentation().GetSegment(segment_id).SetTag(SUBREGION_TAG, prediction.lesion.id)

@@ -130,9 +130,14 @@ def segment_mask(segmentation: Any, segment_id: str) -> tuple[npt.NDArray[np.boo
     voxels = _oriented_voxels(labelmap) == value  # segments may share one labelmap
     if not voxels.any():
         raise empty
+    return cropped(voxels, grid_of(labelmap))
+
+
+def cropped(voxels: npt.NDArray[np.bool_], grid: Grid) -> tuple[npt.NDArray[np.bool_], Grid]:
+    """A mask ``[z, y, x]``, not empty, cropped to what it fills, and the grid of that."""
     box = find_objects(voxels.astype(np.uint8))[0]
     low, size = (tuple(int(getter(s)) for s in reversed(box)) for getter in (_start, _length))
-    return voxels[box], grid_of(labelmap).crop((low[0], low[1], low[2]), (size[0], size[1], size[2]))
+    return voxels[box], grid.crop((low[0], low[1], low[2]), (size[0], size[1], size[2]))
 
 
 def fingerprint(values: npt.NDArray[Any], grid: Grid) -> str:

@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import Structure
 
 CONTOURS, MEASURES = f"{PREFIX}contours", f"{PREFIX}measures"
-DECIMALS = 6  # of a millimetre: no figure sees the difference
+STEP_MM = 1e-6  # points are kept in whole steps: no figure sees the difference
 MOST_BYTES = 200_000_000  # of the text, unpacked: an attribute is read before anybody has looked at it
 
 
@@ -32,11 +33,13 @@ def keep_contours(segmentation: Any, structures: Mapping[str, Structure]) -> Non
         segment: [
             fingerprint(*segment_mask(segmentation, segment)),
             structure.kind,
-            [np.round(c, DECIMALS).tolist() for c in structure.contours],
+            [len(contour) for contour in structure.contours],
         ]
         for segment, structure in structures.items()
     }
-    packed = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 6)
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    points = [np.rint(c / STEP_MM).astype("<i8").tobytes() for s in structures.values() for c in s.contours]
+    packed = zlib.compress(b"\n".join([header, b"".join(points)]), 1)
     segmentation.SetAttribute(CONTOURS, base64.b64encode(packed).decode())
 
 
@@ -46,13 +49,17 @@ def kept_contours(segmentation: Any) -> dict[str, tuple[str, Structure]]:
     if not text:
         return {}
     try:
-        unpacker = zlib.decompressobj()
-        plain = unpacker.decompress(base64.b64decode(text, validate=True), MOST_BYTES)
-        entries = json.loads(plain)
-        return {
-            segment: (str(state), Structure(0, "", str(kind), tuple(_contour(c) for c in contours)))
-            for segment, (state, kind, contours) in entries.items()
-        }
+        plain = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), MOST_BYTES)
+        header, points = plain.split(b"\n", 1)
+        numbers, first, found = np.frombuffer(points, dtype="<i8").reshape(-1, 3) * STEP_MM, 0, {}
+        for segment, (state, kind, lengths) in json.loads(header).items():
+            edges = first + np.cumsum([0, *lengths])
+            if min(lengths) < 1:
+                return {}
+            contours = tuple(numbers[a:b] for a, b in pairwise(edges.tolist()))
+            found[segment] = str(state), Structure(0, "", str(kind), contours)
+            first = int(edges[-1])
+        return found if first == len(numbers) else {}
     except (ValueError, TypeError, AttributeError, binascii.Error, zlib.error):
         return {}
 
@@ -70,10 +77,3 @@ def kept_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
         return {lesion: (str(state), row_from(row)) for lesion, (state, row) in entries.items()}
     except (ValueError, TypeError, AttributeError, KeyError):
         return {}
-
-
-def _contour(points: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    found = np.asarray(points, dtype=np.float64)
-    if found.ndim != 2 or found.shape[1] != 3 or not np.isfinite(found).all():
-        raise ValueError("not a contour")
-    return found

@@ -13,6 +13,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import ExistsError, OutputError
+from RTResponseCAMLib.imaging.image_file import write_image
 
 RESEARCH_ONLY = "Research use only. Not a medical device; not for clinical decisions."
 
@@ -61,19 +62,6 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         raise _refused(out, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_image(image: sitk.Image, path: Path) -> None:
-    """Write an image, compressed.
-
-    Raises
-    ------
-    OutputError : it cannot be written.
-    """
-    try:
-        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-    except RuntimeError as error:
-        raise OutputError(path.name, "the image could not be written", "Check free space and permissions") from error
 
 
 def write_labels(labels: sitk.Image, names: list[str], path: Path, ids: list[str] | None = None) -> None:

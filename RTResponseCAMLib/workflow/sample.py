@@ -93,7 +93,7 @@ def open_sample(progress: Progress = silent) -> Opened:
         return replace(open_study(Path(place) / "dicom", part(progress, 0.8, 1.0)), folder=None)
 
 
-def write_sample_scene(path: Path) -> None:
+def write_sample_scene(path: Path, progress: Progress = silent) -> None:
     """Write the sample study, before any prediction, as a scene file (``.mrb``).
 
     Raises
@@ -102,10 +102,11 @@ def write_sample_scene(path: Path) -> None:
     """
     from types import SimpleNamespace
 
-    from RTResponseCAMLib.scene.build import new_scene, save_scene
+    from RTResponseCAMLib.scene.build import new_scene
+    from RTResponseCAMLib.scene.save import save_scene
     from RTResponseCAMLib.workflow.session import Session  # which imports this module
 
     scene = new_scene()
-    Session(scene).add(open_sample(), SimpleNamespace())
+    Session(scene).add(open_sample(part(progress, 0.0, 0.8)), SimpleNamespace(), part(progress, 0.8, 1.0))
     save_scene(scene, path)
     scene.Clear(True)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from RTResponseCAMLib.imaging.image_file import write_image
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.study import Prediction, Result
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.warnings import Warning, by_severity
-from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_image, write_labels
+from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 from RTResponseCAMLib.workflow.predict import Stages
 from RTResponseCAMLib.workflow.subregion import draw_subregions
 
@@ -146,10 +147,8 @@ def _write_segments(result: Result, path: Path) -> None:
 
 def write_scene(result: Result, path: Path) -> None:
     """Write the scene outside the application, on slicer-core."""
-    from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene
     from RTResponseCAMLib.scene.chatter import quiet_vtk
+    from RTResponseCAMLib.scene.save import write_result_scene
 
-    scene = new_scene()
     with quiet_vtk():
-        build_scene(scene, result)
-        save_scene(scene, path)
+        write_result_scene(result, path)

@@ -244,18 +244,23 @@ class TestRoles:
             assert not logic._gatherer.is_dose(node)
 
 
+def opened_again(host, file, tmp_path):
+    """A saved scene in place of the one that is shown."""
+    host.scene.Clear(False)
+    host.settle()
+    folder = tmp_path / "unpacked"
+    with zipfile.ZipFile(file) as bundle:
+        bundle.extractall(folder)
+    host.scene.SetURL(str(next(folder.rglob("*.mrml"))))
+    host.scene.Import()
+
+
 class TestSaved:
     def reopened(self, host, panel, tmp_path):
-        from RTResponseCAMLib.scene.build import save_scene
+        from RTResponseCAMLib.scene.save import save_scene
 
         save_scene(host.scene, tmp_path / "saved.mrb")
-        host.scene.Clear(False)
-        host.settle()
-        folder = tmp_path / "unpacked"
-        with zipfile.ZipFile(tmp_path / "saved.mrb") as bundle:
-            bundle.extractall(folder)
-        host.scene.SetURL(str(next(folder.rglob("*.mrml"))))
-        host.scene.Import()
+        opened_again(host, tmp_path / "saved.mrb", tmp_path)
         panel.initializeParameterNode()
         panel.refresh()
 
@@ -414,13 +419,39 @@ class TestOnce:
         host.settle()
         assert (len(centered), len(painted)) == (1, 0)
 
-    def test_an_export_takes_the_main_thread_for_one_step_at_a_time(self, host, predicted, tmp_path):
-        steps = []
+    def test_an_export_takes_the_main_thread_for_one_step_at_a_time(self, host, predicted, tmp_path, monkeypatch):
+        from RTResponseCAMLib.scene import save
+
+        steps, here, beside = [], [], []
 
         def on_main_thread(call):
             steps.append(call)
+            here.append(True)
             call()
+            here.pop()
 
-        predicted.logic.exporter(tmp_path / "out", on_main_thread)(lambda *_: None)
-        assert len(steps) == 4
-        assert zipfile.is_zipfile(tmp_path / "out" / "scene.mrb")
+        original = save.write_image
+        monkeypatch.setattr(save, "write_image", lambda *a: (beside.append(not here), original(*a)))
+        between = []
+        work = predicted.logic.exporter(tmp_path / "out", on_main_thread, between=lambda *_: between.append(bool(here)))
+        work(lambda *_: None)
+        assert beside == [True] * 3  # voxels of MR, dose and evidence are written while the application goes on
+        with zipfile.ZipFile(tmp_path / "out" / "scene.mrb") as bundle:
+            files = [name for name in bundle.namelist() if "/Data/" in name]
+        assert len(steps) == len(files) - len(beside) + 5  # new, build, list, one for each file, the scene, clear
+        assert len(between) > 8
+        assert all(between)
+
+    def test_an_exported_scene_has_the_voxels_and_places_of_the_one_shown(self, host, predicted, tmp_path):
+        from RTResponseCAMLib.scene.nodes import grid_of, voxels_of
+
+        p = predicted.parameters
+        shown = {n.GetName(): (np.array(voxels_of(n)), grid_of(n)) for n in (p.mrVolume, p.doseVolume, p.camVolume)}
+        predicted.logic.export(tmp_path / "out")
+        opened_again(host, tmp_path / "out" / "scene.mrb", tmp_path)
+        for name, (values, grid) in shown.items():
+            node = host.scene.GetFirstNodeByName(name)
+            np.testing.assert_array_equal(voxels_of(node), values, err_msg=name)
+            assert voxels_of(node).dtype == values.dtype, name
+            np.testing.assert_allclose(grid_of(node).axes, grid.axes, atol=1e-9, err_msg=name)
+            np.testing.assert_allclose(grid_of(node).origin_mm, grid.origin_mm, atol=1e-6, err_msg=name)

@@ -13,7 +13,7 @@ pytest.importorskip("trame_slicer", reason="trame-slicer is not installed: no sc
 import slicer
 import slicer_host
 
-from RTResponseCAMLib.scene.build import save_scene
+from RTResponseCAMLib.scene.save import save_scene
 
 from .conftest import MODULE
 

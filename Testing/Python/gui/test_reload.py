@@ -37,7 +37,7 @@ def colored(image) -> float:
 @pytest.mark.render
 def test_a_saved_scene_comes_back_with_results_and_settings(rendering, opened, tmp_path):
     from RTResponseCAMLib.gui.choices import Colors, DoseDisplay, Shown
-    from RTResponseCAMLib.scene.build import save_scene
+    from RTResponseCAMLib.scene.save import save_scene
     from RTResponseCAMLib.scene.views import is_side_by_side
 
     host = rendering

@@ -13,8 +13,9 @@ vtk = pytest.importorskip("vtk", reason="vtk is not installed: no MRML here")
 
 from RTResponseCAMLib.appearance import evidence_palette, isodose_levels  # noqa: E402
 from RTResponseCAMLib.imaging.planes import contour_volume_cc  # noqa: E402
-from RTResponseCAMLib.scene.build import build_scene, new_scene, save_scene  # noqa: E402
+from RTResponseCAMLib.scene.build import build_scene, new_scene  # noqa: E402
 from RTResponseCAMLib.scene.chatter import quiet_vtk  # noqa: E402
+from RTResponseCAMLib.scene.save import save_scene  # noqa: E402
 
 
 @pytest.fixture(scope="module")
