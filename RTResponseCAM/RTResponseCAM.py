@@ -28,6 +28,7 @@ except ModuleNotFoundError:  # used from the source tree: the library lies besid
     sys.path.append(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from RTResponseCAMLib.gui.choices import Colors, Device, DoseDisplay, Scale, Scope, Shown
+from RTResponseCAMLib.gui.events import drawn_once, let_events_happen
 
 SAMPLE_NAME = "RTResponseCAMSample"
 PARAMETER_VERSION = 1
@@ -102,14 +103,9 @@ def makeSampleScene():
     path = Path(slicer.app.temporaryPath) / sampleFileName()
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
-        write_sample_scene(unfinished, letEventsHappen)
+        write_sample_scene(unfinished, let_events_happen)
         unfinished.replace(path)  # a file that was cut short must not be taken for the sample
     return path
-
-
-def letEventsHappen(_fraction=0.0, _text=""):
-    """Progress of what must be done at once: the application draws itself in between."""
-    slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
 
 def loadSampleData(_source=None):
@@ -288,8 +284,9 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self):
         """Ensure that the parameter node exists; choose inputs, and take up a result that the scene brought."""
         self.setParameterNode(self.logic.getParameterNode())
-        if self.logic.chooseInputs(self._parameterNode):
-            self.display.apply(force=True)
+        with drawn_once():
+            if self.logic.chooseInputs(self._parameterNode):
+                self.display.apply(force=True)
         self.refresh()
 
     def setParameterNode(self, parameterNode):
@@ -312,9 +309,10 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self._parameterNode or slicer.mrmlScene.IsImporting():  # what is referred to may not be there yet
             return
         self._observeInputs()
-        self.display.apply()
-        self.lesions.follow_selection()
-        self.subregion.follow_cut()
+        with drawn_once():
+            self.display.apply()
+            self.lesions.follow_selection()
+            self.subregion.follow_cut()
         self.refreshSoon()
 
     def refreshSoon(self, _caller=None, _event=None):
@@ -326,10 +324,11 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.stop()
         if not self._parameterNode:
             return
-        self.logic.followPlacement(self._parameterNode)
-        state = self.logic.state(self._parameterNode)
-        for section in self._sections:
-            section.refresh(state)
+        with drawn_once():
+            self.logic.followPlacement(self._parameterNode)
+            state = self.logic.state(self._parameterNode)
+            for section in self._sections:
+                section.refresh(state)
         research = _("Research use only. Not a medical device; not for clinical decisions.")
         self.ui.researchLabel.text = " ".join([research, *state.warnings])
 
@@ -494,9 +493,10 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         """Add a study that was read to the scene, choose it, show it."""
         from RTResponseCAMLib.progress import silent
 
-        nodes = self.session.add(opened, parameters, progress or silent)
-        self.session.apply_display(parameters)
-        self.session.center(parameters)
+        with drawn_once():
+            nodes = self.session.add(opened, parameters, progress or silent)
+            self.session.apply_display(parameters)
+            self.session.center(parameters)
         return nodes
 
     def predict(self, lesions=()):
@@ -510,8 +510,9 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         parameters = self.getParameterNode()
         task = self.session.prepare(parameters, lesions)
         result = compute(task)
-        self.session.show(task, result, parameters)
-        self.session.center(parameters)
+        with drawn_once():
+            self.session.show(task, result, parameters)
+            self.session.center(parameters)
         return result
 
     def export(self, folder, dicom=None):
@@ -575,7 +576,8 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
     def centerOnLesion(self, parameters):
         """Turn all views to the selected lesion."""
         if parameters.segmentation is not None:
-            self.session.center(parameters)
+            with drawn_once():
+                self.session.center(parameters)
 
     def resetHeatmap(self, parameters):
         """Put the heatmap's settings back to their defaults."""
@@ -596,10 +598,11 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         if not is_side_by_side(slicer.mrmlScene):
             self._seen = parameters.selectedLesion, remember_views(slicer.mrmlScene)
         before = show_side_by_side(slicer.mrmlScene, parameters.followUpVolume is not None)
-        letEventsHappen()  # Qt gives new views their size: only then can they be turned to a lesion
-        self.session.renew_legend(parameters)
-        self.session.apply_display(parameters)
-        self.session.center(parameters)
+        let_events_happen()  # Qt gives new views their size: only then can they be turned to a lesion
+        with drawn_once():
+            self.session.renew_legend(parameters)
+            self.session.apply_display(parameters)
+            self.session.center(parameters)
         return before
 
     def showLayout(self, layout, parameters):
@@ -609,14 +612,15 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if node is not None:
             node.SetViewArrangement(node.SlicerLayoutFourUpView if layout is None else layout)
-        letEventsHappen()
-        self.session.apply_display(parameters)
+        let_events_happen()
         lesion, seen = self._seen
         self._seen = "", []
-        if seen and lesion == parameters.selectedLesion:
-            restore_views(slicer.mrmlScene, seen)
-        else:  # the views show the lesion that was chosen meanwhile
-            self.session.center(parameters)
+        with drawn_once():
+            self.session.apply_display(parameters)
+            if seen and lesion == parameters.selectedLesion:
+                restore_views(slicer.mrmlScene, seen)
+            else:  # the views show the lesion that was chosen meanwhile
+                self.session.center(parameters)
 
     def showDvh(self, parameters, cut):
         """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""

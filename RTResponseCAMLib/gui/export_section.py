@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from RTResponseCAMLib.device import FOR_DICOM, FOR_REPORTS, missing_packages
+from RTResponseCAMLib.gui.events import let_events_happen
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
 
@@ -52,7 +53,7 @@ class ExportSection(Section):
             out, number = folder / f"{FOLDER} {number}", number + 1
         self._message, self._written = "", str(out)
         dicom = Path(self._ui.dicomPathLineEdit.currentPath) if self._ui.dicomCheckBox.checked else None
-        work = self._logic.exporter(out, self._runner.on_main_thread, dicom, self._runner.let_events_happen)
+        work = self._logic.exporter(out, self._runner.on_main_thread, dicom, let_events_happen)
         self._runner.start(work, self._on_written, self._on_failed)
 
     def refresh(self, state: State) -> None:

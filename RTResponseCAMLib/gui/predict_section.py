@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from RTResponseCAMLib.device import REQUIRED, missing_packages
 from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.gui.events import drawn_once
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
 
@@ -86,8 +87,9 @@ class PredictSection(Section):
     def _on_predicted(self, task: Task, result: Any) -> None:
         if self._parameters is None or self._parameters.mrVolume is None:
             return
-        self._logic.session.show(task, result, self._parameters)
-        self._logic.centerOnLesion(self._parameters)
+        with drawn_once():
+            self._logic.session.show(task, result, self._parameters)
+            self._logic.centerOnLesion(self._parameters)
         self._panel.display.remember()
         self._panel.refresh()
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from RTResponseCAMLib.background import Job
 from RTResponseCAMLib.errors import QuestionError, RTResponseError
+from RTResponseCAMLib.gui.events import let_events_happen
 from RTResponseCAMLib.progress import Cancelled, Progress
 
 TICK_MS = 20
@@ -68,11 +68,7 @@ class Runner:
     def report_here(self, fraction: float, text: str = "") -> None:
         """Progress of what must happen on the main thread; the application draws itself in between."""
         self._show(fraction, text or _("showing the result"))
-        self.let_events_happen()
-
-    def let_events_happen(self, _fraction: float = 0.0, _text: str = "") -> None:
-        """Let the application draw itself between two steps on the main thread."""
-        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
+        let_events_happen()
 
     def cancel(self) -> None:
         """Ask the job to stop; its end is announced as a failure with an empty sentence."""

@@ -105,13 +105,15 @@ def show_overlays(scene: Any, dose: Any, follow_up: Any, lines: bool) -> None:
 
 
 def _keep_out(scene: Any, shown: Any, hidden: set[str]) -> None:
-    """Show a node in all views but some."""
+    """Show a node in all views but some; what is shown there already is not touched, which would draw it again."""
+    kinds = ("vtkMRMLSliceNode", "vtkMRMLViewNode") if hidden else ()
+    wanted = [view.GetID() for kind in kinds for view in _nodes(scene, kind) if view.GetLayoutName() not in hidden]
+    if [shown.GetNthViewNodeID(n) for n in range(shown.GetNumberOfViewNodeIDs())] == wanted:
+        return
     modifying = shown.StartModify()
     shown.RemoveAllViewNodeIDs()
-    for name in ("vtkMRMLSliceNode", "vtkMRMLViewNode") if hidden else ():
-        for view in _nodes(scene, name):
-            if view.GetLayoutName() not in hidden:
-                shown.AddViewNodeID(view.GetID())
+    for view in wanted:
+        shown.AddViewNodeID(view)
     shown.EndModify(modifying)
 
 

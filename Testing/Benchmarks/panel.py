@@ -1,7 +1,8 @@
 """How quick the panel is: opening, sample to heatmap, sliders, and how long the event loop is ever kept waiting.
 
-Run from the repository's root: ``python Testing/Benchmarks/panel.py``. In the stand-in application, without a GPU;
-rendering is off, so slider figures are the program's share, not the views'.
+Run from the repository's root: ``python Testing/Benchmarks/panel.py [FOLDER]``; with a folder, that study is loaded in
+place of the sample. In the stand-in application, without a GPU; rendering is off, so slider figures are the program's
+share, not the views'. How often views are asked to draw: ``Testing/Python/gui/test_drawing.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -54,18 +56,29 @@ def main() -> None:
     host.load_module(ROOT / "RTResponseCAM" / "RTResponseCAM.py")
     panel = host.open_panel()
     start = time.perf_counter()
-    panel.ui.loadSampleButton.click()
+    if sys.argv[1:]:
+        panel.study.load_folder(Path(sys.argv[1]))
+    else:
+        panel.ui.loadSampleButton.click()
     longest = host.wait()
     loaded = time.perf_counter() - start
     panel.ui.predictButton.click()
     longest_predict = host.wait()
     assert panel.parameters.camVolume is not None
-    print(f"load sample              {loaded:.1f} s, event loop waited at most {1000 * longest:.0f} ms")
+    waited = f"event loop waited at most {1000 * longest:.0f} ms  (limit 200)"
+    print(f"load, first time         {loaded:.1f} s, {waited}")
     print(f"sample to heatmap        {time.perf_counter() - start:.1f} s  (limit 15)")
     print(f"predict, first time      event loop waited at most {1000 * longest_predict:.0f} ms  (limit 200)")
     host.settle()
     panel.ui.predictButton.click()
     print(f"predict, second time     event loop waited at most {1000 * host.wait():.0f} ms")
+    with tempfile.TemporaryDirectory() as folder:
+        panel.ui.exportPathLineEdit.currentPath = folder
+        panel.refresh()
+        start = time.perf_counter()
+        panel.ui.exportButton.click()
+        waited = f"event loop waited at most {1000 * host.wait():.0f} ms  (limit 200)"
+        print(f"export                   {time.perf_counter() - start:.1f} s, {waited}")
     steps = [-2 + 0.1 * n for n in range(40)]
     cut = median_ms(lambda v: setattr(panel.ui.subregionSlider, "value", v), steps)
     print(f"subregion slider         median {cut:.1f} ms  (limit 50)")

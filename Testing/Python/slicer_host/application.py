@@ -20,6 +20,7 @@ import vtk
 from PySide6 import QtCore, QtWidgets
 
 from . import parameter_node, pythonqt, scripted_module, widgets
+from .drawing import Drawings
 
 SOURCES = "RTRESPONSECAM_SLICER_SOURCES"
 FOUR_UP = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
@@ -47,6 +48,12 @@ class Application:
 
     def layoutManager(self) -> LayoutManager:
         return self._host.layouts
+
+    def pauseRender(self) -> int:
+        return self._host.drawings.pause()
+
+    def resumeRender(self) -> int:
+        return self._host.drawings.resume()
 
     def testingEnabled(self) -> bool:
         return True
@@ -183,6 +190,7 @@ class Host:
         slicer.mrmlScene = self.scene
         self.scene.AddObserver(self.scene.NodeAboutToBeRemovedEvent, self._forget_item)
         slicer.app = Application(self)
+        self.drawings = Drawings()
         self.layouts = LayoutManager(self.scene, trame)
         self.trame = trame
         self.module: Any = None
