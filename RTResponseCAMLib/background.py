@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -15,6 +16,7 @@ from typing import Generic, TypeVar
 from RTResponseCAMLib.progress import Cancelled, Progress
 
 Answer = TypeVar("Answer")
+GIVE_WAY_S = 0.0005
 
 
 class Job(Generic[Answer]):
@@ -98,6 +100,7 @@ class Job(Generic[Answer]):
         if self._cancelled.is_set():
             raise Cancelled
         self.fraction, self.text = fraction, text or self.text
+        time.sleep(GIVE_WAY_S)  # Python's lock, given away for an instant, is taken back before another thread is awake
 
 
 @contextmanager

@@ -144,9 +144,9 @@ def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress:
     StudyError, GeometryError : see `load_study`.
     """
     index, links = contents.index, contents.links
-    structures, structure_warnings = read_chain_structures(chain, links)
+    structures, structure_warnings = read_chain_structures(chain, links, part(progress, 0.3, 0.4))
     lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, options.rois)
-    mr = read_series(chain.images, lambda: drawn_on(chain.structures, chain.images), part(progress, 0.3, 0.8))
+    mr = read_series(chain.images, lambda: drawn_on(chain.structures, chain.images), part(progress, 0.4, 0.8))
     progress(0.8, "reading the dose")
     plan, plan_warnings, unread = _read_plan(chain)
     dose, dose_warnings = _read_dose(contents, chain, plan, options)
@@ -185,12 +185,14 @@ def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress:
     )
 
 
-def read_chain_structures(chain: Chain, links: Links) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
+def read_chain_structures(
+    chain: Chain, links: Links, progress: Progress = silent
+) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     """Structures in the frame of the images; a ROI that lies in another frame, without a map, is left out."""
     if chain.structures.modality == "SEG":
         structures, warnings = read_segments(chain.structures)
     else:
-        structures, warnings = read_structures(chain.structures.path)
+        structures, warnings = read_structures(chain.structures.path, progress)
     own, theirs = roi_frames(chain.structures), frames_of(chain.images[0])
     listed = frames_of(chain.structures)
     placed: list[Structure] = []

@@ -15,15 +15,17 @@ from RTResponseCAMLib.dicom.targets import TARGET_KINDS, UNSPECIFIC
 from RTResponseCAMLib.dicom.values import damaged, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.parts import without_spikes
+from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import FloatArray, Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "INTERPOLATED_PLANAR"}
 OPEN = {"POINT", "OPEN_PLANAR", "OPEN_NONPLANAR"}
+REPORTED = 64  # contours between two reports
 MAX_ROIS, MAX_CONTOURS, MAX_POINTS = 1000, 50_000, 5_000_000
 
 
-def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
+def read_structures(path: Path, progress: Progress = silent) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     """Read every ROI; those without a usable contour stay in the list, empty.
 
     Raises
@@ -31,10 +33,10 @@ def read_structures(path: Path) -> tuple[tuple[Structure, ...], tuple[Warning, .
     StudyError : no ROI, contour data that is not a list of x, y, z, values that are not finite, or a damaged file.
     """
     with damaged(path, "a structure set"):
-        return _read(path, read_header(path))
+        return _read(path, read_header(path), progress)
 
 
-def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
+def _read(path: Path, data: Dataset, progress: Progress) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     listed = data.get("StructureSetROISequence") or ()
     if not listed:
         raise StudyError(path, "lists no ROI (3006,0020)", "Export the structure set with its targets")
@@ -54,13 +56,14 @@ def _read(path: Path, data: Dataset) -> tuple[tuple[Structure, ...], tuple[Warni
         items.setdefault(_reference(item), []).append(item)
     structures, taken = [], dict.fromkeys(names.values(), 0)
     total = 0
-    for number, name in names.items():
+    for done, (number, name) in enumerate(names.items()):
+        share = done / len(names)
         taken[name] += 1
         unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
         if taken[name] == 2:
             warnings.append(WarningCode.REPEATED_ROI_NAME(name=name))
         own = items.get(number, [])
-        contours = tuple(c for item in own for c in _contours(path, unique, item, warnings))
+        contours = tuple(c for item in own for c in _contours(path, unique, item, warnings, progress, share))
         total += sum(len(c) for c in contours)
         if total > MAX_POINTS:
             raise StudyError(path, f"has over {MAX_POINTS} contour points", "Export the targets only")
@@ -117,14 +120,18 @@ def _kinds(data: Dataset, names: Mapping[int, str], warnings: list[Warning]) -> 
     return kinds
 
 
-def _contours(path: Path, name: str, item: Dataset, warnings: list[Warning]) -> tuple[FloatArray, ...]:
+def _contours(
+    path: Path, name: str, item: Dataset, warnings: list[Warning], progress: Progress, share: float
+) -> tuple[FloatArray, ...]:
     contours: list[FloatArray] = []
     short = points = open_ = 0
     unknown: Counter[str] = Counter()
     sequence = item.get("ContourSequence") or ()
     if len(sequence) > MAX_CONTOURS:
         raise StudyError(path, f"ROI '{name}' has {len(sequence)} contours, more than {MAX_CONTOURS}", "Export fewer")
-    for contour in sequence:
+    for number, contour in enumerate(sequence):
+        if number % REPORTED == 0:
+            progress(share, "reading contours")
         kind = str(contour.get("ContourGeometricType", "") or "CLOSED_PLANAR").strip().upper()
         if kind in OPEN:
             open_ += 1

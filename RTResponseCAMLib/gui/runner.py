@@ -35,6 +35,7 @@ class Runner:
         self._done: Callable[[Any], None] = _nothing
         self._failed: Callable[[str], None] = _nothing
         self._asked: Callable[[QuestionError], None] | None = None
+        self._shown: tuple[int, str] | None = None
         self._serving = False
         self._timer = qt.QTimer()
         self._timer.setInterval(TICK_MS)
@@ -121,13 +122,15 @@ class Runner:
                 self._changed()
 
     def _show(self, fraction: float, text: str) -> None:
-        if self._bar is not None:
+        shown, self._shown = self._shown, (round(100 * fraction), text)
+        if self._bar is not None and shown != self._shown:
             self._bar.setVisible(True)
             self._bar.setRange(0, 100)
             self._bar.setValue(round(100 * fraction))
             self._bar.setFormat(f"{text} (%p%)" if text else "%p%")
 
     def _hide(self) -> None:
+        self._shown = None
         if self._bar is not None:
             self._bar.setVisible(False)
 

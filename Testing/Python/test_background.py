@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
 import pytest
 
+from RTResponseCAMLib import background
 from RTResponseCAMLib.background import Job
 from RTResponseCAMLib.progress import Cancelled
 
@@ -104,3 +106,31 @@ def test_a_cancelled_work_does_not_wait_for_an_owner_that_is_gone():
     job.cancel()
     ready.set()
     assert job.wait(5)
+
+
+def test_a_report_lets_the_owners_thread_run(monkeypatch):
+    """Given away for an instant only, Python's lock would be taken back before the owner is awake."""
+    slept = []
+    monkeypatch.setattr(background.time, "sleep", slept.append)
+    job = Job(lambda progress: [progress(n / 3) for n in range(3)])
+    assert job.wait(5)
+    assert len(slept) == 3
+    assert min(slept) > 0
+
+
+def test_collections_during_a_job_leave_the_rest_alone():
+    before = gc.get_freeze_count()
+    job = Job(lambda progress: gc.get_freeze_count())
+    finish(job)
+    assert job.answer() > 10_000
+    assert gc.get_freeze_count() == before == 0
+
+
+def test_what_the_application_froze_stays_frozen():
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        finish(Job(lambda progress: None))
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()

@@ -18,6 +18,7 @@ from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_dose
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.phantom.write import write_patient
+from RTResponseCAMLib.progress import Cancelled
 
 
 def edit(path: Path, change) -> None:
@@ -297,3 +298,22 @@ def test_inspect_names_what_is_used_and_what_not(study_folder, tmp_path):
 def test_inspect_reports_a_problem_instead_of_failing(own_study):
     (own_study / "plan_t1c" / "RS.dcm").unlink()
     assert "holds no RTSTRUCT" in inspect_folder(own_study)["problem"]
+
+
+def test_reading_contours_reports_and_can_be_cancelled(study_folder, monkeypatch):
+    from RTResponseCAMLib.dicom import rtstruct
+
+    monkeypatch.setattr(rtstruct, "REPORTED", 4)
+    path = next((study_folder / "dicom").rglob("RS*.dcm"))
+    sequence = pydicom.dcmread(path).ROIContourSequence
+    wanted = sum(-(-len(item.ContourSequence) // 4) for item in sequence if "ContourSequence" in item)
+    said = []
+    rtstruct.read_structures(path, lambda fraction, text="": said.append(fraction))
+    assert len(said) == wanted > len(sequence)
+    assert said == sorted(said)
+
+    def stop(_fraction, _text=""):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        rtstruct.read_structures(path, stop)
