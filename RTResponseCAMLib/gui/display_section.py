@@ -36,7 +36,7 @@ class DisplaySection(Section):
         self._shown = now
         if not force and before and now[1:] == before[1:]:
             self._logic.session.apply_opacity(self._parameters)
-        elif self._parameters.mrVolume is not None:
+        elif self._parameters.mrVolume is not None or self._parameters.camVolume is not None:
             self._logic.session.apply_display(self._parameters)
 
     def refresh(self, state: State) -> None:

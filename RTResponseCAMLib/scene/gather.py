@@ -19,7 +19,7 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.doses import checked_dose, looks_like_dose, read_dose, says_dose
-from RTResponseCAMLib.scene.lesions import lesion_name, lesion_segments, tagged_prescription_gy
+from RTResponseCAMLib.scene.lesions import LESION_TAG, lesion_name, lesion_segments, tag_of, tagged_prescription_gy
 from RTResponseCAMLib.scene.nodes import (
     dose_unit,
     fingerprint,
@@ -30,6 +30,7 @@ from RTResponseCAMLib.scene.nodes import (
     voxels_of,
 )
 from RTResponseCAMLib.scene.placement import Placement, placement_of
+from RTResponseCAMLib.scene.problems import segmentation_problems, tilt_deg, volume_problems
 from RTResponseCAMLib.scene.remembered import kept_contours
 from RTResponseCAMLib.state import NOTHING_CHOSEN
 from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
@@ -97,10 +98,10 @@ class Gatherer:
         """Sentences that say what is missing or wrong, in the order of the panel; empty when nothing is."""
         if inputs.mr is None and inputs.segmentation is None:
             return [NOTHING_CHOSEN]
-        found = _volume_problems(inputs.mr, "planning MR (contrast-enhanced T1)")
-        found += _segmentation_problems(inputs.segmentation)
+        found = volume_problems(inputs.mr, "planning MR (contrast-enhanced T1)")
+        found += segmentation_problems(inputs.segmentation)
         if inputs.dose is not None:
-            found += _volume_problems(inputs.dose, "dose")
+            found += volume_problems(inputs.dose, "dose")
         if not found and self.placement(inputs).problem:
             found = [self.placement(inputs).problem]
         if not found and inputs.mr is not None:
@@ -141,14 +142,19 @@ class Gatherer:
     def notes(self, inputs: Inputs) -> list[str]:
         """Sentences worth knowing that do not stop anything."""
         notes = []
-        if inputs.mr is not None and not _volume_problems(inputs.mr, ""):
-            tilt = _tilt_deg(grid_of(inputs.mr))
+        if inputs.mr is not None and not volume_problems(inputs.mr, ""):
+            tilt = tilt_deg(grid_of(inputs.mr))
             if tilt > TILT_DEG:
                 notes.append(f"The MR slices are tilted by {tilt:.0f}°; the map follows them.")
         if inputs.dose is None and inputs.mr is not None:
             notes.append("No dose is chosen: no dose metrics, no isodose lines.")
         elif inputs.dose is not None and inputs.segmentation is not None and self._prescription(inputs) is None:
             notes.append("No prescription dose is stated: no coverage and no dose metrics.")
+        if inputs.segmentation is not None and (lost := self._without_contours(inputs.segmentation)):
+            notes.append(
+                f"The scene holds no contours of {', '.join(lost)}: volumes, doses and predictions made now are those "
+                "of the voxels, and differ a little. Load the DICOM folder again for those of the contours."
+            )
         return notes
 
     def gather(self, inputs: Inputs) -> Gathered:
@@ -255,15 +261,28 @@ class Gatherer:
         GeometryError : the segment is empty.
         """
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
-        node = segmentation.GetID()
-        if node not in self._asked:  # a scene that was loaded
-            self._asked.add(node)
-            self._structures |= {(node, s): known for s, known in kept_contours(segmentation).items()}
-        known = self._structures.get((node, segment_id))
+        known = self._loaded(segmentation).get((segmentation.GetID(), segment_id))
         name = lesion_name(segment)
         if known and known[0] == self.segment_print(segmentation, segment_id):
             return replace(known[1], number=number, name=name)
         return Structure(number, name, "GTV", edge_contours(*segment_mask(segmentation, segment_id)))
+
+    def _loaded(self, segmentation: Any) -> dict[tuple[str, str], tuple[str, Structure]]:
+        """Contours that segments were loaded with, by node and segment, each with the fingerprint they hold for."""
+        node = segmentation.GetID()
+        if node not in self._asked:  # a scene that was loaded
+            self._asked.add(node)
+            self._structures |= {(node, s): known for s, known in kept_contours(segmentation).items()}
+        return self._structures
+
+    def _without_contours(self, segmentation: Any) -> list[str]:
+        """Lesions that were loaded with contours which the scene has not kept: it was saved by an earlier version."""
+        segments, loaded = segmentation.GetSegmentation(), self._loaded(segmentation)
+        return [
+            name
+            for name, segment_id in lesion_segments(segmentation).items()
+            if tag_of(segments.GetSegment(segment_id), LESION_TAG) and (segmentation.GetID(), segment_id) not in loaded
+        ]
 
     def _prescription(self, inputs: Inputs) -> Prescription | None:
         isodose = inputs.isodose_percent or None
@@ -277,7 +296,7 @@ class Gatherer:
         by_roi = {number: dose for number, dose in enumerate(stated, start=1) if dose is not None}
         if by_roi:
             return Prescription(max(by_roi.values()), isodose, inputs.fractions, by_roi, source="RTPLAN")
-        if isodose and inputs.dose is not None and not _volume_problems(inputs.dose, ""):
+        if isodose and inputs.dose is not None and not volume_problems(inputs.dose, ""):
             peak = float(voxels_of(inputs.dose).max())
             return Prescription(peak * isodose / 100, isodose, inputs.fractions, {}, source="user")
         return None
@@ -335,31 +354,6 @@ class Gatherer:
         if name not in self._prints or self._prints[name][0] != key:
             self._prints[name] = (key, make())
         return self._prints[name][1]
-
-
-def _tilt_deg(grid: Grid) -> float:
-    axes = np.abs(np.asarray(grid.direction).reshape(3, 3))
-    return float(np.degrees(np.arccos(np.clip(axes.max(axis=0).min(), -1, 1))))
-
-
-def _volume_problems(node: Any, role: str) -> list[str]:
-    if node is None:
-        return [f"Choose the {role}."]
-    try:
-        grid = grid_of(node)
-    except RTResponseError as error:
-        return [f"The {role} cannot be used: {error}"]
-    return [f"The {role} has one slice only: choose a 3-D volume."] if min(grid.size) < 2 else []
-
-
-def _segmentation_problems(node: Any) -> list[str]:
-    if node is None:
-        return ["Choose the segmentation that holds the lesions."]
-    if node.GetSegmentation().GetNumberOfSegments() == 0:
-        return [f"The segmentation '{node.GetName()}' has no segments: draw the lesions, or choose another."]
-    if not lesion_segments(node):
-        return [f"No segment of '{node.GetName()}' looks like a lesion by its name: rename or draw one."]
-    return []
 
 
 def _holds(grid: Grid, point_mm: np.ndarray[Any, np.dtype[np.float64]]) -> bool:

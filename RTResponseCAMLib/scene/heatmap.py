@@ -61,13 +61,18 @@ def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
     return graded
 
 
-def hide_legend(cam: Any) -> None:
-    """Take the legend out of the views: the evidence is not shown."""
+def hide_evidence(scene: Any, cam: Any) -> None:
+    """Take the evidence and its legend out of the views; what else they show stays."""
     import slicer
 
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
     if legend is not None:
         legend.SetVisibility(False)
+    graded = cam.GetNodeReference(GRADED_ROLE)
+    shown = {cam.GetID()} | ({graded.GetID()} if graded is not None else set())
+    for composite in _composites(scene):
+        if composite.GetForegroundVolumeID() in shown:
+            composite.SetForegroundVolumeID(None)
 
 
 def set_opacity(scene: Any, foreground: Any, opacity: float) -> None:

@@ -194,9 +194,9 @@ class Session:
         """Show MR, evidence and dose in the slice views as the user chose."""
         mr, cam, dose = parameters.mrVolume, parameters.camVolume, parameters.doseVolume
         front = None
-        if self._gatherer.placement(self.inputs(parameters)).problem and cam is not None:
-            heatmap.hide_legend(cam)
-            cam = None  # it lies where its lesions do not
+        if cam is not None and (mr is None or self._gatherer.placement(self.inputs(parameters)).problem):
+            heatmap.hide_evidence(self._scene, cam)
+            cam = None  # it lies where its lesions do not, or on nothing
         if cam is not None:
             front = heatmap.show_heatmap(self._scene, cam, self._heatmap(parameters))
         lines, wash = parameters.doseDisplay.value == "lines", parameters.doseDisplay.value == "wash"

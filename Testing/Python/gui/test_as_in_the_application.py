@@ -216,6 +216,17 @@ class TestRoles:
         assert mr is None or mr.GetName().startswith("Follow-up")
         assert not predicted.ui.predictButton.enabled or mr is not None
 
+    def test_a_map_whose_mr_was_deleted_is_hidden_and_struck_out(self, host, predicted):
+        p = predicted.parameters
+        host.scene.RemoveNode(p.mrVolume)
+        host.settle()
+        assert p.mrVolume is None
+        assert len(predicted.logic.state(p).stale) == 3
+        assert predicted.ui.lesionTable.item(0, 5).font().strikeOut()
+        assert not predicted.ui.predictButton.enabled
+        assert composite_of(host, "Red").GetForegroundVolumeID() is None
+        assert not slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(p.camVolume).GetVisibility()
+
     @pytest.mark.parametrize("known_by", ["attribute", "name", "unit", "values"])
     def test_a_dose_chosen_as_mr_is_said(self, host, loaded, known_by):
         dose = loaded.parameters.doseVolume
@@ -280,6 +291,24 @@ class TestSaved:
             assert other.p_response == pytest.approx(one.p_response, abs=1e-4)
             assert other.dose.d98_gy == pytest.approx(one.dose.d98_gy, abs=1e-3)
             assert other.volume_cc == pytest.approx(one.volume_cc, rel=1e-4)
+
+    def test_a_scene_of_an_earlier_version_says_that_its_contours_are_lost(self, host, predicted, tmp_path):
+        """It kept voxels only: figures made anew differ from those that it shows, which stay."""
+        from RTResponseCAMLib.scene.remembered import CONTOURS, MEASURES
+
+        p = predicted.parameters
+        before = predicted.logic.state(p).rows
+        assert not any("contours" in note for note in predicted.logic.state(p).notes)
+        for attribute in (CONTOURS, MEASURES):
+            p.segmentation.RemoveAttribute(attribute)
+        self.reopened(host, predicted, tmp_path)
+        state = predicted.logic.state(predicted.parameters)
+        assert any("no contours of L1, L2, L3" in note for note in state.notes)
+        assert "no contours of L1, L2, L3" in predicted.ui.studyMessageLabel.text
+        assert state.rows == before
+        assert dict(state.stale) == {}
+        predicted.logic.predict()
+        assert predicted.logic.state(predicted.parameters).rows != before
 
     def test_contours_of_a_segment_that_was_edited_do_not_count(self, host, loaded, tmp_path):
         from RTResponseCAMLib.scene.remembered import CONTOURS, kept_contours

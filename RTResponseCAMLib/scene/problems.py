@@ -1,0 +1,40 @@
+"""What keeps one node from being an input, said in the panel's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.scene.lesions import lesion_segments
+from RTResponseCAMLib.scene.nodes import grid_of
+
+
+def volume_problems(node: Any, role: str) -> list[str]:
+    """What keeps a volume from being used in a role, in sentences; empty when nothing does."""
+    if node is None:
+        return [f"Choose the {role}."]
+    try:
+        grid = grid_of(node)
+    except RTResponseError as error:
+        return [f"The {role} cannot be used: {error}"]
+    return [f"The {role} has one slice only: choose a 3-D volume."] if min(grid.size) < 2 else []
+
+
+def segmentation_problems(node: Any) -> list[str]:
+    """What keeps a segmentation from being used, in sentences; empty when nothing does."""
+    if node is None:
+        return ["Choose the segmentation that holds the lesions."]
+    if node.GetSegmentation().GetNumberOfSegments() == 0:
+        return [f"The segmentation '{node.GetName()}' has no segments: draw the lesions, or choose another."]
+    if not lesion_segments(node):
+        return [f"No segment of '{node.GetName()}' looks like a lesion by its name: rename or draw one."]
+    return []
+
+
+def tilt_deg(grid: Grid) -> float:
+    """Largest angle between an axis of the grid and the nearest axis of the patient, degrees."""
+    axes = np.abs(np.asarray(grid.direction).reshape(3, 3))
+    return float(np.degrees(np.arccos(np.clip(axes.max(axis=0).min(), -1, 1))))
