@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,8 +65,8 @@ def _free_bytes() -> int:
 
 def _gpu() -> str:
     """Name and free memory of the first CUDA device that torch can use; "" when there is none."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
+    if "torch" in sys.modules:
+        torch = import_module("torch")  # waits where another thread is importing it
         if not torch.cuda.is_available():
             return ""
         free, whole = torch.cuda.mem_get_info()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -34,3 +37,19 @@ def test_torch_still_imports_and_computes_after_its_libraries_were_loaded_early(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "27.0", done.stderr
+
+
+def test_a_torch_that_another_thread_is_importing_is_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(
+        "import time\ntime.sleep(0.5)\nclass cuda:\n    is_available = staticmethod(lambda: False)\n"
+    )
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    importing = threading.Thread(target=lambda: importlib.import_module("torch"))
+    importing.start()
+    while "torch" not in sys.modules:
+        time.sleep(0.001)
+    assert not hasattr(sys.modules["torch"], "cuda")
+    assert describe_device("auto").startswith("CPU")
+    importing.join()

@@ -110,6 +110,82 @@ class RTResponseCAMPanelTest(unittest.TestCase):
             panel.waitUntilDone()
             self.assertTrue((Path(place) / "RTResponseCAM result" / "scene.mrb").is_file())
 
+    def offsets(self):
+        """Slice offsets of the axial views that are shown, by name; none without a main window."""
+        layout = slicer.app.layoutManager()
+        names = layout.sliceViewNames() if layout is not None else ()
+        views = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in names]
+        return {view.GetName(): view.GetSliceOffset() for view in views if view.GetOrientation() == "Axial"}
+
+    def rows(self):
+        """The texts of the table of lesions."""
+        table = self.panel.ui.lesionTable
+        return [[table.item(row, column).text() for column in range(8)] for row in range(table.rowCount)]
+
+    def editedSegment(self):
+        """Name of the segment that the Segment Editor has open."""
+        if slicer.util.mainWindow() is not None:
+            segment = slicer.modules.segmenteditor.widgetRepresentation().self().editor.currentSegmentID()
+        else:
+            node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+            segment = node.GetSelectedSegmentID()
+        return self.panel.parameters.segmentation.GetSegmentation().GetSegment(segment).GetName()
+
+    def test_WalkThrough(self):
+        """A physicist's way through the panel, without the manual: nothing is lost, and every view shows the lesion."""
+        self.loadSample()
+        self.predict()
+        panel = self.panel
+        panel.ui.nextLesionButton.click()
+        lesion = panel.parameters.selectedLesion
+        there = self.offsets().get("Red")
+        panel.ui.sideBySideButton.checked = True
+        slicer.app.processEvents()
+        row = self.offsets()
+        self.assertEqual({round(offset, 1) for offset in row.values()}, {round(there, 1)} if row else set())
+        panel.ui.nextLesionButton.click()
+        panel.ui.previousLesionButton.click()
+        self.assertEqual(panel.parameters.selectedLesion, lesion)
+        self.assertEqual(self.offsets(), row)
+        panel.ui.sideBySideButton.checked = False
+        slicer.app.processEvents()
+        self.assertEqual(self.offsets().get("Red"), there)
+        panel.ui.cutPercentileButton.click()
+        if not panel.ui.createSegmentButton.enabled:  # evidence in doubt is contoured all the same when one says so
+            panel.ui.despiteDoubtsCheckBox.checked = True
+        self.assertTrue(panel.ui.createSegmentButton.enabled, panel.ui.createSegmentButton.toolTip)
+        panel.ui.createSegmentButton.click()
+        panel.ui.editSegmentButton.click()
+        self.assertIn("evidence >", self.editedSegment())
+        self.assertIn(lesion, self.editedSegment())
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule("RTResponseCAM")
+        panel.ui.measureButton.click()
+        panel.waitUntilDone()
+        self.assertIn("cm³", panel.ui.measureText.plainText)
+        panel.ui.dvhButton.click()
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode"), 1)
+        segments = panel.parameters.segmentation.GetSegmentation().GetNumberOfSegments()
+        rows = self.rows()
+        with tempfile.TemporaryDirectory() as place:
+            panel.ui.exportPathLineEdit.currentPath = place
+            panel.refresh()
+            panel.ui.exportButton.click()
+            panel.waitUntilDone()
+            self.assertTrue((Path(place) / "RTResponseCAM result" / "result.json").is_file(), panel.ui.exportLabel.text)
+            path = str(Path(place) / "saved.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear(False)
+            slicer.util.loadScene(path)
+        slicer.app.processEvents()
+        panel.enter()
+        self.assertEqual(self.rows(), rows)
+        self.assertEqual(panel.parameters.segmentation.GetSegmentation().GetNumberOfSegments(), segments)
+        self.assertEqual(panel.parameters.selectedLesion, lesion)
+        self.assertEqual(panel.ui.staleLabel.text, "")
+        self.predict()
+        self.assertEqual(self.rows(), rows)
+
     def test_SavedSceneComesBack(self):
         self.loadSample()
         self.predict()

@@ -171,18 +171,12 @@ class TestNodes:
 
     def test_display_nodes_are_removed_once(self, host, predicted):
         """The application removes a display node with its node; a second removal is an error in its log."""
-
-        @vtk.calldata_type(vtk.VTK_OBJECT)
-        def removed(scene, _event, node):
-            shown = node.GetDisplayNode() if node.IsA("vtkMRMLDisplayableNode") else None
-            if shown is not None and shown.GetScene() is not None:
-                scene.RemoveNode(shown)
-
-        tag = host.scene.AddObserver(host.scene.NodeRemovedEvent, removed)
         predicted.ui.gradedCheckBox.checked = True
         predicted.ui.gradedCheckBox.checked = False
         predicted.ui.prescriptionSpinBox.value = 20.0
-        host.scene.RemoveObserver(tag)
+        host.scene.RemoveNode(predicted.parameters.camVolume)
+        host.scene.RemoveNode(predicted.parameters.doseVolume)
+        host.settle()
         assert host.warnings.records == []
 
     def test_a_renamed_segment_has_its_name_in_the_table(self, host, loaded):

@@ -30,8 +30,11 @@ def test_the_in_application_suite_passes_here(monkeypatch):
     monkeypatch.setattr(slicer.util, "loadScene", lambda path: host.trame.io_manager.load_scene(Path(path)))
     monkeypatch.setattr(sys, "path", [str(ROOT / "Testing" / "Slicer"), *sys.path])
     suite = unittest.TestLoader().loadTestsFromName("RTResponseCAMPanelTest")
+    host.warnings.records.clear()
     result = unittest.TextTestRunner(stream=sys.stderr, verbosity=2).run(suite)
     host.close()
     assert result.wasSuccessful(), [text for _, text in (*result.errors, *result.failures)]
-    assert result.testsRun == 7
+    assert result.testsRun == 8
+    said = [text for text in host.warnings.records if "WindowResizeEvent" not in text]  # of the views made here
+    assert said == []
     assert [reason for _, reason in result.skipped] == ["reloading needs the main window"]

@@ -189,6 +189,9 @@ class Host:
         self.segmentations.SetMRMLScene(self.scene)
         slicer.mrmlScene = self.scene
         self.scene.AddObserver(self.scene.NodeAboutToBeRemovedEvent, self._forget_item)
+        self._doomed: dict[Any, list[Any]] = {}
+        self.scene.AddObserver(self.scene.NodeAboutToBeRemovedEvent, self._note_displays)
+        self.scene.AddObserver(self.scene.NodeRemovedEvent, self._remove_displays)
         slicer.app = Application(self)
         self.drawings = Drawings()
         self.layouts = LayoutManager(self.scene, trame)
@@ -212,10 +215,23 @@ class Host:
         """As qSlicerSubjectHierarchyPluginLogic: the item of a node that goes, goes too."""
         if scene.IsBatchProcessing():  # the items of a scene that is closed or read take care of themselves
             return
-        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        # A node that was removed already has no scene: the application's log then says "Invalid scene given".
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
         item = tree.GetItemByDataNode(node) if tree is not None else 0
         if item:
             tree.RemoveItem(item, False, False)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _note_displays(self, scene: Any, _event: str, node: Any) -> None:
+        """Display nodes go with their node, which after its removal cannot say any more which they were."""
+        if not scene.IsBatchProcessing() and node.IsA("vtkMRMLDisplayableNode"):
+            self._doomed[node] = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _remove_displays(self, scene: Any, _event: str, node: Any) -> None:
+        for shown in self._doomed.pop(node, ()):
+            if shown is not None and shown.GetScene() is not None:
+                scene.RemoveNode(shown)
 
     def load_module(self, path: Path) -> Any:
         """Import a scripted module as Slicer does, from its file, with only its own folder on the path."""
