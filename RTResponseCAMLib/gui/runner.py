@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,6 @@ class Runner:
         self._failed: Callable[[str], None] = _nothing
         self._asked: Callable[[QuestionError], None] | None = None
         self._shown: tuple[int, str] | None = None
-        self._serving = False
         self._timer = qt.QTimer()
         self._timer.setInterval(TICK_MS)
         self._timer.connect("timeout()", self._tick)
@@ -55,7 +55,14 @@ class Runner:
     ) -> None:
         """Start ``work(progress)``; later ``done(answer)`` is called, ``failed(sentence)``, or ``asked(question)``."""
         self._done, self._failed, self._asked = done, failed or _nothing, asked
-        self._job = Job(work)
+        known = threading.Event()
+
+        def begin(progress: Progress) -> Any:
+            known.wait()  # the work may ask for the main thread at once
+            return work(progress)
+
+        self._job = Job(begin)
+        known.set()
         self._show(0.0, "")
         self._timer.start()
         self._changed()
@@ -85,14 +92,10 @@ class Runner:
 
     def _tick(self) -> None:
         job = self._job
-        if job is None or self._serving:
+        if job is None:
             return
-        self._serving = True  # events that come meanwhile must not end what is being done
-        try:
-            job.serve()
-        finally:
-            self._serving = False
-        if self._job is not job:
+        job.serve()
+        if self._job is not job:  # events were looked at meanwhile
             return
         if not job.wait(TURN_S):
             self._show(job.fraction, _("stopping…") if job.cancelled else job.text)

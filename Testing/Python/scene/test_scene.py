@@ -107,6 +107,26 @@ def test_segments_are_the_lesions(built, result):
         assert volume == pytest.approx(contour_volume_cc(prediction.lesion.structure), rel=0.15)
 
 
+def test_subregions_are_the_voxels_of_the_result(built, result):
+    from RTResponseCAMLib.imaging.grid import Grid
+    from RTResponseCAMLib.scene.lesions import SUBREGION_TAG, tag_of
+    from RTResponseCAMLib.scene.nodes import segment_mask
+
+    _, nodes = built
+    segments = nodes.subregions.GetSegmentation()
+    ids = [segments.GetNthSegmentID(n) for n in range(segments.GetNumberOfSegments())]
+    labels, grid = sitk.GetArrayViewFromImage(result.subregions), Grid.of(result.subregions)
+    found = np.zeros(labels.shape, dtype=int)
+    names = [prediction.lesion.id for prediction in result.predictions]
+    for segment in ids:
+        mask, box = segment_mask(nodes.subregions, segment)
+        i, j, k = grid.start_of(box)
+        part = found[k : k + mask.shape[0], j : j + mask.shape[1], i : i + mask.shape[2]]
+        part[mask] = 1 + names.index(tag_of(segments.GetSegment(segment), SUBREGION_TAG))
+    assert ids
+    np.testing.assert_array_equal(found, labels)
+
+
 def test_the_saved_scene_holds_every_node_and_no_identity(built, tmp_path):
     scene, _ = built
     with quiet_vtk():
