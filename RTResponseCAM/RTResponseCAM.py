@@ -310,6 +310,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self._observeInputs()
         with drawn_once():
+            self.logic.followStudy(self._parameterNode)
             self.display.apply()
             self.lesions.follow_selection()
             self.subregion.follow_cut()
@@ -325,7 +326,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self._parameterNode:
             return
         with drawn_once():
-            self.logic.followPlacement(self._parameterNode)
+            self.logic.follow(self._parameterNode)
             state = self.logic.state(self._parameterNode)
             for section in self._sections:
                 section.refresh(state)
@@ -379,7 +380,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self._session = None
-        self._seen = "", []  # the lesion, and where the views looked, before the views were side by side
+        self._row = None  # while the views are side by side: the lesion, and where the views looked before
         self.resetNotice = ""
 
     @property
@@ -436,7 +437,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
     def forget(self):
         """Forget what belongs to a scene that was closed."""
         self.resetNotice = ""
-        self._seen = "", []
+        self._row = None
         if self._session:
             self._session.forget()
 
@@ -456,7 +457,10 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
     def observed(self, parameters):
         """Objects and events that make a result stale: voxels, segments, transforms."""
         pairs = []
-        for node in (parameters.mrVolume, parameters.doseVolume):
+        layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        if layout is not None:
+            pairs.append((layout, vtk.vtkCommand.ModifiedEvent))
+        for node in (parameters.mrVolume, parameters.doseVolume, parameters.camVolume):
             if node is not None:
                 pairs += [(node, node.ImageDataModifiedEvent), (node, node.TransformModifiedEvent)]
         if parameters.segmentation is not None:
@@ -495,8 +499,8 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
 
         with drawn_once():
             nodes = self.session.add(opened, parameters, progress or silent)
-            self.session.apply_display(parameters)
-            self.session.center(parameters)
+            self.session.display.apply(parameters)
+            self.session.display.center(parameters)
         return nodes
 
     def predict(self, lesions=()):
@@ -512,7 +516,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         result = compute(task)
         with drawn_once():
             self.session.show(task, result, parameters)
-            self.session.center(parameters)
+            self.session.display.center(parameters)
         return result
 
     def export(self, folder, dicom=None):
@@ -568,16 +572,24 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
 
         return work
 
-    def followPlacement(self, parameters):
-        """Move what was derived with the inputs, when they were put under a transform."""
+    def follow(self, parameters):
+        """Keep up with the scene: another study that is chosen, inputs that were moved, another layout."""
+        if not self.started:
+            return
+        self.session.follow(parameters)
+        if self._row is not None and not self.isSideBySide():  # left by another module's choice of layout
+            self._leaveRow(parameters)
+
+    def followStudy(self, parameters):
+        """Take up prescription and result of another study that is chosen."""
         if self.started:
-            self.session.follow_placement(parameters)
+            self.session.follow_study(parameters)
 
     def centerOnLesion(self, parameters):
         """Turn all views to the selected lesion."""
         if parameters.segmentation is not None:
             with drawn_once():
-                self.session.center(parameters)
+                self.session.display.center(parameters)
 
     def resetHeatmap(self, parameters):
         """Put the heatmap's settings back to their defaults."""
@@ -593,34 +605,43 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
 
     def showSideBySide(self, parameters):
         """MR with isodoses, MR with evidence and follow-up in a row; returns the layout that was there."""
-        from RTResponseCAMLib.scene.views import is_side_by_side, remember_views, show_side_by_side
+        from RTResponseCAMLib.scene.views import remember_views, show_side_by_side
 
-        if not is_side_by_side(slicer.mrmlScene):
-            self._seen = parameters.selectedLesion, remember_views(slicer.mrmlScene)
+        if self._row is None:
+            self._row = self._shownLesion(parameters), remember_views(slicer.mrmlScene)
         before = show_side_by_side(slicer.mrmlScene, parameters.followUpVolume is not None)
         let_events_happen()  # Qt gives new views their size: only then can they be turned to a lesion
         with drawn_once():
-            self.session.renew_legend(parameters)
-            self.session.apply_display(parameters)
-            self.session.center(parameters)
+            self.session.display.renew_legend(parameters)
+            self.session.display.apply(parameters)
+            self.session.display.center(parameters)
         return before
 
     def showLayout(self, layout, parameters):
         """Go back to a layout (the four-up layout when None), and to where its views looked."""
-        from RTResponseCAMLib.scene.views import restore_views
-
         node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if node is not None:
             node.SetViewArrangement(node.SlicerLayoutFourUpView if layout is None else layout)
+        self._leaveRow(parameters)
+
+    def _leaveRow(self, parameters):
+        """Show everything as before the views were side by side; a lesion that was chosen there stays in view."""
+        from RTResponseCAMLib.scene.views import restore_views
+
         let_events_happen()
-        lesion, seen = self._seen
-        self._seen = "", []
+        lesion, seen = self._row or ("", [])
+        self._row = None
         with drawn_once():
-            self.session.apply_display(parameters)
-            if seen and lesion == parameters.selectedLesion:
+            self.session.display.apply(parameters)
+            if seen and lesion == self._shownLesion(parameters):
                 restore_views(slicer.mrmlScene, seen)
-            else:  # the views show the lesion that was chosen meanwhile
-                self.session.center(parameters)
+            else:
+                self.session.display.center(parameters)
+
+    def _shownLesion(self, parameters):
+        """The lesion in the views, of which study."""
+        segmentation = parameters.segmentation
+        return "" if segmentation is None else f"{segmentation.GetID()} {parameters.selectedLesion}"
 
     def showDvh(self, parameters, cut):
         """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""
@@ -630,7 +651,7 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
             layout.SetViewArrangement(layout.SlicerLayoutFourUpPlotView)
         for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode"):
             view.SetPlotChartNodeID(chart.GetID())
-        self.session.apply_display(parameters)
+        self.session.display.apply(parameters)
         return chart
 
     def showPoints(self, table, frame=None):
@@ -648,7 +669,9 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         name = folder.name if folder is not None else ""
         points = points_of(read_points(Path(table), frame), name, [name])
         words = points_in_words(self.result, points) if self.result is not None else []
-        return show_points(slicer.mrmlScene, points), words
+        lists = show_points(slicer.mrmlScene, points)
+        self.session.display.apply(self.getParameterNode())
+        return lists, words
 
     def editSegment(self, parameters, segmentId):
         """Open the Segment Editor on a segment; without a main window it is only chosen there.

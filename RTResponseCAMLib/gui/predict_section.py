@@ -85,11 +85,20 @@ class PredictSection(Section):
             self.start()
 
     def _on_predicted(self, task: Task, result: Any) -> None:
-        if self._parameters is None or self._parameters.mrVolume is None:
+        if self._parameters is None:
             return
-        with drawn_once():
-            self._logic.session.show(task, result, self._parameters)
-            self._logic.centerOnLesion(self._parameters)
+        try:
+            with drawn_once():
+                shown = self._logic.session.show(task, result, self._parameters)
+                if shown:
+                    self._logic.centerOnLesion(self._parameters)
+        except RTResponseError as error:
+            self._message = str(error)
+        else:
+            if not shown:
+                self._message = _(
+                    "Predicted for another study than the one that is chosen now: choose it to see its map."
+                )
         self._panel.display.remember()
         self._panel.refresh()
 

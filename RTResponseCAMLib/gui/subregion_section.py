@@ -29,6 +29,7 @@ class SubregionSection(Section):
         self._created, self._message = "", ""
         self._items: list[Any] = []
         self._measured = ""
+        self._stale: frozenset[str] = frozenset()
         self._of: tuple[float, str, LesionVoxels | None] = (0.0, "", None)
         self._runner = Runner(self._ui.measureProgressBar, panel.refresh)
         table = self._ui.subregionTable
@@ -85,6 +86,7 @@ class SubregionSection(Section):
     def refresh(self, state: State) -> None:
         """Show the numbers of the present threshold."""
         self._show_titles(state.dose_unit)
+        self._stale = frozenset(state.stale)
         self._show()
 
     def _show_titles(self, unit: str) -> None:
@@ -129,11 +131,14 @@ class SubregionSection(Section):
         self._ui.subregionVolumeLabel.text = "\n".join([*([self._message] if self._message else []), text, *doubted])
         self._ui.despiteDoubtsCheckBox.setVisible(bool(doubts))
         self._fill(((_("Subregion"), inside), (_("Rest of lesion"), rest)))
-        some = bool(mask.any())
+        stale = self._lesion in self._stale
+        some = bool(mask.any()) and not stale
         self._enable_dose(voxels, some)
         allowed = not doubts or self._ui.despiteDoubtsCheckBox.checked
         reason = _("Keep the subregion as a segment.")
-        if not some:
+        if stale:
+            reason = _("Results are out of date: predict again.")
+        elif not some:
             reason = _("No voxel exceeds the threshold.")
         elif not allowed:
             reason = _("The evidence is in doubt: tick the box above to contour it all the same.")
@@ -166,19 +171,19 @@ class SubregionSection(Section):
         self._ui.measureText.setVisible(bool(fits))
         for button in self._cuts:
             button.enabled = voxels is not None
-        dosed = voxels is not None and voxels.dose is not None
+        dosed = voxels is not None and voxels.dose is not None and self._lesion not in self._stale
         self._ui.dvhButton.enabled = dosed
         hint = _("Dose-volume histograms of the subregion and the rest of the lesion.")
         self._ui.dvhButton.toolTip = hint if dosed else _("No dose reaches the whole lesion.")
 
     def _choose_cut(self, method: str, value: float) -> None:
-        from RTResponseCAMLib.scene.lesions import PREFIX
+        from RTResponseCAMLib.scene.lesions import cut_of_map
         from RTResponseCAMLib.subregion.select import Selection, cut_of
 
         voxels = self._voxels()
         if voxels is not None:
             if method == "value":  # where evidence begins to speak for non-response, in the map's own scale
-                value = float(self._parameters.camVolume.GetAttribute(f"{PREFIX}cut") or value)
+                value = cut_of_map(self._parameters.camVolume, value)
             self._ui.subregionSlider.value = cut_of(voxels, Selection(method, value))
 
     def _on_dvh(self, _checked: bool = False) -> None:

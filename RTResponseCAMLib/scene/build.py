@@ -34,10 +34,13 @@ from RTResponseCAMLib.scene.nodes import (
     add_segment,
     cropped,
     dose_unit,
+    fingerprint,
+    grid_of,
     isodose_node,
     ras,
     segmentation_node,
     volume_node,
+    voxels_of,
 )
 from RTResponseCAMLib.scene.remembered import keep_contours
 from RTResponseCAMLib.study import GY, Result, Study
@@ -143,8 +146,13 @@ def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[f
         if model is not None:
             models.append(model)
             dose.AddNodeReferenceID(ISODOSE_ROLE, model.GetID())
-    dose.SetAttribute(ISODOSE_LEVELS, " ".join(f"{level:g}" for level in levels_gy))
+    dose.SetAttribute(ISODOSE_LEVELS, isodose_state(levels_gy, fingerprint(voxels_of(dose), grid_of(dose))))
     return models
+
+
+def isodose_state(levels_gy: Sequence[float], dose_print: str) -> str:
+    """What isodose lines are made of: the levels, and the fingerprint of the dose."""
+    return f"{' '.join(f'{level:g}' for level in levels_gy)} of {dose_print}"
 
 
 def put_isodoses(scene: Any, dose: Any, models: Sequence[Any]) -> None:
@@ -154,7 +162,7 @@ def put_isodoses(scene: Any, dose: Any, models: Sequence[Any]) -> None:
 
     tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
     constants = slicer.vtkMRMLSubjectHierarchyConstants
-    visit = tree.GetItemParent(tree.GetItemByDataNode(dose))
+    visit = tree.GetItemParent(tree.GetItemByDataNode(dose) or tree.CreateItem(tree.GetSceneItemID(), dose))
     children = vtk.vtkIdList()
     tree.GetItemChildren(visit, children)
     items = [children.GetId(n) for n in range(children.GetNumberOfIds())]

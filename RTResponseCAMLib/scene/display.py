@@ -47,10 +47,26 @@ def paint_color_node(node: Any, colors: npt.NDArray[np.float64], low: float, hig
     node.EndModify(modifying)
 
 
+def volume_display(scene: Any, volume: Any) -> tuple[Any, bool]:
+    """The display node of a volume, and whether it had to be made: a user may delete it."""
+    import slicer
+
+    first = volume.GetDisplayNode()
+    if first is not None and first.IsA("vtkMRMLVolumeDisplayNode"):
+        return first, False
+    if first is not None:  # the legend has moved up: views take the first for the volume's display
+        scene.RemoveNode(first)
+    display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
+    display.AutoWindowLevelOff()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colours a slice view never ends drawing
+    volume.SetAndObserveDisplayNodeID(display.GetID())
+    return display, True
+
+
 def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
     """Colours, fixed window (comparable between lesions and patients), legend, quantity and units."""
     low, high = EVIDENCE_RANGE[form]
-    display = cam.GetDisplayNode()
+    display, _ = volume_display(scene, cam)
     display.SetAndObserveColorNodeID(color_node(scene, EVIDENCE_COLORS, evidence_palette(form), low, high).GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, high)
@@ -88,6 +104,19 @@ def _legend(volume: Any, title: str) -> Any:
     return legend
 
 
+def hide_other_legends(scene: Any, chosen: Sequence[Any]) -> None:
+    """Hide the legends of evidence and doses that are not chosen any more: of another study, or before it."""
+    ids = {volume.GetID() for volume in chosen if volume is not None}
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")):
+        legend = scene.GetNthNodeByClass(number, "vtkMRMLColorLegendDisplayNode")
+        volume = legend.GetDisplayableNode()
+        shown = volume.GetDisplayNode() if volume is not None else None
+        colors = shown.GetColorNode() if shown is not None else None
+        ours = colors is not None and colors.GetName().startswith((EVIDENCE_COLORS, DOSE_COLORS))
+        if ours and volume.GetID() not in ids:
+            legend.SetVisibility(False)
+
+
 def refresh_legend(cam: Any) -> None:
     """Tell the views to look at the legend again: it is judged before the volume is in front of them."""
     import slicer
@@ -108,8 +137,12 @@ def show_head(node: Any, mr: sitk.Image) -> None:
 
 def show_dose(scene: Any, dose: Any, maximum_gy: float) -> None:
     """Dose as a volume that can be put in front, off by default; isodose lines speak for it."""
-    display = dose.GetDisplayNode()
-    display.SetAndObserveColorNodeID(color_node(scene, DOSE_COLORS, dose_palette(), 0.0, maximum_gy).GetID())
+    display, _ = volume_display(scene, dose)
+    colors = display.GetColorNode()
+    if colors is not None and colors.GetName().startswith(DOSE_COLORS):
+        paint_color_node(colors, dose_palette(), 0.0, maximum_gy)
+    else:
+        display.SetAndObserveColorNodeID(color_node(scene, DOSE_COLORS, dose_palette(), 0.0, maximum_gy).GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, maximum_gy)
     display.SetAutoThreshold(False)
@@ -137,6 +170,13 @@ def show_outlines(segmentation: Any) -> None:
     display.SetVisibility2DOutline(True)
     display.SetSliceIntersectionThickness(2)
     display.SetOpacity3D(0.4)
+
+
+def show_only(segmentation: Any, other: Any) -> None:
+    """Show the outlines of the lesions that are chosen, in place of those that were."""
+    for node, shown in ((other, False), (segmentation, True)):
+        if node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(shown)
 
 
 def set_up_views(scene: Any, background: Any, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:

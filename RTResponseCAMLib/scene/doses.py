@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.dicom.plausible import check_dose
 from RTResponseCAMLib.dicom.words import folded
 from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.scene.lesions import is_evidence
 from RTResponseCAMLib.scene.nodes import DOSE_UNIT, dose_unit, image_of, voxels_of
 from RTResponseCAMLib.study import GY_RBE, Dose, Lesion, Plan, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -24,9 +25,25 @@ def says_dose(node: Any) -> bool:
     """Whether a volume states that it is a dose: by its attributes, its unit, or its name."""
     if node.GetAttribute(DOSE_ATTRIBUTE) == "1" or node.GetAttribute(DOSE_UNIT):
         return True
+    return _unit(node) in ("GY", "CGY") or bool(DOSE_NAME.search(folded(node.GetName() or "")))
+
+
+def dose_problem(node: Any, lowest: float) -> str:
+    """Why a volume cannot be the dose, in a sentence; "" when it can. ``lowest`` is its lowest value."""
+    if is_evidence(node):
+        return f"'{node.GetName()}' is a map of evidence, no dose."
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return f"'{node.GetName()}' is a label map, no dose."
+    if _unit(node) == "CGY":
+        return f"The dose '{node.GetName()}' is in cGy: convert it to Gy."
+    if lowest < 0:
+        return f"The dose '{node.GetName()}' holds negative values: choose a dose volume in Gy."
+    return ""
+
+
+def _unit(node: Any) -> str:
     units = node.GetVoxelValueUnits()
-    unit = str(units.GetCodeValue() or "") if units is not None else ""
-    return unit.upper() in ("GY", "CGY") or bool(DOSE_NAME.search(folded(node.GetName() or "")))
+    return "" if units is None else str(units.GetCodeValue() or "").upper()
 
 
 def looks_like_dose(node: Any) -> bool:

@@ -18,8 +18,15 @@ from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
-from RTResponseCAMLib.scene.doses import checked_dose, looks_like_dose, read_dose, says_dose
-from RTResponseCAMLib.scene.lesions import LESION_TAG, lesion_name, lesion_segments, tag_of, tagged_prescription_gy
+from RTResponseCAMLib.scene.doses import checked_dose, dose_problem, looks_like_dose, read_dose, says_dose
+from RTResponseCAMLib.scene.lesions import (
+    LESION_TAG,
+    is_evidence,
+    lesion_name,
+    lesion_segments,
+    tag_of,
+    tagged_prescription_gy,
+)
 from RTResponseCAMLib.scene.nodes import (
     dose_unit,
     fingerprint,
@@ -80,7 +87,7 @@ class Gatherer:
 
     def remember(self, nodes: StudyNodes, study: Study) -> None:
         """Keep the study that nodes were made from."""
-        self._studies[nodes.mr.GetID()] = (self._volume_print(nodes.mr), study)
+        self._studies[nodes.mr.GetID()] = (self.volume_print(nodes.mr), study)
         segments = lesion_segments(nodes.lesions)
         for lesion in study.lesions:
             key = (nodes.lesions.GetID(), segments[lesion.id])
@@ -135,9 +142,16 @@ class Gatherer:
         name = inputs.mr.GetName()
         if inputs.dose is not None and inputs.mr.GetID() == inputs.dose.GetID():
             return [f"'{name}' is chosen as MR and as dose: one volume cannot be both."]
+        if is_evidence(inputs.mr):
+            return [f"The planning MR '{name}' is a map of evidence: choose the contrast-enhanced T1."]
         if self.is_dose(inputs.mr):
             return [f"The planning MR '{name}' is a dose: choose the contrast-enhanced T1 on which the plan was made."]
-        return []
+        if inputs.dose is None:
+            return []
+        state = self.volume_print(inputs.dose)
+        lowest = self._cached(f"{inputs.dose.GetID()} lowest", state, lambda: float(voxels_of(inputs.dose).min()))
+        problem = dose_problem(inputs.dose, lowest)
+        return [problem] if problem else []
 
     def notes(self, inputs: Inputs) -> list[str]:
         """Sentences worth knowing that do not stop anything."""
@@ -187,7 +201,7 @@ class Gatherer:
             plan=plan,
             follow_ups=known.follow_ups if known else (),
             warnings=tuple(dict.fromkeys(warnings)),
-            sources=known.sources if known else {"mr_series": pseudonym(series or self._volume_print(inputs.mr))},
+            sources=known.sources if known else {"mr_series": pseudonym(series or self.volume_print(inputs.mr))},
         )
         return Gathered(study, segments)
 
@@ -196,7 +210,7 @@ class Gatherer:
         prints = {}
         for name, node in (("MR", inputs.mr), ("dose", inputs.dose)):
             if node is not None:
-                prints[name] = self._volume_print(node)
+                prints[name] = self.volume_print(node)
         if inputs.segmentation is not None:
             for lesion, segment in lesion_segments(inputs.segmentation).items():
                 prints[f"{LESION_PRINT}{lesion}"] = self.segment_print(inputs.segmentation, segment)
@@ -217,7 +231,7 @@ class Gatherer:
 
     def key(self, segmentation: Any, segment_id: str, dose: Any) -> tuple[str, str]:
         """Fingerprints of a segment and of a dose (empty without one)."""
-        return self.segment_print(segmentation, segment_id), "" if dose is None else self._volume_print(dose)
+        return self.segment_print(segmentation, segment_id), "" if dose is None else self.volume_print(dose)
 
     def prescriptions(self, inputs: Inputs) -> list[tuple[str, float | None]]:
         """Prescription of each lesion, Gy; None where nothing states one."""
@@ -234,12 +248,12 @@ class Gatherer:
         """Dose of a volume node, read once; None without a node."""
         if node is None:
             return None
-        image = self._cached(f"{node.GetID()} image", self._volume_print(node), lambda: image_of(node))
+        image = self._cached(f"{node.GetID()} image", self.volume_print(node), lambda: image_of(node))
         return Dose(image, (), dose_unit(node))
 
     def _known_study(self, mr: Any) -> Study | None:
         known = self._studies.get(mr.GetID())
-        return known[1] if known and known[0] == self._volume_print(mr) else None
+        return known[1] if known and known[0] == self.volume_print(mr) else None
 
     def _lesions(self, inputs: Inputs, warnings: list[Warning]) -> tuple[tuple[Lesion, ...], dict[str, str]]:
         lesions, segments = [], {}
@@ -321,7 +335,8 @@ class Gatherer:
             return ["MR and dose lie in different frames of reference: the dose does not belong to these lesions."]
         return []
 
-    def _volume_print(self, node: Any) -> str:
+    def volume_print(self, node: Any) -> str:
+        """Fingerprint of a volume's voxels and place."""
         try:
             grid, image = grid_of(node), node.GetImageData()
         except RTResponseError:

@@ -9,7 +9,7 @@ import numpy as np
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, palette
 from RTResponseCAMLib.scene import display
-from RTResponseCAMLib.scene.lesions import PREFIX
+from RTResponseCAMLib.scene.lesions import PREFIX, form_of
 from RTResponseCAMLib.scene.nodes import remove_with_display, voxels_of
 
 GRADED_ROLE = f"{PREFIX}graded"
@@ -44,10 +44,12 @@ def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
     """Apply the choices to the evidence volume; returns the node that belongs into the views' foreground."""
     import slicer
 
-    form = cam.GetAttribute(f"{PREFIX}form") or "signed"
+    form = form_of(cam)
     low, high = _range(form, heatmap.limit)
     colors = palette(heatmap.colors, form, low, high, heatmap.threshold, heatmap.shown)
-    shown = cam.GetDisplayNode()
+    shown, made = display.volume_display(scene, cam)
+    if made or shown.GetColorNode() is None:
+        display.show_evidence(scene, cam, form, cam.GetAttribute("RTResponseCAM.Scale") or "")
     display.paint_color_node(shown.GetColorNode(), colors, low, high)
     shown.SetWindowLevelMinMax(low, high)
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from RTResponseCAMLib.appearance import EVIDENCE_RANGE
 from RTResponseCAMLib.dicom.targets import names_a_target
+from RTResponseCAMLib.scene.nodes import grid_of, place_of
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
 from RTResponseCAMLib.warnings import by_severity
@@ -19,6 +21,7 @@ PREFIX = "RTResponseCAM."
 LESION_TAG, PRESCRIPTION_TAG, SUBREGION_TAG = f"{PREFIX}Lesion", f"{PREFIX}PrescriptionGy", f"{PREFIX}SubregionOf"
 ISODOSE_ROLE, ISODOSE_LEVELS = f"{PREFIX}isodose", f"{PREFIX}isodoseLevels"
 ROWS, INPUTS, NOTES = f"{PREFIX}lesions", f"{PREFIX}inputs", f"{PREFIX}cautions"
+PLACE = f"{PREFIX}place"  # where the evidence lay when it was made
 
 
 def lesion_segments(segmentation: Any) -> dict[str, str]:
@@ -43,8 +46,10 @@ def lesion_segments(segmentation: Any) -> dict[str, str]:
 
 
 def is_lesion(segment: Any) -> bool:
-    """Whether a segment is taken for a treated target."""
-    return not tag_of(segment, SUBREGION_TAG) and names_a_target(segment.GetName() or "")
+    """Whether a segment is taken for a treated target: it was loaded as one, or its name says nothing else."""
+    if tag_of(segment, SUBREGION_TAG):
+        return False
+    return bool(tag_of(segment, LESION_TAG)) or names_a_target(segment.GetName() or "")
 
 
 def lesion_name(segment: Any) -> str:
@@ -105,6 +110,7 @@ def attach_result(
     cam.SetAttribute(ROWS, json.dumps([asdict(row) for row in rows]))
     cam.SetAttribute(NOTES, json.dumps([w.labeled() for w in by_severity(result.warnings)]))
     cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
+    cam.SetAttribute(PLACE, place_of(grid_of(cam)))
     cam.SetAttribute(f"{PREFIX}form", result.form)
     cam.SetAttribute(f"{PREFIX}cut", repr(result.cut))
     for key, value in result.provenance.items():
@@ -118,7 +124,7 @@ def rows_of(cam: Any) -> tuple[Row, ...]:
     try:
         entries: Sequence[dict[str, Any]] = json.loads(cam.GetAttribute(ROWS) or "[]")
         return tuple(row_from(entry) for entry in entries)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return ()
 
 
@@ -129,13 +135,44 @@ def row_from(entry: Mapping[str, Any]) -> Row:
 
 
 def notes_of(cam: Any) -> tuple[str, ...]:
-    """Warnings about the whole result, kept with an evidence volume."""
-    return tuple(json.loads(cam.GetAttribute(NOTES) or "[]"))
+    """Warnings about the whole result, kept with an evidence volume; none where they cannot be read."""
+    try:
+        return tuple(str(text) for text in json.loads(cam.GetAttribute(NOTES) or "[]"))
+    except (ValueError, TypeError):
+        return ()
 
 
 def inputs_of(cam: Any) -> dict[str, str]:
-    """Fingerprints of the inputs a result was made from."""
-    return dict(json.loads(cam.GetAttribute(INPUTS) or "{}"))
+    """Fingerprints of the inputs a result was made from; what cannot be read fits no inputs."""
+    try:
+        return {str(key): str(value) for key, value in json.loads(cam.GetAttribute(INPUTS) or "{}").items()}
+    except (ValueError, AttributeError):
+        return {"record of the inputs": "unreadable"}
+
+
+def form_of(cam: Any) -> str:
+    """How the map adds up; "signed" where that is not stated, or cannot be."""
+    form = str(cam.GetAttribute(f"{PREFIX}form") or "")
+    return form if form in EVIDENCE_RANGE else "signed"
+
+
+def cut_of_map(cam: Any, otherwise: float) -> float:
+    """From where on evidence speaks for non-response."""
+    try:
+        return float(cam.GetAttribute(f"{PREFIX}cut") or otherwise)
+    except ValueError:
+        return otherwise
+
+
+def is_evidence(volume: Any) -> bool:
+    """Whether a volume is a map of evidence, or its graded copy."""
+    return volume.GetAttribute(ROWS) is not None
+
+
+def was_moved(cam: Any) -> bool:
+    """Whether the evidence has been put elsewhere since it was made, by hardening a transform on it."""
+    stated = cam.GetAttribute(PLACE)
+    return stated is not None and stated != place_of(grid_of(cam))
 
 
 def tag_of(segment: Any, name: str) -> str:

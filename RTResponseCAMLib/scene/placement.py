@@ -36,16 +36,18 @@ def placement_of(nodes: Sequence[tuple[str, Any]]) -> Placement:
         others = "the other inputs do not: harden it, take it away, or put all of them under it (Data module)."
         return Placement(transform, f"{under}, and {others}")
     if not is_rigid(transform):
-        return Placement(transform, f"{under}, which is not rigid: no volume would hold. Harden it (Data module).")
+        return Placement(
+            transform, f"{under}, which is not rigid: it does more than turn and move. Harden it (Data module)."
+        )
     return Placement(transform, "")
 
 
 def is_rigid(transform: Any) -> bool:
-    """Whether a transform, with all that it lies under itself, turns and moves only."""
+    """Whether a transform, with all that it lies under itself, turns and moves only; a mirror does more."""
     if not transform.IsTransformToWorldLinear():
         return False
     axes = _to_world(transform)[:3, :3]
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < RIGID)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < RIGID and np.linalg.det(axes) > 0)
 
 
 def in_world(node: Any, ras_mm: Sequence[float]) -> tuple[float, float, float]:

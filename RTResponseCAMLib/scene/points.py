@@ -19,15 +19,20 @@ GLYPH_PERCENT = 1.5  # of the view
 
 def show_points(scene: Any, points: Sequence[Point]) -> list[Any]:
     """Put points into the scene, a list for each type; returns the lists. Those of an earlier call are replaced."""
-    old = [scene.GetNthNodeByClass(n, "vtkMRMLMarkupsFiducialNode") for n in range(_count(scene))]
-    for node in old:
-        if node.GetAttribute(POINTS):
-            scene.RemoveNode(node)
+    for node in points_lists(scene):
+        scene.RemoveNode(node)
     kinds = list(dict.fromkeys(point.kind for point in points))
     return [
         _list(scene, kind, [p for p in points if p.kind == kind], COLORS[n % len(COLORS)])
         for n, kind in enumerate(kinds)
     ]
+
+
+def points_lists(scene: Any) -> list[Any]:
+    """The lists of points in the scene."""
+    count = int(scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode"))
+    nodes = [scene.GetNthNodeByClass(n, "vtkMRMLMarkupsFiducialNode") for n in range(count)]
+    return [node for node in nodes if node.GetAttribute(POINTS)]
 
 
 def save_points(points: Sequence[Point], path: Path) -> None:
@@ -67,7 +72,3 @@ def _list(scene: Any, kind: str, points: Sequence[Point], color: tuple[float, fl
         shown.SetGlyphScale(GLYPH_PERCENT)
         shown.SetTextScale(2.5)
     return node
-
-
-def _count(scene: Any) -> int:
-    return int(scene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode"))

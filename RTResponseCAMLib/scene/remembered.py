@@ -22,7 +22,7 @@ from RTResponseCAMLib.scene.nodes import fingerprint, segment_mask
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import Structure
 
-CONTOURS, MEASURES = f"{PREFIX}contours", f"{PREFIX}measures"
+CONTOURS, MEASURES, PRESCRIPTION = f"{PREFIX}contours", f"{PREFIX}measures", f"{PREFIX}prescription"
 STEP_MM = 1e-6  # points are kept in whole steps: no figure sees the difference
 MOST_BYTES = 200_000_000  # of the text, unpacked: an attribute is read before anybody has looked at it
 
@@ -77,3 +77,17 @@ def kept_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
         return {lesion: (str(state), row_from(row)) for lesion, (state, row) in entries.items()}
     except (ValueError, TypeError, AttributeError, KeyError):
         return {}
+
+
+def keep_prescription(segmentation: Any, gray: float, isodose_percent: float, fractions: int) -> None:
+    """Keep what was stated for all lesions of a segmentation: prescription (Gy), isodose (%), fractions."""
+    segmentation.SetAttribute(PRESCRIPTION, json.dumps([gray, isodose_percent, fractions]))
+
+
+def kept_prescription(segmentation: Any) -> tuple[float, float, int]:
+    """Prescription (Gy; 0 as planned), isodose (%; 0 not stated) and fractions; none stated where nothing is kept."""
+    try:
+        gray, isodose_percent, fractions = json.loads(segmentation.GetAttribute(PRESCRIPTION) or "[0, 0, 1]")
+        return float(gray), float(isodose_percent), int(fractions)
+    except (ValueError, TypeError):
+        return 0.0, 0.0, 1

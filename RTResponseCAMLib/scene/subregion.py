@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -93,15 +94,21 @@ def create_segment(
 ) -> str:
     """Add the voxels above ``cut`` to the lesion's segmentation as a segment of their own; returns its id.
 
-    A subregion of the same lesion at the same cut is replaced, not doubled. Doubts and the model's SHA-256 stay with
-    the segment.
+    A subregion of the same lesion at the same cut is replaced, not doubled, unless it was edited. Doubts and the
+    model's SHA-256 stay with the segment.
     """
     segments = segmentation.GetSegmentation()
     doubtful = " (in doubt)" if doubts else ""
     name = f"{lesion_id} {lesion_name(segments.GetSegment(segment_id))} evidence > {cut:.2f}{doubtful}"
-    old = segments.GetSegmentIdBySegmentName(name)
-    if old:
-        segments.RemoveSegment(old)
+    plain = name
+    for number in count(2):
+        old = segments.GetSegmentIdBySegmentName(name)
+        if not old:
+            break
+        if not _edited(segmentation, old):
+            segments.RemoveSegment(old)
+            break
+        name = f"{plain} ({number})"
     created = str(add_segment(segmentation, voxels.above(cut), voxels.grid, name, display.SUBREGION_COLOR))
     segment = segments.GetSegment(created)
     segment.SetTag(SUBREGION_TAG, lesion_id)
@@ -125,11 +132,20 @@ def kept_subregions(segmentation: Any) -> list[Kept]:
             mask, grid = segment_mask(segmentation, segment_id)
         except GeometryError:  # emptied in the editor
             continue
-        edited = not _same(tag_of(segment, PRINT_TAG), _print(mask, grid))
+        edited = _edited(segmentation, segment_id)
         cut, doubts = tag_of(segment, CUT_TAG), tag_of(segment, DOUBT_TAG)
         model = tag_of(segment, MODEL_TAG)
         found.append(Kept(lesion, str(segment.GetName()), cut, doubts, model, edited, mask, grid))
     return found
+
+
+def _edited(segmentation: Any, segment_id: str) -> bool:
+    """Whether a kept subregion's voxels are not those that were drawn."""
+    try:
+        now = _print(*segment_mask(segmentation, segment_id))
+    except GeometryError:  # emptied
+        return True
+    return not _same(tag_of(segmentation.GetSegmentation().GetSegment(segment_id), PRINT_TAG), now)
 
 
 def _print(mask: Mask, grid: Grid) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from RTResponseCAMLib.scene.lesions import ISODOSE_ROLE
+from RTResponseCAMLib.scene.nodes import grid_of, place_of
 
 SIDE_BY_SIDE, PAIR = 2506, 2507  # the layouts' ids, with and without a follow-up; Slicer's own are below 1000
 SIDE_GROUP = 2506  # views of the row move together, and move no others
 DOSE_VIEW, EVIDENCE_VIEW, FOLLOW_UP_VIEW = "RTRDose", "RTREvidence", "RTRFollowUp"
 REGISTERED = "RTResponseCAM.Registered"  # attribute of a follow-up that was moved onto the plan
+REGISTERED_TO = "RTResponseCAM.RegisteredTo"  # where the planning MR lay then
 SIDE_VIEWS = (
     (DOSE_VIEW, "Dose", "#4DB6AC"),
     (EVIDENCE_VIEW, "Evidence", "#F6A04D"),
@@ -88,17 +90,26 @@ def fill_views(
         composite.EndModify(modifying)
 
 
-def show_overlays(scene: Any, dose: Any, follow_up: Any, lines: bool) -> None:
-    """Show isodose lines or not; keep overlays out of the views where they do not belong.
+def is_registered(follow_up: Any, mr: Any) -> bool:
+    """Whether a follow-up lies on the planning MR: it was moved there, and the MR has stayed where it was."""
+    if follow_up is None or mr is None or follow_up.GetAttribute(REGISTERED) != "1":
+        return False
+    place = follow_up.GetAttribute(REGISTERED_TO)
+    return place is None or place == place_of(grid_of(mr))
+
+
+def show_overlays(scene: Any, dose: Any, lines: bool, registered: bool) -> None:
+    """Show isodose lines of the chosen dose or not; keep overlays out of the views where they do not belong.
 
     Beside the evidence, isodoses belong into the dose's view alone. Contours of the plan have no place on a follow-up
     that is not registered.
     """
     row = is_side_by_side(scene)
-    for model in isodoses_of(dose) if dose is not None else ():
-        model.GetDisplayNode().SetVisibility(lines)
-        _keep_out(scene, model.GetDisplayNode(), {EVIDENCE_VIEW, FOLLOW_UP_VIEW} if row else set())
-    registered = follow_up is not None and follow_up.GetAttribute(REGISTERED) == "1"
+    for volume in _nodes(scene, "vtkMRMLScalarVolumeNode"):
+        for model in isodoses_of(volume):
+            if model.GetDisplayNode() is not None:
+                model.GetDisplayNode().SetVisibility(lines and volume is dose)
+                _keep_out(scene, model.GetDisplayNode(), {EVIDENCE_VIEW, FOLLOW_UP_VIEW} if row else set())
     for drawn in _nodes(scene, "vtkMRMLSegmentationNode"):  # subregions and previews as well
         if drawn.GetDisplayNode() is not None:
             _keep_out(scene, drawn.GetDisplayNode(), {FOLLOW_UP_VIEW} if row and not registered else set())

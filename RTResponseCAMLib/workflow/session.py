@@ -11,44 +11,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from RTResponseCAMLib.appearance import prescribed_levels
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.network.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import heatmap, views
-from RTResponseCAMLib.scene.build import add_evidence, add_isodoses, add_study, put_beside, put_isodoses
-from RTResponseCAMLib.scene.display import (
-    add_legend,
-    refresh_legend,
-    show_dose,
-    show_dose_legend,
-    show_head,
-    show_outlines,
-)
+from RTResponseCAMLib.scene.build import StudyNodes, add_evidence, add_study, put_beside
+from RTResponseCAMLib.scene.display import show_head, show_only, show_outlines
 from RTResponseCAMLib.scene.gather import LESION_PRINT, Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import (
-    ISODOSE_LEVELS,
-    ISODOSE_ROLE,
     PREFIX,
     attach_result,
     dose_columns,
     inputs_of,
+    is_evidence,
     lesion_name,
     lesion_segments,
     notes_of,
     rows_of,
+    was_moved,
 )
-from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, image_of, remove_with_display, volume_node, voxels_of
-from RTResponseCAMLib.scene.placement import Placement, in_world
-from RTResponseCAMLib.scene.remembered import keep_measures, kept_measures
+from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, grid_of, place_of, volume_node
+from RTResponseCAMLib.scene.remembered import keep_measures, keep_prescription, kept_measures, kept_prescription
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import GY, Prescription, Result, Study
 from RTResponseCAMLib.workflow.contour import Subregions
+from RTResponseCAMLib.workflow.display import Display, inputs_from
 from RTResponseCAMLib.workflow.sample import Opened
 from RTResponseCAMLib.workflow.task import Parameters, Task
 
-FIELD_MM, FIELD_FACTOR = 60.0, 2.5
-PLAIN_COLORS = (None, "vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeRainbow")  # which show no dose as one expects
+OF_DOSE = " of dose "  # between the fingerprints of a segment and of the dose that was measured in it
 
 
 class Session:
@@ -56,27 +47,32 @@ class Session:
 
     Attributes
     ----------
-    result : the last one; None after a scene was loaded.
-    folder : from which the study was read, for objects that refer to it; None when it is not known.
+    result : of the chosen study; None after a scene was loaded.
+    folder : from which the chosen study was read, for objects that refer to it; None when it is not known.
     subregions : the selected lesion's voxels, and what is drawn on them.
+    display : how all this is shown.
     """
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
         self._gatherer = Gatherer()
         self.subregions = Subregions(scene, self._gatherer)
+        self.display = Display(scene, self._gatherer, self.subregions)
         self.folder: Path | None = None
-        self._seen: set[str] = set()
-        self._placed = Placement(None, "")
         self.result: Result | None = None
+        self._seen: set[str] = set()
+        self._folders: dict[str, Path | None] = {}  # by segmentation
+        self._results: dict[str, Result] = {}  # by evidence volume
+        self._chosen = ""  # the segmentation whose study is chosen
 
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
         self._gatherer.forget()
-        self._seen.clear()
-        self._placed = Placement(None, "")
         self.subregions.forget()
-        self.result, self.folder = None, None
+        self.display.forget()
+        for known in (self._seen, self._folders, self._results):
+            known.clear()
+        self.result, self.folder, self._chosen = None, None, ""
 
     def add(self, opened: Opened, parameters: Parameters, progress: Progress = silent) -> Any:
         """Add a study to the scene and choose it; returns its nodes."""
@@ -87,36 +83,68 @@ class Session:
         if opened.follow_up is not None:
             follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
             follow_up.SetAttribute(views.REGISTERED, "1" if opened.registered else None)
+            follow_up.SetAttribute(views.REGISTERED_TO, place_of(grid_of(nodes.mr)) if opened.registered else None)
             show_head(follow_up, opened.follow_up)
             put_beside(self._scene, nodes.mr, (follow_up,))
         progress(0.9, "remembering the contours")
         self._gatherer.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None
+        isodose, fractions = (prescription.isodose_percent, prescription.fractions) if prescription else (None, None)
+        keep_prescription(nodes.lesions, _common_dose(study, prescription), isodose or 0.0, fractions or 1)
+        keep_measures(nodes.lesions, self._measure(opened, nodes))
+        self._folders[nodes.lesions.GetID()] = opened.folder
+        self._leave_for(nodes.lesions, parameters)
+        parameters.segmentation = nodes.lesions  # first: by it a study is told from another
         parameters.mrVolume, parameters.doseVolume = nodes.mr, nodes.dose
-        parameters.segmentation, parameters.followUpVolume, parameters.camVolume = nodes.lesions, follow_up, None
-        parameters.prescriptionGy = _common_dose(study, prescription)
-        parameters.isodosePercent = (prescription.isodose_percent or 0.0) if prescription else 0.0
-        parameters.fractions = (prescription.fractions or 1) if prescription else 1
-        keep_measures(nodes.lesions, self._measure(opened, nodes.lesions))
-        self.result, self.folder = None, opened.folder
+        parameters.followUpVolume = follow_up
+        self._take_up(nodes.lesions, parameters)
         parameters.selectedLesion = max(opened.measures, key=lambda name: opened.measures[name][0])
         progress(1.0)
         return nodes
 
-    def inputs(self, parameters: Parameters) -> Inputs:
-        """The chosen inputs."""
-        return Inputs(
-            parameters.mrVolume,
-            parameters.doseVolume,
-            parameters.segmentation,
-            parameters.prescriptionGy,
-            parameters.isodosePercent,
-            parameters.fractions,
-        )
+    def follow(self, parameters: Parameters) -> None:
+        """Keep up with the scene: with another study that is chosen, and with where its inputs lie."""
+        self.follow_study(parameters)
+        self.display.follow(parameters)
+
+    def follow_study(self, parameters: Parameters) -> None:
+        """When the lesions of another study are chosen: take up its prescription and result, show its outlines alone.
+
+        What is chosen first is taken with the parameters as they are: by hand, or from a scene.
+        """
+        segmentation = parameters.segmentation
+        if segmentation is None or segmentation.GetID() == self._chosen:
+            return
+        first = not self._chosen
+        self._leave_for(segmentation, parameters)
+        if not first:
+            self._take_up(segmentation, parameters)
+
+    def _leave_for(self, segmentation: Any, parameters: Parameters) -> None:
+        old = self._scene.GetNodeByID(self._chosen) if self._chosen else None
+        if old is not None:
+            keep_prescription(old, parameters.prescriptionGy, parameters.isodosePercent, parameters.fractions)
+            show_only(segmentation, old)
+        self._chosen = str(segmentation.GetID())
+        self.folder = self._folders.get(self._chosen)
+
+    def _take_up(self, segmentation: Any, parameters: Parameters) -> None:
+        gray, isodose, fractions = kept_prescription(segmentation)
+        parameters.prescriptionGy, parameters.isodosePercent, parameters.fractions = gray, isodose, fractions
+        cam = self._evidence_of(segmentation, parameters.mrVolume)
+        parameters.camVolume = cam
+        self.result = None if cam is None else self._results.get(cam.GetID())
+
+    def _evidence_of(self, segmentation: Any, mr: Any) -> Any | None:
+        """The evidence that was found for a segmentation; of several that on the MR, else the last one."""
+        found = [cam for cam in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if is_evidence(cam)]
+        found = [cam for cam in found if cam.GetNodeReferenceID(f"{PREFIX}segmentation") == segmentation.GetID()]
+        of_mr = [cam for cam in found if mr is not None and cam.GetNodeReferenceID(f"{PREFIX}sourceMR") == mr.GetID()]
+        return (of_mr or found or [None])[-1]
 
     def state(self, parameters: Parameters) -> State:
         """Judge inputs and results."""
-        inputs, card, problems = self.inputs(parameters), None, []
+        inputs, card, problems = inputs_from(parameters), None, []
         try:
             card = read_card(self.bundle_folder(parameters))
         except RTResponseError as error:
@@ -147,7 +175,7 @@ class Session:
         StudyError, GeometryError, ModelError : the first thing that is wrong.
         """
         card = read_card(self.bundle_folder(parameters))
-        inputs = self.inputs(parameters)
+        inputs = inputs_from(parameters)
         problems = self._gatherer.problems(inputs, bool(card["architecture"].get("dose")))
         if problems:
             raise StudyError("", problems[0].rstrip("."), "See the Study section")
@@ -168,93 +196,44 @@ class Session:
             str(parameters.device.value),
             keep,
             self.result,
+            (inputs.mr.GetID(), "" if inputs.dose is None else inputs.dose.GetID(), inputs.segmentation.GetID()),
         )
 
-    def show(self, task: Task, result: Result, parameters: Parameters) -> None:
-        """Put a computed prediction into the scene and in front of the views."""
-        mr, cam = parameters.mrVolume, parameters.camVolume
+    def show(self, task: Task, result: Result, parameters: Parameters) -> bool:
+        """Put a computed prediction into the scene; tell whether its study is still chosen, and it is shown.
+
+        Raises
+        ------
+        StudyError : its MR or its lesions were deleted meanwhile.
+        """
+        mr, dose, segmentation = (self._scene.GetNodeByID(node) if node else None for node in task.nodes)
+        if mr is None or segmentation is None:
+            gone = "the planning MR" if mr is None else "the segmentation"
+            raise StudyError(
+                "", f"{gone} was deleted while predicting; the result was left out", "Load the study again"
+            )
+        chosen = parameters.segmentation is not None and parameters.segmentation.GetID() == segmentation.GetID()
+        cam = self._evidence_of(segmentation, mr)
         if cam is None:
             cam = add_evidence(self._scene, result, mr)
             put_beside(self._scene, mr, (cam,))
         else:
             heatmap.drop_graded(self._scene, cam)
             fill_volume(cam, result.cam)
-        attach_result(cam, result, task.segments, parameters.doseVolume, parameters.segmentation, task.prints)
-        self.result, self._voxels = result, None
+            cam.SetNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
+        attach_result(cam, result, task.segments, dose, segmentation, task.prints)
+        self._results[cam.GetID()] = result
         self._seen.add(cam.GetID())
+        if segmentation.GetDisplayNode() is not None:
+            show_outlines(segmentation)  # filled segments would hide the evidence
+        if not chosen:
+            return False
+        self.result = result
         parameters.camVolume = cam
-        ids = [p.lesion.id for p in result.predictions]
-        if parameters.segmentation.GetDisplayNode() is not None:
-            show_outlines(parameters.segmentation)  # filled segments would hide the evidence
-        if parameters.selectedLesion not in ids:
+        if parameters.selectedLesion not in [p.lesion.id for p in result.predictions]:
             parameters.selectedLesion = max(result.predictions, key=lambda p: p.volume_cc).lesion.id
-        self.apply_display(parameters)
-
-    def apply_display(self, parameters: Parameters) -> None:
-        """Show MR, evidence and dose in the slice views as the user chose."""
-        mr, cam, dose = parameters.mrVolume, parameters.camVolume, parameters.doseVolume
-        front = None
-        if cam is not None and (mr is None or self._gatherer.placement(self.inputs(parameters)).problem):
-            heatmap.hide_evidence(self._scene, cam)
-            cam = None  # it lies where its lesions do not, or on nothing
-        if cam is not None:
-            front = heatmap.show_heatmap(self._scene, cam, self._heatmap(parameters))
-        lines, wash = parameters.doseDisplay.value == "lines", parameters.doseDisplay.value == "wash"
-        if dose is not None and lines:
-            self._update_isodoses(parameters)
-        if mr is not None:
-            later = parameters.followUpVolume
-            views.fill_views(self._scene, mr, cam, front, dose, later, parameters.opacity, wash)
-        if dose is not None and dose.GetImageData() is not None and dose.GetDisplayNode() is not None:
-            if wash and dose.GetDisplayNode().GetColorNodeID() in PLAIN_COLORS:  # a dose that others have loaded
-                show_dose(self._scene, dose, float(voxels_of(dose).max()))
-            show_dose_legend(dose, dose_unit(dose), wash)
-        views.show_overlays(self._scene, dose, parameters.followUpVolume, lines)
-        if cam is not None:
-            refresh_legend(cam)
-        self._place(parameters)
-
-    def follow_placement(self, parameters: Parameters) -> None:
-        """Move what was derived with the inputs; hide the evidence where they were moved apart."""
-        if self._gatherer.placement(self.inputs(parameters)) != self._placed:
-            self.apply_display(parameters)
-
-    def _place(self, parameters: Parameters) -> None:
-        """Put evidence, isodoses and the registered follow-up under the transform of the inputs."""
-        placement = self._gatherer.placement(self.inputs(parameters))
-        self._placed = placement
-        cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
-        for node in (cam, cam.GetNodeReference(heatmap.GRADED_ROLE) if cam is not None else None):
-            _put_under(node, placement.transform_id)
-        if later is not None and later.GetAttribute(views.REGISTERED) == "1" and not placement.problem:
-            _put_under(later, placement.transform_id)
-        for model in views.isodoses_of(dose) if dose is not None else ():
-            _put_under(model, dose.GetTransformNodeID())
-
-    def renew_legend(self, parameters: Parameters) -> None:
-        """Make the legend known to views that were opened after it."""
-        cam = parameters.camVolume
-        if cam is not None:
-            legend = add_legend(cam, cam.GetAttribute(f"{PREFIX}form") or "signed")
-            legend.SetVisibility(parameters.legend)
-        dose = parameters.doseVolume
-        if dose is not None and parameters.doseDisplay.value == "wash":
-            show_dose_legend(dose, dose_unit(dose), True, anew=True)
-
-    def apply_opacity(self, parameters: Parameters) -> None:
-        """Change the opacity of the evidence alone."""
-        cam = parameters.camVolume
-        if cam is not None:
-            front = cam.GetNodeReference(heatmap.GRADED_ROLE) or cam
-            heatmap.set_opacity(self._scene, front, parameters.opacity)
-
-    def center(self, parameters: Parameters) -> None:
-        """Turn all views to the selected lesion."""
-        segment_id = lesion_segments(parameters.segmentation).get(parameters.selectedLesion)
-        box = self._gatherer.box_ras(parameters.segmentation, segment_id) if segment_id else None
-        if box is not None:
-            middle, extent_mm = in_world(parameters.segmentation, box[0]), box[1]
-            views.center_views(self._scene, middle, max(FIELD_MM, FIELD_FACTOR * extent_mm))
+        self.display.apply(parameters)
+        return True
 
     def restore(self, parameters: Parameters) -> bool:
         """Take up a result that a loaded scene brought; tell whether there was one that was not shown yet."""
@@ -290,36 +269,15 @@ class Session:
         if ids and parameters.selectedLesion not in ids:
             parameters.selectedLesion = ids[0]
 
-    def _update_isodoses(self, parameters: Parameters) -> None:
-        """Isodose lines at the levels of the present prescription; made once per set of levels."""
-        dose = parameters.doseVolume
-        levels = prescribed_levels([gy for _, gy in self._gatherer.prescriptions(self.inputs(parameters)) if gy])
-        wanted = " ".join(f"{level:g}" for level in levels)
-        if dose.GetAttribute(ISODOSE_LEVELS) == wanted or dose.GetImageData() is None:
-            return
-        for model in views.isodoses_of(dose):
-            remove_with_display(self._scene, model)
-        dose.RemoveNodeReferenceIDs(ISODOSE_ROLE)
-        models = add_isodoses(self._scene, dose, image_of(dose), levels, silent)
-        put_isodoses(self._scene, dose, models)
-
-    def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:
-        limit = 0.0
-        if parameters.scale.value == "lesion":
-            voxels = self.subregions.voxels(parameters)
-            limit = voxels.peak if voxels is not None else 0.0
-        return heatmap.Heatmap(
-            parameters.opacity,
-            parameters.threshold,
-            parameters.shown.value,
-            parameters.colors.value,
-            limit,
-            parameters.graded,
-            parameters.legend,
-        )
-
     def _notes(self, inputs: Inputs, parameters: Parameters) -> list[str]:
         notes = self._gatherer.notes(inputs)
+        later = parameters.followUpVolume
+        stated = later is not None and later.GetAttribute(views.REGISTERED) == "1"
+        if stated and inputs.mr is not None and not views.is_registered(later, inputs.mr):
+            name = later.GetName()
+            notes.append(
+                f"'{name}' was registered to another MR, or to where this one lay before: load the study again."
+            )
         if parameters.camVolume is not None:
             notes += [text for text in notes_of(parameters.camVolume) if text not in notes]
         return notes
@@ -328,19 +286,32 @@ class Session:
         """A row for each lesion of the segmentation: its result, else what was measured, else its volume."""
         known = {row.id: row for row in rows_of(parameters.camVolume)} if parameters.camVolume else {}
         kept = kept_measures(inputs.segmentation) if inputs.segmentation is not None else {}
+        stated = dict(self._gatherer.prescriptions(inputs)) if kept else {}
         rows = []
         for name, segment_id in lesion_segments(inputs.segmentation).items():
-            state = self._gatherer.segment_print(inputs.segmentation, segment_id)
             measured = kept.get(name)
             own_name = lesion_name(inputs.segmentation.GetSegmentation().GetSegment(segment_id))
             if name in known and known[name].segment_id in ("", segment_id):
                 rows.append(replace(known[name], name=own_name))  # it may have been renamed
-            elif measured and measured[0] == state and measured[1].segment_id == segment_id:
-                rows.append(replace(measured[1], name=own_name))
+            elif measured and measured[1].segment_id == segment_id and self._holds(measured[0], inputs, segment_id):
+                rows.append(replace(self._with_present_dose(*measured, inputs, stated.get(name)), name=own_name))
             else:
                 volume = self._gatherer.volume_cc(inputs.segmentation, segment_id)
                 rows.append(Row(segment_id, name, own_name, volume))
         return tuple(rows)
+
+    def _holds(self, state: str, inputs: Inputs, segment_id: str) -> bool:
+        """Whether a lesion is the one that was measured."""
+        return state.partition(OF_DOSE)[0] == self._gatherer.segment_print(inputs.segmentation, segment_id)
+
+    def _with_present_dose(self, state: str, row: Row, inputs: Inputs, prescription_gy: float | None) -> Row:
+        """A measured row without what another dose, or another prescription, was measured of."""
+        dose = "" if inputs.dose is None else self._gatherer.volume_print(inputs.dose)
+        if state.partition(OF_DOSE)[2] != dose:
+            return Row(row.segment_id, row.id, row.name, row.volume_cc)
+        if row.prescription_gy != prescription_gy:
+            return replace(row, coverage=None, prescription_gy=prescription_gy)
+        return row
 
     def _stale(
         self, inputs: Inputs, parameters: Parameters, card: Mapping[str, Any] | None
@@ -351,6 +322,8 @@ class Session:
             return {}
         if self._gatherer.placement(inputs).problem:
             return {row.id: ("transform",) for row in rows_of(cam)}
+        if was_moved(cam):
+            return {row.id: ("place of the evidence",) for row in rows_of(cam)}
         now = self._gatherer.fingerprints(inputs)
         if card is not None:
             now["model"] = str(card["weights"][0]["sha256"])
@@ -363,18 +336,15 @@ class Session:
                 stale[row.id] = tuple(reasons)
         return stale
 
-    def _measure(self, opened: Opened, segmentation: Any) -> dict[str, tuple[str, Row]]:
-        segments, measured = lesion_segments(segmentation), {}
+    def _measure(self, opened: Opened, nodes: StudyNodes) -> dict[str, tuple[str, Row]]:
+        segments, measured = lesion_segments(nodes.lesions), {}
+        dose_print = "" if nodes.dose is None else self._gatherer.volume_print(nodes.dose)
         for lesion in opened.study.lesions:
             volume, dose = opened.measures[lesion.id]
             row = Row(segments[lesion.id], lesion.id, lesion.structure.name, volume, **dose_columns(dose))
-            measured[lesion.id] = (self._gatherer.segment_print(segmentation, segments[lesion.id]), row)
+            state = self._gatherer.segment_print(nodes.lesions, segments[lesion.id])
+            measured[lesion.id] = f"{state}{OF_DOSE}{dose_print}", row
         return measured
-
-
-def _put_under(node: Any, transform_id: str | None) -> None:
-    if node is not None and node.GetTransformNodeID() != transform_id:
-        node.SetAndObserveTransformNodeID(transform_id)
 
 
 def _common_dose(study: Study, prescription: Prescription | None) -> float:

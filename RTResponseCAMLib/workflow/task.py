@@ -40,7 +40,10 @@ class Parameters(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A prediction, taken from the scene and ready to be computed elsewhere."""
+    """A prediction, taken from the scene and ready to be computed elsewhere.
+
+    ``nodes`` are the ids of MR, dose ("" without one) and segmentation that it was taken from.
+    """
 
     study: Study
     segments: Mapping[str, str]
@@ -49,6 +52,7 @@ class Task:
     device: str
     keep: tuple[str, ...]
     earlier: Result | None
+    nodes: tuple[str, str, str]
 
 
 def compute(task: Task, progress: Progress = silent) -> Result:

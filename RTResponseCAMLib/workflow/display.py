@@ -1,0 +1,185 @@
+"""How the chosen inputs and their result are shown in the scene, and kept shown where they lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from RTResponseCAMLib.appearance import prescribed_levels
+from RTResponseCAMLib.progress import silent
+from RTResponseCAMLib.scene import heatmap, views
+from RTResponseCAMLib.scene.build import add_isodoses, isodose_state, put_isodoses
+from RTResponseCAMLib.scene.display import (
+    DOSE_COLORS,
+    add_legend,
+    hide_other_legends,
+    refresh_legend,
+    show_dose,
+    show_dose_legend,
+    volume_display,
+)
+from RTResponseCAMLib.scene.gather import Gatherer, Inputs
+from RTResponseCAMLib.scene.lesions import ISODOSE_LEVELS, ISODOSE_ROLE, form_of, lesion_segments, was_moved
+from RTResponseCAMLib.scene.nodes import dose_unit, image_of, remove_with_display, voxels_of
+from RTResponseCAMLib.scene.placement import Placement, in_world
+from RTResponseCAMLib.scene.points import points_lists
+from RTResponseCAMLib.workflow.contour import Subregions
+from RTResponseCAMLib.workflow.task import Parameters
+
+FIELD_MM, FIELD_FACTOR = 60.0, 2.5
+PLAIN_COLORS = (None, "vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeRainbow")  # which show no dose as one expects
+NOTHING = Placement(None, "")
+
+
+def inputs_from(parameters: Parameters) -> Inputs:
+    """The chosen inputs."""
+    return Inputs(
+        parameters.mrVolume,
+        parameters.doseVolume,
+        parameters.segmentation,
+        parameters.prescriptionGy,
+        parameters.isodosePercent,
+        parameters.fractions,
+    )
+
+
+class Display:
+    """Shows what is chosen; remembers of what state of the scene that holds."""
+
+    def __init__(self, scene: Any, gatherer: Gatherer, subregions: Subregions) -> None:
+        self._scene, self._gatherer, self._subregions = scene, gatherer, subregions
+        self._placed = NOTHING
+        self._shown: tuple[Any, ...] = ()
+        self._of_dose = ""
+
+    def forget(self) -> None:
+        """Forget everything: the scene is another one."""
+        self._placed, self._shown, self._of_dose = NOTHING, (), ""
+
+    def apply(self, parameters: Parameters) -> None:
+        """Show MR, evidence and dose in the slice views as the user chose."""
+        mr, cam, dose = parameters.mrVolume, parameters.camVolume, parameters.doseVolume
+        if cam is not None and self.hides_map(parameters):
+            heatmap.hide_evidence(self._scene, cam)
+            cam = None
+        hide_other_legends(self._scene, (cam, dose))
+        front = None if cam is None else heatmap.show_heatmap(self._scene, cam, self._heatmap(parameters))
+        lines, wash = parameters.doseDisplay.value == "lines", parameters.doseDisplay.value == "wash"
+        if dose is not None and lines:
+            self._update_isodoses(parameters)
+        if mr is not None:
+            later = parameters.followUpVolume
+            views.fill_views(self._scene, mr, cam, front, dose, later, parameters.opacity, wash)
+        if dose is not None and dose.GetImageData() is not None:
+            self._show_dose(dose, wash)
+        registered = views.is_registered(parameters.followUpVolume, mr)
+        views.show_overlays(self._scene, dose, lines, registered)
+        if cam is not None:
+            refresh_legend(cam)
+        self._place(parameters)
+        self._shown = self._state(parameters)
+
+    def hides_map(self, parameters: Parameters) -> bool:
+        """Whether the map is hidden: it would lie where its lesions do not, or on nothing."""
+        cam = parameters.camVolume
+        placement = self._gatherer.placement(inputs_from(parameters))
+        return parameters.mrVolume is None or bool(placement.problem) or (cam is not None and was_moved(cam))
+
+    def follow(self, parameters: Parameters) -> None:
+        """Keep up with the scene: inputs that were moved, together or apart; a dose that has other voxels."""
+        if self._state(parameters) != self._shown:
+            self.apply(parameters)
+
+    def renew_legend(self, parameters: Parameters) -> None:
+        """Make the legend known to views that were opened after it."""
+        cam = parameters.camVolume
+        if cam is not None:
+            legend = add_legend(cam, form_of(cam))
+            legend.SetVisibility(parameters.legend)
+        dose = parameters.doseVolume
+        if dose is not None and parameters.doseDisplay.value == "wash":
+            show_dose_legend(dose, dose_unit(dose), True, anew=True)
+
+    def apply_opacity(self, parameters: Parameters) -> None:
+        """Change the opacity of the evidence alone."""
+        cam = parameters.camVolume
+        if cam is not None:
+            front = cam.GetNodeReference(heatmap.GRADED_ROLE) or cam
+            heatmap.set_opacity(self._scene, front, parameters.opacity)
+
+    def center(self, parameters: Parameters) -> None:
+        """Turn all views to the selected lesion."""
+        segment_id = lesion_segments(parameters.segmentation).get(parameters.selectedLesion)
+        box = self._gatherer.box_ras(parameters.segmentation, segment_id) if segment_id else None
+        if box is not None:
+            middle, extent_mm = in_world(parameters.segmentation, box[0]), box[1]
+            views.center_views(self._scene, middle, max(FIELD_MM, FIELD_FACTOR * extent_mm))
+
+    def _state(self, parameters: Parameters) -> tuple[Any, ...]:
+        """What of the scene decides where things are drawn."""
+        cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
+        return (
+            self._gatherer.placement(inputs_from(parameters)),
+            "" if dose is None else self._gatherer.volume_print(dose),
+            None if cam is None else (cam.GetTransformNodeID(), was_moved(cam)),
+            views.is_registered(later, parameters.mrVolume),
+        )
+
+    def _show_dose(self, dose: Any, wash: bool) -> None:
+        """Colors and legend of the wash; anew where the dose has other voxels, or was loaded by others."""
+        shown, made = volume_display(self._scene, dose)
+        colors, state = shown.GetColorNode(), self._gatherer.volume_print(dose)
+        ours = colors is not None and colors.GetName().startswith(DOSE_COLORS)
+        other = state != self._of_dose and ours
+        if made or other or (wash and shown.GetColorNodeID() in PLAIN_COLORS):
+            show_dose(self._scene, dose, float(voxels_of(dose).max()))
+        self._of_dose = state
+        show_dose_legend(dose, dose_unit(dose), wash)
+
+    def _place(self, parameters: Parameters) -> None:
+        """Put evidence, isodoses, points and the registered follow-up under the transform of the inputs."""
+        placement = self._gatherer.placement(inputs_from(parameters))
+        before, self._placed = self._placed, placement
+        cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
+        for node in (cam, cam.GetNodeReference(heatmap.GRADED_ROLE) if cam is not None else None):
+            _put_under(node, placement.transform_id)
+        registered = views.is_registered(later, parameters.mrVolume) and not placement.problem
+        if registered and later.GetTransformNodeID() in (None, before.transform_id):  # else the user has moved it
+            _put_under(later, placement.transform_id)
+        for node in points_lists(self._scene):
+            _put_under(node, placement.transform_id)
+        for model in views.isodoses_of(dose) if dose is not None else ():
+            _put_under(model, dose.GetTransformNodeID())
+
+    def _update_isodoses(self, parameters: Parameters) -> None:
+        """Isodose lines at the levels of the present prescription; made once per set of levels, dose and place."""
+        dose = parameters.doseVolume
+        if dose.GetImageData() is None:
+            return
+        stated = self._gatherer.prescriptions(inputs_from(parameters))
+        levels = prescribed_levels([gy for _, gy in stated if gy])
+        if dose.GetAttribute(ISODOSE_LEVELS) == isodose_state(levels, self._gatherer.volume_print(dose)):
+            return
+        for model in views.isodoses_of(dose):
+            remove_with_display(self._scene, model)
+        dose.RemoveNodeReferenceIDs(ISODOSE_ROLE)
+        put_isodoses(self._scene, dose, add_isodoses(self._scene, dose, image_of(dose), levels, silent))
+
+    def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:
+        limit = 0.0
+        if parameters.scale.value == "lesion":
+            voxels = self._subregions.voxels(parameters)
+            limit = voxels.peak if voxels is not None else 0.0
+        return heatmap.Heatmap(
+            parameters.opacity,
+            parameters.threshold,
+            parameters.shown.value,
+            parameters.colors.value,
+            limit,
+            parameters.graded,
+            parameters.legend,
+        )
+
+
+def _put_under(node: Any, transform_id: str | None) -> None:
+    if node is not None and node.GetTransformNodeID() != transform_id:
+        node.SetAndObserveTransformNodeID(transform_id)
