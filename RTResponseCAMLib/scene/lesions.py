@@ -12,7 +12,7 @@ from typing import Any
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE
 from RTResponseCAMLib.dicom.targets import names_a_target
-from RTResponseCAMLib.scene.nodes import grid_of, place_of
+from RTResponseCAMLib.scene.nodes import place_of_volume
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
 from RTResponseCAMLib.warnings import by_severity
@@ -110,7 +110,7 @@ def attach_result(
     cam.SetAttribute(ROWS, json.dumps([asdict(row) for row in rows]))
     cam.SetAttribute(NOTES, json.dumps([w.labeled() for w in by_severity(result.warnings)]))
     cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
-    cam.SetAttribute(PLACE, place_of(grid_of(cam)))
+    cam.SetAttribute(PLACE, place_of_volume(cam))
     cam.SetAttribute(f"{PREFIX}form", result.form)
     cam.SetAttribute(f"{PREFIX}cut", repr(result.cut))
     for key, value in result.provenance.items():
@@ -172,7 +172,7 @@ def is_evidence(volume: Any) -> bool:
 def was_moved(cam: Any) -> bool:
     """Whether the evidence has been put elsewhere since it was made, by hardening a transform on it."""
     stated = cam.GetAttribute(PLACE)
-    return stated is not None and stated != place_of(grid_of(cam))
+    return stated is not None and stated != place_of_volume(cam)
 
 
 def tag_of(segment: Any, name: str) -> str:

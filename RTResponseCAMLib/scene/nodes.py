@@ -145,6 +145,14 @@ def fingerprint(values: npt.NDArray[Any], grid: Grid) -> str:
     return f"{zlib.crc32(np.ascontiguousarray(values).data):08x}{place_of(grid)}"
 
 
+def place_of_volume(volume: Any) -> str:
+    """As `place_of`; "" of a volume that has none: without voxels, or sheared."""
+    try:
+        return place_of(grid_of(volume))
+    except GeometryError:
+        return ""
+
+
 def place_of(grid: Grid) -> str:
     """Equal strings mean the same place."""
     place = np.round([*grid.spacing_mm, *grid.origin_mm, *grid.direction], 2) + 0.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from RTResponseCAMLib.scene.lesions import ISODOSE_ROLE
-from RTResponseCAMLib.scene.nodes import grid_of, place_of
+from RTResponseCAMLib.scene.nodes import place_of_volume
 
 SIDE_BY_SIDE, PAIR = 2506, 2507  # the layouts' ids, with and without a follow-up; Slicer's own are below 1000
 SIDE_GROUP = 2506  # views of the row move together, and move no others
@@ -95,7 +95,7 @@ def is_registered(follow_up: Any, mr: Any) -> bool:
     if follow_up is None or mr is None or follow_up.GetAttribute(REGISTERED) != "1":
         return False
     place = follow_up.GetAttribute(REGISTERED_TO)
-    return place is None or place == place_of(grid_of(mr))
+    return place is None or place == place_of_volume(mr)
 
 
 def show_overlays(scene: Any, dose: Any, lines: bool, registered: bool) -> None:

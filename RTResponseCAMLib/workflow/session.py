@@ -30,7 +30,7 @@ from RTResponseCAMLib.scene.lesions import (
     rows_of,
     was_moved,
 )
-from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, grid_of, place_of, volume_node
+from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, place_of_volume, volume_node
 from RTResponseCAMLib.scene.remembered import keep_measures, keep_prescription, kept_measures, kept_prescription
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import GY, Prescription, Result, Study
@@ -83,7 +83,7 @@ class Session:
         if opened.follow_up is not None:
             follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
             follow_up.SetAttribute(views.REGISTERED, "1" if opened.registered else None)
-            follow_up.SetAttribute(views.REGISTERED_TO, place_of(grid_of(nodes.mr)) if opened.registered else None)
+            follow_up.SetAttribute(views.REGISTERED_TO, place_of_volume(nodes.mr) if opened.registered else None)
             show_head(follow_up, opened.follow_up)
             put_beside(self._scene, nodes.mr, (follow_up,))
         progress(0.9, "remembering the contours")

@@ -45,6 +45,7 @@ def test_no_segment_sounds_like_a_lesion(loaded):
     segments = loaded.parameters.segmentation.GetSegmentation()
     for number in range(segments.GetNumberOfSegments()):
         segments.GetNthSegment(number).SetName("Brainstem")
+        segments.GetNthSegment(number).RemoveTag("RTResponseCAM.Lesion")  # drawn by hand
     refused(loaded, "looks like a lesion")
 
 

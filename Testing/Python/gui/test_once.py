@@ -83,8 +83,8 @@ class TestOnce:
 
     def test_the_next_lesion_is_centered_once(self, host, predicted, monkeypatch):
         host.settle()
-        centered = self.counted(monkeypatch, predicted.logic.session, "center")
-        painted = self.counted(monkeypatch, predicted.logic.session, "apply_display")
+        centered = self.counted(monkeypatch, predicted.logic.session.display, "center")
+        painted = self.counted(monkeypatch, predicted.logic.session.display, "apply")
         predicted.ui.nextLesionButton.click()
         host.settle()
         assert (len(centered), len(painted)) == (1, 0)
