@@ -325,6 +325,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.stop()
         if not self._parameterNode:
             return
+        self.logic.followRow(self._parameterNode)
         with drawn_once():
             self.logic.follow(self._parameterNode)
             state = self.logic.state(self._parameterNode)
@@ -573,12 +574,23 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         return work
 
     def follow(self, parameters):
-        """Keep up with the scene: another study that is chosen, inputs that were moved, another layout."""
-        if not self.started:
+        """Keep up with the scene: another study that is chosen, inputs that were moved."""
+        if self.started:
+            self.session.follow(parameters)
+
+    def followRow(self, parameters):
+        """Keep up with the layout: a row that another module has left, or that needs a view for a follow-up.
+
+        Not while views are paused: those that are new would not know of it.
+        """
+        if self._row is None:
             return
-        self.session.follow(parameters)
-        if self._row is not None and not self.isSideBySide():  # left by another module's choice of layout
+        from RTResponseCAMLib.scene.views import lacks_a_view
+
+        if not self.isSideBySide():
             self._leaveRow(parameters)
+        elif lacks_a_view(slicer.mrmlScene, parameters.followUpVolume is not None):
+            self.showSideBySide(parameters)
 
     def followStudy(self, parameters):
         """Take up prescription and result of another study that is chosen."""

@@ -38,8 +38,6 @@ class DisplaySection(Section):
             self._logic.session.display.apply_opacity(self._parameters)
         elif self._parameters.mrVolume is not None or self._parameters.camVolume is not None:
             self._logic.session.display.apply(self._parameters)
-            if self._logic.isSideBySide() and before and before[-1] != now[-1]:  # the row has a view for a follow-up
-                self._logic.showSideBySide(self._parameters)
 
     def refresh(self, state: State) -> None:
         """Follow a layout that was changed elsewhere."""

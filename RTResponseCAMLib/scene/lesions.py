@@ -165,7 +165,7 @@ def cut_of_map(cam: Any, otherwise: float) -> float:
 
 
 def is_evidence(volume: Any) -> bool:
-    """Whether a volume is a map of evidence, or its graded copy."""
+    """Whether a volume is a map of evidence."""
     return volume.GetAttribute(ROWS) is not None
 
 

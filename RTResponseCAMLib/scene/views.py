@@ -35,9 +35,19 @@ def side_by_side_xml(follow_up: bool) -> str:
     return f'<layout type="horizontal" split="true">{views}</layout>'
 
 
+def lacks_a_view(scene: Any, follow_up: bool) -> bool:
+    """Whether the row that is on has no view for a follow-up that there is, or one for none."""
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    return is_side_by_side(scene) and layout.GetViewArrangement() != _row_for(follow_up)
+
+
+def _row_for(follow_up: bool) -> int:
+    return SIDE_BY_SIDE if follow_up else PAIR
+
+
 def show_side_by_side(scene: Any, follow_up: bool) -> int | None:
     """Switch to the side-by-side layout; returns the layout that was there, None without a layout node."""
-    wanted = SIDE_BY_SIDE if follow_up else PAIR
+    wanted = _row_for(follow_up)
     layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if layout is None:
         return None

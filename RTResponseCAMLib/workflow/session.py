@@ -39,6 +39,7 @@ from RTResponseCAMLib.workflow.display import Display, inputs_from
 from RTResponseCAMLib.workflow.sample import Opened
 from RTResponseCAMLib.workflow.task import Parameters, Task
 
+FOLLOW_UP = f"{PREFIX}followUp"  # reference of a segmentation
 OF_DOSE = " of dose "  # between the fingerprints of a segment and of the dose that was measured in it
 
 
@@ -86,6 +87,7 @@ class Session:
             follow_up.SetAttribute(views.REGISTERED_TO, place_of_volume(nodes.mr) if opened.registered else None)
             show_head(follow_up, opened.follow_up)
             put_beside(self._scene, nodes.mr, (follow_up,))
+            nodes.lesions.SetNodeReferenceID(FOLLOW_UP, follow_up.GetID())
         progress(0.9, "remembering the contours")
         self._gatherer.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None
@@ -131,8 +133,11 @@ class Session:
     def _take_up(self, segmentation: Any, parameters: Parameters) -> None:
         gray, isodose, fractions = kept_prescription(segmentation)
         parameters.prescriptionGy, parameters.isodosePercent, parameters.fractions = gray, isodose, fractions
+        if segmentation.GetNodeReference(FOLLOW_UP) is not None:
+            parameters.followUpVolume = segmentation.GetNodeReference(FOLLOW_UP)
         cam = self._evidence_of(segmentation, parameters.mrVolume)
         parameters.camVolume = cam
+        self._results = {node: found for node, found in self._results.items() if self._scene.GetNodeByID(node)}
         self.result = None if cam is None else self._results.get(cam.GetID())
 
     def _evidence_of(self, segmentation: Any, mr: Any) -> Any | None:
@@ -255,7 +260,7 @@ class Session:
     def choose_inputs(self, parameters: Parameters) -> None:
         """Choose inputs where none are chosen: the dose, and as MR the first volume that is none."""
         volumes = [n for n in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if n.IsA("vtkMRMLScalarVolumeNode")]
-        plain = [n for n in volumes if not n.IsA("vtkMRMLLabelMapVolumeNode") and not rows_of(n)]
+        plain = [n for n in volumes if not n.IsA("vtkMRMLLabelMapVolumeNode") and not is_evidence(n)]
         doses = [n for n in plain if self._gatherer.is_dose(n)]
         images = [n for n in plain if n not in doses and n is not parameters.followUpVolume]
         segmentations = [n for n in _nodes(self._scene, "vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]

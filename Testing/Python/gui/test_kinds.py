@@ -116,6 +116,7 @@ class TestTwoStudies:
         p.prescriptionGy = 22.0
         predicted.logic.predict()
         first, cam, rows = inputs(predicted), p.camVolume, predicted.logic.state(p).rows
+        later = p.followUpVolume
         result = predicted.logic.result
         predicted.logic.showStudy(opened, p)
         assert p.prescriptionGy != 22.0
@@ -127,7 +128,7 @@ class TestTwoStudies:
         assert not any(model.GetDisplayNode().GetVisibility() for model in isodoses_of(first[1]))
         choose(predicted, first)
         host.settle()
-        assert (p.prescriptionGy, p.camVolume) == (22.0, cam)
+        assert (p.prescriptionGy, p.camVolume, p.followUpVolume) == (22.0, cam, later)
         assert predicted.logic.result is result
         assert predicted.logic.state(p).rows == rows
         assert dict(predicted.logic.state(p).stale) == {}
