@@ -135,17 +135,16 @@ class Session:
         parameters.prescriptionGy, parameters.isodosePercent, parameters.fractions = gray, isodose, fractions
         if segmentation.GetNodeReference(FOLLOW_UP) is not None:
             parameters.followUpVolume = segmentation.GetNodeReference(FOLLOW_UP)
-        cam = self._evidence_of(segmentation, parameters.mrVolume)
+        cam = self._evidence_of(segmentation)
         parameters.camVolume = cam
         self._results = {node: found for node, found in self._results.items() if self._scene.GetNodeByID(node)}
         self.result = None if cam is None else self._results.get(cam.GetID())
 
-    def _evidence_of(self, segmentation: Any, mr: Any) -> Any | None:
-        """The evidence that was found for a segmentation; of several that on the MR, else the last one."""
+    def _evidence_of(self, segmentation: Any) -> Any | None:
+        """The evidence that was found for a segmentation; None without one."""
         found = [cam for cam in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if is_evidence(cam)]
         found = [cam for cam in found if cam.GetNodeReferenceID(f"{PREFIX}segmentation") == segmentation.GetID()]
-        of_mr = [cam for cam in found if mr is not None and cam.GetNodeReferenceID(f"{PREFIX}sourceMR") == mr.GetID()]
-        return (of_mr or found or [None])[-1]
+        return found[-1] if found else None
 
     def state(self, parameters: Parameters) -> State:
         """Judge inputs and results."""
@@ -218,7 +217,7 @@ class Session:
                 "", f"{gone} was deleted while predicting; the result was left out", "Load the study again"
             )
         chosen = parameters.segmentation is not None and parameters.segmentation.GetID() == segmentation.GetID()
-        cam = self._evidence_of(segmentation, mr)
+        cam = self._evidence_of(segmentation)
         if cam is None:
             cam = add_evidence(self._scene, result, mr)
             put_beside(self._scene, mr, (cam,))

@@ -251,6 +251,7 @@ class TestRow:
         assert host.layouts.sliceViewNames() == ["Red", "Green", "Yellow"]
 
     def test_a_study_that_was_loaded_in_the_row_is_in_view_after_it(self, host, predicted, opened):
+        view_of(host, "Red").SetSliceOffset(7.5)
         predicted.ui.sideBySideButton.checked = True
         predicted.logic.showStudy(opened, predicted.parameters)
         view_of(host, "Red").SetSliceOffset(0.0)
@@ -275,7 +276,9 @@ class TestLost:
         if what != "line":
             assert node.GetDisplayNode().IsA("vtkMRMLScalarVolumeDisplayNode")
             assert node.GetDisplayNode().GetColorNode().GetName().startswith("RTResponseCAM")
-            assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) is not None
+            legends = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+            assert [legend.GetDisplayableNode() is not None for legend in legends] == [True] * len(legends)
+            assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) in legends
 
     @pytest.mark.parametrize(
         ("attribute", "value"),

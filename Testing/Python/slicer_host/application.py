@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -206,6 +207,7 @@ class Host:
         window.AddObserver("WarningEvent", self.warnings.on_vtk)
         vtk.vtkOutputWindow.SetInstance(window)
         logging.getLogger().addHandler(self.warnings)
+        self._excepthook, sys.excepthook = sys.excepthook, self.warnings.on_exception
         slicer.util.mainWindow = lambda *_: None
         slicer.util.selectModule = self.selected_modules.append
         slicer.util.getModuleWidget = lambda _name: self.widget
@@ -314,6 +316,7 @@ class Host:
         """End the application."""
         self.close_panel()
         logging.getLogger().removeHandler(self.warnings)
+        sys.excepthook = self._excepthook
 
     def screenshot(self, path: Path, width: int = 460) -> None:
         """Picture of the panel as tall as it wants to be."""
@@ -338,6 +341,10 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record.getMessage() + (f": {record.exc_info[1]!r}" if record.exc_info else ""))
+
+    def on_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        """What an observer of VTK or a slot of Qt raises ends there, and is printed."""
+        self.records.append("".join(traceback.format_exception(kind, error, trace)))
 
     @vtk.calldata_type(vtk.VTK_STRING)
     def on_vtk(self, _caller: Any, _event: str, text: str) -> None:
