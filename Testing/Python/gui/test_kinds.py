@@ -132,6 +132,8 @@ class TestTwoStudies:
         assert predicted.logic.result is result
         assert predicted.logic.state(p).rows == rows
         assert dict(predicted.logic.state(p).stale) == {}
+        legend_of = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode
+        assert (legend_of(cam).GetVisibility(), legend_of(other).GetVisibility()) == (1, 0)
         assert first[2].GetDisplayNode().GetVisibility()
         assert not second[2].GetDisplayNode().GetVisibility()
         predicted.logic.predict()
