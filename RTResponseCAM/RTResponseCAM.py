@@ -640,9 +640,9 @@ class RTResponseCAMLogic(ScriptedLoadableModuleLogic):
         """Show everything as before the views were side by side; a lesion that was chosen there stays in view."""
         from RTResponseCAMLib.scene.views import restore_views
 
-        let_events_happen()
         lesion, seen = self._row or ("", [])
-        self._row = None
+        self._row = None  # before events happen: one of them could be a refresh, which would leave the row again
+        let_events_happen()
         with drawn_once():
             self.session.display.apply(parameters)
             if seen and lesion == self._shownLesion(parameters):
