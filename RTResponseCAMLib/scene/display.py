@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, dose_palette, evidence_palette
 from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.scene.nodes import volume_display
 
 EVIDENCE_COLORS, DOSE_COLORS = "RTResponseCAM evidence", "RTResponseCAM dose"
 FOREGROUND_OPACITY = 0.65
@@ -45,22 +46,6 @@ def paint_color_node(node: Any, colors: npt.NDArray[np.float64], low: float, hig
     for entry, (red, green, blue, alpha) in enumerate(colors.tolist()):
         node.SetColor(entry, f"{low + (high - low) * entry / 255:.2f}", red, green, blue, alpha)
     node.EndModify(modifying)
-
-
-def volume_display(scene: Any, volume: Any) -> tuple[Any, bool]:
-    """The display node of a volume, and whether it had to be made: a user may delete it."""
-    import slicer
-
-    first = volume.GetDisplayNode()
-    if first is not None and first.IsA("vtkMRMLVolumeDisplayNode"):
-        return first, False
-    if first is not None:  # the legend has moved up: views take the first for the volume's display
-        scene.RemoveNode(first)
-    display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
-    display.AutoWindowLevelOff()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colours a slice view never ends drawing
-    volume.SetAndObserveDisplayNodeID(display.GetID())
-    return display, True
 
 
 def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, palette
 from RTResponseCAMLib.scene import display
 from RTResponseCAMLib.scene.lesions import PREFIX, form_of
-from RTResponseCAMLib.scene.nodes import remove_with_display, voxels_of
+from RTResponseCAMLib.scene.nodes import remove_with_display, volume_display, voxels_of
 
 GRADED_ROLE = f"{PREFIX}graded"
 GRADED_NAME = "Evidence, graded (display only)"
@@ -47,7 +47,7 @@ def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
     form = form_of(cam)
     low, high = _range(form, heatmap.limit)
     colors = palette(heatmap.colors, form, low, high, heatmap.threshold, heatmap.shown)
-    shown, made = display.volume_display(scene, cam)
+    shown, made = volume_display(scene, cam)
     if made or shown.GetColorNode() is None:
         display.show_evidence(scene, cam, form, cam.GetAttribute("RTResponseCAM.Scale") or "")
     display.paint_color_node(shown.GetColorNode(), colors, low, high)

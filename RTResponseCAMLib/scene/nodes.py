@@ -39,17 +39,28 @@ def ras(point_lps: Sequence[float]) -> tuple[float, float, float]:
 
 def volume_node(scene: Any, image: sitk.Image, name: str) -> Any:
     """Scalar volume with its own display node; whole-number images are stored as int16."""
-    import slicer
-
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unused_name(scene, name))
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
     stored = as_stored(image)  # a view does not keep its image alive
     node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(stored)))
+    volume_display(scene, node)
+    return node
+
+
+def volume_display(scene: Any, volume: Any) -> tuple[Any, bool]:
+    """The display node of a volume, and whether it had to be made: a user may delete it."""
+    import slicer
+
+    first = volume.GetDisplayNode()
+    if first is not None and first.IsA("vtkMRMLVolumeDisplayNode"):
+        return first, False
+    if first is not None:  # the legend has moved up: views take the first for the volume's display
+        scene.RemoveNode(first)
     display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
     display.AutoWindowLevelOff()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colours a slice view never ends drawing
-    node.SetAndObserveDisplayNodeID(display.GetID())
-    return node
+    volume.SetAndObserveDisplayNodeID(display.GetID())
+    return display, True
 
 
 def fill_volume(node: Any, image: sitk.Image) -> None:

@@ -26,6 +26,7 @@ from RTResponseCAMLib.scene.build import build_scene, new_scene
 from RTResponseCAMLib.study import Result
 
 OnMainThread = Callable[[Callable[[], None]], None]
+LEFT_BEHIND: list[Any] = []  # scenes of what was cancelled: they must end on the main thread, at the next export
 LONGEST_NAME = 80  # of a node's file; some file systems take 255 bytes
 
 
@@ -52,20 +53,24 @@ def write_result_scene(
     mr, dose = as_stored(study.mr), None if study.dose is None else as_stored(study.dose.image)
     scenes: list[Any] = []
     images: dict[str, sitk.Image] = {}
-    on_main_thread(lambda: scenes.append(new_scene()))
-    scene = scenes.pop()
+
+    def begin() -> None:
+        LEFT_BEHIND.clear()
+        scenes.append(new_scene())
 
     def build() -> None:
-        nodes = build_scene(scene, result, progress, mr)
+        nodes = build_scene(scenes[0], result, progress, mr)
         images.update({nodes.mr.GetID(): mr, nodes.cam.GetID(): result.cam})
         if nodes.dose is not None and dose is not None:
             images[nodes.dose.GetID()] = dose
 
+    on_main_thread(begin)
     try:
         on_main_thread(build)
-        save_scene(scene, path, on_main_thread, images)
+        save_scene(scenes[0], path, on_main_thread, images)
+        on_main_thread(lambda: scenes.pop().Clear(True))
     finally:
-        on_main_thread(lambda: scene.Clear(True))
+        LEFT_BEHIND.extend(scenes)
 
 
 def save_scene(

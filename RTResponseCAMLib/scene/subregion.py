@@ -132,7 +132,7 @@ def kept_subregions(segmentation: Any) -> list[Kept]:
             mask, grid = segment_mask(segmentation, segment_id)
         except GeometryError:  # emptied in the editor
             continue
-        edited = _edited(segmentation, segment_id)
+        edited = not _same(tag_of(segment, PRINT_TAG), _print(mask, grid))
         cut, doubts = tag_of(segment, CUT_TAG), tag_of(segment, DOUBT_TAG)
         model = tag_of(segment, MODEL_TAG)
         found.append(Kept(lesion, str(segment.GetName()), cut, doubts, model, edited, mask, grid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from RTResponseCAMLib.appearance import prescribed_levels
@@ -15,11 +16,10 @@ from RTResponseCAMLib.scene.display import (
     refresh_legend,
     show_dose,
     show_dose_legend,
-    volume_display,
 )
 from RTResponseCAMLib.scene.gather import Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import ISODOSE_LEVELS, ISODOSE_ROLE, form_of, lesion_segments, was_moved
-from RTResponseCAMLib.scene.nodes import dose_unit, image_of, remove_with_display, voxels_of
+from RTResponseCAMLib.scene.nodes import dose_unit, image_of, remove_with_display, volume_display, voxels_of
 from RTResponseCAMLib.scene.placement import Placement, in_world
 from RTResponseCAMLib.scene.points import points_lists
 from RTResponseCAMLib.workflow.contour import Subregions
@@ -27,7 +27,26 @@ from RTResponseCAMLib.workflow.task import Parameters
 
 FIELD_MM, FIELD_FACTOR = 60.0, 2.5
 PLAIN_COLORS = (None, "vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeRainbow")  # which show no dose as one expects
-NOTHING = Placement(None, "")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What of the scene decides where and how things are drawn.
+
+    Attributes
+    ----------
+    placement : of the inputs. dose : fingerprint of the dose, "" without one.
+    evidence : the transform of the evidence, and whether it was put elsewhere; None without it.
+    registered : whether the follow-up lies on the MR.
+    """
+
+    placement: Placement
+    dose: str
+    evidence: tuple[str | None, bool] | None
+    registered: bool
+
+
+NOTHING = Shown(Placement(None, ""), "", None, False)
 
 
 def inputs_from(parameters: Parameters) -> Inputs:
@@ -47,13 +66,11 @@ class Display:
 
     def __init__(self, scene: Any, gatherer: Gatherer, subregions: Subregions) -> None:
         self._scene, self._gatherer, self._subregions = scene, gatherer, subregions
-        self._placed = NOTHING
-        self._shown: tuple[Any, ...] = ()
-        self._of_dose = ""
+        self._shown = NOTHING
 
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
-        self._placed, self._shown, self._of_dose = NOTHING, (), ""
+        self._shown = NOTHING
 
     def apply(self, parameters: Parameters) -> None:
         """Show MR, evidence and dose in the slice views as the user chose."""
@@ -114,10 +131,9 @@ class Display:
             middle, extent_mm = in_world(parameters.segmentation, box[0]), box[1]
             views.center_views(self._scene, middle, max(FIELD_MM, FIELD_FACTOR * extent_mm))
 
-    def _state(self, parameters: Parameters) -> tuple[Any, ...]:
-        """What of the scene decides where things are drawn."""
+    def _state(self, parameters: Parameters) -> Shown:
         cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
-        return (
+        return Shown(
             self._gatherer.placement(inputs_from(parameters)),
             "" if dose is None else self._gatherer.volume_print(dose),
             None if cam is None else (cam.GetTransformNodeID(), was_moved(cam)),
@@ -127,18 +143,17 @@ class Display:
     def _show_dose(self, dose: Any, wash: bool) -> None:
         """Colors and legend of the wash; anew where the dose has other voxels, or was loaded by others."""
         shown, made = volume_display(self._scene, dose)
-        colors, state = shown.GetColorNode(), self._gatherer.volume_print(dose)
+        colors = shown.GetColorNode()
         ours = colors is not None and colors.GetName().startswith(DOSE_COLORS)
-        other = state != self._of_dose and ours
+        other = ours and self._gatherer.volume_print(dose) != self._shown.dose
         if made or other or (wash and shown.GetColorNodeID() in PLAIN_COLORS):
             show_dose(self._scene, dose, float(voxels_of(dose).max()))
-        self._of_dose = state
         show_dose_legend(dose, dose_unit(dose), wash)
 
     def _place(self, parameters: Parameters) -> None:
         """Put evidence, isodoses, points and the registered follow-up under the transform of the inputs."""
         placement = self._gatherer.placement(inputs_from(parameters))
-        before, self._placed = self._placed, placement
+        before = self._shown.placement
         cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
         for node in (cam, cam.GetNodeReference(heatmap.GRADED_ROLE) if cam is not None else None):
             _put_under(node, placement.transform_id)

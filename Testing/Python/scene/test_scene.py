@@ -179,3 +179,23 @@ def test_slice_views_show_mr_evidence_and_outlines(result, tmp_path):
         assert colored[:, part].mean() > 0.01  # contours, isodoses and evidence lie over it
     middle = picture.shape[1] // 6
     assert not np.allclose(picture[:, :middle], picture[:, 2 * middle : 3 * middle])
+
+
+def test_a_scene_whose_writing_was_cancelled_ends_on_the_main_thread(result, tmp_path):
+    """MRML must not end in a worker: a scene is kept until the main thread is asked again."""
+    from RTResponseCAMLib.progress import Cancelled
+    from RTResponseCAMLib.scene import save
+
+    def cancelled(call):
+        if len(steps) == 3:
+            raise Cancelled
+        steps.append(call())
+
+    steps = []
+    with quiet_vtk():
+        with pytest.raises(Cancelled):
+            save.write_result_scene(result, tmp_path / "scene.mrb", cancelled)
+        assert len(save.LEFT_BEHIND) == 1
+        save.write_result_scene(result, tmp_path / "scene.mrb")
+    assert save.LEFT_BEHIND == []
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.mrb"]
