@@ -716,7 +716,7 @@ def _volumes():
 def _emptyState(parameters):
     """The state of an empty scene, without the numerical libraries."""
     from RTResponseCAMLib.errors import RTResponseError
-    from RTResponseCAMLib.network.card import default_bundle, read_card
+    from RTResponseCAMLib.models.card import default_bundle, read_card
     from RTResponseCAMLib.state import NOTHING_CHOSEN, State
 
     problems, card = [NOTHING_CHOSEN], None

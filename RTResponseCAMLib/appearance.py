@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from RTResponseCAMLib.study import Study
 
-EVIDENCE_RANGE = {"signed": (-6.0, 6.0), "hazard": (0.0, 3.0)}
+EVIDENCE_RANGE = (-6.0, 6.0)  # logits
 CLEAR = 0.04  # share of half the range around zero that is always clear
 ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85), (0.60, 0.55, 0.50))
 # Hot spots red, cold blue, as other radiotherapy software draws a dose.
@@ -52,9 +52,7 @@ PALETTES = {
 }
 
 
-def palette(
-    name: str, form: str, low: float, high: float, threshold: float, shown: str = "both"
-) -> npt.NDArray[np.float64]:
+def palette(name: str, low: float, high: float, threshold: float, shown: str = "both") -> npt.NDArray[np.float64]:
     """256 colours over ``low``…``high``, RGBA 0…1; what is not to be shown has alpha 0.
 
     Parameters
@@ -63,8 +61,7 @@ def palette(
     shown : "both", "non-response" (positive evidence only) or "response" (negative only).
     """
     values = np.linspace(low, high, 256)
-    place = np.linspace(0.0, 1.0, 256) if form == "signed" or name != "evidence" else np.linspace(0.5, 1.0, 256)
-    rgb = _between(PALETTES[name], place)
+    rgb = _between(PALETTES[name], np.linspace(0.0, 1.0, 256))
     visible = np.abs(values) > max(threshold, CLEAR * (high - low) / 2)
     visible &= {"both": np.ones(256, dtype=bool), "non-response": values > 0, "response": values < 0}[shown]
     return np.column_stack([rgb, visible.astype(np.float64)])
@@ -82,10 +79,9 @@ def _between(
     return np.stack([np.interp(place, stops, colors[:, channel]) for channel in range(3)], axis=1)
 
 
-def evidence_palette(form: str) -> npt.NDArray[np.float64]:
+def evidence_palette() -> npt.NDArray[np.float64]:
     """256 colours of the fixed range, both classes (slice views know only all or nothing for alpha)."""
-    low, high = EVIDENCE_RANGE[form]
-    return palette("evidence", form, low, high, 0.0)
+    return palette("evidence", *EVIDENCE_RANGE, 0.0)
 
 
 def isodose_levels(study: Study) -> tuple[float, ...]:

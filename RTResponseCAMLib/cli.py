@@ -209,32 +209,24 @@ def _add_train(groups: Any) -> None:
     train.add_argument("--description", default="")
     train.add_argument("--caution", action="append", default=[], help="sentence shown beside every result (repeatable)")
     train.add_argument("--cohort-note", default="", help="how the cohort was made, for the card")
-    train.add_argument("--form", choices=("signed", "hazard"), default="signed")
-    train.add_argument("--members", type=int, default=11, help="heads in the ensemble that read the features")
-    train.add_argument("--code-members", type=int, default=1, help="heads that read the autoencoder's code")
-    train.add_argument("--dose", action="store_true", help="dose / prescription as an input channel")
-    train.add_argument("--no-autoencoder", action="store_true", help="stem and head only, for comparison")
-    train.add_argument("--width", type=int, default=8, help="hidden units of a head")
-    train.add_argument("--code", type=int, default=6, help="numbers per voxel in the autoencoder's bottleneck")
-    train.add_argument("--half-cc", type=float, default=0.0, help="cm³ (voxels of 1 mm) whose evidence counts half")
-    train.add_argument("--steps", type=int, default=240, help="optimisation steps of the heads")
-    train.add_argument("--weight-decay", type=float, default=2.0, help="defaults suit 69 lesions; more allow less")
-    train.add_argument("--dropout", type=float, default=0.9, help="share of a voxel's features left out at each step")
-    train.add_argument("--views", type=int, default=2, help="views of each lesion with another contour and scan")
-    train.add_argument("--smallness", type=float, default=0.005, help="weight of the mean squared local evidence")
-    train.add_argument("--seed", type=int, default=7)
+    train.add_argument("--approach", metavar="MODEL", help="default: the first that explains itself")
+    commands.add_model_options(train)
     add_out(train)
 
 
 def _add_evaluate(groups: Any) -> None:
-    text = "compare radiomics, image gradients and the network on a cohort, without leaks; resumes what was interrupted"
+    text = "compare models on a cohort, without leaks; resumes what was interrupted"
     evaluate = _command(groups, "evaluate", commands.evaluate, text)
     evaluate.add_argument("cohort", type=Path, help="folder with manifest.csv")
-    evaluate.add_argument("--external", type=Path, metavar="COHORT", help="other patients, to judge every approach on")
-    evaluate.add_argument("--arms", help="comma-separated; the baselines volume and clinical always run")
+    evaluate.add_argument("--external", type=Path, metavar="COHORT", help="other patients, to evaluate every model on")
+    evaluate.add_argument("--models", help="comma-separated names; the baselines always run")
+    evaluate.add_argument(
+        "--features", action="append", default=[], metavar="NAME=TABLE",
+        help="CSV of features by patient_group_id, course and lesion, as a model of its own (repeatable)",
+    )  # fmt: skip
     evaluate.add_argument("--folds", type=int, default=5)
     evaluate.add_argument("--repeats", type=int, default=3)
-    evaluate.add_argument("--steps", type=int, default=240, help="optimisation steps of the network's heads")
+    evaluate.add_argument("--steps", type=int, default=240, help="optimization steps, of models that have them")
     evaluate.add_argument(
         "--indeterminate", choices=("unlabelled", "as-labelled"), default="unlabelled",
         help="lesions whose change may lie on either side of the threshold",

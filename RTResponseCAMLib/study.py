@@ -197,7 +197,7 @@ class Prediction:
     evidence : share of the total per patch voxel (float32 on its own LPS grid, zero outside the lesion);
         its voxel sum + ``bias`` is ``total``.
     spread : standard deviation of ``evidence`` over the ensemble, same grid.
-    bias, total : see ``Result.form``.
+    bias, total : logits of non-response.
     dose : metrics of the lesion, None without a dose.
     from_volume : the part of ``bias`` that the lesion's volume alone gives.
     checks : what the checks of the map found, by name; None where a lesion is too small for one.
@@ -232,10 +232,10 @@ class Result:
     Attributes
     ----------
     cam : evidence as it is shown, float32 on the planning MR's voxels, cropped to the lesions, zero elsewhere.
-        "signed": the logit of non-response the lesion had if all of it were like this voxel; its mean over a
-        lesion is the lesion's logit. "hazard": the same with −ln p(response).
+        The logit of non-response the lesion had if all of it were like this voxel; its mean over a lesion is the
+        lesion's logit.
     subregions : uint8 on the grid of ``cam``: number of the lesion where local evidence exceeds ``cut``.
-    form, scale : how maps add up ("signed" or "hazard"), and the name of ``cam``'s scale.
+    scale : the name of ``cam``'s scale.
     cut : local evidence above which a voxel speaks for non-response.
     provenance : program, model and input identities; no patient data.
     """
@@ -244,7 +244,6 @@ class Result:
     predictions: tuple[Prediction, ...]
     cam: sitk.Image
     subregions: sitk.Image
-    form: str
     scale: str
     cut: float
     provenance: Mapping[str, str]

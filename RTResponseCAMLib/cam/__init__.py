@@ -1,1 +1,1 @@
-"""Maps of evidence: our pixel-wise CAM, and Grad-CAM from the same network for comparison."""
+"""Evidence maps of any model on the patient's voxels, gradient CAMs for comparison, and checks of maps."""

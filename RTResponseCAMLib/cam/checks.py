@@ -10,17 +10,17 @@ the heads' weights are random, and how alike maps of two trainings are [criteria
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.ndimage import distance_transform_edt, zoom
 
-from RTResponseCAMLib.cam.pixelwise import BATCH_VOXELS, find_evidence
+from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.patch import INSIDE, Array32, Patch
-from RTResponseCAMLib.network.bundle import Bundle
-from RTResponseCAMLib.network.classifier import PATTERN, AutoencoderClassifier
+from RTResponseCAMLib.models.calibration import CalibratedModel
+from RTResponseCAMLib.models.interface import PATTERN, LesionPrediction
+from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SHIFT_MM = 0.5  # as far as a contour's place is uncertain
@@ -61,9 +61,15 @@ class MapChecks:
         return {k: round(v, 4) if np.isfinite(v) else None for k, v in asdict(self).items()}
 
 
-def check_map(bundle: Bundle, patch: Patch, seed: int = 0) -> MapChecks:
-    """Run the checks of one prediction: thirteen passes of the network."""
+def check_map(model: CalibratedModel, sample: LesionSample, *, seed: int = 0) -> MapChecks:
+    """Run the checks of one prediction: thirteen predictions of changed lesions.
+
+    Raises
+    ------
+    ModelError : the model gives no evidence map, or the sample has no patch.
+    """
     rng = np.random.default_rng(seed)
+    patch = patch_of(sample)
     inside = patch.inside
     noisy = patch.mr + NOISE * rng.standard_normal(patch.mr.shape).astype(np.float32)
     variants = [(patch.mr, patch.occupancy), (noisy, patch.occupancy)]
@@ -71,22 +77,24 @@ def check_map(bundle: Bundle, patch: Patch, seed: int = 0) -> MapChecks:
     for axis in range(3):
         for sign in (-1, 1):
             variants.append((patch.mr, (1 - share) * patch.occupancy + share * np.roll(patch.occupancy, sign, axis)))
-    maps, _, heads = _passes(bundle, patch, variants)
+    found = model.predict(_variants(sample, variants))
+    maps = [_map_of(each) for each in found]
+    (own,) = model.predict([sample], members=True)
     straight = _local(maps[0], patch.occupancy)
     noise = _correlation(straight[inside], _local(maps[1], patch.occupancy)[inside])
     shifted = []
     for map_, (_, occupancy) in zip(maps[2:], variants[2:], strict=True):
         both = inside & (occupancy > INSIDE)
         shifted.append(_correlation(straight[both], _local(map_, occupancy)[both]))
-    (evidence,) = find_evidence(bundle, [patch])
+    heads = own.member_maps
     return MapChecks(
-        gap=abs(float(evidence.map.sum(dtype=np.float64)) + evidence.bias - evidence.total),
+        gap=abs(float(_map_of(own).sum(dtype=np.float64)) + own.bias - own.total),
         noise=noise,
         shift=float(np.nanmean(shifted)) if np.isfinite(shifted).any() else np.nan,
-        deletion=_deletion(bundle, patch, straight, inside, rng),
-        fixed_pattern=_fixed(bundle, straight, patch),
+        deletion=_deletion(model, sample, straight, inside, rng),
+        fixed_pattern=_fixed(model.fitted.mean_pattern, straight, patch),
         rim_share=_rim(maps[0], inside, patch.grid.spacing_mm[0]),
-        agreement=_agreement(_local(heads, patch.occupancy)[:, inside]),
+        agreement=np.nan if heads is None else _agreement(_local(heads, patch.occupancy)[:, inside]),
     )
 
 
@@ -110,7 +118,9 @@ def warnings_of(checks: MapChecks) -> tuple[Warning, ...]:
     return tuple(WarningCode.CAM_CHECK(what=text) for text in found)
 
 
-def model_checks(bundle: Bundle, others: Sequence[Bundle], patches: Sequence[Patch]) -> dict[str, float]:
+def model_checks(
+    model: CalibratedModel, others: Sequence[CalibratedModel], *, samples: Sequence[LesionSample]
+) -> dict[str, float]:
     """Checks of a model on lesions that it has not seen.
 
     Parameters
@@ -119,20 +129,22 @@ def model_checks(bundle: Bundle, others: Sequence[Bundle], patches: Sequence[Pat
 
     Returns
     -------
-    ``randomised_abs_rho`` : mean |ρ| between maps before and after the heads' weights are drawn anew.
+    ``randomised_abs_rho`` : mean |ρ| between maps before and after the weights are drawn anew; NaN where the model has
+    no such control.
     ``seed_to_seed`` : mean correlation with the maps of ``others``; both within lesions.
     """
-    fresh = with_random_heads(bundle)
+    fresh = model.fitted.with_random_weights()
+    controls = [] if fresh is None else [CalibratedModel(fresh)]
     left, alike = [], []
-    for patch in patches:
-        inside = patch.inside
-        variants = [(patch.mr, patch.occupancy)]
-        own, random, *rest = (
-            _local(_passes(each, patch, variants)[0][0], patch.occupancy)[inside] for each in (bundle, fresh, *others)
+    for sample in samples:
+        patch = patch_of(sample)
+        own, *rest = (
+            _local(_map_of(each.predict([sample])[0]), patch.occupancy)[patch.inside]
+            for each in (model, *controls, *others)
         )
-        left.append(abs(_correlation(own, random, ranks=True)))
-        alike += [_correlation(own, other) for other in rest]
-    return {"randomised_abs_rho": float(np.nanmean(left)), "seed_to_seed": float(np.nanmean(alike))}
+        left += [abs(_correlation(own, random, ranks=True)) for random in rest[: len(controls)]]
+        alike += [_correlation(own, other) for other in rest[len(controls) :]]
+    return {"randomised_abs_rho": _mean(left), "seed_to_seed": _mean(alike)}
 
 
 def model_warnings_of(checks: dict[str, float]) -> tuple[str, ...]:
@@ -153,29 +165,28 @@ def mean_pattern(patches: Sequence[Patch], maps: Sequence[Array32]) -> Array32:
     return np.mean([_pattern(_local(m, p.occupancy), p.inside) for p, m in zip(patches, maps, strict=True)], axis=0)
 
 
-def _passes(
-    bundle: Bundle, patch: Patch, variants: Sequence[tuple[Array32, Array32]]
-) -> tuple[Array32, npt.NDArray[np.float64], Array32]:
-    """Mean maps, and totals without the volume's part, of variants of a patch; the heads' maps of the first."""
-    maps: list[Array32] = []
-    totals: list[float] = []
-    heads: Array32 | None = None
-    step = max(1, BATCH_VOXELS // patch.mr.size)
-    for start in range(0, len(variants), step):
-        some = variants[start : start + step]
-        mr, occupancy = (torch.from_numpy(np.stack([v[k] for v in some]))[:, None].to(bundle.device) for k in (0, 1))
-        dose = torch.from_numpy(patch.dose)[None, None].expand_as(mr).to(bundle.device)
-        with torch.inference_mode():
-            output = bundle.network(mr, occupancy, dose, patch.coarseness)
-        maps += list(output.maps.mean(1).cpu().numpy())
-        totals += (output.total - output.from_volume).double().mean(1).tolist()
-        heads = output.maps[0].cpu().numpy() if heads is None else heads
-    assert heads is not None
-    return np.stack(maps), np.asarray(totals), heads
+def _variants(sample: LesionSample, variants: Sequence[tuple[Array32, Array32]]) -> list[LesionSample]:
+    """Copies of a sample with other MR and partial-volume fractions."""
+    patch = patch_of(sample)
+    return [replace(sample, patch=replace(patch, mr=mr, occupancy=fraction)) for mr, fraction in variants]
 
 
-def _deletion(bundle: Bundle, patch: Patch, local: Array32, inside: Mask, rng: np.random.Generator) -> float:
+def _map_of(prediction: LesionPrediction) -> Array32:
+    if prediction.map is None:
+        raise ModelError("model", "gives no evidence map, which there is to check", "Use a model that explains itself")
+    return prediction.map
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the finite values; NaN without any."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def _deletion(
+    model: CalibratedModel, sample: LesionSample, local: Array32, inside: Mask, rng: np.random.Generator
+) -> float:
     """Totals without some of the lesion: the strongest voxels, and random ones of the same volume."""
+    patch = patch_of(sample)
     where = np.flatnonzero(inside)
     orders = [np.argsort(-local.ravel()[where], kind="stable"), *(rng.permutation(len(where)) for _ in range(3))]
     variants = []
@@ -185,14 +196,12 @@ def _deletion(bundle: Bundle, patch: Patch, local: Array32, inside: Mask, rng: n
         rest = patch.occupancy.copy()
         rest.ravel()[gone] = 0
         variants.append((patch.mr, rest))
-    totals = _passes(bundle, patch, variants)[1]
-    fall = float(totals[1:].mean() - totals[0])
-    return bundle.calibration[0] * fall if bundle.form == "signed" else fall
+    totals = np.asarray([found.total - found.from_volume for found in model.predict(_variants(sample, variants))])
+    return float(totals[1:].mean() - totals[0])
 
 
-def _fixed(bundle: Bundle, local: Array32, patch: Patch) -> float:
-    pattern = bundle.network.pattern.cpu().numpy()
-    if not pattern.any():
+def _fixed(pattern: Array32 | None, local: Array32, patch: Patch) -> float:
+    if pattern is None:
         return np.nan
     own = _pattern(local, patch.inside)
     shared = (own != 0) & (pattern != 0)
@@ -238,12 +247,3 @@ def _correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating],
     if any(float(v.std()) <= FLAT * float(np.abs(v).mean()) for v in (one, other)):
         return np.nan
     return float(np.corrcoef(one, other)[0, 1])
-
-
-def with_random_heads(bundle: Bundle) -> Bundle:
-    """The same stem and autoencoder under heads that have learned nothing."""
-    torch.manual_seed(0)
-    network = AutoencoderClassifier(bundle.network.architecture)
-    fresh = {n: v for n, v in network.state_dict().items() if "head" in n}
-    network.load_state_dict({**bundle.network.state_dict(), **fresh})
-    return Bundle(bundle.card, network.eval().to(bundle.device), "", bundle.device)

@@ -1,4 +1,4 @@
-"""Gradient CAMs from the same network, for comparison only: what clinicians know, beside our map.
+"""Gradient CAMs at a named layer of any model that exposes one, for comparison only: what is known, beside our map.
 
 With A the activations of a layer, G the gradient of the total with respect to them, k channels and v voxels:
 
@@ -22,20 +22,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from RTResponseCAMLib.errors import ModelError
-from RTResponseCAMLib.imaging.patch import Array32, Patch
-from RTResponseCAMLib.network.bundle import Bundle
-from RTResponseCAMLib.network.classifier import AutoencoderClassifier
+from RTResponseCAMLib.imaging.patch import Array32
+from RTResponseCAMLib.models.interface import FittedModel
+from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
 METHODS = ("grad-cam", "grad-cam++", "hirescam", "layercam", "elementwise")
-LAYERS = ("stem", "code", "hidden")
 CLASSES = ("non-response", "response")
 
 
 def gradient_map(
-    bundle: Bundle,
-    patch: Patch,
+    fitted: FittedModel,
+    sample: LesionSample,
+    *,
     method: str = "grad-cam",
-    layer: str = "code",
+    layer: str | None = None,
     toward: str = "non-response",
     signed: bool = False,
 ) -> Array32:
@@ -43,38 +43,39 @@ def gradient_map(
 
     Parameters
     ----------
-    layer : "stem" (the fixed features), "code" (the autoencoder's bottleneck) or "hidden" (the heads' hidden units).
+    layer : a name of ``fitted.named_layers()``; None takes the last.
     toward : class whose score is followed.
     signed : leave the outer ReLU out (grad-cam, grad-cam++, layercam).
 
     Raises
     ------
-    ModelError : no such method, layer or class; "code" of a network without autoencoder.
+    ModelError : no such method, layer or class; a model without layers, or a sample without patch.
     """
-    return gradient_maps(bundle, patch, (method,), layer, toward, signed)[method]
+    return gradient_maps(fitted, sample, methods=(method,), layer=layer, toward=toward, signed=signed)[method]
 
 
 def gradient_maps(
-    bundle: Bundle,
-    patch: Patch,
+    fitted: FittedModel,
+    sample: LesionSample,
+    *,
     methods: Sequence[str] = METHODS,
-    layer: str = "code",
+    layer: str | None = None,
     toward: str = "non-response",
     signed: bool = False,
 ) -> dict[str, Array32]:
     """Several gradient CAMs of one layer, by method, from one pass forward and back; raises as `gradient_map`."""
-    network = bundle.network
-    asked = [("layer", layer, LAYERS), ("class", toward, CLASSES), *(("method", m, METHODS) for m in methods)]
+    layers = dict(fitted.named_layers())
+    if not layers:
+        raise ModelError("model", "has no layers for gradient maps", "Use a convolutional model")
+    layer = layer or list(layers)[-1]
+    asked = [("layer", layer, tuple(layers)), ("class", toward, CLASSES), *(("method", m, METHODS) for m in methods)]
     for what, name, known in asked:
         if name not in known:
             raise ModelError(what, f"is '{name}', expected one of {known}", f"Choose another {what}")
-    if layer == "code" and not network.architecture.autoencoder:
-        raise ModelError("layer", "'code' is not a layer of a network without autoencoder", "Choose another layer")
-    inputs = (torch.from_numpy(a)[None, None].to(bundle.device) for a in (patch.mr, patch.occupancy, patch.dose))
-    with _kept(_places(network, layer)) as kept, torch.enable_grad():
-        total = network(*inputs, patch.coarseness).total.mean() * (1 if toward == "non-response" else -1)
+    with _kept(layers[layer]) as kept, torch.enable_grad():
+        total = fitted.differentiable_total(sample) * (1 if toward == "non-response" else -1)
         gradients = torch.autograd.grad(total, kept)
-    inside = torch.from_numpy(patch.occupancy > 0).to(bundle.device)
+    inside = torch.from_numpy(patch_of(sample).occupancy > 0).to(total.device)
     activation, gradient = (
         torch.cat([_as_channels(t.detach(), inside) for t in tensors]) for tensors in (kept, gradients)
     )
@@ -87,17 +88,8 @@ def gradient_maps(
     return maps
 
 
-def _places(network: AutoencoderClassifier, layer: str) -> list[nn.Module]:
-    if layer == "stem":
-        return [network.at_stem]
-    if layer == "code":
-        return [network.at_code]
-    heads = [network.stem_head] + ([network.code_head] if network.architecture.autoencoder else [])
-    return [head.at_hidden for head in heads]
-
-
 @contextmanager
-def _kept(places: list[nn.Module]) -> Iterator[list[Tensor]]:
+def _kept(places: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """Outputs of some modules during the next forward pass, as leaves of the gradient."""
     kept: list[Tensor] = []
 

@@ -13,22 +13,29 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from RTResponseCAMLib.cam.evidence import Evidence
+from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import box_occupancy, stands_for, structure_box
 from RTResponseCAMLib.imaging.patch import Array32, Patch
+from RTResponseCAMLib.models.interface import LesionPrediction
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.study import Structure
 
 RIM_MM = 0.6  # standard deviation of what a voxel's MR is blurred with
 
 
-def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
+def local_evidence(patch: Patch, evidence: LesionPrediction) -> Array32:
     """Share of a voxel over its weight, plus the bias: what the lesion would total were it all like this voxel.
 
     Voxels outside the lesion take the value of the nearest voxel inside, so that interpolation to other grids
     does not bleed zeros into the rim.
+
+    Raises
+    ------
+    ModelError : the model gave no map.
     """
+    if evidence.map is None:
+        raise ModelError("model", "gives no evidence map", "Use a model that explains itself")
     inside = patch.inside
     weight = patch.occupancy / patch.occupancy.sum()
     local = np.where(inside, evidence.map / np.maximum(weight, 1e-12), 0.0) + evidence.bias
@@ -36,7 +43,7 @@ def local_evidence(patch: Patch, evidence: Evidence) -> Array32:
     return np.asarray(local[tuple(nearest)], dtype=np.float32)
 
 
-def shown_evidence(patch: Patch, evidence: Evidence) -> Array32:
+def shown_evidence(patch: Patch, evidence: LesionPrediction) -> Array32:
     """The map as it is shown, on the patch's grid."""
     return _shown(local_evidence(patch, evidence), patch.occupancy, patch.grid, evidence.total)
 
@@ -59,7 +66,7 @@ def evidence_volume(
     mr: Grid,
     structures: Sequence[Structure],
     patches: Sequence[Patch],
-    evidences: Sequence[Evidence],
+    evidences: Sequence[LesionPrediction],
     cut: float,
     progress: Progress = silent,
 ) -> tuple[sitk.Image, sitk.Image]:

@@ -88,8 +88,12 @@ class CohortRow:
         return (*self.images, self.course) if self.study is not None else self.images
 
 
-def read_cohort(folder: Path) -> tuple[CohortRow, ...]:
+def read_cohort(folder: Path, *, images: bool = True) -> tuple[CohortRow, ...]:
     """Read and check ``folder/manifest.csv``; the error lists every bad cell by line and column.
+
+    Parameters
+    ----------
+    images : whether each row must name some; a comparison of feature tables needs none.
 
     Raises
     ------
@@ -108,13 +112,13 @@ def read_cohort(folder: Path) -> tuple[CohortRow, ...]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise CohortError(path, f"is no UTF-8 CSV file ({error})", "Save it as CSV UTF-8") from error
     missing = [c for c in NEEDED if c not in given]
-    if missing or not ({"study", "mr"} & set(given)):
+    if missing or (images and not {"study", "mr"} & set(given)):
         missing = missing or ["study or mr"]
         raise CohortError(path, f"lacks the column(s) {', '.join(missing)}", "Add them; empty cells are allowed")
     if not lines:
         raise CohortError(path, "holds no lesion", "Add one row per lesion")
     problems: list[str] = []
-    rows = [_row(folder, number, line, problems) for number, line in enumerate(lines, start=2)]
+    rows = [_row(folder, number, line, problems, images) for number, line in enumerate(lines, start=2)]
     _check_repeats(rows, problems)
     if problems:
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
@@ -154,7 +158,7 @@ def _text(value: float | int | None) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _row(folder: Path, number: int, line: dict[str, str], problems: list[str]) -> CohortRow:
+def _row(folder: Path, number: int, line: dict[str, str], problems: list[str], images: bool) -> CohortRow:
     def cell(column: str) -> str:
         return plain_cell((line.get(column) or "").strip())
 
@@ -222,6 +226,8 @@ def _row(folder: Path, number: int, line: dict[str, str], problems: list[str]) -
         label_source=cell("label_source"),
         clinical=tuple((name, amount(name)) for name in line if (name or "").startswith(CLINICAL)),
     )
+    if row.study is None and row.mr is None and not images:
+        return row
     if (row.study is None) == (row.mr is None):
         problems.append(f"line {number}: give either column study (DICOM) or columns mr and mask")
     elif row.mr is not None and row.mask is None:
@@ -237,6 +243,8 @@ def _check_repeats(rows: list[CohortRow], problems: list[str]) -> None:
         if key in seen:
             problems.append(f"line {number}: repeats lesion '{row.lesion}' of line {seen[key]}")
         seen[key] = number
+        if not row.images:
+            continue
         group, first = owner.setdefault(row.images, (row.patient_group, number))
         if group != row.patient_group:
             problems.append(

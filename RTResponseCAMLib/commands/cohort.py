@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from RTResponseCAMLib.commands.bar import close
-from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.errors import CohortError, ModelError
 from RTResponseCAMLib.progress import Progress
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.evaluation.results import Comparison
+
+TABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes the name of files
 
 
 def phantom_study(options: argparse.Namespace, progress: Progress) -> None:
@@ -61,113 +68,130 @@ def _spec(options: argparse.Namespace, variant: str) -> Any:
     )
 
 
-TRAINING_RANGES = (
-    ("members", 1, 100),
-    ("code_members", 1, 100),
-    ("width", 1, 1000),
-    ("code", 1, 24),
-    ("half_cc", 0, 100),
-    ("steps", 10, 1_000_000),
-    ("weight_decay", 0, 100),
-    ("dropout", 0, 0.95),
-    ("views", 0, 20),
-    ("smallness", 0, 100),
-)
-
-
 def train(options: argparse.Namespace, progress: Progress) -> None:
     """Fit a model on a cohort."""
-    from RTResponseCAMLib.network.classifier import Architecture
-    from RTResponseCAMLib.network.training import Schedule
+    from RTResponseCAMLib.models.registry import default_name, entry_of
     from RTResponseCAMLib.workflow.train import train_bundle
 
-    for name, low, high in TRAINING_RANGES:
-        if not low <= getattr(options, name) <= high:
-            option = f"--{name.replace('_', '-')}"
-            raise CohortError(
-                option, f"is {getattr(options, name)}, expected {low:g} to {high:g}", "Choose another value"
-            )
+    name = options.approach or default_name()
+    chosen = model_options(options)
+    unknown = sorted(set(chosen) - set(entry_of(name).known_options(chosen)))
+    if unknown:
+        given = ", ".join(f"--{option.replace('_', '-')}" for option in unknown)
+        raise ModelError(name, f"has no option {given}", "Leave it out")
     card = {
         "name": options.name,
         "description": options.description,
         "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
         "cohort": options.cohort_note,
-        "command": _train_command(options),
+        "command": _train_command(name, chosen),
         "cautions": options.caution,
     }
-    architecture = Architecture(
-        form=options.form,
-        members=options.members,
-        code_members=options.code_members,
-        width=options.width,
-        code=options.code,
-        half_cc=options.half_cc,
-        dose=options.dose,
-        autoencoder=not options.no_autoencoder,
-    )
-    schedule = Schedule(
-        seed=options.seed,
-        steps=options.steps,
-        weight_decay=options.weight_decay,
-        dropout=options.dropout,
-        views=options.views,
-        smallness=options.smallness,
-    )
-    figures = train_bundle(options.cohort, options.out, architecture, schedule, card, options.overwrite, progress)
+    figures = train_bundle(
+        options.cohort, options.out, name=name, options=chosen, card=card, overwrite=options.overwrite,
+        progress=progress,
+    )  # fmt: skip
     close(progress)
     print(json.dumps(figures, indent=2))
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """An option for each option of a registered model; those that are not given keep the model's default."""
+    from RTResponseCAMLib.models.registry import entries
+
+    known: set[str] = set()
+    for entry in entries():
+        for option in fields(entry.options) if entry.options is not None else ():
+            if option.name in known:
+                continue
+            known.add(option.name)
+            flag, text = option.name.replace("_", "-"), option.metadata.get("help", "")
+            if isinstance(option.default, bool):
+                flag = f"--no-{flag}" if option.default else f"--{flag}"
+                action = "store_false" if option.default else "store_true"
+                parser.add_argument(flag, dest=option.name, action=action, default=argparse.SUPPRESS, help=text)
+            else:
+                kind = type(option.default)
+                text = f"{text} ({entry.name}; default {option.default})"
+                parser.add_argument(f"--{flag}", dest=option.name, type=kind, default=argparse.SUPPRESS, help=text)
+
+
+def model_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Options of models that were given."""
+    from RTResponseCAMLib.models.registry import entries
+
+    names = {option.name for entry in entries() if entry.options is not None for option in fields(entry.options)}
+    return {name: value for name, value in vars(options).items() if name in names}
+
+
 def evaluate(options: argparse.Namespace, progress: Progress) -> None:
-    """Compare the approaches."""
-    from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_arms
-    from RTResponseCAMLib.features.radiomics import SETTINGS, read_settings
-    from RTResponseCAMLib.network.training import Schedule
+    """Compare models."""
+    from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models, default_models
+    from RTResponseCAMLib.samples.radiomics import SETTINGS, read_settings
     from RTResponseCAMLib.workflow.evaluate import evaluate as compare
 
     for name in ("folds", "repeats", "workers"):
         if getattr(options, name) < (2 if name == "folds" else 1):
             raise CohortError(f"--{name}", f"is {getattr(options, name)}", "Give a larger number")
+    tables: dict[str, Path] = {}
+    for text in options.features:
+        name, _, file = text.partition("=")
+        if not name or not file or not TABLE_NAME.fullmatch(name):
+            fix = "Name the table in letters, digits, - and _"
+            raise CohortError("--features", f"is '{text}', expected NAME=table.csv", fix)
+        if name in tables:
+            raise CohortError("--features", f"two models are called '{name}'", "Give the table another name")
+        tables[name] = Path(file)
+    names = options.models.split(",") if options.models else default_models()
     protocol = Protocol(
-        arms=chosen_arms(options.arms.split(",") if options.arms else Protocol().arms),
+        models=chosen_models(names, tuple(tables)),
+        tables=tuple(tables),
         folds=options.folds,
         repeats=options.repeats,
         seed=options.seed,
         indeterminate=options.indeterminate,
-        schedule=Schedule(steps=options.steps),
+        options={"steps": options.steps},
         settings=read_settings(options.settings or SETTINGS),
     )
-    content = compare(
-        options.cohort, options.out, protocol, options.external, options.workers, options.overwrite, progress
-    )
+    comparison = compare(
+        options.cohort, options.out, protocol=protocol, external=options.external, tables=tables,
+        workers=options.workers, overwrite=options.overwrite, progress=progress,
+    )  # fmt: skip
     close(progress)
-    print(json.dumps(content, indent=2) if options.json else _comparison_text(content, options.out))
+    print(json.dumps(comparison.as_json(), indent=2) if options.json else _comparison_text(comparison, options.out))
 
 
-def _comparison_text(content: dict[str, Any], out: Path) -> str:
-    lines = [f"written: {out}", content["notice"]]
-    for name in ("internal", "external"):
-        found = content[name]
-        if not found:
+def _comparison_text(comparison: Comparison, out: Path) -> str:
+    lines = [f"written: {out}", comparison.notice]
+    for name, found in (("internal", comparison.internal), ("external", comparison.external)):
+        if found is None:
             continue
-        lines.append(f"{name}: {found['lesions']} lesions of {found['patients']} patients")
-        for arm in found["arms"].values():
-            auc = arm["metrics"]["auc"]
-            interval = f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
-            lines.append(f"  {arm['title']:<36}AUC {interval}  Brier {arm['metrics']['brier']['value']:.3f}")
-    lines += [f"! {name} was not run: {reason}" for name, reason in content["not_run"].items()]
-    said = (*content["cohort"]["cautions"], *content["cohort"]["left_out"])
-    return "\n".join(lines + [f"! {text}" for text in said])
+        lines.append(f"{name}: {found.lesions} lesions of {found.patients} patients")
+        for approach in found.approaches.values():
+            auc, brier = approach.metrics["auc"], approach.metrics["brier"]
+            interval = f"{_number(auc.value)} ({_number(auc.low)} to {_number(auc.high)})"
+            lines.append(f"  {approach.title:<36}AUC {interval}  Brier {_number(brier.value)}")
+    lines += [f"! {name} was not run: {reason}" for name, reason in comparison.not_run.items()]
+    return "\n".join(lines + [f"! {text}" for text in (*comparison.cohort.cautions, *comparison.cohort.left_out)])
 
 
-def _train_command(options: argparse.Namespace) -> str:
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _train_command(name: str, options: dict[str, Any]) -> str:
     """The command line without its paths: a folder's name may be a person's, and a card is passed on."""
-    heads = ("form", "members", "code_members", "width", "code", "half_cc")
-    kept = (*heads, "steps", "weight_decay", "dropout", "views", "smallness", "seed")
-    words = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE"]
-    for name in kept:
-        words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    words += [f"--{name.replace('_', '-')}" for name in ("dose", "no_autoencoder") if getattr(options, name)]
+    from RTResponseCAMLib.models.registry import entry_of
+
+    words = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE", "--approach", name]
+    shape = entry_of(name).options
+    for option in fields(shape) if shape is not None else ():
+        value = options.get(option.name, option.default)
+        flag = option.name.replace("_", "-")
+        if isinstance(option.default, bool):
+            words += [f"--no-{flag}" if option.default else f"--{flag}"] if value != option.default else []
+        else:
+            words += [f"--{flag}", str(value)]
     return shlex.join(words)
 
 
@@ -186,7 +210,6 @@ def cohort_import(options: argparse.Namespace, progress: Progress) -> None:
 def cohort_check(options: argparse.Namespace, progress: Progress) -> None:
     """Read every case of a manifest."""
     from RTResponseCAMLib.cohort.importing import check_cohort
-    from RTResponseCAMLib.errors import CohortError
 
     found = check_cohort(options.cohort, progress)
     close(progress)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def predict(options: argparse.Namespace, progress: Progress) -> None:
     """Probability and evidence map for each lesion of a study."""
-    from RTResponseCAMLib.network.card import default_bundle
+    from RTResponseCAMLib.models.card import default_bundle
     from RTResponseCAMLib.workflow.output import check_free
     from RTResponseCAMLib.workflow.predict import Stages, predict_study
     from RTResponseCAMLib.workflow.write import result_json, write_result, write_scene
@@ -28,7 +28,7 @@ def predict(options: argparse.Namespace, progress: Progress) -> None:
     check_free(options.out, options.overwrite)
     stages = Stages()
     stages.begin("load model")
-    from RTResponseCAMLib.network.bundle import load_bundle
+    from RTResponseCAMLib.models.bundle import load_bundle
 
     bundle = load_bundle(options.model or default_bundle(), options.device)
     stages.begin("read study")

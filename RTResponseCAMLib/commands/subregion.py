@@ -52,9 +52,9 @@ def export(options: argparse.Namespace, progress: Progress) -> None:
 
 
 def _drawn(options: argparse.Namespace, progress: Progress) -> Any:
-    from RTResponseCAMLib.cam.evidence import CUTS
-    from RTResponseCAMLib.network.bundle import load_bundle
-    from RTResponseCAMLib.network.card import default_bundle
+    from RTResponseCAMLib.cam.evidence import NEUTRAL
+    from RTResponseCAMLib.models.bundle import load_bundle
+    from RTResponseCAMLib.models.card import default_bundle
     from RTResponseCAMLib.subregion.select import Selection
     from RTResponseCAMLib.workflow.output import check_free
     from RTResponseCAMLib.workflow.predict import predict_study
@@ -62,7 +62,7 @@ def _drawn(options: argparse.Namespace, progress: Progress) -> Any:
 
     check_free(options.out, options.overwrite)
     bundle = load_bundle(options.model or default_bundle(), options.device)
-    value = CUTS[bundle.form] if options.value is None and options.method in ("value", "otsu") else options.value
+    value = NEUTRAL if options.value is None and options.method in ("value", "otsu") else options.value
     try:
         if value is None:
             raise ValueError(f"--method {options.method} has no --value, expected one")
@@ -108,8 +108,8 @@ def align(options: argparse.Namespace, progress: Progress) -> None:
     from RTResponseCAMLib.dicom.load import load_study
     from RTResponseCAMLib.imaging.rigid import as_transform
     from RTResponseCAMLib.imaging.transform_file import read_transform
-    from RTResponseCAMLib.network.bundle import load_bundle
-    from RTResponseCAMLib.network.card import default_bundle
+    from RTResponseCAMLib.models.bundle import load_bundle
+    from RTResponseCAMLib.models.card import default_bundle
     from RTResponseCAMLib.subregion.points import read_points, slide_points
     from RTResponseCAMLib.workflow.align import align_study, points_of, write_alignment
     from RTResponseCAMLib.workflow.output import check_free
@@ -141,7 +141,7 @@ def align(options: argparse.Namespace, progress: Progress) -> None:
     aligned, scale = [], ""
     for number, (folder, name) in enumerate(zip(options.studies, names, strict=True)):
         within = part(progress, number / len(names), (number + 1) / len(names))
-        study = load_study(folder, progress=part(within, 0.0, 0.5), with_dose=bundle.network.architecture.dose)
+        study = load_study(folder, progress=part(within, 0.0, 0.5), with_dose=bundle.inputs.dose)
         result = predict_study(study, bundle, part(within, 0.5, 1.0))
         scale = result.scale
         aligned.append(align_study(result, by_study[name], options.radius, options.error, labels, seed=number))

@@ -267,11 +267,9 @@ def permutation_p(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values that allow for how many are asked at once [Holm, Scand J Stat 6 (1979) 65]."""
-    order = np.argsort(p_values, kind="stable")
-    scaled = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
-    return [float(p) for p in adjusted]
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
 
 
 def by_stratum(

@@ -1,4 +1,4 @@
-"""What is compared and how: the arms, the folds, and the key that tells whether a run may be resumed."""
+"""What is compared and how: the models, the folds, and the key that tells whether a run may be resumed."""
 
 from __future__ import annotations
 
@@ -11,36 +11,14 @@ from typing import Any
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.network.classifier import Architecture
-from RTResponseCAMLib.network.training import Schedule
+from RTResponseCAMLib.models.feature_table import table_entry
+from RTResponseCAMLib.models.registry import ModelEntry, entries
+from RTResponseCAMLib.samples.build import SampleSettings, why_unavailable
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One approach: the families of features it reads, or the network (``families`` empty).
-
-    ``keep`` names the features it is limited to, by a part of their names ("" keeps all).
-    """
-
-    name: str
-    title: str
-    families: tuple[str, ...] = ()
-    keep: str = ""
-    dose: bool = False
-
-
-ARMS = (
-    Arm("volume", "Volume only", ("volume",)),
-    Arm("clinical", "Clinical only", ("clinical",)),
-    Arm("radiomics", "Radiomics, original", ("radiomics",), keep="_original_"),
-    Arm("radiomics-filters", "Radiomics, with LoG and wavelet", ("radiomics",)),
-    Arm("dosiomics", "Dosiomics", ("dosiomics",)),
-    Arm("delta", "Delta radiomics", ("delta",)),
-    Arm("gradient", "Image gradients", ("gradient",)),
-    Arm("network", "Autoencoder-classifier, MR"),
-    Arm("network-dose", "Autoencoder-classifier, MR and dose", dose=True),
-)
-BASELINES = ("volume", "clinical")
+def default_models() -> tuple[str, ...]:
+    """Names of the models of a comparison that names none."""
+    return tuple(entry.name for entry in entries() if entry.compared)
 
 
 @dataclass(frozen=True)
@@ -49,53 +27,77 @@ class Protocol:
 
     Attributes
     ----------
-    arms : names of `ARMS`; the baselines are always among them.
-    indeterminate : "unlabelled" (lesions whose change may lie on either side teach the autoencoder alone, and are not
-        judged) or "as-labelled".
-    settings : of pyradiomics.
+    models : names of the registry; the baselines are always among them.
+    tables : names of feature tables that the user brought; each is a model of its own.
+    indeterminate : "unlabelled" (lesions whose change may lie on either side teach what needs no label, and are not
+        evaluated) or "as-labelled".
+    options : of the models, by name; each model takes those that it has.
+    settings : of pyradiomics; empty takes those that ship.
+    spacing_mm : of the patches.
     """
 
-    arms: tuple[str, ...] = tuple(arm.name for arm in ARMS)
+    models: tuple[str, ...] = field(default_factory=default_models)
+    tables: tuple[str, ...] = ()
     folds: int = 5
     repeats: int = 3
     seed: int = 0
     indeterminate: str = "unlabelled"
-    architecture: Architecture = field(default_factory=Architecture)
-    schedule: Schedule = field(default_factory=Schedule)
+    options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    spacing_mm: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return dict(json.loads(json.dumps(asdict(self))))
 
     def label_of(self, row: CohortRow) -> int | None:
-        """Label by which a row is learnt from and judged; None: neither."""
+        """Label by which a row is learned from and evaluated; None: neither."""
         return row.label if self.indeterminate == "as-labelled" else row.certain_label
 
+    def entries(self) -> tuple[ModelEntry, ...]:
+        """Entries of the models, in the order of the registry, then those of the tables."""
+        tables = tuple(table_entry(name, n) for n, name in enumerate(self.tables))
+        return tuple(entry for entry in entries() if entry.name in self.models) + tables
 
-def chosen_arms(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of arms in the order of `ARMS`, the baselines always with them.
+    def entry(self, name: str) -> ModelEntry:
+        """The entry of one of the models."""
+        return next(entry for entry in self.entries() if entry.name == name)
+
+    def sampling(self) -> SampleSettings:
+        """How lesions are sampled: with every family that the models need and that this machine can measure."""
+        needed = dict.fromkeys(family for entry in self.entries() for family in entry.requires.families)
+        families = tuple(f for f in needed if f not in self.tables and why_unavailable(f) is None)
+        return SampleSettings(self.spacing_mm, families=families, radiomics=self.settings or None)
+
+
+def chosen_models(names: Sequence[str], tables: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of models in the order of the registry, the baselines always with them.
 
     Raises
     ------
-    CohortError : an unknown name.
+    CohortError : an unknown name, or a table with the name of a model or of another table.
     """
-    known = [arm.name for arm in ARMS]
+    known = [entry.name for entry in entries()]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise CohortError("--arms", f"names {', '.join(unknown)}", f"Choose of {', '.join(known)}")
-    wanted = {*BASELINES, *names}
+        raise CohortError("--models", f"names {', '.join(unknown)}", f"Choose of {', '.join(known)}")
+    families = {family for entry in entries() for family in entry.requires.families}
+    for name in tables:
+        if name in known or name in families or list(tables).count(name) > 1:
+            raise CohortError("--features", f"two models are called '{name}'", "Give the table another name")
+    wanted = {*(entry.name for entry in entries() if entry.baseline), *names}
     return tuple(name for name in known if name in wanted)
 
 
-def row_keys(rows: Sequence[CohortRow]) -> list[str]:
-    """One key per row: its cells, and the names, sizes and times of its files."""
+def row_keys(rows: Sequence[CohortRow], features: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """One key per row: its cells, its features from tables, and the names, sizes and times of its files."""
     seen: dict[Path, str] = {}
     keys = []
-    for row in rows:
+    for number, row in enumerate(rows):
         cells = [str(v) for v in asdict(row).values() if not isinstance(v, Path)]
         files = [seen.setdefault(path, _state(path)) for path in row.images]
-        keys.append(_digest(cells + files))
+        brought = [json.dumps(features[number], sort_keys=True)] if features and features[number] else []
+        keys.append(_digest(cells + files + brought))
     return keys
 
 

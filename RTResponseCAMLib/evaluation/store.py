@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from RTResponseCAMLib.cohort.identity import Source
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.errors import OutputError
-from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.samples.cohort import CohortLesion, certain_label
+from RTResponseCAMLib.samples.sample import LesionSample
 
 
 @contextmanager
@@ -64,27 +66,25 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None
         np.savez_compressed(handle, allow_pickle=False, **dict(arrays))
 
 
-def write_case(folder: Path, number: int, lesions: Sequence[MeasuredLesion], positions: Sequence[int]) -> None:
-    """Measured lesions of one case; the JSON comes last and says that the case is done."""
+def write_case(folder: Path, number: int, *, lesions: Sequence[CohortLesion], positions: Sequence[int]) -> None:
+    """Sampled lesions of one case; the JSON comes last and says that the case is done."""
     arrays = {
-        f"{name}{i}": getattr(lesion.patch, name)
+        f"{name}{i}": getattr(lesion.sample.patch, name)
         for i, lesion in enumerate(lesions)
+        if lesion.sample.patch is not None
         for name in ("mr", "dose", "occupancy")
     }
     write_arrays(folder / f"{number:05d}.npz", arrays)
     content = [
         {
             "row": position,
-            "volume_cc": lesion.volume_cc,
-            "origin_mm": lesion.patch.grid.origin_mm,
-            "spacing_mm": lesion.patch.grid.spacing_mm,
-            "has_dose": lesion.patch.has_dose,
-            "mr_spacing_mm": lesion.patch.mr_spacing_mm,
+            "volume_cc": None if np.isnan(lesion.sample.volume_cc) else lesion.sample.volume_cc,
+            "patch": None if lesion.sample.patch is None else _patch_json(lesion.sample.patch),
             "features": {
                 family: {k: None if np.isnan(v) else v for k, v in values.items()}
-                for family, values in lesion.features.items()
+                for family, values in lesion.sample.features.items()
             },
-            "remarks": lesion.remarks,
+            "missing": dict(lesion.sample.missing),
             "scan": lesion.source.scan,
             "person": lesion.source.person,
         }
@@ -93,24 +93,50 @@ def write_case(folder: Path, number: int, lesions: Sequence[MeasuredLesion], pos
     write_json(folder / f"{number:05d}.json", content)
 
 
-def read_cases(folder: Path, rows: Sequence[CohortRow]) -> list[MeasuredLesion]:
-    """All measured lesions, in the order of the manifest."""
-    found: dict[int, MeasuredLesion] = {}
+def _patch_json(patch: Patch) -> dict[str, Any]:
+    return {
+        "origin_mm": patch.grid.origin_mm,
+        "spacing_mm": patch.grid.spacing_mm,
+        "has_dose": patch.has_dose,
+        "mr_spacing_mm": patch.mr_spacing_mm,
+    }
+
+
+def read_cases(
+    folder: Path, rows: Sequence[CohortRow], *, label_of: Callable[[CohortRow], int | None] = certain_label
+) -> list[CohortLesion]:
+    """All sampled lesions, in the order of the manifest; their index counts those that could be sampled, from 1."""
+    found: dict[int, CohortLesion] = {}
     for path in sorted(folder.glob("[0-9]*[0-9].json")):
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
             for i, entry in enumerate(read_json(path)):
-                parts = {name: arrays[f"{name}{i}"] for name in ("mr", "dose", "occupancy")}
-                size = parts["mr"].shape[::-1]
-                grid = Grid(size, tuple(entry["spacing_mm"]), tuple(entry["origin_mm"]))
+                row = rows[entry["row"]]
                 features = {
                     family: {k: np.nan if v is None else v for k, v in values.items()}
                     for family, values in entry["features"].items()
                 }
-                mr_spacing_mm = tuple(entry["mr_spacing_mm"])
-                patch = Patch(grid, **parts, has_dose=entry["has_dose"], mr_spacing_mm=mr_spacing_mm)
-                row = rows[entry["row"]]
-                source = Source(row.patient_group, entry["scan"], entry["person"])
-                found[entry["row"]] = MeasuredLesion(
-                    row, patch, entry["volume_cc"], features, tuple(entry["remarks"]), source
+                sample = LesionSample(
+                    _patch(entry["patch"], {name: arrays[f"{name}{i}"] for name in ("mr", "dose", "occupancy")})
+                    if entry["patch"]
+                    else None,
+                    np.nan if entry["volume_cc"] is None else entry["volume_cc"],
+                    features,
+                    None,
+                    row.patient_group,
+                    row.course,
+                    row.lesion,
+                    label_of(row),
+                    missing=entry["missing"],
                 )
-    return [found[i] for i in sorted(found)]
+                source = Source(row.patient_group, entry["scan"], entry["person"])
+                found[entry["row"]] = CohortLesion(row, sample, source)
+    return [
+        replace(found[position], sample=replace(found[position].sample, index=index))
+        for index, position in enumerate(sorted(found), start=1)
+    ]
+
+
+def _patch(entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> Patch:
+    size = arrays["mr"].shape[::-1]
+    grid = Grid(size, tuple(entry["spacing_mm"]), tuple(entry["origin_mm"]))
+    return Patch(grid, **arrays, has_dose=entry["has_dose"], mr_spacing_mm=tuple(entry["mr_spacing_mm"]))

@@ -88,7 +88,7 @@ class ModelSection(Section):
 
 def describe_card(card: Mapping[str, Any]) -> str:
     """A model's card in three lines: what it is, what it was trained on, what it is meant for."""
-    dose = _("MR and dose") if card["architecture"].get("dose") else _("MR")
+    dose = _("MR and dose") if card["preprocessing"]["dose"] else _("MR")
     lines = [
         _("{name} (reads {channels})").format(name=card["name"], channels=dose),
         _("Trained on: {cohort}").format(cohort=card.get("cohort") or _("not stated")),

@@ -12,12 +12,15 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from RTResponseCAMLib.evaluation.results import Comparison, Figure
+from RTResponseCAMLib.samples.build import PYRADIOMICS
+
 ITEMS = Path(__file__).with_name("checklists.json")
 
 
-def filled_checklists(content: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
+def filled_checklists(comparison: Comparison) -> dict[str, list[dict[str, str]]]:
     """Items with ``item``, ``topic``, ``status`` ("filled" or "open") and ``answer``, by the checklist's name."""
-    facts = {**_facts(content), **_of_arms(content)}
+    facts = {**_facts(comparison), **_of_approaches(comparison)}
     lists = json.loads(ITEMS.read_text(encoding="utf-8"))
     return {
         name: [
@@ -41,73 +44,63 @@ def _answer(text: str | None, facts: Mapping[str, Any]) -> str | None:
     return text.format_map(facts)
 
 
-def _of_arms(content: Mapping[str, Any]) -> dict[str, str | None]:
+def _of_approaches(comparison: Comparison) -> dict[str, str | None]:
     """Sentences that hold only for the approaches that were run; None where none of these was."""
-    arms = content["internal"]["arms"].values()
-    families = {family for arm in arms for family in arm["families"]}
-    network = any(not arm["families"] for arm in arms)
-    schedule, architecture = content["protocol"]["schedule"], content["protocol"]["architecture"]
-    radiomics = bool(families & {"radiomics", "dosiomics", "delta"})
-    settings = content["protocol"]["settings"].get("mr", {})
+    approaches = comparison.internal.approaches.values()
+    families = {family for approach in approaches for family in approach.families}
+    explaining = [approach for approach in approaches if approach.explains]
+    described = list(dict.fromkeys(approach.description for approach in approaches if approach.description))
+    extracted = bool(families & set(PYRADIOMICS))
+    settings = comparison.protocol["settings"].get("mr", {})
     types = ", ".join(settings.get("imageType", {}))
     classes = ", ".join(settings.get("featureClass", {})) or "all of pyradiomics"
-    predictors = [
-        (radiomics, f"pyradiomics {content['libraries']['pyradiomics']} with the settings stored in run.json"),
-        ("gradient" in families, "image gradients: 90 features as documented in features/gradient.py"),
-        (network, "network: map by voxel evidence"),
-        ("volume" in families, "volume"),
-        ("clinical" in families, "the manifest's clinical columns, prescription, fractions, number of lesions"),
-    ]
-    doses = any("dosiomics" in arm["families"] or arm["dose"] for arm in arms)
-    heads = architecture["members"] + (architecture["code_members"] if architecture["autoencoder"] else 0)
+    doses = any(approach.dose for approach in approaches)
     return {
-        "approaches": ", ".join(arm["title"] for arm in content["internal"]["arms"].values()),
-        "predictors": "; ".join(text for there, text in predictors if there) + ".",
-        "network": " Network: fixed scale-space stem less what is usual at a voxel's depth, linear autoencoder "
-        f"(code of {architecture['code']}), {heads} evidence heads, {schedule['steps']} steps, "
-        f"weight decay {schedule['weight_decay']}; calibration and threshold by inner patient folds."
-        if network
-        else "",
-        "short_network": f" Network: the autoencoder's code of {architecture['code']}." if network else "",
-        "bootstraps": " Patient bootstraps in the network." if network else "",
-        "robust": "Ensemble on patient bootstraps; repeats with other folds and seeds." if network else None,
+        "approaches": ", ".join(approach.title for approach in approaches),
+        "predictors": "; ".join(dict.fromkeys(a.predictors for a in approaches if a.predictors))
+        + (f" (pyradiomics {comparison.libraries['pyradiomics']})" if extracted else "")
+        + ".",
+        "described": "".join(f" {text}" for text in described),
+        "robust": "Repeats with other folds and seeds." if comparison.protocol["repeats"] > 1 else None,
         "parametric": "Approaches with and without dose are compared." if doses else None,
-        "discretisation": "As in run.json." if radiomics else None,
-        "image_types": f"pyradiomics: {types}." if radiomics else None,
-        "classes": f"pyradiomics: {classes}." if radiomics else None,
-        "interpretability": "Held-out maps of voxel evidence that add up to the prediction." if network else None,
+        "discretisation": "As in run.json." if extracted else None,
+        "image_types": f"pyradiomics: {types}." if extracted else None,
+        "classes": f"pyradiomics: {classes}." if extracted else None,
+        "interpretability": "Held-out evidence maps that add up to the prediction." if explaining else None,
     }
 
 
-def _facts(content: Mapping[str, Any]) -> dict[str, Any]:
-    protocol, cohort, found = content["protocol"], content["cohort"], content["internal"]
-    outside = content["external"]
+def _facts(comparison: Comparison) -> dict[str, Any]:
+    protocol, cohort, found = comparison.protocol, comparison.cohort, comparison.internal
+    outside = comparison.external
     return {
         "folds": protocol["folds"],
         "repeats": protocol["repeats"],
         "seed": protocol["seed"],
-        "external": f"External cohort: {outside['lesions']} lesions of {outside['patients']} other patients."
+        "external": f"External cohort: {outside.lesions} lesions of {outside.patients} other patients."
         if outside
         else "No external cohort.",
-        "sources": "; ".join(cohort["label_sources"]),
-        "days": cohort["follow_up_days"],
-        "indeterminate": cohort["indeterminate"],
-        "policy": "judged as labelled"
+        "sources": "; ".join(cohort.label_sources),
+        "days": cohort.follow_up_days,
+        "indeterminate": cohort.indeterminate,
+        "policy": "evaluated as labeled"
         if protocol["indeterminate"] == "as-labelled"
-        else "not judged; they teach the autoencoder alone",
-        "left_out": len(cohort["left_out"]),
-        "not_run": ", ".join(content["not_run"]) or "none",
-        "lesions": found["lesions"],
-        "patients": found["patients"],
-        "bad": found["non_response"],
-        "program": content["program"],
-        "command": content["command"],
-        "measured": cohort["measured"],
-        "rows": cohort["rows"],
-        "volumes": ", ".join(f"{v:g}" for v in cohort["volume_cc"]),
-        "aucs": "; ".join(
-            f"{arm['title']} {arm['metrics']['auc']['value']:.3f} "
-            f"({arm['metrics']['auc']['low']:.3f} to {arm['metrics']['auc']['high']:.3f})"
-            for arm in found["arms"].values()
-        ),
+        else "not evaluated; they teach only what needs no label",
+        "left_out": len(cohort.left_out),
+        "not_run": ", ".join(comparison.not_run) or "none",
+        "lesions": found.lesions,
+        "patients": found.patients,
+        "bad": found.non_response,
+        "program": comparison.program,
+        "command": comparison.command,
+        "measured": cohort.sampled,
+        "rows": cohort.rows,
+        "volumes": ", ".join(f"{v:g}" for v in cohort.volume_cc) if cohort.volume_cc else None,
+        "aucs": "; ".join(f"{a.title} {_with_interval(a.metrics['auc'])}" for a in found.approaches.values()),
     }
+
+
+def _with_interval(figure: Figure) -> str:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "–"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
+from RTResponseCAMLib.evaluation.results import Comparison
 from RTResponseCAMLib.report.comparison_figures import draw_curves, draw_differences, draw_gallery
 from RTResponseCAMLib.report.figures import as_data_uri
 
@@ -20,8 +21,9 @@ METRICS = (
 
 
 def write_comparison(
-    content: Mapping[str, Any],
+    comparison: Comparison,
     checklists: Mapping[str, Sequence[Mapping[str, str]]],
+    *,
     gallery: Sequence[Mapping[str, Any]],
     path: Path,
 ) -> None:
@@ -29,7 +31,6 @@ def write_comparison(
 
     Parameters
     ----------
-    content : what ``workflow.evaluate`` found (``result.json``).
     gallery : held-out lesions with ``mr``, ``occupancy`` and ``map`` ``[z, y, x]``.
     """
     environment = Environment(
@@ -38,15 +39,15 @@ def write_comparison(
     cohorts = [
         (
             title,
-            content[name],
-            as_data_uri(draw_curves(content[name], folds=name == "internal")),
-            as_data_uri(draw_differences(content[name])),
+            found,
+            as_data_uri(draw_curves(found, folds=found is comparison.internal)),
+            as_data_uri(draw_differences(found)),
         )
-        for name, title in (("internal", "Cross-validation"), ("external", "External cohort"))
-        if content[name]
+        for found, title in ((comparison.internal, "Cross-validation"), (comparison.external, "External cohort"))
+        if found is not None
     ]
     text = environment.get_template(TEMPLATE).render(
-        **content,
+        **vars(comparison),
         metrics=METRICS,
         cohorts=cohorts,
         checklists=checklists,

@@ -6,47 +6,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize, to_hex
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, evidence_palette
-
-# Colours that stay apart for colour-blind readers [Okabe & Ito 2008]; the baselines are grey.
-COLORS = {
-    "volume": "#9a9a9a", "clinical": "#c9c9c9", "radiomics": "#0072b2", "radiomics-filters": "#56b4e9",
-    "dosiomics": "#009e73", "delta": "#cc79a7", "gradient": "#e69f00", "network": "#d55e00", "network-dose": "#000000",
-}  # fmt: skip
+from RTResponseCAMLib.evaluation.results import CohortResult
 
 
-def color_of(name: str, names: Sequence[str]) -> str:
-    """Colour of an approach; those without one of their own get matplotlib's 20 in turn."""
-    unnamed = [n for n in names if n not in COLORS]
-    return COLORS[name] if name in COLORS else to_hex(colormaps["tab20"](unnamed.index(name) % 20))
-
-
-def draw_curves(found: Mapping[str, Any], folds: bool) -> Figure:
+def draw_curves(found: CohortResult, *, folds: bool) -> Figure:
     """Four panels: ROC, precision-recall, calibration, decision; ``folds``: predictions come from several models."""
     figure = Figure(figsize=(11.5, 10.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     (roc, pr), (calibration, decision) = figure.subplots(2, 2)
-    for name, arm in found["arms"].items():
-        style = {"color": color_of(name, list(found["arms"])), "lw": 2.2 if name.startswith("network") else 1.4}
-        auc = arm["metrics"]["auc"]["value"]
-        drawn = arm["curves"]
-        roc.plot(*drawn["roc"], label=f"{arm['title']} ({auc:.2f})", **style)
-        pr.plot(*drawn["pr"], **style)
-        calibration.plot(*drawn["calibration"], marker="o", ms=4, **style)
-        decision.plot(*drawn["decision"], **style)
-    prevalence = found["non_response"] / found["lesions"]
+    for approach in found.approaches.values():
+        color, width, lines = approach.color, 2.2 if approach.explains else 1.4, approach.curves
+        auc = approach.metrics["auc"].value
+        label = f"{approach.title} ({'–' if auc is None else format(auc, '.2f')})"
+        roc.plot(*lines.roc, label=label, color=color, lw=width)
+        pr.plot(*lines.pr, color=color, lw=width)
+        calibration.plot(*lines.calibration, marker="o", ms=4, color=color, lw=width)
+        decision.plot(*lines.decision, color=color, lw=width)
+    prevalence = found.non_response / found.lesions
     roc.plot([0, 1], [0, 1], "k:", lw=1)
     pr.axhline(prevalence, color="k", ls=":", lw=1)
     calibration.plot([0, 1], [0, 1], "k:", lw=1)
-    thresholds = next(iter(found["arms"].values()))["curves"]["decision"][0]
-    decision.plot(thresholds, next(iter(found["arms"].values()))["curves"]["treat_all"], "k--", lw=1, label="all")
+    first = next(iter(found.approaches.values())).curves
+    decision.plot(first.decision[0], first.treat_all, "k--", lw=1, label="all")
     decision.axhline(0, color="k", ls=":", lw=1, label="none")
     decision.set_ylim(-0.1, max(prevalence * 1.15, 0.1))
     _label(roc, "ROC (predictions of all folds)" if folds else "ROC", "1 − specificity", "sensitivity")
@@ -58,26 +46,27 @@ def draw_curves(found: Mapping[str, Any], folds: bool) -> Figure:
     return figure
 
 
-def draw_differences(found: Mapping[str, Any]) -> Figure:
-    """AUC of each arm with its interval, and its difference from volume alone."""
-    names = list(found["arms"])
+def draw_differences(found: CohortResult) -> Figure:
+    """AUC of each approach with its interval, and its difference from the reference."""
+    names, reference = list(found.approaches), found.reference
     figure = Figure(figsize=(11.5, 0.9 + 0.36 * len(names)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(names))[::-1]
     for place, name in zip(places, names, strict=True):
-        _bar(left, place, found["arms"][name]["metrics"]["auc"], color_of(name, names))
-        for pair in found["differences"]:
-            if {pair["one"], pair["other"]} == {"volume", name} and name != "volume":
-                sign = 1 if pair["one"] == name else -1
-                ends = [None if pair[k] is None else sign * pair[k] for k in ("low", "value", "high")]
-                low, value, high = ends if sign > 0 else ends[::-1]
-                _bar(right, place, {"low": low, "value": value, "high": high}, color_of(name, names))
-    left.set_yticks(places, [found["arms"][n]["title"] for n in names], fontsize=9)
+        color = found.approaches[name].color
+        auc = found.approaches[name].metrics["auc"]
+        _bar(left, place, (auc.low, auc.value, auc.high), color)
+        for pair in found.differences:
+            if {pair.one, pair.other} == {reference, name} and name != reference:
+                ends = pair.low, pair.value, pair.high
+                signed = ends if pair.one == name else tuple(None if end is None else -end for end in ends[::-1])
+                _bar(right, place, signed, color)
+    left.set_yticks(places, [found.approaches[n].title for n in names], fontsize=9)
     left.axvline(0.5, color="k", ls=":", lw=1)
     right.axvline(0, color="k", ls=":", lw=1)
     _label(left, "AUC, 95 % interval", "", "")
-    _label(right, "AUC less that of volume only", "", "")
+    _label(right, f"AUC less that of: {found.approaches[reference].title}", "", "")
     return figure
 
 
@@ -89,7 +78,7 @@ def draw_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(11.5, 4.3 * rows), dpi=110, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
-    palette, norm = ListedColormap(evidence_palette("signed")), Normalize(*EVIDENCE_RANGE["signed"])
+    palette, norm = ListedColormap(evidence_palette()), Normalize(*EVIDENCE_RANGE)
     for place, entry in enumerate(gallery):
         above, below = (axes[2 * (place // columns) + k, place % columns] for k in (0, 1))
         middle = int(np.argmax(entry["occupancy"].sum(axis=(1, 2))))
@@ -112,11 +101,13 @@ def draw_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _bar(axis: Axes, place: float, estimate: Mapping[str, float | None], color: str) -> None:
-    if estimate["value"] is None or estimate["low"] is None or estimate["high"] is None:
+def _bar(axis: Axes, place: float, ends: tuple[float | None, ...], color: str) -> None:
+    """Interval and value: low, value, high."""
+    low, value, high = ends
+    if low is None or value is None or high is None:
         return
-    axis.plot([estimate["low"], estimate["high"]], [place, place], color=color, lw=2.5, solid_capstyle="butt")
-    axis.plot(estimate["value"], place, "o", color=color, ms=6, mec="white")
+    axis.plot([low, high], [place, place], color=color, lw=2.5, solid_capstyle="butt")
+    axis.plot(value, place, "o", color=color, ms=6, mec="white")
 
 
 def _label(axis: Axes, title: str, x: str, y: str) -> None:

@@ -80,8 +80,8 @@ def draw_lesion(result: Result, prediction: Prediction, head: HeadIntensity) -> 
     axes = figure.subplots(2, 3, gridspec_kw=PLACES)
     low, high = max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread
     norm, colors = (
-        Normalize(*EVIDENCE_RANGE[result.form]),
-        ListedColormap(evidence_palette(result.form).tolist()),
+        Normalize(*EVIDENCE_RANGE),
+        ListedColormap(evidence_palette().tolist()),
     )
     levels = isodose_levels(result.study)
     for column, ((name, axis, left, top), plane) in enumerate(zip(PLANES, planes, strict=True)):
@@ -175,6 +175,6 @@ def _legends(
     axes[0, 0].plot([0.9 * half - 10, 0.9 * half], [-0.9 * half] * 2, color="white", linewidth=2)
     axes[0, 0].text(0.9 * half - 5, -0.87 * half, "10 mm", color="white", fontsize=7.5, ha="center", va="bottom")
     bar = figure.colorbar(ScalarMappable(norm, colors), cax=figure.add_axes((0.93, 0.03, 0.014, 0.43)))
-    words = "← response    local logit    non-response →" if result.form == "signed" else "local −ln p(response)"
+    words = "← response    local logit    non-response →"
     bar.set_label(words, color="white", fontsize=8)
     bar.ax.tick_params(colors="white", labelsize=8)

@@ -46,7 +46,6 @@ def write_report(
         lesions=lesions,
         scale=result.scale,
         cut=result.cut,
-        signed=result.form == "signed",
         provenance=result.provenance,
         prescription=result.study.plan.prescription if result.study.plan else None,
     )

@@ -132,7 +132,7 @@ def add_study(scene: Any, study: Study, progress: Progress = silent, stored_mr: 
 def add_evidence(scene: Any, result: Result, mr: Any) -> Any:
     """Add the volume of local evidence (the CAM) with its colours, legend and provenance."""
     cam = volume_node(scene, result.cam, "Evidence for non-response (CAM)")
-    display.show_evidence(scene, cam, result.form, result.scale)
+    display.show_evidence(scene, cam, result.scale)
     cam.AddNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
     return cam
 

@@ -48,11 +48,11 @@ def paint_color_node(node: Any, colors: npt.NDArray[np.float64], low: float, hig
     node.EndModify(modifying)
 
 
-def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
+def show_evidence(scene: Any, cam: Any, scale: str) -> None:
     """Colours, fixed window (comparable between lesions and patients), legend, quantity and units."""
-    low, high = EVIDENCE_RANGE[form]
+    low, high = EVIDENCE_RANGE
     display, _ = volume_display(scene, cam)
-    display.SetAndObserveColorNodeID(color_node(scene, EVIDENCE_COLORS, evidence_palette(form), low, high).GetID())
+    display.SetAndObserveColorNodeID(color_node(scene, EVIDENCE_COLORS, evidence_palette(), low, high).GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, high)
     display.SetInterpolate(True)
@@ -62,12 +62,12 @@ def show_evidence(scene: Any, cam: Any, form: str, scale: str) -> None:
     cam.SetVoxelValueQuantity(_coded(QUANTITY))
     cam.SetVoxelValueUnits(_coded(UNITS))
     cam.SetAttribute("RTResponseCAM.Scale", scale)
-    add_legend(cam, form)
+    add_legend(cam)
 
 
-def add_legend(cam: Any, form: str) -> Any:
+def add_legend(cam: Any) -> Any:
     """Colour legend of the evidence; an older one is replaced, because views know only legends made after them."""
-    return _legend(cam, "Evidence (logit):\n+ non-response\n- response" if form == "signed" else "-ln p(response)")
+    return _legend(cam, "Evidence (logit):\n+ non-response\n- response")
 
 
 def _legend(volume: Any, title: str) -> Any:

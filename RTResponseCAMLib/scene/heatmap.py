@@ -9,7 +9,7 @@ import numpy as np
 
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE, palette
 from RTResponseCAMLib.scene import display
-from RTResponseCAMLib.scene.lesions import PREFIX, form_of
+from RTResponseCAMLib.scene.lesions import PREFIX
 from RTResponseCAMLib.scene.nodes import remove_with_display, volume_display, voxels_of
 
 GRADED_ROLE = f"{PREFIX}graded"
@@ -26,7 +26,7 @@ class Heatmap:
     threshold : absolute local evidence below which nothing is shown.
     shown : "both", "non-response" or "response".
     colors : a name of `appearance.PALETTES`.
-    limit : largest value of the colour scale; 0 takes the fixed range of the model's form.
+    limit : largest value of the colour scale; 0 takes the fixed range.
     graded : opacity grows with the evidence (a display-only RGBA copy; slice views know no graded colour tables).
     legend : whether the colour legend is shown.
     """
@@ -44,12 +44,11 @@ def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
     """Apply the choices to the evidence volume; returns the node that belongs into the views' foreground."""
     import slicer
 
-    form = form_of(cam)
-    low, high = _range(form, heatmap.limit)
-    colors = palette(heatmap.colors, form, low, high, heatmap.threshold, heatmap.shown)
+    low, high = (-heatmap.limit, heatmap.limit) if heatmap.limit > 0 else EVIDENCE_RANGE
+    colors = palette(heatmap.colors, low, high, heatmap.threshold, heatmap.shown)
     shown, made = volume_display(scene, cam)
     if made or shown.GetColorNode() is None:
-        display.show_evidence(scene, cam, form, cam.GetAttribute("RTResponseCAM.Scale") or "")
+        display.show_evidence(scene, cam, cam.GetAttribute("RTResponseCAM.Scale") or "")
     display.paint_color_node(shown.GetColorNode(), colors, low, high)
     shown.SetWindowLevelMinMax(low, high)
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
@@ -89,13 +88,6 @@ def drop_graded(scene: Any, cam: Any) -> None:
     graded = cam.GetNodeReference(GRADED_ROLE)
     if graded is not None:
         remove_with_display(scene, graded)
-
-
-def _range(form: str, limit: float) -> tuple[float, float]:
-    low, high = EVIDENCE_RANGE[form]
-    if limit > 0:
-        low, high = (-limit if low < 0 else 0.0), limit
-    return low, high
 
 
 def _composites(scene: Any) -> list[Any]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from RTResponseCAMLib.appearance import EVIDENCE_RANGE
 from RTResponseCAMLib.dicom.targets import names_a_target
 from RTResponseCAMLib.scene.nodes import place_of_volume
 from RTResponseCAMLib.state import Row
@@ -111,7 +110,6 @@ def attach_result(
     cam.SetAttribute(NOTES, json.dumps([w.labeled() for w in by_severity(result.warnings)]))
     cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
     cam.SetAttribute(PLACE, place_of_volume(cam))
-    cam.SetAttribute(f"{PREFIX}form", result.form)
     cam.SetAttribute(f"{PREFIX}cut", repr(result.cut))
     for key, value in result.provenance.items():
         cam.SetAttribute(f"{PREFIX}{key}", value)
@@ -148,12 +146,6 @@ def inputs_of(cam: Any) -> dict[str, str]:
         return {str(key): str(value) for key, value in json.loads(cam.GetAttribute(INPUTS) or "{}").items()}
     except (ValueError, AttributeError):
         return {"record of the inputs": "unreadable"}
-
-
-def form_of(cam: Any) -> str:
-    """How the map adds up; "signed" where that is not stated, or cannot be."""
-    form = str(cam.GetAttribute(f"{PREFIX}form") or "")
-    return form if form in EVIDENCE_RANGE else "signed"
 
 
 def cut_of_map(cam: Any, otherwise: float) -> float:

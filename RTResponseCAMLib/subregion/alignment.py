@@ -159,7 +159,7 @@ def _mixed(
         from statsmodels.regression.linear_model import OLS
         from statsmodels.regression.mixed_linear_model import MixedLM
     except ImportError as error:
-        fix = "Install it (pip install 'RTResponseCAM[alignment]')"
+        fix = "Install it (pip install statsmodels)"
         raise OutputError("statsmodels", "is missing: the mixed model needs it", fix) from error
     y, x = ((v - v.mean()) / v.std() for v in (measured, here))
     both = np.column_stack([np.ones_like(x), x])

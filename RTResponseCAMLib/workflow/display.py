@@ -18,7 +18,7 @@ from RTResponseCAMLib.scene.display import (
     show_dose_legend,
 )
 from RTResponseCAMLib.scene.gather import Gatherer, Inputs
-from RTResponseCAMLib.scene.lesions import ISODOSE_LEVELS, ISODOSE_ROLE, form_of, lesion_segments, was_moved
+from RTResponseCAMLib.scene.lesions import ISODOSE_LEVELS, ISODOSE_ROLE, lesion_segments, was_moved
 from RTResponseCAMLib.scene.nodes import dose_unit, image_of, remove_with_display, volume_display, voxels_of
 from RTResponseCAMLib.scene.placement import Placement, in_world
 from RTResponseCAMLib.scene.points import points_lists
@@ -110,7 +110,7 @@ class Display:
         """Make the legend known to views that were opened after it."""
         cam = parameters.camVolume
         if cam is not None:
-            legend = add_legend(cam, form_of(cam))
+            legend = add_legend(cam)
             legend.SetVisibility(parameters.legend)
         dose = parameters.doseVolume
         if dose is not None and parameters.doseDisplay.value == "wash":

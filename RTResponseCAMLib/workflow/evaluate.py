@@ -1,14 +1,15 @@
-"""Cohort in, comparison of the approaches out; resumable, because every task leaves its file."""
+"""Cohort in, comparison of the models out; resumable, because every task leaves its file."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -16,24 +17,28 @@ from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cohort.identity import refuse_shared_scans, shared_people
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
-from RTResponseCAMLib.evaluation.lesions import MEASURES, MeasuredLesion
-from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol, row_keys, what_changed
+from RTResponseCAMLib.evaluation.engine import end_workers
+from RTResponseCAMLib.evaluation.protocol import Protocol, row_keys, what_changed
+from RTResponseCAMLib.evaluation.results import CohortResult, CohortSummary, Comparison, FeatureCount
 from RTResponseCAMLib.evaluation.run import (
     Cohort,
+    Tables,
     Task,
-    check_judgeable,
+    check_evaluable,
     check_labels,
-    judged,
-    measure_all,
+    evaluated,
+    not_runnable,
     outer_folds,
     run_tasks,
-    runnable,
+    sample_all,
 )
 from RTResponseCAMLib.evaluation.store import read_cases, read_json, whole_file, write_json
-from RTResponseCAMLib.evaluation.summary import summarise
-from RTResponseCAMLib.features.radiomics import version_found, why_unavailable
-from RTResponseCAMLib.network.card import SCHEMA_VERSION
+from RTResponseCAMLib.evaluation.summary import summarize
+from RTResponseCAMLib.models.card import SCHEMA_VERSION
 from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.samples.cohort import SAMPLING_VERSION, CohortLesion
+from RTResponseCAMLib.samples.feature_table import read_feature_table
+from RTResponseCAMLib.samples.radiomics import version_found
 from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY
 
@@ -43,78 +48,108 @@ RUN = "run.json"
 def evaluate(
     cohort: Path,
     out: Path,
+    *,
     protocol: Protocol,
     external: Path | None = None,
+    tables: Mapping[str, Path] | None = None,
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Compare the approaches on a cohort, or go on with a comparison that was interrupted; returns what was found.
+) -> Comparison:
+    """Compare models on a cohort, or go on with a comparison that was interrupted.
 
     Parameters
     ----------
-    external : a cohort of other patients; every approach is also fitted on all of ``cohort`` and judged on it.
+    external : a cohort of other patients; every model is also fitted on all of ``cohort`` and evaluated on it.
+    tables : feature tables of ``protocol.tables`` by name; with one, rows of the manifest need no images.
 
     Raises
     ------
-    CohortError : see `read_cohort`; one class only, too few patients, one scan under two patient groups, patients of
-        ``external`` in ``cohort``.
+    CohortError : see `read_cohort` and `read_feature_table`; one class only, too few patients, one scan under two
+        patient groups, patients of ``external`` in ``cohort``; nothing to compare.
     OutputError : ``out`` exists and is no comparison, or one that was begun on other data or with other settings.
     """
-    rows = read_cohort(cohort)
-    check_labels(rows, protocol, cohort)
-    others = () if external is None else read_cohort(external)
+    known = {name: read_feature_table(path) for name, path in (tables or {}).items()}
+    rows = read_cohort(cohort, images=not known)
+    check_labels(rows, protocol, path=cohort)
+    others = () if external is None else read_cohort(external, images=not known)
     shared = {r.patient_group for r in rows} & {r.patient_group for r in others}
     if external is not None and shared:
         what = f"holds {len(shared)} patient group(s) that {cohort.name} holds too"
         raise CohortError(external, what, "Give the groups of different people different names")
     if external is not None:
-        check_judgeable(others, protocol, external)
-    missing = why_unavailable()
-    _begin(out, rows, others, protocol, overwrite)
-    main = Cohort(rows, out / "lesions")
-    left_out = measure_all(main, protocol, missing is None, workers, part(progress, 0.0, 0.25))
-    lesions = read_cases(main.folder, rows)
-    check_labels([lesion.row for lesion in lesions], protocol, cohort, left_out)
+        check_evaluable(others, protocol, path=external)
+    brought = _brought(known, rows, cohort)
+    brought_outside = _brought(known, others, external or cohort)
+    _begin(out, (rows, others), (brought, brought_outside), protocol, overwrite)
+    run = uuid4().hex
+    main = Cohort(rows, out / "lesions", brought, run)
+    left_out = sample_all(main, protocol, workers=workers, progress=part(progress, 0.0, 0.25))
+    lesions = read_cases(main.folder, rows, label_of=protocol.label_of)
+    check_labels([lesion.row for lesion in lesions], protocol, path=cohort, left_out=left_out)
     refuse_shared_scans((lesion.source for lesion in lesions), cohort)
-    unseen: tuple[MeasuredLesion, ...] = ()
+    unseen: tuple[CohortLesion, ...] = ()
     second = None
     if external is not None:
-        second = Cohort(others, out / "external")
-        left_out += measure_all(second, protocol, missing is None, workers, part(progress, 0.25, 0.4))
-        unseen = tuple(read_cases(second.folder, others))
-    reasons = runnable(lesions, protocol, missing)
+        second = Cohort(others, out / "external", brought_outside, run)
+        left_out += sample_all(second, protocol, workers=workers, progress=part(progress, 0.25, 0.4))
+        unseen = tuple(read_cases(second.folder, others, label_of=protocol.label_of))
+    reasons = not_runnable(lesions, protocol)
     if external is not None:
         try:
-            check_judgeable([lesion.row for lesion in unseen], protocol, external, left_out)
+            check_evaluable([lesion.row for lesion in unseen], protocol, path=external, left_out=left_out)
             refuse_shared_scans((lesion.source for lesion in (*lesions, *unseen)), external)
-        except CohortError as error:  # what was measured of the first cohort is not lost for it
+        except CohortError as error:  # what was sampled of the first cohort is not lost for it
             reasons["external cohort"], second, unseen = error.what, None, ()
     tasks = _tasks(out, lesions, protocol, reasons, second is not None)
-    run_tasks(tasks, main, second, protocol, workers, part(progress, 0.4, 0.9))
+    if not tasks:
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise CohortError(cohort, f"gives no model what it needs ({why})", "Supply what lacks")
+    run_tasks(tasks, main, external=second, protocol=protocol, workers=workers, progress=part(progress, 0.4, 0.9))
+    if workers > 1:
+        end_workers()
     progress(0.9, "intervals")
-    content = _content(out, lesions, unseen, protocol, tasks, reasons, left_out)
+    comparison = _comparison(out, lesions, unseen, protocol, tasks, reasons, left_out)
     progress(0.95, "report")
-    _write(out, content, lesions, tasks, protocol)
+    _write(out, comparison, lesions, tasks, protocol)
     progress(1.0, "written")
-    return content
+    return comparison
+
+
+def _brought(
+    known: Mapping[str, Mapping[tuple[str, str, str], Any]], rows: Sequence[CohortRow], where: Path
+) -> tuple[Tables, ...]:
+    """What feature tables say of each row.
+
+    Raises
+    ------
+    CohortError : a table that says nothing of any row.
+    """
+    if not known or not rows:
+        return ()
+    found = [{name: table.get((r.patient_group, r.course, r.lesion)) for name, table in known.items()} for r in rows]
+    for name in known:
+        if all(tables[name] is None for tables in found):
+            what = f"holds no lesion of the table '{name}'"
+            raise CohortError(where, what, "Give both the same patient_group_id, course and lesion")
+    return tuple(found)
 
 
 def _begin(
     out: Path,
-    rows: Sequence[CohortRow],
-    others: Sequence[CohortRow],
+    rows: tuple[Sequence[CohortRow], Sequence[CohortRow]],
+    brought: tuple[Sequence[Tables], Sequence[Tables]],
     protocol: Protocol,
     overwrite: bool,
 ) -> None:
     """Open a new run, or check that the old one may go on."""
     now = {
-        "program": f"RTResponseCAM {__version__}, measures {MEASURES}, model schema {SCHEMA_VERSION}",
+        "program": f"RTResponseCAM {__version__}, samples {SAMPLING_VERSION}, model schema {SCHEMA_VERSION}",
         "libraries": _libraries(),
         "protocol": protocol.as_json(),
-        "rows": row_keys(rows),
-        "external_rows": row_keys(others),
-        "command": _command(protocol, bool(others)),
+        "rows": row_keys(rows[0], brought[0]),
+        "external_rows": row_keys(rows[1], brought[1]),
+        "command": _command(protocol, bool(rows[1])),
     }
     if os.path.lexists(out):
         found = (out / RUN).is_file()
@@ -139,105 +174,107 @@ def _libraries() -> dict[str, str]:
 
 def _command(protocol: Protocol, external: bool) -> str:
     """The command line without its paths: a folder's name may be a person's."""
-    steps = protocol.schedule.steps
     words = f"rtresponsecam evaluate COHORT --out DIR{' --external OTHERS' if external else ''}"
-    words += f" --arms {','.join(protocol.arms)} --folds {protocol.folds} --repeats {protocol.repeats}"
-    return f"{words} --steps {steps} --indeterminate {protocol.indeterminate} --seed {protocol.seed}"
+    words += f" --models {','.join(protocol.models)} --folds {protocol.folds} --repeats {protocol.repeats}"
+    words += "".join(f" --features {name}=TABLE" for name in protocol.tables)
+    words += "".join(f" --{name.replace('_', '-')} {value}" for name, value in protocol.options.items())
+    return f"{words} --indeterminate {protocol.indeterminate} --seed {protocol.seed}"
 
 
 def _tasks(
-    out: Path, lesions: Sequence[MeasuredLesion], protocol: Protocol, reasons: dict[str, str], external: bool
+    out: Path, lesions: Sequence[CohortLesion], protocol: Protocol, reasons: Mapping[str, str], external: bool
 ) -> list[Task]:
-    # The network's folds come first: they take longest.
-    arms = sorted(
-        (a for a in ARMS if a.name in protocol.arms and a.name not in reasons), key=lambda a: bool(a.families)
-    )
+    # Models of images come first: they take longest.
+    ran = [entry for entry in protocol.entries() if entry.name not in reasons]
+    names = [entry.name for entry in sorted(ran, key=lambda entry: not entry.requires.patch)]
     tasks = [
-        Task(arm, fold, out / "folds" / fold.name / f"{arm.name}.json")
-        for arm in arms
+        Task(name, fold, out / "folds" / fold.name / f"{name}.json")
+        for name in names
         for fold in outer_folds(lesions, protocol)
     ]
-    return tasks + [Task(arm, None, out / "external_folds" / f"{arm.name}.json") for arm in arms if external]
+    return tasks + [Task(name, None, out / "external_folds" / f"{name}.json") for name in names if external]
 
 
-def _content(
+def _comparison(
     out: Path,
-    lesions: Sequence[MeasuredLesion],
-    unseen: Sequence[MeasuredLesion],
+    lesions: Sequence[CohortLesion],
+    unseen: Sequence[CohortLesion],
     protocol: Protocol,
     tasks: Sequence[Task],
-    reasons: dict[str, str],
+    reasons: Mapping[str, str],
     left_out: Sequence[str],
-) -> dict[str, Any]:
+) -> Comparison:
     run = read_json(out / RUN)
     results: dict[str, list[Any]] = {}
     outside: dict[str, list[Any]] = {}
     for task in tasks:
         where = results if task.fold is not None else outside
-        where.setdefault(task.arm.name, []).append(read_json(task.out))
-    use = judged(lesions, protocol)
-    found = summarise(lesions, use, results, protocol)
-    ran = [arm for arm in ARMS if arm.name in protocol.arms and arm.name not in reasons]
-    spoken_of = {name for arm in ran for name in (*arm.families, arm.name)}
-    indeterminate = sum(lesion.row.certainty == "indeterminate" for lesion in lesions)
-    return {
-        "schema_version": 1,
-        "notice": RESEARCH_ONLY,
-        "program": run["program"],
-        "command": run["command"],
-        "libraries": run["libraries"],
-        "protocol": run["protocol"],
-        "cohort": {
-            "rows": len(run["rows"]),
-            "measured": len(lesions),
-            "judged": len(use),
-            "indeterminate": indeterminate,
-            "without_label": sum(lesion.row.label is None for lesion in lesions),
-            "left_out": list(left_out),
-            "cautions": shared_people(x.source for x in (*lesions, *unseen)),
-            "remarks": _counted([r for x in lesions for r in x.remarks if r.split(":")[0] in spoken_of]),
-            "follow_up_days": _days([lesions[i].row.days_to_follow_up for i in use]),
-            "label_sources": _counted([lesions[i].row.label_source for i in use]),
-            "volume_cc": np.round(np.percentile([lesions[i].volume_cc for i in use], [0, 25, 50, 75, 100]), 3).tolist(),
-        },
-        "not_run": reasons,
-        "internal": found,
-        "external": summarise(unseen, judged(unseen, protocol), outside, protocol) if outside else None,
-        "features": _selected(results),
-    }
+        where.setdefault(task.model, []).append(read_json(task.out))
+    use = evaluated(lesions, protocol)
+    needs = [entry.requires for entry in protocol.entries() if entry.name not in reasons]
+    read = {f for n in needs for f in n.families} | ({"dose"} if any(n.dose for n in needs) else set())
+    volumes = np.asarray([lesions[i].sample.volume_cc for i in use])
+    known = volumes[np.isfinite(volumes)]
+    summary = CohortSummary(
+        rows=len(run["rows"]),
+        sampled=len(lesions),
+        evaluated=len(use),
+        indeterminate=sum(lesion.row.certainty == "indeterminate" for lesion in lesions),
+        without_label=sum(lesion.row.label is None for lesion in lesions),
+        left_out=tuple(left_out),
+        cautions=tuple(shared_people(x.source for x in (*lesions, *unseen))),
+        remarks=_counted([f"{name}: {why}" for x in lesions for name, why in x.sample.missing.items() if name in read]),
+        follow_up_days=_days([lesions[i].row.days_to_follow_up for i in use]),
+        label_sources=_counted([lesions[i].row.label_source for i in use]),
+        volume_cc=tuple(np.round(np.percentile(known, [0, 25, 50, 75, 100]), 3).tolist()) if len(known) else None,
+    )
+    return Comparison(
+        notice=RESEARCH_ONLY,
+        program=run["program"],
+        command=run["command"],
+        libraries=run["libraries"],
+        protocol=run["protocol"],
+        cohort=summary,
+        not_run=dict(reasons),
+        internal=summarize(lesions, use, results=results, protocol=protocol),
+        external=summarize(unseen, evaluated(unseen, protocol), results=outside, protocol=protocol)
+        if outside
+        else None,
+        features=_selected(results),
+    )
 
 
 def _counted(texts: Sequence[str]) -> dict[str, int]:
     return {text: texts.count(text) for text in sorted(set(texts))}
 
 
-def _selected(results: dict[str, list[Any]]) -> dict[str, list[tuple[str, int, int]]]:
-    """Features that most folds chose: name, folds, of how many."""
+def _selected(results: Mapping[str, list[Any]]) -> dict[str, tuple[FeatureCount, ...]]:
+    """Features that most folds chose."""
     found = {}
-    for arm, parts in results.items():
+    for model, parts in results.items():
         chosen = [name for p in parts for name in p["chosen"].get("selected", ())]
         ranked = sorted(set(chosen), key=lambda n: (-chosen.count(n), n))[:10]
         if ranked:
-            found[arm] = [(name, chosen.count(name), len(parts)) for name in ranked]
+            found[model] = tuple(FeatureCount(name, chosen.count(name), len(parts)) for name in ranked)
     return found
 
 
 def _write(
-    out: Path, content: dict[str, Any], lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol: Protocol
+    out: Path, comparison: Comparison, lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: Protocol
 ) -> None:
     from RTResponseCAMLib.report.checklists import filled_checklists
     from RTResponseCAMLib.report.comparison import write_comparison
 
-    write_json(out / "result.json", content)
-    _write_csv(out / "arms.csv", _arm_rows(content))
-    _write_csv(out / "differences.csv", content["internal"]["differences"])
+    write_json(out / "result.json", comparison.as_json())
+    _write_csv(out / "approaches.csv", _approach_rows(comparison))
+    _write_csv(out / "differences.csv", [vars(d) for d in comparison.internal.differences])
     _write_csv(out / "predictions.csv", _prediction_rows(lesions, tasks, protocol))
-    checklists = filled_checklists(content)
+    checklists = filled_checklists(comparison)
     for name, items in checklists.items():
         _write_csv(out / f"{name}.csv", items)
     gallery = _gallery(lesions, tasks, protocol)
     with whole_file(out / "report.html") as partial:
-        write_comparison(content, checklists, gallery, partial)
+        write_comparison(comparison, checklists, gallery=gallery, path=partial)
 
 
 def _days(days: Sequence[int | None]) -> str:
@@ -249,20 +286,24 @@ def _days(days: Sequence[int | None]) -> str:
     return f"{min(known)} to {max(known)} days{lacking}"
 
 
-def _arm_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
+def _approach_rows(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
-    for cohort in ("internal", "external"):
-        for name, arm in (content[cohort] or {"arms": {}})["arms"].items():
-            row: dict[str, Any] = {"cohort": cohort, "arm": name}
-            for metric, estimate in arm["metrics"].items():
-                row |= {metric: estimate["value"], f"{metric}_low": estimate["low"], f"{metric}_high": estimate["high"]}
-            p = {name: arm[name] for name in ("permutation_p", "permutation_p_holm")}
-            rows.append({**row, **p, "seconds": arm["seconds"]})
+    cohorts: tuple[tuple[str, CohortResult | None], ...] = (
+        ("internal", comparison.internal),
+        ("external", comparison.external),
+    )
+    for cohort, found in cohorts:
+        for name, approach in (found.approaches if found else {}).items():
+            row: dict[str, Any] = {"cohort": cohort, "approach": name}
+            for metric, figure in approach.metrics.items():
+                row |= {metric: figure.value, f"{metric}_low": figure.low, f"{metric}_high": figure.high}
+            p = {key: getattr(approach, key) for key in ("permutation_p", "permutation_p_holm", "seconds")}
+            rows.append({**row, **p})
     return rows
 
 
 def _prediction_rows(
-    lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol: Protocol
+    lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: Protocol
 ) -> list[dict[str, Any]]:
     rows = []
     for task in (t for t in tasks if t.fold is not None):
@@ -275,7 +316,7 @@ def _prediction_rows(
                     "course": row.course,
                     "lesion": row.lesion,
                     "label": protocol.label_of(row),
-                    "arm": task.arm.name,
+                    "approach": task.model,
                     "fold": task.fold.name if task.fold else "",
                     "p_non_response": round(found["p"][place], 5),
                     "threshold": round(found["threshold"], 5),
@@ -284,16 +325,25 @@ def _prediction_rows(
     return rows
 
 
-def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol: Protocol) -> list[dict[str, Any]]:
-    """Held-out maps of the first repeat, those farthest from the cut of either class, called rightly and wrongly."""
+def _gallery(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: Protocol) -> list[dict[str, Any]]:
+    """Held-out maps of the first model that gives some, in the first repeat.
+
+    Those farthest from the class threshold of either class, called rightly and wrongly.
+    """
     found = []
+    explaining = [
+        entry.name for entry in protocol.entries() if entry.explains and entry.name in {t.model for t in tasks}
+    ]
     for task in tasks:
-        if task.arm.name != "network" or task.fold is None or task.fold.repeat:
+        if task.model not in explaining[:1] or task.fold is None or task.fold.repeat:
             continue
         content = read_json(task.out)
         with np.load(task.out.with_suffix(".npz"), allow_pickle=False) as maps:
             for place, position in enumerate(content["test"]):
                 lesion = lesions[position]
+                patch = lesion.sample.patch
+                if patch is None or f"map{position}" not in maps:
+                    continue
                 found.append(
                     {
                         "lesion": f"{lesion.row.patient_group} {lesion.row.lesion}",
@@ -301,9 +351,9 @@ def _gallery(lesions: Sequence[MeasuredLesion], tasks: Sequence[Task], protocol:
                         "p": content["p"][place],
                         "cut": content["threshold"],
                         "right": (content["p"][place] >= content["threshold"]) == bool(protocol.label_of(lesion.row)),
-                        "volume_cc": lesion.volume_cc,
-                        "mr": lesion.patch.mr,
-                        "occupancy": lesion.patch.occupancy,
+                        "volume_cc": lesion.sample.volume_cc,
+                        "mr": patch.mr,
+                        "occupancy": patch.occupancy,
                         "map": maps[f"map{position}"].astype(np.float32),
                     }
                 )

@@ -11,24 +11,24 @@ import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib import __version__
-from RTResponseCAMLib.cam.evidence import CUTS, LOCAL_SCALES, SHARE_SCALES, Evidence
+from RTResponseCAMLib.cam.evidence import LOCAL_SCALE, NEUTRAL, SHARE_SCALE
 from RTResponseCAMLib.cam.volume import evidence_volume
-from RTResponseCAMLib.dosimetry.lesion import lesion_dose
-from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.errors import GeometryError, ModelError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid, share_outside
-from RTResponseCAMLib.imaging.patch import Patch, sample_patch
-from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
-from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
+from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.imaging.planes import centroid_mm, stack_planes
+from RTResponseCAMLib.models.interface import LesionPrediction
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import GY, DoseMetrics, Lesion, Prediction, Result, Study
+from RTResponseCAMLib.samples.build import Identity, SampleSettings, sample_study
+from RTResponseCAMLib.samples.sample import LesionSample, patch_of
+from RTResponseCAMLib.study import GY, Lesion, Prediction, Result, Study
 from RTResponseCAMLib.subregion.voxels import lesion_voxels
 from RTResponseCAMLib.warnings import Warning, WarningCode, withhold_class
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.cam.checks import MapChecks
-    from RTResponseCAMLib.network.bundle import Bundle
+    from RTResponseCAMLib.models.bundle import Bundle
 
-ASSUMED_CC = (0.05, 15.0)  # where a card does not say what volumes its model has seen
 TINY_CC = 0.05  # of so few voxels what a patch holds is no measure
 LIKE_CC = 1.1  # a lesion smaller or larger than any that the model has seen by no more than this is like them
 COARSE_MR = 1.25  # longest side of the MR's voxels, relative to what the model has seen, from which it is said
@@ -56,36 +56,37 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     Raises
     ------
     GeometryError : a lesion that lies outside the MR, or has contours that cannot be used.
+    ModelError : the model gives no evidence map.
+    StudyError : a lesion lacks features that the model reads.
     """
-    from RTResponseCAMLib.cam.checks import check_map  # torch may be absent until now
-    from RTResponseCAMLib.cam.pixelwise import find_evidence
+    from RTResponseCAMLib.cam.checks import check_map
 
     stages = stages or Stages()
-    stages.begin("dose metrics")
-    progress(0.0, "sampling lesions")
-    head = head_intensity(study.mr)
-    metrics = [lesion_dose(study, lesion.structure) for lesion in study.lesions]
     stages.begin("sample lesions")
-    patches = [_patch(study, lesion, head, bundle, m) for lesion, m in zip(study.lesions, metrics, strict=True)]
+    progress(0.0, "sampling lesions")
+    samples = sample_lesions(study, bundle, part(progress, 0.0, 0.2))
+    patches = [patch_of(sample) for sample in samples]
     stages.begin("evidence")
-    evidences = find_evidence(bundle, patches, part(progress, 0.2, 0.6))
+    evidences = bundle.predict(samples, progress=part(progress, 0.2, 0.6))
+    if any(evidence.map is None for evidence in evidences):
+        what = f"'{bundle.card['name']}' gives no evidence map, which there is to show"
+        raise ModelError("model", what, "Use it in a comparison, or choose a model that explains itself")
     stages.begin("checks of the maps")
     checks = []
-    for number, patch in enumerate(patches):
-        progress(0.6 + 0.15 * number / len(patches), f"checking the map of lesion {number + 1}")
-        checks.append(check_map(bundle, patch))
+    for number, sample in enumerate(samples):
+        progress(0.6 + 0.15 * number / len(samples), f"checking the map of lesion {number + 1}")
+        checks.append(check_map(bundle.model, sample))
     predictions = tuple(
-        _prediction(study, lesion, patch, evidence, bundle, m, c)
-        for lesion, patch, evidence, m, c in zip(study.lesions, patches, evidences, metrics, checks, strict=True)
+        _prediction(study, lesion, sample, evidence, bundle, c)
+        for lesion, sample, evidence, c in zip(study.lesions, samples, evidences, checks, strict=True)
     )
     stages.begin("map onto the MR")
-    cut = CUTS[bundle.form]
     cam, subregions = evidence_volume(
         Grid.of(study.mr),
         [x.structure for x in study.lesions],
         patches,
         evidences,
-        cut,
+        NEUTRAL,
         part(progress, 0.75, 1.0),
     )
     shared = _shared_voxels(cam, study.lesions)
@@ -95,15 +96,14 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
         predictions=tuple(_with_shared(p, shared[p.lesion.id]) for p in predictions),
         cam=cam,
         subregions=subregions,
-        form=bundle.form,
-        scale=LOCAL_SCALES[bundle.form],
-        cut=cut,
+        scale=LOCAL_SCALE,
+        cut=NEUTRAL,
         provenance={
             "program": f"RTResponseCAM {__version__}",
             "model": str(bundle.card["name"]),
             "model_sha256": bundle.sha256,
-            "device": str(bundle.device),
-            "share_scale": SHARE_SCALES[bundle.form],
+            "device": bundle.device,
+            "share_scale": SHARE_SCALE,
             **{f"source_{role}": uid for role, uid in study.sources.items()},
         },
         warnings=study.warnings + model_warnings(bundle),
@@ -133,18 +133,30 @@ def model_warnings(bundle: Bundle) -> tuple[Warning, ...]:
     return tuple(WarningCode.MODEL(text=text) for text in bundle.card.get("cautions", ()))
 
 
-def _patch(study: Study, lesion: Lesion, head: HeadIntensity, bundle: Bundle, metrics: DoseMetrics | None) -> Patch:
-    preprocessing = bundle.card["preprocessing"]
-    _check_inside(study, lesion)
-    return sample_patch(
-        study.mr,
-        head,
-        lesion.structure,
-        study.dose if metrics is not None else None,
-        metrics.prescription_gy if metrics is not None else None,
-        float(preprocessing["spacing_mm"]),
-        float(preprocessing["margin_mm"]),
-    )
+def sample_lesions(study: Study, bundle: Bundle, progress: Progress = silent) -> list[LesionSample]:
+    """Lesions of a study as a model reads them.
+
+    Raises
+    ------
+    GeometryError : a lesion that lies outside the MR, or has contours that cannot be used.
+    StudyError : a lesion lacks features that the model reads.
+    """
+    inputs = bundle.inputs
+    for lesion in study.lesions:
+        _check_inside(study, lesion)
+    settings = SampleSettings(inputs.spacing_mm, inputs.margin_mm, inputs.families)
+    identities = [Identity(lesion=x.structure.name, lesions=len(study.lesions)) for x in study.lesions]
+    structures = [lesion.structure for lesion in study.lesions]
+    samples = sample_study(study, structures, settings=settings, identities=identities, progress=progress)
+    for sample in samples:
+        lacking = [family for family in inputs.families if family not in sample.features]
+        if lacking:
+            why = "; ".join(
+                dict.fromkeys(sample.missing.get(family, "no such features are measured") for family in lacking)
+            )
+            what = f"lacks {', '.join(lacking)}, which model '{bundle.card['name']}' reads: {why}"
+            raise StudyError(f"ROI '{sample.lesion}'", what, "Supply it, or choose another model")
+    return samples
 
 
 def _check_inside(study: Study, lesion: Lesion) -> None:
@@ -161,27 +173,27 @@ def _check_inside(study: Study, lesion: Lesion) -> None:
 def _prediction(
     study: Study,
     lesion: Lesion,
-    patch: Patch,
-    evidence: Evidence,
+    sample: LesionSample,
+    evidence: LesionPrediction,
     bundle: Bundle,
-    metrics: DoseMetrics | None,
     checks: MapChecks,
 ) -> Prediction:
     from RTResponseCAMLib.cam.checks import warnings_of
 
+    patch, metrics = patch_of(sample), sample.dose
     warnings = list(stack_planes(lesion.structure).warnings)
     if study.dose is not None and metrics is None:
         warnings.append(WarningCode.OUTSIDE_DOSE(share="lies outside the dose grid: no dose metrics"))
     elif metrics is not None and metrics.outside_grid > 0.001:
         share = f"{100 * metrics.outside_grid:.1f} % of its volume lies outside the dose grid"
         warnings.append(WarningCode.OUTSIDE_DOSE(share=share))
-    volume = contour_volume_cc(lesion.structure)
+    volume = sample.volume_cc
     warnings += _of_other_volume(volume, bundle)
     warnings += _unseen(study, patch, volume)
     warnings += _coarse(study.mr, bundle)
-    if bundle.network.architecture.dose and not patch.has_dose:
+    if bundle.inputs.dose and not patch.has_dose:
         warnings.append(WarningCode.DOSE_NEEDED())
-    elif bundle.network.architecture.dose and study.dose is not None and study.dose.unit != GY:
+    elif bundle.inputs.dose and study.dose is not None and study.dose.unit != GY:
         warnings.append(WarningCode.DOSE_RBE_MODEL())
     label = _label(evidence, bundle.threshold)
     if label == "indeterminate":
@@ -198,8 +210,8 @@ def _prediction(
         p_response_low=evidence.low,
         p_response_high=evidence.high,
         label=label,
-        evidence=patch.grid.image(evidence.map),
-        spread=patch.grid.image(evidence.spread),
+        evidence=patch.grid.image(np.zeros(patch.grid.shape, np.float32) if evidence.map is None else evidence.map),
+        spread=patch.grid.image(np.zeros(patch.grid.shape, np.float32) if evidence.spread is None else evidence.spread),
         bias=evidence.bias,
         total=evidence.total,
         dose=metrics,
@@ -223,7 +235,7 @@ def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Warning]:
 
 def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Warning]:
     """Whether a lesion is smaller or larger than those that the model learned from."""
-    low, high = bundle.card["preprocessing"].get("volume_cc", ASSUMED_CC)
+    low, high = bundle.inputs.volume_cc
     if low / LIKE_CC <= volume_cc <= high * LIKE_CC:
         return []
     return [WarningCode.VOLUME_RANGE(volume=volume_cc, low=low, high=high)]
@@ -231,15 +243,14 @@ def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Warning]:
 
 def _coarse(mr: sitk.Image, bundle: Bundle) -> list[Warning]:
     """Whether the MR is coarser than those that the model learned from; finer ones are blurred to the patch."""
-    known = bundle.card["preprocessing"]
-    seen_mm = max(float(known.get("mr_voxel_mm", 0.0)), float(known["spacing_mm"]))
+    seen_mm = max(bundle.inputs.mr_voxel_mm, bundle.inputs.spacing_mm)
     if max(mr.GetSpacing()) <= COARSE_MR * seen_mm:
         return []
     voxels = " × ".join(f"{step:.2g}" for step in mr.GetSpacing())
     return [WarningCode.COARSE_MR(voxels=voxels, seen=seen_mm)]
 
 
-def _label(evidence: Evidence, threshold: float) -> str:
+def _label(evidence: LesionPrediction, threshold: float) -> str:
     if not np.isfinite(evidence.p_response) or evidence.low < threshold <= evidence.high:
         return "indeterminate"
     return "response" if evidence.p_response >= threshold else "non-response"

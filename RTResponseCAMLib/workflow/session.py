@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from RTResponseCAMLib.errors import RTResponseError, StudyError
-from RTResponseCAMLib.network.card import default_bundle, read_card
+from RTResponseCAMLib.models.card import default_bundle, read_card
 from RTResponseCAMLib.progress import Progress, part, silent
 from RTResponseCAMLib.scene import heatmap, views
 from RTResponseCAMLib.scene.build import StudyNodes, add_evidence, add_study, put_beside
@@ -153,7 +153,7 @@ class Session:
             card = read_card(self.bundle_folder(parameters))
         except RTResponseError as error:
             problems.append(f"The model cannot be used: {error}")
-        needs_dose = bool(card and card["architecture"].get("dose"))
+        needs_dose = bool(card and card["preprocessing"]["dose"])
         problems = self._gatherer.problems(inputs, needs_dose) + problems
         warnings = tuple(str(text) for text in (card or {}).get("cautions", ()))
         return State(
@@ -180,7 +180,7 @@ class Session:
         """
         card = read_card(self.bundle_folder(parameters))
         inputs = inputs_from(parameters)
-        problems = self._gatherer.problems(inputs, bool(card["architecture"].get("dose")))
+        problems = self._gatherer.problems(inputs, bool(card["preprocessing"]["dose"]))
         if problems:
             raise StudyError("", problems[0].rstrip("."), "See the Study section")
         gathered = self._gatherer.gather(inputs)

@@ -65,7 +65,7 @@ def compute(task: Task, progress: Progress = silent) -> Result:
     progress(0.0, "loading PyTorch and the model")
     preload_torch()
     try:
-        from RTResponseCAMLib.network.bundle import load_bundle
+        from RTResponseCAMLib.models.bundle import load_bundle
     except ImportError as error:
         raise ModelError("PyTorch", "is not installed", "Install it in the Model section") from error
     from RTResponseCAMLib.workflow.predict import predict_study

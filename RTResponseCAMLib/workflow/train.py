@@ -1,30 +1,29 @@
-"""Cohort in, bundle out: read every study, fit, calibrate on patients held out, write with a card."""
+"""Fit a model on a cohort and write a bundle with its held-out figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from RTResponseCAMLib.cam.checks import check_map, mean_pattern, model_checks, model_warnings_of
-from RTResponseCAMLib.cam.pixelwise import find_evidence
-from RTResponseCAMLib.cohort.case import cases_of, read_case
-from RTResponseCAMLib.cohort.identity import Source, refuse_shared_scans, shared_people, source_of
-from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
-from RTResponseCAMLib.dosimetry.lesion import lesion_dose
-from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.imaging.patch import MARGIN_MM, sample_patch
-from RTResponseCAMLib.imaging.resample import head_intensity
-from RTResponseCAMLib.network.bundle import save_bundle
-from RTResponseCAMLib.network.classifier import Architecture
-from RTResponseCAMLib.network.preparation import Example, PreparedLesion, prepare
-from RTResponseCAMLib.network.training import Schedule, fit
+from RTResponseCAMLib.cohort.case import cases_of
+from RTResponseCAMLib.cohort.identity import refuse_shared_scans, shared_people
+from RTResponseCAMLib.cohort.manifest import read_cohort
+from RTResponseCAMLib.errors import CohortError, ModelError
+from RTResponseCAMLib.models.bundle import save_bundle
+from RTResponseCAMLib.models.calibration import Calibrated, CalibratedModel
+from RTResponseCAMLib.models.folds import inner_folds
+from RTResponseCAMLib.models.interface import LesionModel
+from RTResponseCAMLib.models.registry import ModelEntry, entry_of
 from RTResponseCAMLib.progress import Progress, part, silent
-from RTResponseCAMLib.study import Study
+from RTResponseCAMLib.samples.build import SampleSettings, why_unavailable
+from RTResponseCAMLib.samples.cohort import CohortLesion, sample_case
+from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 from RTResponseCAMLib.workflow.output import check_free, new_folder
 
 MIN_LESIONS = 12
@@ -33,120 +32,145 @@ SHARED_PEOPLE = (
     "too good."
 )
 COMMON = 95  # per cent of the lesions whose MR has voxels no longer than the card says
+CONTROL_SEED = 4000  # between the two trainings whose maps are compared
 
 
 def train_bundle(
     cohort: Path,
     out: Path,
-    architecture: Architecture,
-    schedule: Schedule,
-    card: dict[str, Any],
+    *,
+    name: str,
+    options: Mapping[str, Any],
+    card: Mapping[str, Any],
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train on a cohort and write a bundle; returns the held-out figures that its card carries.
+    """Train a model of the registry on a cohort and write a bundle; returns the held-out figures that its card carries.
 
-    Calibration, threshold and figures come from patient-grouped folds with the same schedule; the network that is
-    written is then fitted on everyone. Lesions without a certain label only teach the autoencoder.
+    Calibration, threshold and figures come from patient-grouped folds with the same options; the model that is written
+    is then fitted on everyone. Lesions without a certain label teach only what needs none.
+
+    Parameters
+    ----------
+    name, options : of the model, see `models.registry`.
+    card : what the card says beside: name, description, intended use, cohort, command, cautions.
 
     Raises
     ------
-    CohortError : see `read_examples`; too few lesions, or one class only.
+    CohortError : see `read_samples`; too few lesions, or one class only.
+    ModelError : no such model or option, or one whose features cannot be measured here.
     """
     from RTResponseCAMLib.evaluation.metrics import auc_interval, by_stratum, point_metrics
-    from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network
 
+    entry = entry_of(name)
+    model = entry.model(options)
+    for family in entry.requires.families:
+        unavailable = why_unavailable(family)
+        if unavailable:
+            raise ModelError(name, unavailable, "Install it, or train another model")
     check_free(out, overwrite)
-    examples, rows, doubt = read_examples(cohort, architecture, part(progress, 0.0, 0.4))
-    labelled = [(e, r) for e, r in zip(examples, rows, strict=True) if e.label is not None]
-    labels = [int(e.label or 0) for e, _ in labelled]
-    if len(labelled) < MIN_LESIONS or len(set(labels)) < 2:
+    lesions, doubt = read_samples(cohort, entry, part(progress, 0.0, 0.4))
+    samples = [lesion.sample for lesion in lesions]
+    labeled = [lesion for lesion in lesions if lesion.sample.label is not None]
+    labels = [int(lesion.sample.label or 0) for lesion in labeled]
+    if len(labeled) < MIN_LESIONS or len(set(labels)) < 2:
         raise CohortError(
             cohort,
-            f"has {len(labelled)} lesions with a certain label, {sum(labels)} of them non-responding; "
+            f"has {len(labeled)} lesions with a certain label, {sum(labels)} of them non-responding; "
             f"needed are {MIN_LESIONS} and both classes",
             "Add lesions",
         )
-    torch.manual_seed(schedule.seed)
-    lesions = prepare(examples, architecture, schedule.views, part(progress, 0.4, 0.5))
-    fitted = fit_network([e.patch for e in examples], lesions, architecture, schedule, part(progress, 0.5, 0.97))
-    patients = [e.group for e, _ in labelled]
-    sources = [r.label_source for _, r in labelled]
-    strata = {name: [s == name for s in sources] for name in sorted(set(sources))}
+    fitted = Calibrated(model).fit(samples, progress=part(progress, 0.4, 0.95))
+    patients = [lesion.sample.patient for lesion in labeled]
+    sources = [lesion.row.label_source for lesion in labeled]
+    strata = {source: [s == source for s in sources] for source in sorted(set(sources))}
 
     def ranking(scores: list[float]) -> dict[str, Any]:
         by_source = by_stratum(labels, scores, patients, strata)
         return {
             "auc": _rounded(asdict(auc_interval(labels, scores, patients))),
-            "auc_by_label_source": {name: _rounded(asdict(found)) for name, found in by_source.items()},
+            "auc_by_label_source": {source: _rounded(asdict(found)) for source, found in by_source.items()},
         }
 
-    volumes = [float(p.volume_cc) for p in lesions if p.label is not None]
+    volumes = [_sampled_volume_cc(lesion.sample) for lesion in labeled]
     figures = {
         "protocol": "inner folds grouped by patient, one repeat; calibration and threshold fitted on the same "
-        "predictions (`rtresponsecam evaluate` judges without that)",
-        "lesions": len(labelled),
-        "without_label": len(examples) - len(labelled),
+        "predictions (`rtresponsecam evaluate` evaluates without that)",
+        "lesions": len(labeled),
+        "without_label": len(lesions) - len(labeled),
         "patients": len(set(patients)),
-        "brier": round(point_metrics(labels, fitted.inner.tolist())["brier"], 4),
-        **ranking(fitted.inner.tolist()),
+        "brier": round(point_metrics(labels, fitted.held_out.tolist())["brier"], 4),
+        **ranking(fitted.held_out.tolist()),
         "volume_alone": ranking(volumes),
     }
+    checks = _check_maps(model, samples) if entry.explains else {}
+    beaten = _beaten_by_volume(figures, Counter(sources))
     full = {
         **card,
-        "preprocessing": {
-            "input": "contrast-enhanced T1 MR, head median and inter-quartile range",
-            "spacing_mm": architecture.spacing_mm,
-            "margin_mm": MARGIN_MM,
-            "volume_cc": [round(pick(volumes), 4) for pick in (min, max)],
-            "mr_voxel_mm": round(
-                float(np.percentile([max(e.patch.mr_spacing_mm or (0.0,)) for e in examples], COMMON)), 3
-            ),
-        },
-        "schedule": schedule.as_json(),
-        "calibration": {"slope": fitted.slope, "intercept": fitted.intercept, "fitted_on": "held-out folds"},
+        "model": name,
+        "preprocessing": _preprocessing(entry, samples, volumes),
+        "schedule": model.settings(),
+        "calibration": {**asdict(fitted.calibration), "fitted_on": "held-out folds"},
         "threshold": 1 - fitted.threshold,
         "held_out": figures,
+        "checks": checks,
+        "cautions": [*card.get("cautions", ()), *model_warnings_of(checks), *doubt, *beaten],
     }
-    checks = _judge_maps(examples, lesions, architecture, schedule)
-    full["checks"] = checks
-    judged = {name: sources.count(name) for name in strata}
-    beaten = _beaten_by_volume(figures, judged)
-    full["cautions"] = [*card.get("cautions", ()), *model_warnings_of(checks), *doubt, *beaten]
-    patches = [e.patch for e in examples]
-    maps = [found.map for found in find_evidence(as_bundle(fitted), patches)]
-    fitted.network.pattern.copy_(torch.from_numpy(mean_pattern(patches, maps)))
+    progress(0.98, "writing the bundle")
+    written = _with_pattern(fitted, samples) if entry.explains else fitted
     with new_folder(out, overwrite) as folder:
-        save_bundle(folder, fitted.network, full)
+        save_bundle(folder, written.fitted, card=full)
     progress(1.0, "bundle written")
     return figures
 
 
-def _judge_maps(
-    examples: Sequence[Example], lesions: Sequence[PreparedLesion], architecture: Architecture, schedule: Schedule
-) -> dict[str, float]:
-    """Checks of the maps on lesions of the first inner fold, by networks that have not seen them."""
-    from RTResponseCAMLib.evaluation.feature_arm import inner_folds
-    from RTResponseCAMLib.evaluation.network_arm import plain_bundle, without_patients
-
-    known = [i for i, e in enumerate(examples) if e.label is not None]
-    labels = np.asarray([int(examples[i].label or 0) for i in known])
-    fold = inner_folds(labels, np.asarray([examples[i].group for i in known]), schedule.seed)[0]
-    training = without_patients(lesions, {examples[known[i]].group for i in fold.test})
-    seeds = (schedule.seed + 1000, schedule.seed + 5000)
-    one, other = (plain_bundle(fit(training, architecture, replace(schedule, seed=seed))) for seed in seeds)
-    patches = [examples[known[i]].patch for i in fold.test]
-    each = [check_map(one, patch).as_json() for patch in patches]
-    means = {
-        name: round(float(np.mean([c[name] for c in each if c[name] is not None])), 4)
-        for name in ("noise", "shift", "deletion", "rim_share", "agreement")
-        if any(c[name] is not None for c in each)
+def _preprocessing(entry: ModelEntry, samples: Sequence[LesionSample], volumes_cc: Sequence[float]) -> dict[str, Any]:
+    """The input specification of the card: what the model reads, and what its training lesions were like."""
+    settings = SampleSettings()
+    longest = [max(patch_of(sample).mr_spacing_mm or (0.0,)) for sample in samples]
+    return {
+        "input": "contrast-enhanced T1 MR, head median and inter-quartile range",
+        "spacing_mm": settings.spacing_mm,
+        "margin_mm": settings.margin_mm,
+        "dose": entry.requires.dose,
+        "families": list(entry.requires.families),
+        "volume_cc": [round(pick(volumes_cc), 4) for pick in (min, max)],
+        "mr_voxel_mm": round(float(np.percentile(longest, COMMON)), 3),
     }
-    found = {name: round(value, 4) for name, value in model_checks(one, [other], patches).items()}
-    return {"lesions": len(patches), **found, **means}
 
 
-def _beaten_by_volume(figures: dict[str, Any], judged: dict[str, int]) -> list[str]:
+def _sampled_volume_cc(sample: LesionSample) -> float:
+    """Volume of a lesion as its patch holds it, cm³."""
+    patch = patch_of(sample)
+    return float(patch.occupancy.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
+
+
+def _with_pattern(fitted: CalibratedModel, samples: Sequence[LesionSample]) -> CalibratedModel:
+    maps = [found.map for found in fitted.predict(samples)]
+    if any(found is None for found in maps):
+        return fitted
+    pattern = mean_pattern([patch_of(sample) for sample in samples], [m for m in maps if m is not None])
+    return replace(fitted, fitted=fitted.fitted.with_mean_pattern(pattern))
+
+
+def _check_maps(model: LesionModel, samples: Sequence[LesionSample]) -> dict[str, float]:
+    """Checks of the maps on lesions of the first inner fold, by models that have not seen them."""
+    known = [sample for sample in samples if sample.label is not None]
+    labels = np.asarray([int(sample.label or 0) for sample in known])
+    fold = inner_folds(labels, np.asarray([sample.patient for sample in known]), model.seed)[0]
+    unseen = {known[i].patient for i in fold.test}
+    training = [sample for sample in samples if sample.patient not in unseen]
+    one, other = (CalibratedModel(model.fit(training, seed=seed)) for seed in (1000, 1000 + CONTROL_SEED))
+    held_out = [known[i] for i in fold.test]
+    each = [check_map(one, sample).as_json() for sample in held_out]
+    found = model_checks(one, [other], samples=held_out)
+    for name in ("noise", "shift", "deletion", "rim_share", "agreement"):
+        values = [checks[name] for checks in each if checks[name] is not None]
+        found[name] = float(np.mean(np.asarray(values, dtype=np.float64))) if values else np.nan
+    return {"lesions": len(held_out), **{name: round(v, 4) for name, v in found.items() if np.isfinite(v)}}
+
+
+def _beaten_by_volume(figures: Mapping[str, Any], judged: Mapping[str, int]) -> list[str]:
     """Where the volume alone, larger for non-response, ranked held-out lesions better than the model.
 
     ``judged`` is the number of lesions by label source; a few lesions tell nothing.
@@ -172,10 +196,10 @@ def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
     return {name: round(value, 4) if np.isfinite(value) else None for name, value in figures.items()}
 
 
-def read_examples(
-    cohort: Path, architecture: Architecture, progress: Progress = silent
-) -> tuple[list[Example], list[CohortRow], tuple[str, ...]]:
-    """Sample every lesion of a cohort; an indeterminate label counts as none. Also the rows, in the same order.
+def read_samples(
+    cohort: Path, entry: ModelEntry, progress: Progress = silent
+) -> tuple[list[CohortLesion], tuple[str, ...]]:
+    """Sample every lesion of a cohort for a model; an indeterminate label counts as none.
 
     The last are doubts of who is who, without names.
 
@@ -183,28 +207,15 @@ def read_examples(
     ------
     CohortError : see `read_cohort`; a lesion that is not a target of its study, or one scan under two patient groups.
     """
-    cases = cases_of(read_cohort(cohort))
-    examples: list[Example] = []
-    sources: list[Source] = []
+    rows = read_cohort(cohort)
+    treated = Counter((row.patient_group, row.course) for row in rows)
+    cases = cases_of(rows)
+    settings = SampleSettings(families=entry.requires.families)
+    lesions: list[CohortLesion] = []
     for number, wanted in enumerate(cases, start=1):
-        study = read_case(wanted)
-        sources.append(source_of(study, wanted[0].patient_group))
-        examples += sample_case(study, wanted, architecture)
+        lesions += sample_case(wanted, [treated[row.patient_group, row.course] for row in wanted], settings=settings)
         progress(number / len(cases), f"study {number} of {len(cases)}")
+    sources = [lesion.source for lesion in lesions]
     refuse_shared_scans(sources, cohort)
     doubt = (SHARED_PEOPLE,) if shared_people(sources) else ()
-    return examples, [row for wanted in cases for row in wanted], doubt
-
-
-def sample_case(study: Study, rows: Sequence[CohortRow], architecture: Architecture) -> list[Example]:
-    """Patches of the rows of one case, in their order."""
-    head = head_intensity(study.mr)
-    structures = {lesion.structure.name: lesion.structure for lesion in study.lesions}
-    found = []
-    for row in rows:
-        structure = structures[row.lesion]
-        metrics = lesion_dose(study, structure)
-        dose, gray = (None, None) if metrics is None else (study.dose, metrics.prescription_gy)
-        patch = sample_patch(study.mr, head, structure, dose, gray, architecture.spacing_mm)
-        found.append(Example(patch, row.certain_label, row.patient_group))
-    return found
+    return [replace(x, sample=replace(x.sample, index=i)) for i, x in enumerate(lesions, start=1)], doubt

@@ -18,7 +18,7 @@ from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_la
 from RTResponseCAMLib.workflow.predict import Stages
 from RTResponseCAMLib.workflow.subregion import draw_subregions
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: "link" instead of "form"
 CSV_COLUMNS = (
     "id", "name", "volume_cc", "p_response", "p_response_low", "p_response_high", "label",
     "dose_mean_gy", "d98_gy", "d50_gy", "d2_gy", "prescription_gy", "coverage", "dose_unit", "cautions",
@@ -92,7 +92,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "notice": RESEARCH_ONLY,
         "patient": result.study.patient,
-        "form": result.form,
+        "link": "logit",
         "cam_scale": result.scale,
         "cam_cut": result.cut,
         "provenance": dict(result.provenance),

@@ -21,17 +21,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from learning_sets import cohort, others_of, undescribed
-from localisation import can_be_judged, localisation
+from localisation import can_be_judged, localisation, plain_model
 from phantom_benchmark import LESIONS, PATIENTS
 from sklearn.metrics import roc_auc_score
 
-from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import shown_evidence
-from RTResponseCAMLib.evaluation.network_arm import plain_bundle
 from RTResponseCAMLib.evaluation.store import write_json
-from RTResponseCAMLib.network.classifier import Architecture
-from RTResponseCAMLib.network.preparation import Example, prepare
-from RTResponseCAMLib.network.training import Schedule, fit
+from RTResponseCAMLib.models.scale_space.classifier import Architecture
+from RTResponseCAMLib.models.scale_space.preparation import prepare
+from RTResponseCAMLib.models.scale_space.training import Schedule, fit
 
 AS_IT_IS = "as it is"
 FIGURES = ("AUC", "AUPRC", "Dice")
@@ -48,7 +46,6 @@ def forms() -> dict[str, tuple[Architecture, Schedule]]:
         "one head of each kind": {"members": 1, "code_members": 1},
         "depth not taken out": {"depth": False},
         "no volume term": {"volume": False},
-        "pooled as hazards": {"form": "hazard"},
         "surroundings of 1 mm": {"context_mm": 1.0},
         "surroundings of 3 mm": {"context_mm": 3.0},
     }
@@ -67,14 +64,13 @@ def forms() -> dict[str, tuple[Architecture, Schedule]]:
 
 
 def judged_on(network, unseen: list, mapped: list) -> tuple[float, float, float]:
-    bundle = plain_bundle(network)
-    found = find_evidence(bundle, [x.patch for x, _ in unseen])
+    found = plain_model(network).predict([x.sample for x, _ in unseen])
     auc = roc_auc_score([x.row.label for x, _ in unseen], [1 - e.p_response for e in found])
     known = {id(x): e for (x, _), e in zip(unseen, found, strict=True)}
     maps = [
-        localisation(shown_evidence(x.patch, known[id(x)]), planted, x.patch)
+        localisation(shown_evidence(x.sample.patch, known[id(x)]), planted, x.sample.patch)
         for x, planted in mapped
-        if can_be_judged(planted, x.patch)
+        if can_be_judged(planted, x.sample.patch)
     ]
     return float(auc), *(float(np.mean([m[k] for m in maps])) for k in ("auprc", "dice"))
 
@@ -82,7 +78,7 @@ def judged_on(network, unseen: list, mapped: list) -> tuple[float, float, float]
 def every_form(number: int, cohorts: list, maps: int, names: list[str]) -> dict[str, tuple[float, float, float]]:
     """Each form learned from one cohort, judged on the others."""
     torch.set_num_threads(1)
-    examples = [Example(x.patch, x.row.label, x.row.patient_group) for x, _ in cohorts[number]]
+    samples = [x.sample for x, _ in cohorts[number]]
     unseen = others_of(cohorts, number)
     mapped = cohorts[(number + 1) % len(cohorts)][:maps]
     prepared: dict[tuple[float, int], list] = {}
@@ -91,7 +87,7 @@ def every_form(number: int, cohorts: list, maps: int, names: list[str]) -> dict[
         architecture, schedule = forms()[name]
         key = architecture.context_mm, schedule.views
         if key not in prepared:
-            prepared[key] = prepare(examples, architecture, schedule.views)
+            prepared[key] = [prepare(sample, architecture, schedule.views) for sample in samples]
         found[name] = judged_on(fit(prepared[key], architecture, schedule), unseen, mapped)
     return found
 

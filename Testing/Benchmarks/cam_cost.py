@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from RTResponseCAMLib.cam.gradient import METHODS, gradient_map
-from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import Patch
-from RTResponseCAMLib.network.bundle import load_bundle
-from RTResponseCAMLib.network.card import default_bundle
+from RTResponseCAMLib.models.bundle import load_bundle
+from RTResponseCAMLib.models.card import default_bundle
+from RTResponseCAMLib.samples.sample import LesionSample
 
 
 def patch_of(size: int) -> Patch:
@@ -81,20 +81,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
     bundle, patch = load_bundle(default_bundle(), "cpu"), patch_of(options.size)
+    fitted, sample = bundle.model.fitted, LesionSample(patch)
     inputs = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose)]
 
     def forward() -> None:
         with torch.inference_mode():
-            bundle.network(*inputs)
+            fitted.network(*inputs)
 
     runs: dict[str, Callable[[], object]] = {
         "forward pass": forward,
-        "pixel-wise CAM, prediction included": lambda: find_evidence(bundle, [patch]),
+        "pixel-wise CAM, prediction included": lambda: bundle.predict([sample]),
     }
     for method in METHODS:
-        runs[f"{method}, code"] = lambda m=method: gradient_map(bundle, patch, m, "code")
-    own = {m: gradient_map(bundle, patch, m, "code") for m in METHODS}
-    for name, (method, run) in peers(Plain(bundle.network, patch), inputs[0].clone()).items():
+        runs[f"{method}, code"] = lambda m=method: gradient_map(fitted, sample, method=m, layer="code")
+    own = {m: gradient_map(fitted, sample, method=m, layer="code") for m in METHODS}
+    for name, (method, run) in peers(Plain(fitted.network, patch), inputs[0].clone()).items():
         runs[f"{name}, code"] = run
         print(f"{name}: correlation with our {method} {np.corrcoef(run().ravel(), own[method].ravel())[0, 1]:.4f}")
     seconds: dict[str, list[float]] = {name: [] for name in runs}

@@ -3,8 +3,8 @@
     python Testing/Benchmarks/cross_validated_coverage.py [--cohorts 60] [--seed 1000] [--workers 2]
 
 Cohorts of 39 patients and 69 lesions with 40 features, some of a patient's own; one carries the signal. Each runs
-through the feature arm as `evaluate` does: folds of patients, selection and calibration inside. What an interval
-should hold is the mean AUC over the simulated cohorts: how well this arm does with as many patients.
+through the logistic model as `evaluate` does: folds of patients, selection and calibration inside. What an interval
+should hold is the mean AUC over the simulated cohorts: how well this model does with as many patients.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from RTResponseCAMLib.evaluation.feature_arm import fit_arm
 from RTResponseCAMLib.evaluation.metrics import PatientAuc, auc_interval, patient_weights, permutation_p
-from RTResponseCAMLib.evaluation.splits import patient_folds
+from RTResponseCAMLib.models.calibration import Calibrated
+from RTResponseCAMLib.models.folds import patient_folds
+from RTResponseCAMLib.models.logistic import LogisticModel
+from RTResponseCAMLib.samples.sample import LesionSample
 
 PATIENTS, LESIONS, FEATURES = 39, 69, 40
 FOLDS, REPEATS = 5, 3
@@ -31,14 +33,22 @@ def cohort(rng: np.random.Generator, signal: float) -> tuple[np.ndarray, np.ndar
     return table, label, np.asarray([f"p{n:03d}" for n in owner])
 
 
+def samples_of(table: np.ndarray, label: np.ndarray, patient: np.ndarray) -> list[LesionSample]:
+    return [
+        LesionSample(None, features={"table": {f"f{n:03d}": x for n, x in enumerate(row)}}, patient=who, label=int(y))
+        for row, y, who in zip(table, label, patient, strict=True)
+    ]
+
+
 def one(job: tuple[int, float]) -> tuple[float, float, float, float, float]:
     seed, signal = job
     table, label, patient = cohort(np.random.default_rng([seed, int(100 * signal)]), signal)
     score = np.zeros((REPEATS, len(label)))
     place = np.zeros((REPEATS, len(label)), dtype=int)
     for number, fold in enumerate(patient_folds(label.tolist(), patient.tolist(), FOLDS, REPEATS, seed)):
-        arm = fit_arm(table[fold.train], label[fold.train].tolist(), patient[fold.train].tolist(), seed)
-        score[fold.repeat, fold.test] = arm.predict(table[fold.test])
+        train, test = (samples_of(table[p], label[p], patient[p]) for p in (fold.train, fold.test))
+        fitted = Calibrated(LogisticModel(("table",))).fit(train, seed=seed)
+        score[fold.repeat, fold.test] = [1 - prediction.p_response for prediction in fitted.predict(test)]
         place[fold.repeat, fold.test] = number
     what = label.tolist(), score, patient.tolist(), place
     found = auc_interval(*what)

@@ -19,13 +19,13 @@ import SimpleITK as sitk
 import torch
 from dvh import drawn
 
-from RTResponseCAMLib.features.gradient import gradient_features
-from RTResponseCAMLib.features.radiomics import mr_features, read_settings, why_unavailable
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_mr
 from RTResponseCAMLib.phantom.spec import PhantomSpec
+from RTResponseCAMLib.samples.gradient import gradient_features
+from RTResponseCAMLib.samples.radiomics import mr_features, read_settings, why_unavailable
 
 MATRIX = {"columns": 256, "rows": 256, "slices": 180}
 CROP_VOXELS = 14

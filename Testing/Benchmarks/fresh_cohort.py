@@ -26,26 +26,27 @@ from localisation import (
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from tqdm import tqdm
 
-from RTResponseCAMLib.cam.checks import with_random_heads
-from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.resample import head_intensity
-from RTResponseCAMLib.network.bundle import Bundle, load_bundle
-from RTResponseCAMLib.network.card import default_bundle
+from RTResponseCAMLib.models.bundle import load_bundle
+from RTResponseCAMLib.models.calibration import CalibratedModel
+from RTResponseCAMLib.models.card import default_bundle
+from RTResponseCAMLib.samples.sample import LesionSample
 
 
-def judge_patient(folder: Path, bundle: Bundle, control: Bundle) -> list[dict]:
+def judge_patient(folder: Path, model: CalibratedModel, control: CalibratedModel) -> list[dict]:
     study = load_study(folder / "dicom")
     truth = json.loads((folder / "truth" / "truth.json").read_text())
     head = head_intensity(study.mr)
     patches = [sample_patch(study.mr, head, x.structure, study.dose, 20.0) for x in study.lesions]
     rows = []
-    for lesion, patch, evidence in zip(truth["lesions"], patches, find_evidence(bundle, patches), strict=True):
+    predictions = model.predict([LesionSample(patch) for patch in patches])
+    for lesion, patch, evidence in zip(truth["lesions"], patches, predictions, strict=True):
         planted = planted_part(folder, lesion["number"], patch)
         row = {"patient": folder.name, "p_non_response": 1 - evidence.p_response, "total": evidence.total, **lesion}
         if can_be_judged(planted, patch):
-            maps = maps_of(bundle, {"untrained heads": control}, patch)
+            maps = maps_of(model, {"untrained heads": control}, patch)
             row["maps"] = {name: localisation(m, planted, patch) for name, m in maps.items()}
             row["chance_auprc"] = float(planted[patch.occupancy >= 0.5].mean())
         rows.append(row)
@@ -80,10 +81,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
-    bundle = load_bundle(options.model or default_bundle(), "cpu")
-    control = with_random_heads(bundle)
+    model = load_bundle(options.model or default_bundle(), "cpu").model
+    control = CalibratedModel(model.fitted.with_random_weights())
     folders = sorted(p for p in options.cohort.iterdir() if p.is_dir())
-    rows = [row for folder in tqdm(folders, "patients") for row in judge_patient(folder, bundle, control)]
+    rows = [row for folder in tqdm(folders, "patients") for row in judge_patient(folder, model, control)]
     variant = {f.name: json.loads((f / "truth" / "truth.json").read_text())["variant"] for f in folders}
     tables = {"all": summarise(rows)}
     for name in sorted(set(variant.values())):

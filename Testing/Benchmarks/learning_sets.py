@@ -27,23 +27,24 @@ from sklearn.metrics import roc_auc_score
 
 from RTResponseCAMLib.cohort.identity import Source
 from RTResponseCAMLib.cohort.manifest import CohortRow
-from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
-from RTResponseCAMLib.evaluation.protocol import ARMS, Protocol
+from RTResponseCAMLib.evaluation.protocol import Protocol
+from RTResponseCAMLib.evaluation.run import predict_fold
 from RTResponseCAMLib.evaluation.store import write_json
-from RTResponseCAMLib.evaluation.tasks import predict_by_features, predict_by_network
-from RTResponseCAMLib.features.gradient import gradient_features
-from RTResponseCAMLib.features.radiomics import mr_features, read_settings
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
-from RTResponseCAMLib.network.preparation import Example, prepare
+from RTResponseCAMLib.models.registry import entries
 from RTResponseCAMLib.phantom.cohort import lesion_counts
 from RTResponseCAMLib.phantom.patient import contour_structures, draw_patient, label_maps, planning_grid, render_mr
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.samples.cohort import CohortLesion
+from RTResponseCAMLib.samples.gradient import gradient_features
+from RTResponseCAMLib.samples.radiomics import mr_features, read_settings
+from RTResponseCAMLib.samples.sample import LesionSample
 from RTResponseCAMLib.study import Structure
 
-NETWORK = "network"
-FEATURES = tuple(a for a in ARMS if {"volume", "radiomics", "gradient"} & set(a.families))
+NETWORK = "scale-space"
+FEATURES = tuple(e for e in entries() if {"volume", "radiomics", "gradient"} & set(e.requires.families))
 Features = dict[str, dict[str, float]]
 EVERY_MANY = 1000  # the skull's contours are not asked for here
 
@@ -64,7 +65,7 @@ def undescribed(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Fe
 
 def measured_patient(
     spec: PhantomSpec, describe: Callable[[sitk.Image, HeadIntensity, Structure], Features]
-) -> list[tuple[MeasuredLesion, np.ndarray]]:
+) -> list[tuple[CohortLesion, np.ndarray]]:
     """Lesions of one synthetic patient, as `evaluate` measures them, each with its planted voxels."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     patient = draw_patient(spec)
@@ -80,9 +81,11 @@ def measured_patient(
             label=int(lesion.non_response), certainty="certain",
         )  # fmt: skip
         patch = sample_patch(mr, head, structure, None, None, 1.0)
-        lesion = MeasuredLesion(
-            row, patch, contour_volume_cc(structure), describe(mr, head, structure), (), Source(row.patient_group, "")
-        )
+        sample = LesionSample(
+            patch, contour_volume_cc(structure), describe(mr, head, structure), patient=row.patient_group,
+            lesion=row.lesion, label=row.label,
+        )  # fmt: skip
+        lesion = CohortLesion(row, sample, Source(row.patient_group, ""))
         found.append((lesion, planted_on(resistant, number, patch)))
     return found
 
@@ -93,7 +96,8 @@ def cohort(
     base = PhantomSpec(seed=seed, variant=Variant(variant), follow_up=False, **MATRIX)
     counts = lesion_counts(seed, patients, lesions)
     specs = [replace(base, patient=n, lesions=count) for n, count in enumerate(counts, start=1)]
-    return [pair for found in pool.map(partial(measured_patient, describe=describe), specs) for pair in found]
+    pairs = [pair for found in pool.map(partial(measured_patient, describe=describe), specs) for pair in found]
+    return [(replace(x, sample=replace(x.sample, index=n)), planted) for n, (x, planted) in enumerate(pairs, start=1)]
 
 
 def others_of(cohorts: list, number: int) -> list:
@@ -110,14 +114,9 @@ def judge(train: list, unseen: list, maps: int) -> dict:
     labels = [x.row.label for x in others]
     use, test = range(len(lesions)), range(len(others))
     auc = {}
-    for arm in FEATURES:
-        found, _ = predict_by_features(arm, lesions, use, others, test, protocol, None)
-        auc[arm.name] = roc_auc_score(labels, found["p"])
-    examples = [Example(x.patch, x.row.label, x.row.patient_group) for x in lesions]
-    prepared = prepare(examples, protocol.architecture, protocol.schedule.views)
-    network = next(a for a in ARMS if a.name == NETWORK)
-    found, _ = predict_by_network(network, lesions, use, others, test, protocol, None, prepared)
-    auc[NETWORK] = roc_auc_score(labels, found["p"])
+    for entry in (e for e in entries() if e in FEATURES or e.name == NETWORK):
+        found, _ = predict_fold(entry, lesions, use, others=others, test=test, protocol=protocol, fold=None)
+        auc[entry.name] = roc_auc_score(labels, found["p"])
     table = judge_maps(lesions, others[:maps], protocol, lambda lesion: planted[id(lesion)])
     figures = {name: [values["auprc"][0], values["dice"][0]] for name, values in table["maps"].items()}
     return {"auc": {name: float(value) for name, value in auc.items()}, "auprc_dice": figures}

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from RTResponseCAMLib.cam.gradient import gradient_maps
-from RTResponseCAMLib.cam.pixelwise import find_evidence
 from RTResponseCAMLib.cam.volume import local_evidence, shown_evidence
-from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
 from RTResponseCAMLib.imaging.patch import Patch
-from RTResponseCAMLib.network.bundle import Bundle
+from RTResponseCAMLib.models.calibration import CalibratedModel
+from RTResponseCAMLib.models.scale_space.model import FittedScaleSpace
+from RTResponseCAMLib.samples.cohort import CohortLesion
+from RTResponseCAMLib.samples.sample import LesionSample
 
 FIGURES = ("auroc", "auprc", "dice", "hit")
 RESAMPLES = 1000
@@ -31,7 +33,7 @@ def planted_on(resistant: sitk.Image, number: int, patch: Patch) -> np.ndarray:
     return sitk.GetArrayFromImage(moved) == number
 
 
-def lesion_number(lesion: MeasuredLesion) -> int:
+def lesion_number(lesion: CohortLesion) -> int:
     """Its number in the planted truth."""
     return int(lesion.row.lesion.rpartition(" ")[2])
 
@@ -57,20 +59,25 @@ def localisation(map_: np.ndarray, planted: np.ndarray, patch: Patch) -> dict[st
     }
 
 
-def maps_of(bundle: Bundle, controls: dict[str, Bundle], patch: Patch) -> dict[str, np.ndarray]:
+def plain_model(network: torch.nn.Module) -> CalibratedModel:
+    """A network without calibration."""
+    return CalibratedModel(FittedScaleSpace(network))
+
+
+def maps_of(model: CalibratedModel, controls: dict[str, CalibratedModel], patch: Patch) -> dict[str, np.ndarray]:
     """Our map, every gradient CAM at every layer, minus intensity, and the maps of other models.
 
     Our map and the ceiling stand there as pure local evidence, too: a network taught by voxels is better so at the
     rim, and the ceiling is the better of the two.
     """
-    (evidence,) = find_evidence(bundle, [patch])
+    sample = LesionSample(patch)
+    (evidence,) = model.predict([sample])
     maps = {"pixel-wise CAM": shown_evidence(patch, evidence), LOCAL: local_evidence(patch, evidence)}
-    layers = ("stem", "code", "hidden") if bundle.network.architecture.autoencoder else ("stem", "hidden")
-    for layer in layers:
-        maps |= {f"{method}, {layer}": m for method, m in gradient_maps(bundle, patch, layer=layer).items()}
+    for layer in model.fitted.named_layers():
+        maps |= {f"{method}, {layer}": m for method, m in gradient_maps(model.fitted, sample, layer=layer).items()}
     maps["minus intensity"] = -patch.mr
     for name, other in controls.items():
-        (found,) = find_evidence(other, [patch])
+        (found,) = other.predict([sample])
         maps[name] = shown_evidence(patch, found)
         if name == CEILING:
             maps[f"{name}, local"] = local_evidence(patch, found)

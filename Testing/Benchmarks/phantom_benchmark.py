@@ -28,24 +28,26 @@ from localisation import (
     localisation,
     maps_of,
     mean_figures,
+    plain_model,
     planted_part,
     print_figures,
     shares_of_ceiling,
 )
 from torch.nn import functional
 
-from RTResponseCAMLib.cam.checks import model_checks, with_random_heads
+from RTResponseCAMLib.cam.checks import model_checks
 from RTResponseCAMLib.cohort.manifest import read_cohort
-from RTResponseCAMLib.evaluation.lesions import MeasuredLesion
-from RTResponseCAMLib.evaluation.network_arm import as_bundle, fit_network, plain_bundle
 from RTResponseCAMLib.evaluation.protocol import Protocol
-from RTResponseCAMLib.evaluation.run import judged
+from RTResponseCAMLib.evaluation.run import evaluated
 from RTResponseCAMLib.evaluation.store import read_cases
-from RTResponseCAMLib.features.radiomics import read_settings
-from RTResponseCAMLib.network.preparation import OWN_VOXELS, Example, prepare
-from RTResponseCAMLib.network.training import fit
+from RTResponseCAMLib.models.calibration import Calibrated, CalibratedModel
+from RTResponseCAMLib.models.scale_space.model import ScaleSpaceModel
+from RTResponseCAMLib.models.scale_space.preparation import OWN_VOXELS
+from RTResponseCAMLib.models.scale_space.training import fit
 from RTResponseCAMLib.phantom.cohort import write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.samples.cohort import CohortLesion
+from RTResponseCAMLib.samples.radiomics import read_settings
 from RTResponseCAMLib.workflow.evaluate import evaluate
 from RTResponseCAMLib.workflow.output import new_folder
 
@@ -62,25 +64,22 @@ def cohort(folder: Path, variant: str, seed: int, patients: int, lesions: int, w
     return folder
 
 
-def examples_of(lesions: list) -> list[Example]:
-    return [Example(x.patch, x.row.certain_label, x.row.patient_group) for x in lesions]
-
-
-def planted_on_disk(lesion: MeasuredLesion) -> np.ndarray:
+def planted_on_disk(lesion: CohortLesion) -> np.ndarray:
     """Which voxels of a lesion of a written cohort are planted."""
-    return planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.patch)
+    return planted_part(lesion.row.study.parent, lesion_number(lesion), lesion.sample.patch)
 
 
-def taught_by_voxels(network, lesions: list, prepared: list, planted_of: Callable[[MeasuredLesion], np.ndarray]):
+def taught_by_voxels(network, lesions: list, prepared: list, planted_of: Callable[[CohortLesion], np.ndarray]):
     """The ceiling: heads of the same network, taught which voxels were planted.
 
     Lesions that preparation thins, because they are very large, are left out: which voxels it kept is not known.
     """
     features, codes, truths = [], [], []
     for lesion, known in zip(lesions, prepared, strict=True):
-        if lesion.patch.inside.sum() > OWN_VOXELS:
+        inside = lesion.sample.patch.inside
+        if inside.sum() > OWN_VOXELS:
             continue
-        truths.append(torch.from_numpy(planted_of(lesion)[lesion.patch.inside].astype(np.float32)))
+        truths.append(torch.from_numpy(planted_of(lesion)[inside].astype(np.float32)))
         count = len(truths[-1])  # the lesion as it is comes first, its other views after it
         with torch.no_grad():
             own, code = network.as_read(known.features[:count], known.surroundings[:count])
@@ -111,42 +110,41 @@ def unrelated(labels: list[int], seed: int) -> np.ndarray:
     return min((rng.permutation(labels) for _ in range(1000)), key=lambda order: abs(np.corrcoef(order, labels)[0, 1]))
 
 
-def judge_maps(
-    train: list, unseen: list, protocol: Protocol, planted_of: Callable[[MeasuredLesion], np.ndarray]
-) -> dict:
+def judge_maps(train: list, unseen: list, protocol: Protocol, planted_of: Callable[[CohortLesion], np.ndarray]) -> dict:
     """Fit as `evaluate` does for its external cohort, and compare the maps with the planted truth."""
-    architecture, schedule = protocol.architecture, protocol.schedule
-    examples = examples_of(train)
-    prepared = prepare(examples, architecture, schedule.views)
-    fitted = fit_network([e.patch for e in examples], prepared, architecture, schedule)
-    bundle = as_bundle(fitted)
+    model = ScaleSpaceModel()
+    architecture, schedule = model.network, model.schedule
+    samples = [lesion.sample for lesion in train]
+    prepared = model.prepared(samples)
+    fitted = Calibrated(model).fit(samples)
     permuted = [
         replace(p, label=int(v))
         for p, v in zip(prepared, unrelated([p.label for p in prepared], protocol.seed), strict=True)
     ]
     controls = {
-        "untrained heads": with_random_heads(bundle),
-        "labels permuted": plain_bundle(fit(permuted, architecture, schedule)),
-        "without autoencoder": plain_bundle(fit(prepared, replace(architecture, autoencoder=False), schedule)),
-        CEILING: plain_bundle(
+        "untrained heads": CalibratedModel(fitted.fitted.with_random_weights()),
+        "labels permuted": plain_model(fit(permuted, architecture, schedule)),
+        "without autoencoder": plain_model(fit(prepared, replace(architecture, autoencoder=False), schedule)),
+        CEILING: plain_model(
             taught_by_voxels(fit(prepared, architecture, replace(schedule, steps=1)), train, prepared, planted_of)
         ),
     }
     rows = []
     for lesion in unseen:
         planted = planted_of(lesion)
-        if can_be_judged(planted, lesion.patch):
-            maps = maps_of(bundle, controls, lesion.patch)
-            judged_maps = {name: localisation(m, planted, lesion.patch) for name, m in maps.items()}
-            chance = float(planted[lesion.patch.occupancy >= 0.5].mean())
+        patch = lesion.sample.patch
+        if can_be_judged(planted, patch):
+            maps = maps_of(fitted, controls, patch)
+            judged_maps = {name: localisation(m, planted, patch) for name, m in maps.items()}
+            chance = float(planted[patch.occupancy >= 0.5].mean())
             rows.append({"patient": lesion.row.patient_group, "maps": judged_maps, "chance": chance})
-    other = plain_bundle(fit(prepared, architecture, replace(schedule, seed=schedule.seed + 1)))
-    some = [x.patch for x in unseen[:: max(len(unseen) // 40, 1)]]
+    other = plain_model(fit(prepared, architecture, replace(schedule, seed=schedule.seed + 1)))
+    some = [x.sample for x in unseen[:: max(len(unseen) // 40, 1)]]
     return {
         "lesions": len(rows),
         "chance_auprc": float(np.mean([r["chance"] for r in rows])),
         "maps": mean_figures(rows),
-        "checks": model_checks(bundle, [other], some),
+        "checks": model_checks(fitted, [other], samples=some),
     }
 
 
@@ -168,21 +166,20 @@ def main() -> None:
         patients = round(options.unseen * PATIENTS / LESIONS)
         unseen = cohort(here / "unseen", variant, options.seed + 1, patients, options.unseen, options.workers)
         began = time.perf_counter()
-        found = evaluate(train, here / "comparison", protocol, unseen, options.workers)
+        found = evaluate(train, here / "comparison", protocol=protocol, external=unseen, workers=options.workers)
         print(f"\n{variant}: evaluate {time.perf_counter() - began:.0f} s (resumed parts are not repeated)")
-        for name in ("internal", "external"):
-            table = found[name]
-            print(f"  {name}: {table['lesions']} lesions of {table['patients']} patients, {table['non_response']} bad")
-            for arm in table["arms"].values():
-                auc = arm["metrics"]["auc"]
+        for name, table in (("internal", found.internal), ("external", found.external)):
+            print(f"  {name}: {table.lesions} lesions of {table.patients} patients, {table.non_response} bad")
+            for approach in table.approaches.values():
+                auc, brier = approach.metrics["auc"], approach.metrics["brier"]
                 print(
-                    f"    {arm['title']:<36}AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})  "
-                    f"Brier {arm['metrics']['brier']['value']:.3f}  p {arm['permutation_p']:.4f}"
+                    f"    {approach.title:<36}AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})  "
+                    f"Brier {brier.value:.3f}  p {approach.permutation_p:.4f}"
                 )
         lesions = [
             read_cases(here / "comparison" / n, read_cohort(c)) for n, c in (("lesions", train), ("external", unseen))
         ]
-        use = [[x[i] for i in judged(x, protocol)] for x in lesions]
+        use = [[x[i] for i in evaluated(x, protocol)] for x in lesions]
         maps = judge_maps(use[0], use[1][: options.maps], protocol, planted_on_disk)
         print(f"  maps of {maps['lesions']} unseen lesions (AUPRC by chance {maps['chance_auprc']:.3f})")
         print_figures(maps["maps"])

@@ -7,14 +7,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_arms
-from RTResponseCAMLib.features.radiomics import read_settings
-from RTResponseCAMLib.network.training import Schedule
+from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models
+from RTResponseCAMLib.samples.radiomics import read_settings
 
 SHORT = Protocol(
-    arms=chosen_arms(["gradient", "network"]), folds=2, repeats=1, schedule=Schedule(steps=20), settings=read_settings()
+    models=chosen_models(["gradient", "scale-space"]),
+    folds=2,
+    repeats=1,
+    options={"steps": 20},
+    settings=read_settings(),
 )
-GRADIENT = replace(SHORT, arms=chosen_arms(["gradient"]))
+GRADIENT = replace(SHORT, models=chosen_models(["gradient"]))
 
 
 def own_cohort(folder: Path, tmp_path: Path) -> Path:

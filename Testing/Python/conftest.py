@@ -53,7 +53,7 @@ def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle_folder() -> Path:
-    from RTResponseCAMLib.network.card import default_bundle
+    from RTResponseCAMLib.models.card import default_bundle
 
     return default_bundle()
 
@@ -70,14 +70,14 @@ def patches(study):
 
 @pytest.fixture(scope="session")
 def shipped(bundle_folder: Path):
-    from RTResponseCAMLib.network.bundle import load_bundle
+    from RTResponseCAMLib.models.bundle import load_bundle
 
     return load_bundle(bundle_folder, "cpu")
 
 
 @pytest.fixture(scope="session")
 def result(study, bundle_folder: Path):
-    from RTResponseCAMLib.network.bundle import load_bundle
+    from RTResponseCAMLib.models.bundle import load_bundle
     from RTResponseCAMLib.workflow.predict import predict_study
 
     return predict_study(study, load_bundle(bundle_folder, "cpu"))

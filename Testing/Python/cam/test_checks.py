@@ -7,13 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fitted import plain_model, predictions_of, sample_of
 from scipy.ndimage import gaussian_filter
 from test_gradient_maps import network_of, patch_of
 
 from RTResponseCAMLib.cam import checks as checks_of_maps
 from RTResponseCAMLib.cam.checks import MapChecks, check_map, mean_pattern, model_checks, model_warnings_of, warnings_of
-from RTResponseCAMLib.cam.pixelwise import find_evidence
-from RTResponseCAMLib.evaluation.network_arm import plain_bundle
 
 GOOD = MapChecks(0.0, 0.99, 0.95, 0.4, 0.1, 0.5, 0.8)
 
@@ -33,7 +32,7 @@ def darkness_network():
 
 
 def test_a_good_map_passes_and_says_nothing():
-    found = check_map(plain_bundle(darkness_network()), patch_of())
+    found = check_map(plain_model(darkness_network()), sample_of(patch_of()))
     assert found.gap < 1e-4
     assert found.noise > 0.9
     assert found.deletion > 0
@@ -44,10 +43,10 @@ def test_a_good_map_passes_and_says_nothing():
 
 def test_without_its_strongest_voxels_a_prediction_falls_further_than_without_others():
     """Evidence is minus the intensity here, so the darkest voxels carry it."""
-    bundle, patch = plain_bundle(darkness_network()), patch_of()
+    model, patch = plain_model(darkness_network()), patch_of()
     upside_down = replace(patch, mr=-patch.mr)
-    assert check_map(bundle, patch).deletion > 0
-    assert check_map(bundle, upside_down).deletion > 0  # the strongest evidence is elsewhere, and found again
+    assert check_map(model, sample_of(patch)).deletion > 0
+    assert check_map(model, sample_of(upside_down)).deletion > 0  # the strongest evidence is elsewhere, and found again
 
 
 @pytest.mark.parametrize(
@@ -69,15 +68,15 @@ def test_each_failure_is_a_caution_of_its_own(part, value, words):
 
 
 def test_a_lesion_like_all_others_shows_a_fixed_pattern():
-    bundle = plain_bundle(darkness_network())
+    model = plain_model(darkness_network())
     patches = [patch_of(seed) for seed in range(4)]
     slope = np.broadcast_to(np.linspace(0, 6, 24, dtype=np.float32), (24, 24, 24)).copy()
     alike = [replace(p, mr=slope + 0.05 * p.mr) for p in patches]
-    maps = [e.map for e in find_evidence(bundle, alike)]
-    bundle.network.pattern.copy_(torch.from_numpy(mean_pattern(alike, maps)))
-    assert check_map(bundle, alike[0]).fixed_pattern > 0.95
+    maps = [e.map for e in predictions_of(model, alike)]
+    model = replace(model, fitted=model.fitted.with_mean_pattern(mean_pattern(alike, maps)))
+    assert check_map(model, sample_of(alike[0])).fixed_pattern > 0.95
     turned = replace(alike[0], mr=np.ascontiguousarray(alike[0].mr.transpose(2, 1, 0)))  # its slope runs elsewhere
-    assert abs(check_map(bundle, turned).fixed_pattern) < 0.3
+    assert abs(check_map(model, sample_of(turned)).fixed_pattern) < 0.3
 
 
 @pytest.mark.parametrize("slope", [-3.0, 0.0, 3.0])
@@ -87,7 +86,7 @@ def test_what_the_volume_adds_is_not_taken_for_the_maps_work(slope):
     leaning.architecture = replace(leaning.architecture, volume=True)
     with torch.no_grad():
         leaning.volume_slope.fill_(slope)
-    one, other = (check_map(plain_bundle(n), patch_of()).deletion for n in (plain, leaning))
+    one, other = (check_map(plain_model(n), sample_of(patch_of())).deletion for n in (plain, leaning))
     assert one == pytest.approx(other, abs=1e-4)
 
 
@@ -96,7 +95,7 @@ def test_a_flat_map_says_nothing_of_steadiness():
     network = darkness_network()
     with torch.no_grad():
         network.stem_head.hidden.weight.zero_()
-    found = check_map(plain_bundle(network), patch_of())
+    found = check_map(plain_model(network), sample_of(patch_of()))
     assert np.isnan(found.noise)
     assert np.isnan(found.agreement)
     assert any("says nothing of where" in warning.text for warning in warnings_of(found))
@@ -109,7 +108,7 @@ def test_heads_that_share_an_offset_but_nothing_else_do_not_agree():
         network.stem_head.bias += 1000.0
     patch = patch_of()
     soft = replace(patch, occupancy=gaussian_filter(patch.occupancy, 1.5))  # shares follow it, evidence does not
-    assert check_map(plain_bundle(network), soft).agreement < 0.6
+    assert check_map(plain_model(network), sample_of(soft)).agreement < 0.6
 
 
 def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
@@ -118,20 +117,20 @@ def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
     speck[12, 12, 12] = 0.04
     network = darkness_network()
     network.pattern.copy_(torch.randn(network.pattern.shape))
-    found = check_map(plain_bundle(network), replace(patch, occupancy=speck))
+    found = check_map(plain_model(network), sample_of(replace(patch, occupancy=speck)))
     assert found.as_json()["noise"] is None
     assert found.gap < 1e-4
     assert any("too few voxels" in warning.text for warning in warnings_of(found))
 
 
 def test_the_models_checks_tell_a_trained_head_from_a_random_one():
-    bundle = plain_bundle(darkness_network())
-    patches = [patch_of(seed) for seed in range(3)]
-    found = model_checks(bundle, [plain_bundle(darkness_network())], patches)
+    model = plain_model(darkness_network())
+    samples = [sample_of(patch_of(seed)) for seed in range(3)]
+    found = model_checks(model, [plain_model(darkness_network())], samples=samples)
     assert found["seed_to_seed"] == pytest.approx(1.0, abs=1e-5)
     assert found["randomised_abs_rho"] < checks_of_maps.RANDOM_LEFT
     assert model_warnings_of(found) == ()
     # Random heads against random heads of the same draw: nothing is learned, and nothing changes.
-    untaught = checks_of_maps.with_random_heads(bundle)
-    assert model_checks(untaught, [untaught], patches)["randomised_abs_rho"] == pytest.approx(1.0)
+    untaught = replace(model, fitted=model.fitted.with_random_weights())
+    assert model_checks(untaught, [untaught], samples=samples)["randomised_abs_rho"] == pytest.approx(1.0)
     assert len(model_warnings_of({"randomised_abs_rho": 0.9, "seed_to_seed": 0.1})) == 2

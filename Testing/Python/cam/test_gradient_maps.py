@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fitted import predictions_of, sample_of
 
-from RTResponseCAMLib.cam.gradient import LAYERS, METHODS, gradient_map
-from RTResponseCAMLib.cam.pixelwise import find_evidence
+from RTResponseCAMLib.cam.gradient import METHODS, gradient_map
 from RTResponseCAMLib.errors import ModelError
-from RTResponseCAMLib.evaluation.network_arm import plain_bundle
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import Patch
-from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.models.scale_space.model import FittedScaleSpace
+
+LAYERS = ("stem", "hidden", "code")
 
 
 def patch_of(seed=0, size=24):
@@ -31,9 +33,13 @@ def network_of(**parts):
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_map_for_either_class(method, layer):
-    bundle, patch = plain_bundle(network_of()), patch_of()
-    maps = [gradient_map(bundle, patch, method, layer, toward) for toward in ("non-response", "response")]
-    assert all(m.shape == patch.mr.shape and np.isfinite(m).all() for m in maps)
+    model, sample = FittedScaleSpace(network_of()), sample_of(patch_of())
+    assert tuple(model.named_layers()) == LAYERS
+    maps = [
+        gradient_map(model, sample, method=method, layer=layer, toward=toward)
+        for toward in ("non-response", "response")
+    ]
+    assert all(m.shape == sample.patch.mr.shape and np.isfinite(m).all() for m in maps)
     if layer != "code":  # six untrained numbers may all speak for one class
         assert not np.array_equal(*maps)
     if method != "hirescam":
@@ -46,8 +52,11 @@ def test_the_raw_map_of_one_class_is_minus_that_of_the_other(method):
     with torch.no_grad():  # one feature alone speaks, the brightness in lesion units: it has either sign for sure
         network.stem_head.hidden.weight.zero_()[:, 1] = 1
         network.code_head.hidden.weight.zero_()
-    bundle = plain_bundle(network)
-    one, other = (gradient_map(bundle, patch, method, "stem", c, signed=True) for c in ("non-response", "response"))
+    fitted, sample = FittedScaleSpace(network), sample_of(patch)
+    one, other = (
+        gradient_map(fitted, sample, method=method, layer="stem", toward=c, signed=True)
+        for c in ("non-response", "response")
+    )
     np.testing.assert_allclose(one, -other, atol=1e-7 + 1e-5 * np.abs(one).max())
     assert one.min() < 0 < one.max()
 
@@ -55,13 +64,13 @@ def test_the_raw_map_of_one_class_is_minus_that_of_the_other(method):
 def test_hirescam_at_the_hidden_units_adds_up_to_the_total_without_its_offsets():
     """The rest of the network is linear from there on: gradient times activation is the whole total but the offsets."""
     network = network_of(volume=False)
-    bundle, patch = plain_bundle(network), patch_of()
-    (evidence,) = find_evidence(bundle, [patch])
+    fitted, patch = FittedScaleSpace(network), patch_of()
+    (evidence,) = predictions_of(fitted, [patch])
     offsets = torch.cat([network.stem_head.bias, network.code_head.bias])
     constant = float(
         (network.offset + offsets).mean().detach()
     )  # the offsets of the heads' evidence pass through the mean
-    found = float(gradient_map(bundle, patch, "hirescam", "hidden").sum(dtype=np.float64))
+    found = float(gradient_map(fitted, sample_of(patch), method="hirescam", layer="hidden").sum(dtype=np.float64))
     assert found == pytest.approx(evidence.total - constant, abs=2e-3)
 
 
@@ -92,10 +101,12 @@ def test_the_formulas_are_those_of_the_papers():
     ],
 )
 def test_unknown_names_are_refused(arguments, message):
+    named = dict(zip(("method", "layer", "toward"), arguments, strict=True))
     with pytest.raises(ModelError, match=message):
-        gradient_map(plain_bundle(network_of()), patch_of(), *arguments)
+        gradient_map(FittedScaleSpace(network_of()), sample_of(patch_of()), **named)
 
 
 def test_the_code_of_a_network_without_autoencoder_is_refused():
-    with pytest.raises(ModelError, match="without autoencoder"):
-        gradient_map(plain_bundle(network_of(autoencoder=False)), patch_of(), "grad-cam", "code")
+    network = network_of(autoencoder=False)
+    with pytest.raises(ModelError, match=r"is 'code', expected one of \('stem', 'hidden'\)"):
+        gradient_map(FittedScaleSpace(network), sample_of(patch_of()), layer="code")

@@ -7,13 +7,13 @@ import pytest
 import SimpleITK as sitk
 from scipy.stats import norm
 
-from RTResponseCAMLib.cam.evidence import Evidence
 from RTResponseCAMLib.cam.volume import RIM_MM, evidence_volume, own_share
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import HeadIntensity
+from RTResponseCAMLib.models.interface import LesionPrediction
 
 RAMP = np.array([0.7, -1.3, 2.1])
 
@@ -26,7 +26,7 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
     for patch in patches:
         weight = patch.occupancy / patch.occupancy.sum()
         share = ((patch.grid.points() @ RAMP) * weight).astype(np.float32)
-        evidences.append(Evidence(share, share, 0.0, 0.0, float(share.sum()), 0.5, 0.4, 0.6))
+        evidences.append(LesionPrediction(0.5, 0.4, 0.6, float(share.sum()), share, share))
     cam, _ = evidence_volume(Grid.of(study.mr), structures, patches, evidences, 0.0)
     values, points = sitk.GetArrayFromImage(cam), Grid.of(cam).points()
     for structure in structures:

@@ -120,8 +120,8 @@ def test_a_prediction_with_its_report_on_a_large_study(large, tmp_path, name):
         """,
         "from dataclasses import replace\n"
         "from RTResponseCAMLib.study import Lesion\n"
-        "from RTResponseCAMLib.network.bundle import load_bundle\n"
-        "from RTResponseCAMLib.network.card import default_bundle\n"
+        "from RTResponseCAMLib.models.bundle import load_bundle\n"
+        "from RTResponseCAMLib.models.card import default_bundle\n"
         "from RTResponseCAMLib.workflow.predict import predict_study\n"
         "from RTResponseCAMLib.workflow.write import write_result\n",
     )

@@ -1,33 +1,57 @@
-"""Every approach has a color in the figures, those that the list does not know as well."""
+"""Every approach has a color in the figures, those of the user's tables as well."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from RTResponseCAMLib.report.comparison_figures import COLORS, color_of, draw_curves, draw_differences
+from RTResponseCAMLib.evaluation.results import Approach, CohortResult, Curves, Difference, Figure
+from RTResponseCAMLib.models.feature_table import COLORS, table_entry
+from RTResponseCAMLib.models.registry import entries
+from RTResponseCAMLib.report.comparison_figures import draw_curves, draw_differences
+
+LINE = ([0.0, 0.5, 1.0], [0.0, 0.7, 1.0])
 
 
-def found(names):
-    line = [[0.0, 0.5, 1.0], [0.0, 0.7, 1.0]]
-    curves = {"roc": line, "pr": line, "calibration": line, "decision": line, "treat_all": [0.3, 0.1, 0.0]}
-    auc = {"value": 0.7, "low": 0.6, "high": 0.8}
-    arms = {name: {"title": name, "metrics": {"auc": auc}, "curves": curves} for name in names}
-    pairs = [{"one": "volume", "other": name, "value": 0.1, "low": 0.0, "high": 0.2} for name in names[1:]]
-    return {"arms": arms, "non_response": 5, "lesions": 20, "differences": pairs}
+def result_of(models) -> CohortResult:
+    auc = Figure(0.7, 0.6, 0.8)
+    curves = Curves(LINE, LINE, LINE, LINE, [0.3, 0.1, 0.0])
+    approaches = {
+        e.name: Approach(
+            e.title,
+            e.color,
+            (),
+            False,
+            "",
+            "",
+            e.baseline,
+            e.reference,
+            e.explains,
+            {"auc": auc},
+            0.1,
+            0.2,
+            {},
+            curves,
+            1,
+        )
+        for e in models
+    }
+    names = list(approaches)
+    pairs = tuple(Difference(0.1, 0.0, 0.2, names[0], name) for name in names[1:])
+    return CohortResult(20, 5, 10, approaches, pairs)
 
 
-def test_a_comparison_with_approaches_of_the_users_own_is_drawn():
-    names = ["volume", "network", "my-features", "theirs"]
-    figures = draw_curves(found(names), True), draw_differences(found(names))
+def test_a_comparison_with_tables_of_the_users_own_is_drawn():
+    models = [*entries()[:2], table_entry("mine", 0), table_entry("theirs", 1)]
+    figures = draw_curves(result_of(models), folds=True), draw_differences(result_of(models))
     lines = {line.get_label(): line.get_color() for line in figures[0].axes[0].lines}
-    own = [lines[f"{name} (0.70)"] for name in names]
-    assert own[:2] == [COLORS["volume"], COLORS["network"]]
-    assert len({to_rgb(c) for c in own}) == 4
-    assert len(figures[1].axes) == 2
+    assert [lines[f"{e.title} (0.70)"] for e in models] == [e.color for e in models]
+    right = figures[1].axes[1]
+    drawn = [line.get_xdata() for line in right.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 2.5]
+    assert [tuple(ends) for ends in drawn] == [(-0.2, -0.0)] * 3  # of each but the reference, less the reference
+    assert "Volume only" in right.get_title()
 
 
-def test_colors_of_many_approaches_differ():
-    names = [*COLORS, *(f"own {n}" for n in range(15))]
-    colors = np.array([to_rgb(color_of(n, names)) for n in names])
-    assert len(np.unique(colors, axis=0)) == len(names)
+def test_colors_of_models_and_tables_differ():
+    colors = np.array([to_rgb(e.color) for e in entries()] + [to_rgb(color) for color in COLORS])
+    assert len(np.unique(colors, axis=0)) == len(colors)

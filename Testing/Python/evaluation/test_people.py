@@ -14,11 +14,11 @@ from conftest import SMALL
 from RTResponseCAMLib.cohort.importing import check_cohort
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.evaluation.protocol import chosen_arms
+from RTResponseCAMLib.evaluation.protocol import chosen_models
 from RTResponseCAMLib.evaluation.store import read_cases
-from RTResponseCAMLib.features.radiomics import why_unavailable
 from RTResponseCAMLib.phantom.cohort import write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.samples.radiomics import why_unavailable
 from RTResponseCAMLib.workflow.evaluate import evaluate
 
 
@@ -30,7 +30,7 @@ def test_a_copy_of_a_persons_scan_under_another_group_is_refused(small_cohort, t
     copied = [{**r, "patient_group_id": "again", "study": "again"} for r in rows if r["patient_group_id"] == first]
     write_rows(cohort, [*rows, *copied])
     with pytest.raises(CohortError, match=f"one planning MR under several patient groups: '{first}' and 'again'"):
-        evaluate(cohort, tmp_path / "out", GRADIENT, workers=2)
+        evaluate(cohort, tmp_path / "out", protocol=GRADIENT, workers=2)
     assert not (tmp_path / "out" / "folds").exists()
     (problem,) = check_cohort(cohort)["problems"]
     assert f"one planning MR under several patient groups: '{first}' and 'again'" in problem
@@ -59,12 +59,12 @@ def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_
         ],
     )
     out = tmp_path / "out"
-    content = evaluate(cohort, out, GRADIENT, external=external, workers=2)
-    (said,) = content["cohort"]["cautions"]
+    content = evaluate(cohort, out, protocol=GRADIENT, external=external, workers=2)
+    (said,) = content.cohort.cautions
     assert f"'{one}' and '{other}'" in said
     assert "'x-" not in said  # nobody was judged there
-    assert "one planning MR under several patient groups" in content["not_run"]["external cohort"]
-    assert content["external"] is None
+    assert "one planning MR under several patient groups" in content.not_run["external cohort"]
+    assert content.external is None
     text = html.unescape((out / "report.html").read_text())
     assert "hold one DICOM Patient ID" in text
     assert shared not in (out / "result.json").read_text() + text
@@ -86,23 +86,23 @@ def test_lesions_without_a_dose_are_counted_and_the_others_keep_theirs(small_coh
     bare = sum(r["patient_group_id"] == first for r in rows)
     write_rows(cohort, [{**r, "study": "bare"} if r["patient_group_id"] == first else r for r in rows])
     out = tmp_path / "out"
-    names = ["dosiomics", "network-dose"] if why_unavailable() is None else ["network-dose"]
-    content = evaluate(cohort, out, replace(SHORT, arms=chosen_arms(names)), workers=2)
-    assert content["not_run"] == {}
-    assert content["cohort"]["left_out"] == []
-    assert set(content["internal"]["arms"]) == {"volume", "clinical", *names}
-    said = {text.split(":")[0]: count for text, count in content["cohort"]["remarks"].items()}
-    assert said == dict.fromkeys(names, bare)
+    names = ["dosiomics", "scale-space-dose"] if why_unavailable() is None else ["scale-space-dose"]
+    content = evaluate(cohort, out, protocol=replace(SHORT, models=chosen_models(names)), workers=2)
+    assert content.not_run == {}
+    assert content.cohort.left_out == ()
+    assert set(content.internal.approaches) == {"volume", "clinical", *names}
+    said = {text.split(":")[0]: count for text, count in content.cohort.remarks.items()}
+    assert said == dict.fromkeys(["dose", *names[:-1]], bare)
     lesions = read_cases(out / "lesions", read_cohort(cohort))
-    assert [x.patch.has_dose for x in lesions] == [r["patient_group_id"] != first for r in rows]
-    assert f"{bare} lesion(s): network-dose: no dose" in (out / "report.html").read_text()
+    assert [x.sample.patch.has_dose for x in lesions] == [r["patient_group_id"] != first for r in rows]
+    assert f"{bare} lesion(s): dose: no dose" in (out / "report.html").read_text()
     # Nothing is said of what no approach that was asked for would have read.
-    assert evaluate(cohort, tmp_path / "plain", GRADIENT, workers=2)["cohort"]["remarks"] == {}
+    assert evaluate(cohort, tmp_path / "plain", protocol=GRADIENT, workers=2).cohort.remarks == {}
 
 
 def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path):
     with pytest.raises(CohortError, match="6 patient group"):
-        evaluate(small_cohort, tmp_path / "out", SHORT, external=small_cohort)
+        evaluate(small_cohort, tmp_path / "out", protocol=SHORT, external=small_cohort)
 
 
 def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort, tmp_path):
@@ -110,13 +110,13 @@ def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort,
     others = tmp_path / "others"
     write_cohort(spec, 3, others, (Variant.DARKER,), workers=2, total=9)
     out = tmp_path / "out"
-    content = evaluate(small_cohort, out, SHORT, external=others, workers=2)
+    content = evaluate(small_cohort, out, protocol=SHORT, external=others, workers=2)
     labels = [r.certain_label for r in read_cohort(others)]
-    assert content["external"]["lesions"] == 9
-    assert content["external"]["non_response"] == sum(labels)
-    assert set(content["external"]["arms"]) == set(content["internal"]["arms"])
-    outside = [r for r in table(out / "arms.csv") if r["cohort"] == "external"]
-    assert {r["arm"] for r in outside} == {"volume", "clinical", "gradient", "network"}
+    assert content.external.lesions == 9
+    assert content.external.non_response == sum(labels)
+    assert set(content.external.approaches) == set(content.internal.approaches)
+    outside = [r for r in table(out / "approaches.csv") if r["cohort"] == "external"]
+    assert {r["approach"] for r in outside} == {"volume", "clinical", "gradient", "scale-space"}
     assert "none of these patients was seen" in (out / "report.html").read_text()
     # What cannot be judged on is refused before anything is read.
     manifest = (others / "manifest.csv").read_text().splitlines()
@@ -125,5 +125,5 @@ def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort,
     alike = [lines[0], *([*c[:place], "1", *c[place + 1 :]] for c in lines[1:])]
     (others / "manifest.csv").write_text("\n".join(",".join(c) for c in alike) + "\n")
     with pytest.raises(CohortError, match=r"of class\(es\) \[1\]"):
-        evaluate(small_cohort, tmp_path / "none", SHORT, external=others)
+        evaluate(small_cohort, tmp_path / "none", protocol=SHORT, external=others)
     assert not (tmp_path / "none").exists()

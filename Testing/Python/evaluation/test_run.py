@@ -22,41 +22,43 @@ from conftest import SMALL
 from RTResponseCAMLib.cli import main
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError, OutputError
-from RTResponseCAMLib.evaluation.lesions import measure_case
-from RTResponseCAMLib.evaluation.network_arm import without_patients
-from RTResponseCAMLib.evaluation.protocol import ARMS, chosen_arms
-from RTResponseCAMLib.evaluation.run import check_labels, judged, outer_folds, runnable
+from RTResponseCAMLib.evaluation.protocol import chosen_models
+from RTResponseCAMLib.evaluation.run import check_labels, evaluated, not_runnable, outer_folds, predict_fold
 from RTResponseCAMLib.evaluation.store import read_cases
 from RTResponseCAMLib.evaluation.summary import gather
-from RTResponseCAMLib.evaluation.tasks import feature_names, feature_table, predict_by_features, predict_by_network
-from RTResponseCAMLib.features.radiomics import read_settings, why_unavailable
-from RTResponseCAMLib.network.preparation import Example, PreparedLesion, prepare
+from RTResponseCAMLib.models.logistic import feature_names, feature_table
+from RTResponseCAMLib.models.registry import entries, entry_of
+from RTResponseCAMLib.models.scale_space.model import without_patients
+from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion
 from RTResponseCAMLib.phantom.cohort import lesion_counts, write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+from RTResponseCAMLib.samples.build import SampleSettings
+from RTResponseCAMLib.samples.cohort import sample_case
+from RTResponseCAMLib.samples.radiomics import read_settings, why_unavailable
 from RTResponseCAMLib.workflow.evaluate import _gallery, _tasks, evaluate
 
 
 @pytest.fixture(scope="session")
 def compared(small_cohort, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("compared") / "out"
-    evaluate(small_cohort, out, SHORT, workers=2)
+    evaluate(small_cohort, out, protocol=SHORT, workers=2)
     return out
 
 
 def test_every_lesion_is_tested_once_by_every_arm_and_the_baselines_are_always_there(small_cohort, compared):
     rows = table(compared / "predictions.csv")
     wanted = sorted((r.patient_group, r.lesion) for r in read_cohort(small_cohort))
-    for arm in ("volume", "clinical", "gradient", "network"):
-        mine = [r for r in rows if r["arm"] == arm]
+    for arm in ("volume", "clinical", "gradient", "scale-space"):
+        mine = [r for r in rows if r["approach"] == arm]
         assert sorted((r["patient_group_id"], r["lesion"]) for r in mine) == wanted
         assert all(0 <= float(r["p_non_response"]) <= 1 for r in mine)
         tested = {r["fold"]: {x["patient_group_id"] for x in mine if x["fold"] == r["fold"]} for r in mine}
         assert len(tested) == 2
         assert not set.intersection(*tested.values())
     content = json.loads((compared / "result.json").read_text())
-    assert set(content["internal"]["arms"]) == {"volume", "clinical", "gradient", "network"}
+    assert set(content["internal"]["approaches"]) == {"volume", "clinical", "gradient", "scale-space"}
     assert len(content["internal"]["differences"]) == 6
-    names = {r["cohort"] for r in table(compared / "arms.csv")}
+    names = {r["cohort"] for r in table(compared / "approaches.csv")}
     assert names == {"internal"}
 
 
@@ -81,21 +83,21 @@ def test_a_run_goes_on_where_it_was_and_comes_to_the_same_end(small_cohort, comp
     old = json.loads(lost.read_text())
     lost.unlink()
     (out / "result.json").unlink()
-    evaluate(small_cohort, out, SHORT, workers=1)
+    evaluate(small_cohort, out, protocol=SHORT, workers=1)
     assert {p for p, t in before.items() if p.stat().st_mtime_ns != t} == {lost}
     new = json.loads(lost.read_text())
     assert {k: v for k, v in new.items() if k != "seconds"} == {k: v for k, v in old.items() if k != "seconds"}
-    one, other = (json.loads((f / "result.json").read_text())["internal"]["arms"] for f in (compared, out))
+    one, other = (json.loads((f / "result.json").read_text())["internal"]["approaches"] for f in (compared, out))
     assert {k: v["metrics"] for k, v in one.items()} == {k: v["metrics"] for k, v in other.items()}
 
 
 def test_a_killed_run_leaves_whole_files_and_goes_on(small_cohort, compared, tmp_path):
     out = tmp_path / "out"
-    line = ["evaluate", str(small_cohort), "--out", str(out), "--arms", "gradient,network", "--folds", "2"]
+    line = ["evaluate", str(small_cohort), "--out", str(out), "--models", "gradient,scale-space", "--folds", "2"]
     line += ["--repeats", "1", "--steps", "20", "--workers", "1"]
     process = subprocess.Popen([sys.executable, "-m", "RTResponseCAMLib.cli", *line], start_new_session=True)
     until = time.monotonic() + 120
-    while not list(out.glob("folds/*/network.json")) and time.monotonic() < until:
+    while not list(out.glob("folds/*/scale-space.json")) and time.monotonic() < until:
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -107,8 +109,8 @@ def test_a_killed_run_leaves_whole_files_and_goes_on(small_cohort, compared, tmp
     assert main(["--quiet", *line]) == 0
     assert all(p.stat().st_mtime_ns == t for p, t in done.items())
     assert not list(out.rglob(".*.partial")) or all("r0f" in str(p) for p in out.rglob(".*.partial"))
-    one, other = (json.loads((f / "result.json").read_text())["internal"]["arms"] for f in (compared, out))
-    assert one["network"]["metrics"]["auc"] == other["network"]["metrics"]["auc"]
+    one, other = (json.loads((f / "result.json").read_text())["internal"]["approaches"] for f in (compared, out))
+    assert one["scale-space"]["metrics"]["auc"] == other["scale-space"]["metrics"]["auc"]
 
 
 def test_a_cohort_that_changed_since_is_not_resumed(small_cohort, compared, tmp_path):
@@ -121,21 +123,21 @@ def test_a_cohort_that_changed_since_is_not_resumed(small_cohort, compared, tmp_
         "\n".join([*text[:2], ",".join([*cells[:place], "0.5", *cells[place + 1 :]]), *text[3:]]) + "\n"
     )
     with pytest.raises(OutputError, match=r"line\(s\) 3 have changed since; it is not resumed"):
-        evaluate(cohort, out, SHORT)
+        evaluate(cohort, out, protocol=SHORT)
     (cohort / "manifest.csv").write_text("\n".join(text[:-1]) + "\n")
     with pytest.raises(OutputError, match="a cohort of 18 rows; it has 17 now"):
-        evaluate(cohort, out, SHORT)
+        evaluate(cohort, out, protocol=SHORT)
     with pytest.raises(OutputError, match="another protocol: seed 0 → 1"):
-        evaluate(small_cohort, out, replace(SHORT, seed=1))
+        evaluate(small_cohort, out, protocol=replace(SHORT, seed=1))
     assert (out / "result.json").is_file()
     run = json.loads((out / "run.json").read_text())
     run["program"] = re.sub(r"\d+$", "1", run["program"])
     (out / "run.json").write_text(json.dumps(run))
     with pytest.raises(OutputError, match=r"another program: .* schema 1' → .* schema"):
-        evaluate(small_cohort, out, SHORT)
+        evaluate(small_cohort, out, protocol=SHORT)
     (tmp_path / "other").mkdir()
     with pytest.raises(OutputError, match="is no comparison"):
-        evaluate(small_cohort, tmp_path / "other", SHORT)
+        evaluate(small_cohort, tmp_path / "other", protocol=SHORT)
 
 
 @pytest.mark.parametrize(
@@ -152,14 +154,14 @@ def test_a_cohort_that_cannot_be_compared_is_refused_before_anything_is_read(
         text = [lines[0], *([*c[:place], label, *c[place + 1 :]] for c in lines[1:])]
         (cohort / "manifest.csv").write_text("\n".join(",".join(c) for c in text) + "\n")
     with pytest.raises(CohortError, match=message):
-        evaluate(cohort, tmp_path / "out", replace(SHORT, folds=folds))
+        evaluate(cohort, tmp_path / "out", protocol=replace(SHORT, folds=folds))
     assert not (tmp_path / "out").exists()
 
 
 def test_the_gallery_shows_whose_maps_lie_farthest_from_the_cut(small_cohort, compared, tmp_path):
     out = Path(shutil.copytree(compared, tmp_path / "out"))
     lesions = read_cases(out / "lesions", read_cohort(small_cohort))
-    for path in out.glob("folds/*/network.json"):
+    for path in out.glob("folds/*/scale-space.json"):
         found = json.loads(path.read_text())
         found["threshold"], found["p"] = 0.3, [0.31 + 0.01 * n for n in range(len(found["p"]))]
         path.write_text(json.dumps(found))
@@ -170,7 +172,7 @@ def test_the_gallery_shows_whose_maps_lie_farthest_from_the_cut(small_cohort, co
         shown = [entry["p"] for entry in gallery if entry["label"] == label]
         held_out = [
             0.31 + 0.01 * n
-            for path in out.glob("folds/*/network.json")
+            for path in out.glob("folds/*/scale-space.json")
             for n, i in enumerate(json.loads(path.read_text())["test"])
             if lesions[i].row.label == label
         ]
@@ -180,9 +182,9 @@ def test_the_gallery_shows_whose_maps_lie_farthest_from_the_cut(small_cohort, co
 def test_to_begin_anew_is_to_begin_anew(small_cohort, compared, tmp_path):
     out = Path(shutil.copytree(compared, tmp_path / "out"))
     (out / "lesions" / "mark").touch()
-    evaluate(small_cohort, out, SHORT, workers=2)
+    evaluate(small_cohort, out, protocol=SHORT, workers=2)
     assert (out / "lesions" / "mark").is_file()
-    evaluate(small_cohort, out, SHORT, workers=2, overwrite=True)
+    evaluate(small_cohort, out, protocol=SHORT, workers=2, overwrite=True)
     assert not (out / "lesions" / "mark").exists()
 
 
@@ -192,13 +194,13 @@ def test_other_libraries_are_another_run(small_cohort, compared, tmp_path):
     run["libraries"]["pyradiomics"] = "0.0"
     (out / "run.json").write_text(json.dumps(run))
     with pytest.raises(OutputError, match=r"another libraries: pyradiomics '0\.0' → "):
-        evaluate(small_cohort, out, SHORT)
+        evaluate(small_cohort, out, protocol=SHORT)
 
 
 def test_a_stored_lesion_still_knows_the_voxels_of_its_mr(small_cohort, compared):
     lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
     assert len(lesions) == 18
-    assert all(x.patch.mr_spacing_mm == pytest.approx(SMALL["spacing_mm"]) for x in lesions)
+    assert all(x.sample.patch.mr_spacing_mm == pytest.approx(SMALL["spacing_mm"]) for x in lesions)
 
 
 def test_nothing_is_learnt_from_those_who_are_tested(small_cohort, compared):
@@ -206,29 +208,33 @@ def test_nothing_is_learnt_from_those_who_are_tested(small_cohort, compared):
     lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
     first = outer_folds(lesions, SHORT)[0]
     hidden = int(first.test[0])  # of a tested patient, without a label
-    lesions[hidden] = replace(lesions[hidden], row=replace(lesions[hidden].row, label=None))
+    lesions[hidden] = relabeled(lesions[hidden], None)
     fold = replace(first, test=first.test[1:])
     assert any(lesions[i].row.patient_group == lesions[hidden].row.patient_group for i in fold.test)
 
-    def learnt(use):
-        examples = [Example(x.patch, SHORT.label_of(x.row), x.row.patient_group) for x in use]
-        prepared = prepare(examples, SHORT.architecture, 0)
+    def learned(use):
         found = []
-        for arm in (a for a in ARMS if a.name in SHORT.arms):
-            what = arm, use, fold.train.tolist(), use, fold.test.tolist(), SHORT, fold
-            content, _ = predict_by_features(*what) if arm.families else predict_by_network(*what, prepared)
+        for entry in SHORT.entries():
+            train, test = fold.train.tolist(), fold.test.tolist()
+            content, _ = predict_fold(entry, use, train, others=use, test=test, protocol=SHORT, fold=fold)
             found.append((content["threshold"], content["chosen"], content["p"]))
         return found
 
     def disturbed(lesion):
-        row = replace(lesion.row, label=None if lesion.row.label is None else 1 - lesion.row.label)
-        features = {k: {n: -7 * v + 3 for n, v in values.items()} for k, values in lesion.features.items()}
-        return replace(lesion, row=row, features=features, patch=replace(lesion.patch, mr=5 - 3 * lesion.patch.mr))
+        sample = lesion.sample
+        features = {k: {n: -7 * v + 3 for n, v in values.items()} for k, values in sample.features.items()}
+        patch = replace(sample.patch, mr=5 - 3 * sample.patch.mr)
+        changed = replace(lesion, sample=replace(sample, features=features, patch=patch))
+        return relabeled(changed, None if lesion.row.label is None else 1 - lesion.row.label)
 
     tested = {hidden, *fold.test.tolist()}
-    one, other = learnt(lesions), learnt([disturbed(x) if i in tested else x for i, x in enumerate(lesions)])
+    one, other = learned(lesions), learned([disturbed(x) if i in tested else x for i, x in enumerate(lesions)])
     assert [x[:2] for x in one] == [x[:2] for x in other]
     assert [x[2] for x in one] != [x[2] for x in other]
+
+
+def relabeled(lesion, label):
+    return replace(lesion, row=replace(lesion.row, label=label), sample=replace(lesion.sample, label=label))
 
 
 def test_inner_folds_do_not_learn_from_whom_they_test():
@@ -243,7 +249,7 @@ def test_too_few_patients_for_inner_folds_are_told_so_at_once(small_cohort, tmp_
         at = next(i for i, r in enumerate(rows) if r.patient_group == group)
         rows[at] = replace(rows[at], label=1)
     with pytest.raises(CohortError, match=r"leaves 1 patient\(s\) of the rarer class .*; 1 case\(s\) could not be"):
-        check_labels(rows, SHORT, tmp_path, ["manifest line(s) 4 left out: broken"])
+        check_labels(rows, SHORT, path=tmp_path, left_out=["manifest line(s) 4 left out: broken"])
 
 
 def test_indeterminate_lesions_are_not_judged_unless_asked_for(small_cohort, compared):
@@ -252,31 +258,36 @@ def test_indeterminate_lesions_are_not_judged_unless_asked_for(small_cohort, com
     blurred = [
         replace(x, row=replace(x.row, certainty="indeterminate")) if i in (0, 5) else x for i, x in enumerate(lesions)
     ]
-    assert set(range(18)) - set(judged(blurred, SHORT)) == {0, 5}
-    assert judged(blurred, replace(SHORT, indeterminate="as-labelled")) == list(range(18))
+    assert set(range(18)) - set(evaluated(blurred, SHORT)) == {0, 5}
+    assert evaluated(blurred, replace(SHORT, indeterminate="as-labelled")) == list(range(18))
     for fold in outer_folds(blurred, SHORT):
         assert not {0, 5} & {*fold.train.tolist(), *fold.test.tolist()}
 
 
-def test_an_arm_that_lacks_its_features_is_not_run_and_says_why(small_cohort, compared):
+def test_a_model_that_lacks_its_inputs_is_not_run_and_says_why(small_cohort, compared, monkeypatch):
     lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
-    protocol = replace(SHORT, arms=tuple(a.name for a in ARMS))
-    reasons = runnable(lesions, protocol, "pyradiomics is not installed")
+    protocol = replace(SHORT, models=tuple(entry.name for entry in entries()))
+    monkeypatch.setattr("RTResponseCAMLib.samples.radiomics.why_unavailable", lambda: "pyradiomics is not installed")
+    reasons = not_runnable(lesions, protocol)
     assert reasons["radiomics"] == reasons["delta"] == "pyradiomics is not installed"
-    assert "network-dose" not in reasons
-    bare = [replace(x, patch=replace(x.patch, has_dose=False)) for x in lesions]
-    assert "lesions lack what it needs" in runnable(bare, protocol, None)["network-dose"]
+    assert "scale-space-dose" not in reasons
+    bare = [changed(x, patch=replace(x.sample.patch, has_dose=False), missing={"dose": "none at all"}) for x in lesions]
+    assert "18 of 18 lesions lack what it needs (dose: none at all)" in not_runnable(bare, protocol)["scale-space-dose"]
+
+
+def changed(lesion, **parts):
+    return replace(lesion, sample=replace(lesion.sample, **parts))
 
 
 def test_missing_features_are_gaps_in_the_table(small_cohort, compared):
-    lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
-    arm = next(a for a in ARMS if a.name == "gradient")
-    names = feature_names(arm, lesions)
+    samples = [x.sample for x in read_cases(compared / "lesions", read_cohort(small_cohort))]
+    families = entry_of("gradient").requires.families
+    names = feature_names(families, samples)
     assert len(names) == 90
-    gap = replace(lesions[0], features={k: v for k, v in lesions[0].features.items() if k != "gradient"})
-    found = feature_table(arm, names, [gap, lesions[1]])
+    gap = replace(samples[0], features={k: v for k, v in samples[0].features.items() if k != "gradient"})
+    found = feature_table(families, names, [gap, samples[1]])
     assert np.isnan(found[0]).all()
-    assert found[1].tolist() == [pytest.approx(lesions[1].features["gradient"][n], nan_ok=True) for n in names]
+    assert found[1].tolist() == [pytest.approx(samples[1].features["gradient"][n], nan_ok=True) for n in names]
 
 
 def test_repeats_are_told_apart_and_a_hole_is_noticed():
@@ -301,9 +312,9 @@ def test_the_phantoms_lesions_add_up_to_what_was_asked_for():
         lesion_counts(5, 39, 20)
 
 
-def test_unknown_arms_are_refused():
+def test_unknown_models_are_refused():
     with pytest.raises(CohortError, match="names svm"):
-        chosen_arms(["svm"])
+        chosen_models(["svm"])
 
 
 @pytest.mark.skipif(why_unavailable() is not None, reason="pyradiomics is absent (make radiomics)")
@@ -311,14 +322,14 @@ def test_delta_features_come_from_the_scan_before_the_labels_visit_and_from_no_o
     spec = PhantomSpec(seed=12, lesions=1, variant=Variant.DARKER, mid_treatment=True, **SMALL)
     write_cohort(spec, 1, tmp_path / "both", (Variant.DARKER,))
     rows = read_cohort(tmp_path / "both")
-    settings = read_settings()
-    (found,) = measure_case(rows, [2], 1.0, settings, delta=True)
+    settings = SampleSettings(families=("clinical", "radiomics", "delta"), radiomics=read_settings())
+    found = sample_case(rows, [2], settings=settings)[0].sample
     assert len(found.features["delta"]) == 107
     # The label's own visit shows the answer: without the scan of day 30 there is nothing that may be used.
     shutil.rmtree(tmp_path / "both" / "P0001" / "dicom" / "mid_treatment")
-    (bare,) = measure_case(rows, [2], 1.0, settings, delta=True)
+    bare = sample_case(rows, [2], settings=settings)[0].sample
     assert "delta" not in bare.features
-    assert any("no scan between the plan and 20 days before" in r for r in bare.remarks)
+    assert "no scan between the plan and 20 days before" in bare.missing["delta"]
     later = [replace(rows[0], days_to_follow_up=None)]
     assert found.features["clinical"]["clinical_lesions"] == 2
-    assert any("is unknown" in r for r in measure_case(later, [2], 1.0, settings, delta=True)[0].remarks)
+    assert "is unknown" in sample_case(later, [2], settings=settings)[0].sample.missing["delta"]

@@ -285,7 +285,7 @@ class TestLost:
     @pytest.mark.parametrize(
         ("attribute", "value"),
         [("inputs", "{oops"), ("inputs", "[1, 2]"), ("cautions", "{oops"), ("cautions", "5"), ("lesions", "[1]"),
-         ("lesions", '{"a": 1}'), ("form", "zzz"), ("cut", "abc")],
+         ("lesions", '{"a": 1}'), ("cut", "abc")],
     )  # fmt: skip
     def test_attributes_that_cannot_be_read_are_said_or_missed(self, host, predicted, attribute, value):
         p = predicted.parameters

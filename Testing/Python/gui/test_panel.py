@@ -20,7 +20,7 @@ from slicer_host import sample_data
 from RTResponseCAMLib.appearance import EVIDENCE_RANGE
 from RTResponseCAMLib.dicom.files import decimal
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up
-from RTResponseCAMLib.network.bundle import load_bundle
+from RTResponseCAMLib.models.bundle import load_bundle
 from RTResponseCAMLib.workflow.predict import predict_study
 
 ROOT = Path(__file__).parents[3]
@@ -247,7 +247,7 @@ def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
     predicted.ui.opacitySlider.value = 0.3
     assert composite(host, "Green").GetForegroundOpacity() == pytest.approx(0.3)
     predicted.ui.thresholdSlider.value = 2.0
-    values = np.linspace(*EVIDENCE_RANGE["signed"], 256)
+    values = np.linspace(*EVIDENCE_RANGE, 256)
     np.testing.assert_array_equal(alpha(predicted) > 0, np.abs(values) > 2)
     predicted.ui.shownComboBox.currentIndex = list(Shown).index(Shown.NON_RESPONSE)
     np.testing.assert_array_equal(alpha(predicted) > 0, values > 2)
@@ -261,7 +261,7 @@ def test_sliders_change_opacity_threshold_class_and_scale(host, predicted):
     assert composite(host).GetForegroundOpacity() == pytest.approx(0.65)
     assert predicted.ui.thresholdSlider.value == pytest.approx(0.25)
     assert predicted.parameters.camVolume.GetDisplayNode().GetWindowLevelMax() == 6
-    assert predicted.ui.thresholdSlider.maximum == EVIDENCE_RANGE["signed"][1]  # whatever has a colour can be left out
+    assert predicted.ui.thresholdSlider.maximum == EVIDENCE_RANGE[1]  # whatever has a colour can be left out
     np.testing.assert_array_equal(voxels(predicted.parameters.camVolume), before)  # display never touches the map
 
 

@@ -59,7 +59,7 @@ def test_the_cam_has_quantity_units_and_its_own_colours(built, result):
 
 
 def test_zero_evidence_is_clear_and_both_classes_are_not():
-    palette = evidence_palette("signed")
+    palette = evidence_palette()
     assert palette[127, 3] == palette[128, 3] == 0
     assert palette[0, 3] == palette[255, 3] == 1
     assert palette[0, 2] > palette[0, 0]

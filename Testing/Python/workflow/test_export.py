@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.network.bundle import load_bundle
+from RTResponseCAMLib.models.bundle import load_bundle
 from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.scene.subregion import Kept
 from RTResponseCAMLib.subregion.select import Selection
@@ -177,11 +177,11 @@ def test_a_segment_of_other_voxels_and_of_another_model_says_so(result):
     assert same.mask is own.mask
 
 
-def test_hazards_are_cut_where_they_speak_for_non_response(study_folder, tmp_path, monkeypatch):
-    from RTResponseCAMLib.cam.evidence import CUTS
+def test_evidence_is_contoured_from_where_it_speaks_for_non_response(study_folder, tmp_path, monkeypatch):
+    from RTResponseCAMLib.cam import evidence
 
     seen = []
-    monkeypatch.setitem(CUTS, "signed", 0.25)
+    monkeypatch.setattr(evidence, "NEUTRAL", 0.25)
     monkeypatch.setattr("RTResponseCAMLib.workflow.subregion.draw_subregions", lambda *a: seen.append(a[1]) or ((), ()))
     assert main(["--quiet", "subregion", str(study_folder / "dicom"), "--out", str(tmp_path / "out")]) == DONE
     assert seen[0].value == 0.25

@@ -54,7 +54,7 @@ def test_every_part_of_the_result_is_there(written):
 
 def test_the_json_speaks_of_each_lesion(written, result):
     content = json.loads((written / "result.json").read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert "Research use only" in content["notice"]
     assert any("never seen a patient" in c["text"] for c in content["cautions"])
     for found, prediction in zip(content["lesions"], result.predictions, strict=True):

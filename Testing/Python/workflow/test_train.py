@@ -10,21 +10,23 @@ import pytest
 from conftest import SMALL
 from sklearn.metrics import roc_auc_score
 
-from RTResponseCAMLib.cli import _parser
+from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.cohort.case import cases_of, read_case
 from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.evaluation.feature_arm import calibrate
-from RTResponseCAMLib.evaluation.network_arm import volume_factor
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.network.bundle import load_bundle
-from RTResponseCAMLib.network.classifier import Architecture
-from RTResponseCAMLib.network.training import Schedule
+from RTResponseCAMLib.models.bundle import load_bundle
+from RTResponseCAMLib.models.calibration import platt_line
+from RTResponseCAMLib.models.registry import default_name, entry_of
+from RTResponseCAMLib.models.scale_space.classifier import Architecture
+from RTResponseCAMLib.models.scale_space.model import volume_factor
+from RTResponseCAMLib.models.scale_space.training import Schedule
 from RTResponseCAMLib.phantom.cohort import write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.workflow.train import _beaten_by_volume, train_bundle
 
-SHORT = Schedule(steps=12)
+SHORT = {"steps": 12, "members": 2}
+NAMED = {"name": default_name(), "options": SHORT, "card": {"name": "x"}}
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,7 @@ def cohort(tmp_path_factory) -> Path:
 
 def test_the_same_seed_gives_the_same_weights(cohort, tmp_path):
     for name in ("one", "two"):
-        train_bundle(cohort, tmp_path / name, Architecture(members=2), SHORT, {"name": "x", "cautions": []})
+        train_bundle(cohort, tmp_path / name, **NAMED)
     one, two = (load_bundle(tmp_path / name, "cpu") for name in ("one", "two"))
     assert one.sha256 == two.sha256
     assert one.card["calibration"] == two.card["calibration"]
@@ -57,7 +59,7 @@ def test_the_same_seed_gives_the_same_weights(cohort, tmp_path):
 def test_an_existing_bundle_is_not_replaced(cohort, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(Exception, match="exists already"):
-        train_bundle(cohort, tmp_path / "out", Architecture(members=2), SHORT, {"name": "x"})
+        train_bundle(cohort, tmp_path / "out", **NAMED)
 
 
 def test_a_model_that_volume_alone_beats_says_so_unless_few_lesions_show_it():
@@ -83,7 +85,7 @@ def test_a_scan_under_two_groups_teaches_nothing(cohort, tmp_path):
     copied = [line.replace(name, "again") for line in lines if name in line]
     (copy / "manifest.csv").write_text("\n".join([*lines, *copied]) + "\n")
     with pytest.raises(CohortError, match=r"one planning MR under several patient groups: .* and 'S21-again'"):
-        train_bundle(copy, tmp_path / "out", Architecture(members=2), SHORT, {"name": "x"})
+        train_bundle(copy, tmp_path / "out", **NAMED)
     assert not (tmp_path / "out").exists()
 
 
@@ -124,17 +126,16 @@ def test_too_few_lesions_are_refused(cohort, tmp_path):
     lines = (folder / "manifest.csv").read_text().splitlines()
     (folder / "manifest.csv").write_text("\n".join(lines[:4]) + "\n")
     with pytest.raises(CohortError, match="needed are 12 and both classes"):
-        train_bundle(folder, tmp_path / "out", Architecture(members=2), SHORT, {"name": "x"})
+        train_bundle(folder, tmp_path / "out", **NAMED)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("form", ["signed", "hazard"])
-def test_calibration_finds_the_scale_that_was_lost(form):
+def test_calibration_finds_the_scale_that_was_lost():
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 2, 6000)
-    p = 1 / (1 + np.exp(-truth)) if form == "signed" else 1 - np.exp(-np.exp(truth))
+    p = 1 / (1 + np.exp(-truth))
     labels = (rng.random(6000) < p).astype(int)
-    slope, intercept = calibrate((truth - 0.7) / 2.5, labels, form)
+    slope, intercept = platt_line((truth - 0.7) / 2.5, labels)
     assert slope == pytest.approx(2.5, rel=0.12)
     assert intercept == pytest.approx(0.7, abs=0.2)
 
@@ -142,27 +143,48 @@ def test_calibration_finds_the_scale_that_was_lost(form):
 def test_calibration_never_turns_a_ranking_round():
     """Inner folds that rank worse than chance must not make skill out of noise."""
     labels = np.array([0, 1] * 30)
-    slope, _ = calibrate(np.where(labels == 1, -1.0, 1.0), labels, "signed")
+    slope, _ = platt_line(np.where(labels == 1, -1.0, 1.0), labels)
     assert 0 < slope < 0.06
 
 
-@pytest.mark.parametrize("form", ["signed", "hazard"])
-def test_held_out_lesions_say_how_much_volume_counts(form):
+def test_held_out_lesions_say_how_much_volume_counts():
     """Many lesions find the factor that was lost; a few move it a little; a volume without weight keeps its own."""
     rng = np.random.default_rng(0)
     rest, volumes = rng.normal(0, 1.5, 6000), rng.normal(0, 1.0, 6000)
     truth = rest + 2.0 * volumes
-    p = 1 / (1 + np.exp(-truth)) if form == "signed" else 1 - np.exp(-np.exp(truth))
+    p = 1 / (1 + np.exp(-truth))
     labels = (rng.random(6000) < p).astype(int)
-    assert volume_factor(rest / 3, volumes / 3, labels, form) == pytest.approx(2.0, rel=0.1)
-    few = [volume_factor(rest[k : k + 69], volumes[k : k + 69], labels[k : k + 69], form) for k in range(0, 1380, 69)]
+    assert volume_factor(rest / 3, volumes / 3, labels) == pytest.approx(2.0, rel=0.1)
+    few = [volume_factor(rest[k : k + 69], volumes[k : k + 69], labels[k : k + 69]) for k in range(0, 1380, 69)]
     assert 1.1 < np.mean(few) < 1.9
-    assert volume_factor(rest, 0 * volumes, labels, form) == pytest.approx(1.0, abs=1e-3)
+    assert volume_factor(rest, 0 * volumes, labels) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_the_command_trains_by_default_as_the_comparison_judges():
-    options = vars(_parser().parse_args(["train", "cohort", "--out", "bundle"]))
-    usual = Architecture().as_json() | Schedule().as_json()
-    told = {name: value for name, value in options.items() if name in usual}
-    assert {"smallness", "dropout", "steps", "members", "code_members", "width", "code", "half_cc", "form"} <= set(told)
-    assert told == {name: usual[name] for name in told}
+def test_the_command_trains_by_default_as_the_comparison_does(monkeypatch):
+    """Options that are not given are not passed on: the registry's defaults hold in both."""
+    asked = []
+    monkeypatch.setattr("RTResponseCAMLib.workflow.train.train_bundle", lambda *_, **given: asked.append(given) or {})
+    assert main(["--quiet", "train", "cohort", "--out", "bundle"]) == DONE
+    assert main(["--quiet", "train", "cohort", "--out", "bundle", "--half-cc", "0.3", "--no-autoencoder"]) == DONE
+    assert [given["options"] for given in asked] == [{}, {"half_cc": 0.3, "autoencoder": False}]
+    model = entry_of(default_name()).model({})
+    assert (model.network, model.schedule) == (Architecture(), Schedule())
+    words = asked[0]["card"]["command"].split()
+    for name, value in (Architecture().as_json() | Schedule().as_json()).items():
+        flag = f"--{name.replace('_', '-')}"
+        assert flag not in words or words[words.index(flag) + 1] == str(value)
+    assert "--no-autoencoder" in asked[1]["card"]["command"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "3"], "--steps: is 3, expected 10 to"),
+        (["--dropout", "1.5"], "--dropout: is 1.5, expected 0 to 0.95"),
+        (["--approach", "svm"], "there is no model 'svm'"),
+        (["--approach", "volume", "--steps", "20"], "volume: has no option --steps"),
+    ],
+)
+def test_options_that_a_model_cannot_have_are_refused(tmp_path, capsys, options, message):
+    assert main(["--quiet", "train", str(tmp_path), "--out", str(tmp_path / "out"), *options]) == BAD_INPUT
+    assert message in capsys.readouterr().err

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from fitted import sample_of
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import head_intensity, resample
-from RTResponseCAMLib.network.classifier import Architecture, AutoencoderClassifier
-from RTResponseCAMLib.network.preparation import Example, prepare
+from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
+from RTResponseCAMLib.models.scale_space.model import FittedScaleSpace
+from RTResponseCAMLib.models.scale_space.preparation import prepare
 from RTResponseCAMLib.study import GY_RBE, Structure
 from RTResponseCAMLib.warnings import WarningCode
 from RTResponseCAMLib.workflow.predict import predict_study
@@ -29,6 +31,13 @@ def moved(structure: Structure, *by_mm: tuple[float, float, float]) -> Structure
 def only(study, structure: Structure, **parts):
     lesion = replace(study.lesions[0], structure=structure)
     return replace(study, lesions=(lesion,), **parts)
+
+
+def reading_dose(shipped):
+    """The shipped model's card over an untrained network that reads the dose."""
+    fitted = FittedScaleSpace(AutoencoderClassifier(Architecture(dose=True)).eval())
+    card = {**shipped.card, "preprocessing": {**shipped.card["preprocessing"], "dose": True}}
+    return replace(shipped, card=card, model=replace(shipped.model, fitted=fitted))
 
 
 def codes(result) -> set[str]:
@@ -82,8 +91,7 @@ def test_beyond_the_scan_an_image_goes_on_and_the_lesion_says_so(study, shipped)
 
 
 def test_a_model_that_reads_dose_gives_no_class_without_it(study, shipped):
-    network = AutoencoderClassifier(Architecture(dose=True)).eval()
-    bundle = replace(shipped, network=network)
+    bundle = reading_dose(shipped)
     with_dose = predict_study(study, bundle)
     assert "dose-needed" not in codes(with_dose)
     without = predict_study(replace(study, dose=None), bundle)
@@ -99,9 +107,8 @@ def test_a_model_that_reads_no_dose_gives_its_classes_without_it(study, shipped,
 
 
 def test_a_model_that_learned_from_physical_dose_gives_no_class_on_weighted_dose(study, shipped):
-    network = AutoencoderClassifier(Architecture(dose=True)).eval()
     weighted = replace(study, dose=replace(study.dose, unit=GY_RBE))
-    found = predict_study(weighted, replace(shipped, network=network))
+    found = predict_study(weighted, reading_dose(shipped))
     assert "dose-rbe-model" in codes(found)
     assert all(p.label == "indeterminate" for p in found.predictions)
     assert "dose-rbe-model" not in codes(predict_study(weighted, shipped))
@@ -111,7 +118,7 @@ def test_a_dose_that_is_not_known_is_no_dose_in_training_as_in_prediction(study)
     structure = study.lesions[0].structure
     patch = sample_patch(study.mr, head_intensity(study.mr), structure, None, 20.0)
     assert not patch.has_dose
-    (lesion,) = prepare([Example(patch, 0, "a")], Architecture(dose=True), 0)
+    lesion = prepare(sample_of(patch, 0), Architecture(dose=True), 0)
     assert torch.equal(lesion.dose, torch.zeros_like(lesion.dose))
 
 

@@ -1,0 +1,1 @@
+"""Models that predict the response of a lesion: interface, registry, calibration, bundles, and each model."""

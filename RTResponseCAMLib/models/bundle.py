@@ -1,0 +1,143 @@
+"""A trained model on disk: ``model.json`` and safetensors, checked by hash; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.models.calibration import CalibratedModel
+from RTResponseCAMLib.models.card import CARD, SCHEMA_VERSION, WEIGHTS, InputSpecification, read_card
+from RTResponseCAMLib.models.interface import Calibration, FittedModel, LesionPrediction
+from RTResponseCAMLib.models.registry import ModelEntry, entry_of
+from RTResponseCAMLib.models.weights import read_weights
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.samples.sample import LesionSample
+
+MAX_WEIGHT_BYTES = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model ready to use.
+
+    Attributes
+    ----------
+    card : content of ``model.json``.
+    model : calibrated, on its device.
+    sha256 : hash of the weights, the model's identity in every result.
+    """
+
+    card: dict[str, Any]
+    model: CalibratedModel
+    sha256: str
+
+    @property
+    def threshold(self) -> float:
+        """Probability of response from which a lesion is called a response."""
+        return float(self.card["threshold"])
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self.model.fitted.device
+
+    @property
+    def inputs(self) -> InputSpecification:
+        """What the model reads."""
+        return InputSpecification.of(self.card)
+
+    def predict(
+        self, samples: Sequence[LesionSample], *, members: bool = False, progress: Progress = silent
+    ) -> list[LesionPrediction]:
+        """Calibrated predictions, in the order of the samples; raises as `FittedModel.predict`."""
+        return self.model.predict(samples, members=members, progress=progress)
+
+
+def save_bundle(folder: Path, fitted: FittedModel, *, card: dict[str, Any]) -> None:
+    """Write weights and card; ``card`` lacks only schema, architecture and weights, which are added here."""
+    import safetensors.numpy
+
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors.numpy.save_file(fitted.tensors(), folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+    content = (folder / WEIGHTS).read_bytes()
+    full = {
+        "schema_version": SCHEMA_VERSION,
+        **card,
+        "architecture": fitted.architecture(),
+        "weights": [{"file": WEIGHTS, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}],
+    }
+    (folder / CARD).write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
+
+
+def load_bundle(folder: Path, device: str = "auto") -> Bundle:
+    """Load a bundle and check its weights against the hash in its card.
+
+    Parameters
+    ----------
+    device : "auto" (CUDA when there is one), "cpu" or "cuda".
+
+    Raises
+    ------
+    ModelError : see `read_card`; a model that this program does not know; weights missing, altered, unreadable or of
+        another shape; no such device.
+    """
+    card = read_card(folder)
+    known = entry_of_card(card, folder)
+    entry = card["weights"][0]
+    path = folder / str(entry["file"])
+    if path.parent != folder or not path.is_file():
+        raise ModelError(path, "the weights named in model.json are missing", "Restore the bundle")
+    if path.stat().st_size > MAX_WEIGHT_BYTES:
+        raise ModelError(path, "is larger than a bundle's weights can be", "Restore the bundle")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry["sha256"]:
+        raise ModelError(
+            path,
+            f"has SHA-256 {digest[:12]}…, model.json says {str(entry['sha256'])[:12]}…",
+            "Restore the bundle",
+        )
+    try:
+        fitted = known.restore(card["architecture"], read_weights(content, path))
+        line = Calibration(float(card["calibration"]["slope"]), float(card["calibration"]["intercept"]))
+        threshold = 1 - float(card["threshold"])
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(path, "does not fit the architecture in model.json", "Restore the bundle") from error
+    return Bundle(card, CalibratedModel(fitted.to(choose_device(device)), line, threshold), digest)
+
+
+def entry_of_card(card: dict[str, Any], folder: Path) -> ModelEntry:
+    """Registry entry of a bundle's model.
+
+    Raises
+    ------
+    ModelError : this program knows no such model.
+    """
+    try:
+        return entry_of(str(card["model"]))
+    except ModelError as error:
+        what = f"is of model '{card['model']}', which this program does not know"
+        raise ModelError(folder / CARD, what, f"{error.fix}, or install what brings it") from error
+
+
+def choose_device(name: str) -> str:
+    """Turn "auto", "cpu" or "cuda" into a device that exists."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ModelError("device", f"is '{name}', expected auto, cpu or cuda", "Correct --device")
+    if name == "cpu":
+        return name
+    try:
+        import torch
+
+        found = torch.cuda.is_available()
+    except ImportError:  # models without torch run on the CPU
+        found = False
+    if name == "cuda" and not found:
+        raise ModelError("device", "no CUDA device is available", "Use --device cpu")
+    return "cuda" if found else "cpu"

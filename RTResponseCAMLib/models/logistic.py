@@ -1,0 +1,216 @@
+"""Logistic regression on a table of features: everything that learns does so inside the training folds.
+
+Missing values, scaling, selection and the penalty are steps of one scikit-learn pipeline, chosen by inner folds of the
+training patients; the test fold is seen once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logit
+
+from RTResponseCAMLib.models.folds import Fold, inner_folds
+from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedModel, LesionModel, LesionPrediction
+from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.samples.sample import LesionSample
+
+PENALTIES = (0.003, 0.03, 0.3)
+COUNTS = (4, 8, 16, 32)
+CLIP = 1e-4
+Array64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FittedLogistic(FittedModel):
+    """A fitted regression on the selected features; without any it predicts the training lesions' prevalence.
+
+    Attributes
+    ----------
+    names : of the selected features. median, mean, scale, coefficients : of each, ``(features,)``.
+    intercept : logit of a lesion of mean features.
+    chosen : penalty, number of features, AUC of the inner folds.
+    """
+
+    families: tuple[str, ...]
+    names: tuple[str, ...]
+    median: Array64
+    mean: Array64
+    scale: Array64
+    coefficients: Array64
+    intercept: float
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    candidates: int = 0
+
+    def predict(
+        self,
+        samples: Sequence[LesionSample],
+        *,
+        calibration: Calibration = UNCALIBRATED,
+        members: bool = False,
+        progress: Progress = silent,
+    ) -> list[LesionPrediction]:
+        """Predict; a feature that a lesion lacks counts as the training lesions' median."""
+        table = _finite(feature_table(self.families, self.names, samples))
+        values = (np.where(np.isfinite(table), table, self.median) - self.mean) / self.scale
+        raw = logit(np.clip(expit(values @ self.coefficients + self.intercept), CLIP, 1 - CLIP))
+        totals = (calibration.slope * raw + calibration.intercept).tolist()
+        return [LesionPrediction(float(expit(-total)), np.nan, np.nan, total) for total in totals]
+
+    def architecture(self) -> dict[str, Any]:
+        """Families and selected features by name."""
+        return {"families": list(self.families), **self.summary(), "intercept": self.intercept}
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Median, mean, scale and coefficient of each selected feature."""
+        return {name: np.asarray(getattr(self, name)) for name in ("median", "mean", "scale", "coefficients")}
+
+    def summary(self) -> dict[str, Any]:
+        """Penalty, number of features, inner AUC, and the selected features ``of`` how many."""
+        return {**self.chosen, "selected": list(self.names), "of": self.candidates}
+
+
+def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedLogistic:
+    """The model that `FittedLogistic.architecture` and `FittedLogistic.tensors` describe."""
+    names = tuple(str(name) for name in architecture["selected"])
+    arrays = {name: np.asarray(tensors[name], dtype=np.float64) for name in ("median", "mean", "scale", "coefficients")}
+    if any(array.shape != (len(names),) for array in arrays.values()):
+        raise ValueError("arrays and names of features differ in length")
+    return FittedLogistic(
+        tuple(architecture["families"]),
+        names,
+        arrays["median"],
+        arrays["mean"],
+        arrays["scale"],
+        arrays["coefficients"],
+        float(architecture["intercept"]),
+        candidates=int(architecture["of"]),
+    )
+
+
+@dataclass(frozen=True)
+class LogisticModel(LesionModel):
+    """Logistic regression on some families of features.
+
+    ``keep`` limits it to features with this text in their names ("" keeps all).
+    """
+
+    families: tuple[str, ...]
+    keep: str = ""
+
+    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = silent) -> FittedLogistic:
+        """Fit on the labeled samples; inner folds choose penalty and number of features."""
+        labeled = [sample for sample in samples if sample.label is not None]
+        labels = np.asarray([int(sample.label or 0) for sample in labeled])
+        folds = inner_folds(labels, np.asarray([sample.patient for sample in labeled]), seed)
+        return self.fit_on_folds(samples, folds, seed=seed, progress=progress)[0]
+
+    def fit_on_folds(
+        self,
+        samples: Sequence[LesionSample],
+        folds: Sequence[Fold],
+        *,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> tuple[FittedLogistic, Array64]:
+        """Choose penalty and number of features by the folds, and refit; held-out logits are those of the choice."""
+        labeled = [sample for sample in samples if sample.label is not None]
+        names = feature_names(self.families, labeled, self.keep)
+        table = feature_table(self.families, names, labeled)
+        y = np.asarray([int(sample.label or 0) for sample in labeled])
+        if not varying(table).any():
+            share = float(logit(np.clip(y.mean(), CLIP, 1 - CLIP)))
+            none = np.zeros(0)
+            fitted = FittedLogistic(self.families, (), none, none, none, none, share, candidates=len(names))
+            return fitted, np.full(len(y), share)
+        return fit_table(table, y, folds, self.families, names)
+
+
+def fit_table(
+    table: Array64, y: npt.NDArray[np.integer], folds: Sequence[Fold], families: tuple[str, ...], names: Sequence[str]
+) -> tuple[FittedLogistic, Array64]:
+    """Fit on a table ``(lesions, names)``, NaN where a value is missing; at least one feature varies."""
+    from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def preparation() -> Any:
+        missing = SimpleImputer(strategy="median", keep_empty_features=True)
+        return Pipeline([("missing", missing), ("constant", VarianceThreshold()), ("scale", StandardScaler())])
+
+    def classifier(penalty: float) -> Any:
+        return LogisticRegression(C=penalty, class_weight="balanced", solver="newton-cholesky")
+
+    x = _finite(table)
+    settings = [(c, k) for c in PENALTIES for k in sorted({min(count, int(varying(x).sum())) for count in COUNTS})]
+    inner = np.full((len(settings), len(y)), np.nan)
+    for fold in folds:
+        if not varying(x[fold.train]).any():  # known of a few patients only, all of them in the test fold
+            inner[:, fold.test] = y[fold.train].mean()
+            continue
+        prepare = preparation().fit(x[fold.train])
+        train, test = prepare.transform(x[fold.train]), prepare.transform(x[fold.test])
+        ranked = np.argsort(-np.nan_to_num(f_classif(train, y[fold.train])[0]), kind="stable")
+        for number, (penalty, count) in enumerate(settings):
+            columns = ranked[:count]
+            fitted = classifier(penalty).fit(train[:, columns], y[fold.train])
+            inner[number, fold.test] = fitted.predict_proba(test[:, columns])[:, 1]
+    scores = [float(roc_auc_score(y, row)) for row in inner]
+    best = int(np.argmax(np.round(scores, 9)))  # of equals the first: the stronger penalty, the fewer features
+    penalty, count = settings[best]
+    whole = Pipeline(
+        [*preparation().steps, ("select", SelectKBest(f_classif, k=count)), ("classify", classifier(penalty))]
+    ).fit(x, y)
+    steps = whole.named_steps
+    varied = np.flatnonzero(steps["constant"].get_support())
+    picked = steps["select"].get_support()
+    columns = varied[picked]
+    return (
+        FittedLogistic(
+            families,
+            tuple(names[i] for i in columns),
+            steps["missing"].statistics_[columns],
+            steps["scale"].mean_[picked],
+            steps["scale"].scale_[picked],
+            steps["classify"].coef_[0],
+            float(steps["classify"].intercept_[0]),
+            {"penalty_c": penalty, "features": float(count), "inner_auc": scores[best]},
+            len(names),
+        ),
+        logit(np.clip(inner[best], CLIP, 1 - CLIP)),
+    )
+
+
+def feature_names(families: Sequence[str], samples: Sequence[LesionSample], keep: str = "") -> list[str]:
+    """Names of all features of some families, sorted; ``keep``: only those with this text in them."""
+    names = {n for sample in samples for family in families for n in sample.features.get(family, {}) if keep in n}
+    return sorted(names)
+
+
+def feature_table(families: Sequence[str], names: Sequence[str], samples: Sequence[LesionSample]) -> Array64:
+    """Features ``(lesions, names)``; NaN where a lesion lacks one."""
+    rows = []
+    for sample in samples:
+        known = {name: value for family in families for name, value in sample.features.get(family, {}).items()}
+        rows.append([known.get(name, np.nan) for name in names])
+    return np.asarray(rows, dtype=np.float64).reshape(len(samples), len(names))
+
+
+def varying(features: Array64) -> Mask:
+    """Which features have two values or more."""
+    x = _finite(features)
+    return np.asarray([len(np.unique(column[np.isfinite(column)])) > 1 for column in x.T], dtype=bool)
+
+
+def _finite(features: Array64) -> Array64:
+    """Infinite values count as missing."""
+    x = np.asarray(features, dtype=np.float64)
+    return np.where(np.isfinite(x), x, np.nan)

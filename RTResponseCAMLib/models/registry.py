@@ -1,0 +1,146 @@
+"""The registry of models: one entry each, with its title, color, what it needs, and how it is made and restored.
+
+A new model is one sub-package with its ``ENTRIES`` and its name in ``BUILT_IN``; training, comparison, prediction,
+report, panel and command line know it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from typing import Any
+
+import numpy.typing as npt
+
+from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.models.interface import FittedModel, LesionModel
+
+BUILT_IN = ("baselines", "radiomics", "gradient", "scale_space.entries")
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a model reads of a sample.
+
+    Attributes
+    ----------
+    families : of features. patch, dose : whether it reads the image, and the dose.
+    """
+
+    families: tuple[str, ...] = ()
+    patch: bool = False
+    dose: bool = False
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model, or one variant of it.
+
+    Attributes
+    ----------
+    name : unique, lower case; in options and files. title : in reports. color : hexadecimal, in figures.
+    make : options by name → model.
+    restore : architecture and arrays → fitted model; raises TypeError, ValueError or KeyError where they do not fit.
+    options : dataclass whose fields are the options of ``make``; metadata ``help``, ``low`` and ``high`` of a field
+        make its command line option.
+    predictors : what it reads, in words. describe : options → how it learns, a sentence for reports; None says nothing.
+    baseline : always compared. reference : differences of a comparison are plotted against it.
+    compared : part of a comparison that names no models. explains : gives evidence maps.
+    """
+
+    name: str
+    title: str
+    color: str
+    requires: Requirements
+    make: Callable[[Mapping[str, Any]], LesionModel]
+    restore: Callable[[Mapping[str, Any], Mapping[str, npt.NDArray[Any]]], FittedModel]
+    options: type | None = None
+    predictors: str = ""
+    describe: Callable[[Mapping[str, Any]], str] | None = None
+    baseline: bool = False
+    reference: bool = False
+    compared: bool = True
+    explains: bool = False
+
+    def known_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some options that this model has."""
+        names = {f.name for f in fields(self.options)} if self.options is not None else set()
+        return {name: value for name, value in options.items() if name in names}
+
+    def model(self, options: Mapping[str, Any]) -> LesionModel:
+        """The model with some options.
+
+        Raises
+        ------
+        ModelError : an option that it does not have, or a value outside its limits.
+        """
+        unknown = sorted(set(options) - set(self.known_options(options)))
+        if unknown:
+            raise ModelError(self.name, f"has no option {', '.join(unknown)}", "Leave it out")
+        for option in fields(self.options) if self.options is not None else ():
+            low, high = (option.metadata.get(end) for end in ("low", "high"))
+            value = options.get(option.name, option.default)
+            if low is not None and high is not None and not low <= value <= high:
+                where = f"--{option.name.replace('_', '-')}"
+                raise ModelError(where, f"is {value}, expected {low:g} to {high:g}", "Choose another value")
+        return self.make(options)
+
+
+@dataclass
+class _Registry:
+    entries: dict[str, ModelEntry] = field(default_factory=dict)
+    complete: bool = False
+
+
+_REGISTRY = _Registry()
+
+
+def register(entry: ModelEntry) -> None:
+    """Add a model.
+
+    Raises
+    ------
+    ModelError : another model has its name.
+    """
+    entries()
+    _add(entry)
+
+
+def unregister(name: str) -> None:
+    """Take a model away that `register` added."""
+    _REGISTRY.entries.pop(name, None)
+
+
+def entries() -> tuple[ModelEntry, ...]:
+    """All models, in the order of registration."""
+    if not _REGISTRY.complete:
+        _REGISTRY.complete = True
+        for module in BUILT_IN:
+            for entry in import_module(f"RTResponseCAMLib.models.{module}").ENTRIES:
+                _add(entry)
+    return tuple(_REGISTRY.entries.values())
+
+
+def entry_of(name: str) -> ModelEntry:
+    """The model of a name.
+
+    Raises
+    ------
+    ModelError : there is none.
+    """
+    found = {entry.name: entry for entry in entries()}
+    if name not in found:
+        raise ModelError("model", f"there is no model '{name}'", f"Choose one of {', '.join(found)}")
+    return found[name]
+
+
+def default_name() -> str:
+    """The model that is trained where none is named: the first that gives evidence maps."""
+    return next(entry.name for entry in entries() if entry.explains)
+
+
+def _add(entry: ModelEntry) -> None:
+    if entry.name in _REGISTRY.entries:
+        raise ModelError("model", f"two models are called '{entry.name}'", "Give each its own name")
+    _REGISTRY.entries[entry.name] = entry

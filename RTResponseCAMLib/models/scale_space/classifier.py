@@ -1,0 +1,219 @@
+"""The integrated autoencoder-classifier: reconstruction and voxel evidence from one set of features.
+
+A fixed stem describes every voxel in scale space; what is usual at the voxel's depth in a lesion is subtracted. An
+autoencoder draws these features again from a short code per voxel, taken over the voxel's surroundings; it learns from
+lesions without labels what varies within lesions. Heads of 1 × 1 × 1 convolutions, some reading the features and some
+the code, give evidence per voxel. The prediction is a pooling of that evidence inside the lesion, and nothing else but
+the lesion's volume: the map adds up to the prediction.
+
+Texture of a small lesion is that of few voxels, the fewer the coarser its MR is, and hangs on where its contour was
+drawn. With ``half_cc`` its evidence is drawn towards none, as an estimate from few samples is towards its prior mean
+[James & Stein 1961]: by V / (V + ``half_cc`` · coarseness), which is best where the variance of a mean goes with 1 / n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from RTResponseCAMLib.models.interface import PATTERN
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, masked_mean, stem_features
+
+ROWS = 2**17  # voxels evaluated at once where no gradient is asked for: those of a liver would take a gigabyte
+LIMIT = 5.0  # features and code are cut at five standard deviations
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the network's shape.
+
+    Attributes
+    ----------
+    members, code_members : heads in the ensemble that read the features and the code, each trained on its own patient
+        bootstrap. Code is taken over surroundings: many heads on it blur the map.
+    width : hidden units of a head.
+    code : numbers per voxel in the autoencoder's bottleneck.
+    context_mm : standard deviation of the surroundings that the code is taken over, and that evidence is spread over.
+    half_cc : volume of a lesion whose evidence counts half, cm³, on MR voxels as fine as the patch's; on others as many
+        times as much as `Patch.coarseness` says. 0: evidence of the smallest counts like that of the largest. Contours
+        of a small lesion then move its prediction less; where texture is plain it costs ranking.
+    depth, autoencoder, dose, volume : parts that can be left out, for comparison; without ``depth`` the mean feature is
+        subtracted instead of what is usual at a voxel's depth.
+    """
+
+    members: int = 11
+    code_members: int = 1
+    width: int = 8
+    code: int = 6
+    context_mm: float = 2.0
+    half_cc: float = 0.0
+    depth: bool = True
+    autoencoder: bool = True
+    dose: bool = False
+    volume: bool = True
+    spacing_mm: float = 1.0
+
+    @property
+    def heads(self) -> int:
+        """All heads: those that read the features, and those that read the code."""
+        return self.members + (self.code_members if self.autoencoder else 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``model.json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One forward pass of a batch.
+
+    Attributes
+    ----------
+    maps : evidence per voxel and head, ``(batch, heads, z, y, x)``; zero outside the lesion.
+    bias : what the voxel sum lacks to the total, ``(batch, heads)``; ``from_volume`` is the volume's part of it.
+    total : Σ map + bias, ``(batch, heads)``: the logit of non-response.
+    """
+
+    maps: Tensor
+    bias: Tensor
+    from_volume: Tensor
+    total: Tensor
+
+
+class Head(nn.Module):
+    """Evidence of several members from one set of features, each voxel by itself (a 1 × 1 × 1 convolution)."""
+
+    def __init__(self, inputs: int, members: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(inputs, members * width)
+        self.at_hidden = nn.Identity()
+        self.weight = nn.Parameter(torch.randn(members, width) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(members))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(…, inputs)`` to ``(…, members)``."""
+        members, width = self.weight.shape
+        active = self.at_hidden(functional.gelu(self.hidden(features)))
+        return (active.unflatten(-1, (members, width)) * self.weight).sum(-1) + self.bias
+
+
+class AutoencoderClassifier(nn.Module):
+    """Patch in, evidence per voxel and prediction out; ``features → evidence`` is 1 × 1 × 1 in space."""
+
+    usual: Tensor
+    deviation: Tensor
+    volume_mean: Tensor
+    volume_deviation: Tensor
+    pattern: Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        extra, members, width = int(architecture.dose), architecture.members, architecture.width
+        self.stem_head = Head(STEM_CHANNELS + extra, members, width)
+        if architecture.autoencoder:
+            self.encode = nn.Conv3d(STEM_CHANNELS, architecture.code, 1, bias=False)
+            self.encode_offset = nn.Parameter(torch.zeros(architecture.code))
+            self.decode = nn.Conv3d(architecture.code, STEM_CHANNELS, 1, bias=False)
+            self.decode_offset = nn.Parameter(torch.zeros(STEM_CHANNELS))
+            self.code_head = Head(architecture.code + extra, architecture.code_members, width)
+        self.slope = nn.Parameter(torch.zeros(architecture.heads))
+        self.offset = nn.Parameter(torch.zeros(architecture.heads))
+        self.volume_slope = nn.Parameter(torch.zeros(architecture.heads))
+        # Places for hooks: what the gradient maps are taken at.
+        self.at_stem, self.at_code = nn.Identity(), nn.Identity()
+        # What the training lesions show at each depth, and their units; part of the weights, not of the training.
+        self.register_buffer("usual", torch.zeros(DEPTH_TERMS, STEM_CHANNELS))
+        self.register_buffer("deviation", torch.ones(STEM_CHANNELS))
+        self.register_buffer("volume_mean", torch.zeros(()))
+        self.register_buffer("volume_deviation", torch.ones(()))
+        # Mean map of the training lesions, for the check on fixed patterns; zero while unknown.
+        self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
+
+    def forward(
+        self, mr: Tensor, occupancy: Tensor, dose: Tensor | None = None, coarseness: float | Tensor = 1.0
+    ) -> Output:
+        """Run a batch of equal patches ``(batch, 1, z, y, x)``: MR in head units, occupancy, dose / prescription.
+
+        ``coarseness`` is that of the patches: one number, or ``(batch,)``.
+        """
+        features, code = self.describe(mr, occupancy)
+        relative = dose_feature(mr, dose) if self.architecture.dose else None
+        evidence = self.judge(features, code, occupancy, relative)
+        spread = masked_mean(evidence, occupancy, self.architecture.context_mm, self.architecture.spacing_mm)
+        return self.pool(spread, occupancy, self.log_volume(occupancy), coarseness)
+
+    def describe(self, mr: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Stem features beyond what is usual, in units of the training lesions, and their code (None without one)."""
+        features = self.standardised(stem_features(mr, occupancy, self.architecture.spacing_mm))
+        if not self.architecture.autoencoder:
+            return features, None
+        # Encoder and surroundings are both linear: encoding first blurs few channels instead of many.
+        context = self.architecture.context_mm, self.architecture.spacing_mm
+        code = masked_mean(self.encode(features), occupancy, *context)
+        return features, code + self.encode_offset[:, None, None, None]
+
+    def draw(self, code: Tensor) -> Tensor:
+        """What the autoencoder draws: the standardised features over each voxel's surroundings."""
+        drawn: Tensor = self.decode(code)
+        return drawn + self.decode_offset[:, None, None, None]
+
+    def judge(self, features: Tensor, code: Tensor | None, occupancy: Tensor, dose: Tensor | None = None) -> Tensor:
+        """Evidence of every head ``(batch, heads, z, y, x)`` inside the lesions, 0 elsewhere."""
+        inside = occupancy[:, 0] > 0  # most of a patch is not lesion: nobody asks for its evidence
+        more = [] if dose is None else [dose]
+        found = []
+        for head, place, source in self.readers(features, code):
+            whole = place(torch.cat([source.clamp(-LIMIT, LIMIT), *more], dim=1))
+            rows = whole.movedim(1, -1)[inside]
+            size = ROWS if torch.is_inference_mode_enabled() else len(rows)
+            found.append(torch.cat([head(some) for some in rows.split(max(size, 1))]))
+        evidence = features.new_zeros((*inside.shape, self.architecture.heads))
+        evidence[inside] = torch.cat(found, dim=1)
+        return evidence.movedim(-1, 1)
+
+    def readers(self, features: Tensor, code: Tensor | None) -> list[tuple[Head, nn.Identity, Tensor]]:
+        """Each kind of head, the place of its input, and what it reads."""
+        first = [(self.stem_head, self.at_stem, features)]
+        return first if code is None else [*first, (self.code_head, self.at_code, code)]
+
+    def standardised(self, stem: Tensor) -> Tensor:
+        """Features less what is usual at their depth, in units of the training lesions' spread.
+
+        ``stem`` is what the stem gave: ``(batch, features and depth terms, …)``.
+        """
+        features, depth = stem.split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
+        usual = torch.einsum("bd...,dc->bc...", depth, self.usual)
+        return (features - usual) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))
+
+    def as_read(self, features: Tensor, surroundings: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tables of voxels ``(voxels, channels)`` of a prepared lesion as the heads read them: features, code."""
+        own = self.standardised(features).clamp(-LIMIT, LIMIT)
+        if not self.architecture.autoencoder:
+            return own, None
+        code = self.standardised(surroundings) @ self.encode.weight[:, :, 0, 0, 0].T + self.encode_offset
+        return own, code.clamp(-LIMIT, LIMIT)
+
+    def log_volume(self, occupancy: Tensor) -> Tensor:
+        """Logarithm of the lesion's volume ``(batch,)`` in units of the training lesions' spread."""
+        volume_cc = occupancy.sum((1, 2, 3, 4)) * self.architecture.spacing_mm**3 / 1000
+        return (volume_cc.clamp_min(1e-4).log() - self.volume_mean) / self.volume_deviation
+
+    def pool(self, evidence: Tensor, occupancy: Tensor, log_volume: Tensor, coarseness: float | Tensor = 1.0) -> Output:
+        """Evidence ``(batch, heads, z, y, x)`` pooled inside the lesion; ``log_volume`` as of `log_volume`."""
+        weight = occupancy / occupancy.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
+        volume_cc = (log_volume * self.volume_deviation + self.volume_mean).exp()
+        shrinkage = (volume_cc / (volume_cc + self.architecture.half_cc * coarseness))[:, None]
+        from_volume = self.volume_slope * log_volume[:, None] * float(self.architecture.volume)
+        maps = evidence * weight * (shrinkage * self.slope.exp())[..., None, None, None]
+        bias = self.offset + from_volume
+        return Output(maps, bias, from_volume, maps.sum((2, 3, 4)) + bias)
+
+
+def dose_feature(mr: Tensor, dose: Tensor | None) -> Tensor:
+    """Dose / prescription less 1, cut at 3; 0 (the prescription) where no dose is known."""
+    return torch.zeros_like(mr) if dose is None else dose.clamp(0, 4) - 1

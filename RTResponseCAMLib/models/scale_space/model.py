@@ -1,0 +1,292 @@
+"""The scale-space autoencoder-classifier as a model of the registry: fit, predict with evidence map, save and restore.
+
+One forward pass gives prediction and map: the map is the evidence that the classifier pooled, before it was pooled.
+It is calibrated with the prediction, so that Σ map + bias = total, the logit of non-response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+from torch import Tensor, nn
+
+from RTResponseCAMLib.imaging.patch import Array32, Patch
+from RTResponseCAMLib.models.calibration import LOG_SLOPES, OFFSETS, cross_entropy, smoothed_targets
+from RTResponseCAMLib.models.folds import Fold
+from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedModel, LesionModel, LesionPrediction
+from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier, Output
+from RTResponseCAMLib.models.scale_space.entries import Options
+from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion, prepare
+from RTResponseCAMLib.models.scale_space.training import Schedule, fit
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.samples.sample import LesionSample, patch_of
+
+Array64 = npt.NDArray[np.float64]
+INTERVAL = (5.0, 95.0)  # percentiles of the members
+BATCH_VOXELS = 8 * 48**3
+VOLUME_DOUBT = 0.5  # standard deviation of the logarithm of volume's factor, before any lesion is asked
+LOG_FACTORS = (-1.1, 1.1)  # a third to three times
+PREPARATION_SHARE = 0.2  # of the progress of a fit
+
+
+@dataclass(frozen=True)
+class FittedScaleSpace(FittedModel):
+    """A trained network, in evaluation mode."""
+
+    network: AutoencoderClassifier
+
+    def predict(
+        self,
+        samples: Sequence[LesionSample],
+        *,
+        calibration: Calibration = UNCALIBRATED,
+        members: bool = False,
+        progress: Progress = silent,
+    ) -> list[LesionPrediction]:
+        """Run the network over patches, equal sizes together; the order of the answer is that of the samples."""
+        patches = [patch_of(sample) for sample in samples]
+        found: dict[int, LesionPrediction] = {}
+        batches = _batches(patches)
+        for number, batch in enumerate(batches):
+            progress(number / len(batches), f"evidence, batch {number + 1} of {len(batches)}")
+            mr, fraction, dose = self._inputs([patches[i] for i in batch])
+            coarseness = mr.new_tensor([patches[i].coarseness for i in batch])
+            with torch.inference_mode():
+                output = self.network(mr, fraction, dose, coarseness)
+                found.update(zip(batch, _calibrated(output, fraction, calibration, members), strict=True))
+        progress(1.0)
+        return [found[i] for i in range(len(patches))]
+
+    def architecture(self) -> dict[str, Any]:
+        """Everything that fixes the network's shape."""
+        return self.network.architecture.as_json()
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """The network's state."""
+        return {name: value.detach().cpu().numpy() for name, value in self.network.state_dict().items()}
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return next(self.network.parameters()).device.type
+
+    def to(self, device: str) -> FittedScaleSpace:
+        """The network moved to a device."""
+        return FittedScaleSpace(self.network.to(torch.device(device)))
+
+    def named_layers(self) -> Mapping[str, tuple[nn.Module, ...]]:
+        """The fixed features, the heads' hidden units, and the autoencoder's code: its last convolution in space."""
+        network = self.network
+        if not network.architecture.autoencoder:
+            return {"stem": (network.at_stem,), "hidden": (network.stem_head.at_hidden,)}
+        hidden = (network.stem_head.at_hidden, network.code_head.at_hidden)
+        return {"stem": (network.at_stem,), "hidden": hidden, "code": (network.at_code,)}
+
+    def differentiable_total(self, sample: LesionSample) -> Tensor:
+        """Mean logit of the heads."""
+        patch = patch_of(sample)
+        total: Tensor = self.network(*self._inputs([patch]), patch.coarseness).total.mean()
+        return total
+
+    def with_random_weights(self, seed: int = 0) -> FittedScaleSpace:
+        """The same stem and autoencoder under heads that have learned nothing."""
+        torch.manual_seed(seed)
+        network = AutoencoderClassifier(self.network.architecture)
+        fresh = {n: v for n, v in network.state_dict().items() if "head" in n}
+        network.load_state_dict({**self.network.state_dict(), **fresh})
+        return FittedScaleSpace(network.eval().to(self.device))
+
+    @property
+    def mean_pattern(self) -> Array32 | None:
+        """Mean map of the training lesions; None while it is unknown."""
+        pattern = np.asarray(self.network.pattern.cpu().numpy(), dtype=np.float32)
+        return pattern if pattern.any() else None
+
+    def with_mean_pattern(self, pattern: Array32) -> FittedScaleSpace:
+        """The network with its mean map, which belongs to its state."""
+        network = deepcopy(self.network)
+        network.pattern.copy_(torch.from_numpy(pattern))
+        return FittedScaleSpace(network)
+
+    def _inputs(self, patches: Sequence[Patch]) -> tuple[Tensor, Tensor, Tensor]:
+        mr, fraction, dose = (
+            torch.from_numpy(np.stack([getattr(patch, name) for patch in patches]))[:, None].to(self.device)
+            for name in ("mr", "occupancy", "dose")
+        )
+        return mr, fraction, dose
+
+
+def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedScaleSpace:
+    """The network that `FittedScaleSpace.architecture` and `FittedScaleSpace.tensors` describe."""
+    values = dict(architecture)
+    if values.pop("form", "signed") != "signed":  # of bundles before schema 8
+        raise ValueError("cumulative hazards are not supported any more")
+    network = AutoencoderClassifier(Architecture(**values))
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    return FittedScaleSpace(network.eval())
+
+
+@dataclass(frozen=True)
+class ScaleSpaceModel(LesionModel):
+    """Architecture and schedule of a network to be trained."""
+
+    network: Architecture = field(default_factory=Architecture)
+    schedule: Schedule = field(default_factory=Schedule)
+
+    @classmethod
+    def of(cls, options: Options, dose: bool) -> ScaleSpaceModel:
+        """The model that some options describe."""
+        given = asdict(options)
+        shape = {name: given[name] for name in ("members", "code_members", "width", "code", "half_cc", "autoencoder")}
+        training = {name: given[name] for name in ("seed", "steps", "weight_decay", "dropout", "views", "smallness")}
+        return cls(Architecture(dose=dose, **shape), Schedule(**training))
+
+    @property
+    def seed(self) -> int:  # type: ignore[override]
+        """Seed of the schedule."""
+        return self.schedule.seed
+
+    def settings(self) -> dict[str, Any]:
+        """The schedule."""
+        return self.schedule.as_json()
+
+    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = silent) -> FittedScaleSpace:
+        """Train on all samples; those without a label teach the autoencoder alone."""
+        lesions = self.prepared(samples, part(progress, 0.0, PREPARATION_SHARE))
+        return FittedScaleSpace(self._fit(lesions, seed, part(progress, PREPARATION_SHARE, 1.0)))
+
+    def fit_on_folds(
+        self,
+        samples: Sequence[LesionSample],
+        folds: Sequence[Fold],
+        *,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> tuple[FittedScaleSpace, Array64]:
+        """As for every model; the held-out lesions also say how much volume counts beside the evidence."""
+        lesions = self.prepared(samples, part(progress, 0.0, PREPARATION_SHARE))
+        progress = part(progress, PREPARATION_SHARE, 1.0)
+        labeled = [sample for sample in samples if sample.label is not None]
+        labels = np.asarray([int(sample.label or 0) for sample in labeled])
+        totals = np.zeros((len(labeled), self.network.heads))
+        volumes = np.zeros_like(totals)
+        for number, fold in enumerate(folds):
+            training = without_patients(lesions, {labeled[i].patient for i in fold.test})
+            span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
+            network = self._fit(training, seed + 1000 * (number + 1), part(progress, *span))
+            for i in fold.test:
+                totals[i], volumes[i] = head_totals(network, patch_of(labeled[i]))
+        factor = volume_factor((totals - volumes).mean(axis=1), volumes.mean(axis=1), labels)
+        totals += (factor - 1) * volumes
+        network = self._fit(lesions, seed, part(progress, len(folds) / (len(folds) + 1), 1.0))
+        with torch.no_grad():
+            network.volume_slope.mul_(factor)
+        return FittedScaleSpace(network), totals.mean(axis=1)
+
+    def prepared(self, samples: Sequence[LesionSample], progress: Progress = silent) -> list[PreparedLesion]:
+        """What no training changes of the samples, computed once while they live."""
+        known = self.network.spacing_mm, self.network.context_mm, self.schedule.views
+        lesions = []
+        for number, sample in enumerate(samples, start=1):
+            of_sample = _PREPARED.setdefault(sample, {})
+            if known not in of_sample:
+                of_sample[known] = prepare(sample, self.network, self.schedule.views)
+            lesions.append(of_sample[known])
+            progress(number / len(samples), "features")
+        return lesions
+
+    def _fit(self, lesions: Sequence[PreparedLesion], seed: int, progress: Progress) -> AutoencoderClassifier:
+        schedule = replace(self.schedule, seed=self.schedule.seed + seed)
+        return fit(list(lesions), self.network, schedule, progress)
+
+
+_PREPARED: WeakKeyDictionary[LesionSample, dict[tuple[float, float, int], PreparedLesion]] = WeakKeyDictionary()
+
+
+def volume_factor(rest: Array64, volumes: Array64, labels: npt.NDArray[np.integer]) -> float:
+    """How many times as much volume counts, beside the evidence, on held-out lesions as training let it.
+
+    Evidence explains training lesions better than others, and volume learns what it leaves; which of them an unlucky
+    cohort overstates, other lesions show. The most probable factor, the calibration line being free, under a log-normal
+    prior around 1 (``VOLUME_DOUBT``): so few lesions say little.
+
+    Parameters
+    ----------
+    rest, volumes : of each lesion, the part of its logit that is not volume's, and volume's part.
+    """
+    target = smoothed_targets(labels)
+
+    def loss(parameters: Array64) -> float:
+        factor, slope, offset = np.exp(parameters[0]), np.exp(parameters[1]), parameters[2]
+        by_line = cross_entropy(slope * (rest + factor * volumes) + offset, target).sum()
+        return float(by_line + (parameters[0] / VOLUME_DOUBT) ** 2 / 2)
+
+    limits = [LOG_FACTORS, LOG_SLOPES, OFFSETS]
+    return float(np.exp(minimize(loss, np.zeros(3), method="L-BFGS-B", bounds=limits).x[0]))
+
+
+def without_patients(lesions: Sequence[PreparedLesion], patients: set[str]) -> list[PreparedLesion]:
+    """Lesions of other patients, those without a label too."""
+    return [lesion for lesion in lesions if lesion.group not in patients]
+
+
+def head_totals(network: AutoencoderClassifier, patch: Patch) -> tuple[Array64, Array64]:
+    """Uncalibrated logit of one lesion for each head, and volume's part in it."""
+    with torch.inference_mode():
+        mr, occupancy, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose))
+        total = network(mr, occupancy, dose, patch.coarseness).total[0]
+        volume = network.volume_slope * network.log_volume(occupancy) * float(network.architecture.volume)
+    return total.double().numpy(), volume.double().numpy()
+
+
+def _batches(patches: Sequence[Patch]) -> list[list[int]]:
+    by_size: dict[tuple[int, int, int], list[int]] = {}
+    for index, patch in enumerate(patches):
+        by_size.setdefault(patch.grid.shape, []).append(index)
+    batches = []
+    for shape, members in by_size.items():
+        step = max(1, BATCH_VOXELS // int(np.prod(shape)))
+        batches += [members[start : start + step] for start in range(0, len(members), step)]
+    return batches
+
+
+def _calibrated(output: Output, fraction: Tensor, line: Calibration, members: bool) -> list[LesionPrediction]:
+    results = []
+    parts = (output.maps, output.total.double(), output.bias.double(), output.from_volume.double(), fraction[:, 0] > 0)
+    for maps, total, bias, from_volume, inside in zip(*parts, strict=True):
+        each = line.slope * total + line.intercept
+        scale = torch.full_like(total, line.slope)
+        places = inside.flatten().nonzero()[:, 0]  # most of a patch is not lesion, and zero
+        scaled = maps.flatten(1).index_select(1, places) * scale[:, None].to(maps.dtype)
+        mean = scaled.mean(0)
+        spread = (scaled - mean).square().mean(0).sqrt()  # `std` over so few rows is ten times as slow
+        overall = each.mean()
+        low, high = np.percentile(torch.sigmoid(-each).cpu().numpy(), INTERVAL)
+        results.append(
+            LesionPrediction(
+                float(torch.sigmoid(-overall)),
+                float(low),
+                float(high),
+                float(overall),
+                _array(mean, inside),
+                _array(spread, inside),
+                float((line.slope * bias + line.intercept).mean()),
+                float((scale * from_volume).mean()),
+                np.stack([_array(row, inside) for row in scaled]) if members else None,
+            )
+        )
+    return results
+
+
+def _array(values: Tensor, inside: Tensor) -> Array32:
+    whole = np.zeros(tuple(inside.shape), dtype=np.float32)
+    whole[inside.cpu().numpy()] = values.float().cpu().numpy()
+    return whole

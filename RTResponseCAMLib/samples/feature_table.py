@@ -1,0 +1,61 @@
+"""Tables of features that users bring: CSV, one row per lesion, keyed by patient, course and lesion."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.samples.sample import Features
+from RTResponseCAMLib.tables import plain_cell
+
+KEYS = ("patient_group_id", "course", "lesion")
+MAX_PROBLEMS = 20
+Key = tuple[str, str, str]
+
+
+def read_feature_table(path: Path) -> dict[Key, Features]:
+    """Features of each lesion by ``(patient_group_id, course, lesion)``; NaN where a cell is empty.
+
+    The column ``course`` may be absent: every lesion is then of course "1", as in the manifest. Columns whose name
+    begins with ``diagnostics`` are left out: pyradiomics writes texts there.
+
+    Raises
+    ------
+    CohortError : no CSV file, a key column missing, no feature, two rows for one lesion, or a cell that is no number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle)
+            names = [(name or "").strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = names
+            lines = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(path, f"is no readable UTF-8 CSV file ({error})", "Save it as CSV UTF-8") from error
+    lacking = [name for name in ("patient_group_id", "lesion") if name not in names]
+    features = [n for n in names if n and n not in KEYS and not n.startswith("diagnostics")]
+    if lacking or not features:
+        what = f"lacks the column(s) {', '.join(lacking)}" if lacking else "holds no column of features"
+        raise CohortError(path, what, f"Give the columns {', '.join(KEYS)}, and one for each feature")
+    repeated = sorted({n for n in names if n and names.count(n) > 1})
+    if repeated:
+        raise CohortError(path, f"names column(s) {', '.join(repeated)} twice", "Give each column its own name")
+    problems: list[str] = []
+    found: dict[Key, Features] = {}
+    for number, line in enumerate(lines, start=2):
+        cells = {name: plain_cell((line.get(name) or "").strip()) for name in names if name}
+        key = cells["patient_group_id"], cells.get("course") or "1", cells["lesion"]
+        if key in found:
+            problems.append(f"line {number}: repeats lesion '{key[2]}'")
+        values = {}
+        for name in features:
+            try:
+                values[name] = float(cells[name]) if cells[name] else math.nan
+            except ValueError:
+                problems.append(f"line {number}: column {name} is '{cells[name]}', expected a number")
+        found[key] = values
+    if problems:
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        raise CohortError(path, "; ".join(problems[:MAX_PROBLEMS]) + more, "Correct the cells")
+    return found

@@ -1,0 +1,125 @@
+"""A bundle that is not what its card says is refused; nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fitted import predictions_of
+
+from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.models.bundle import load_bundle
+
+
+@pytest.fixture
+def own_bundle(bundle_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+
+
+def test_the_shipped_bundle_is_small_and_says_it_never_saw_a_patient(bundle_folder):
+    assert sum(f.stat().st_size for f in bundle_folder.iterdir()) < 5_000_000
+    card = load_bundle(bundle_folder, "cpu").card
+    assert any("never seen a patient" in text for text in card["cautions"])
+    assert card["command"].startswith("rtresponsecam train")
+
+
+def test_altered_weights_are_refused(own_bundle):
+    path = own_bundle / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"weights.safetensors: has SHA-256 .*model.json says"):
+        load_bundle(own_bundle, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("weights.safetensors", "weights named in model.json are missing"), ("model.json", "there is no model card")],
+)
+def test_a_missing_file_is_named(own_bundle, name, message):
+    (own_bundle / name).unlink()
+    with pytest.raises(ModelError, match=message):
+        load_bundle(own_bundle, "cpu")
+
+
+def change_card(bundle: Path, **changes) -> None:
+    card = json.loads((bundle / "model.json").read_text())
+    card.update(changes)
+    (bundle / "model.json").write_text(json.dumps({k: v for k, v in card.items() if v is not None}))
+
+
+def test_a_card_without_calibration_is_refused(own_bundle):
+    change_card(own_bundle, calibration=None)
+    with pytest.raises(ModelError, match="lacks calibration"):
+        load_bundle(own_bundle, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [(99, "schema version 99, newer than .* Update the program"), (6, "schema version 6; .* Train the model again")],
+)
+def test_a_schema_of_another_time_is_refused_with_what_to_do(own_bundle, version, message):
+    change_card(own_bundle, schema_version=version)
+    with pytest.raises(ModelError, match=message):
+        load_bundle(own_bundle, "cpu")
+
+
+def as_schema_7(bundle: Path, **shape) -> None:
+    card = json.loads((bundle / "model.json").read_text())
+    inputs = {k: v for k, v in card["preprocessing"].items() if k not in ("dose", "families")}
+    architecture = {"form": "signed", **card["architecture"], **shape}
+    change_card(bundle, schema_version=7, model=None, preprocessing=inputs, architecture=architecture)
+
+
+def test_a_bundle_of_schema_7_predicts_as_before(own_bundle, shipped, patches):
+    as_schema_7(own_bundle)
+    old = load_bundle(own_bundle, "cpu")
+    assert old.inputs == shipped.inputs
+    assert old.sha256 == shipped.sha256
+    for one, other in zip(predictions_of(old, patches), predictions_of(shipped, patches), strict=True):
+        assert one.total == other.total
+        assert np.array_equal(one.map, other.map)
+
+
+def test_cumulative_hazards_of_schema_7_are_refused(own_bundle):
+    as_schema_7(own_bundle, form="hazard")
+    with pytest.raises(ModelError, match="cumulative hazards, which is not supported any more"):
+        load_bundle(own_bundle, "cpu")
+
+
+def test_a_model_that_this_program_does_not_know_is_named(own_bundle):
+    change_card(own_bundle, model="oracle")
+    with pytest.raises(ModelError, match=r"is of model 'oracle', .* Choose one of .*scale-space"):
+        load_bundle(own_bundle, "cpu")
+
+
+@pytest.mark.parametrize("name", ["spacing_mm", "margin_mm", "dose", "families"])
+def test_a_card_without_its_input_specification_is_refused(own_bundle, name):
+    inputs = json.loads((own_bundle / "model.json").read_text())["preprocessing"]
+    change_card(own_bundle, preprocessing={k: v for k, v in inputs.items() if k != name})
+    with pytest.raises(ModelError, match=f"lacks {name} of the input specification"):
+        load_bundle(own_bundle, "cpu")
+
+
+def test_an_input_specification_that_is_no_number_is_refused(own_bundle):
+    inputs = json.loads((own_bundle / "model.json").read_text())["preprocessing"]
+    change_card(own_bundle, preprocessing={**inputs, "spacing_mm": "fine"})
+    with pytest.raises(ModelError, match="unreadable input specification"):
+        load_bundle(own_bundle, "cpu")
+
+
+def test_weights_of_another_architecture_are_refused(own_bundle):
+    card = json.loads((own_bundle / "model.json").read_text())
+    change_card(own_bundle, architecture={**card["architecture"], "width": 3})
+    with pytest.raises(ModelError, match="does not fit the architecture"):
+        load_bundle(own_bundle, "cpu")
+
+
+def test_weights_outside_the_bundle_are_refused(own_bundle):
+    card = json.loads((own_bundle / "model.json").read_text())
+    change_card(own_bundle, weights=[{**card["weights"][0], "file": "../../x.safetensors"}])
+    with pytest.raises(ModelError, match="are missing"):
+        load_bundle(own_bundle, "cpu")
