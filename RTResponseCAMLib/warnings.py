@@ -289,6 +289,7 @@ class WarningCode(str, Enum):
     COARSE_MR = ("coarse-mr", WARNING,
         "MR voxels of {voxels} mm are coarser than the {seen:.2g} mm that the model was trained on: texture looks "
         "smoother than it is, and evidence may be far off")
+    NO_INTERVAL = "no-interval", WARNING, "the model gives no interval of p: how certain it is, is not known"
     INDETERMINATE = "indeterminate", SERIOUS, "the interval holds the threshold: no class is given", IN_DOUBT
     UNFAMILIAR = "unfamiliar", SERIOUS, "unlike anything the model was trained on: no class is given", IN_DOUBT
     CAM_CHECK = "cam-check", SERIOUS, "the map {what}", IN_DOUBT

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from RTResponseCAMLib.cohort.brain_tr_gk import import_brain_tr_gk
 from RTResponseCAMLib.cohort.case import read_case
 from RTResponseCAMLib.cohort.identity import Source, named, shared_people, shared_scans, source_of
+from RTResponseCAMLib.cohort.importers import importer_of
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort, write_manifest
-from RTResponseCAMLib.cohort.openbtai import import_openbtai
-from RTResponseCAMLib.cohort.plain import import_plain
-from RTResponseCAMLib.cohort.proteas import import_proteas
-from RTResponseCAMLib.cohort.ucsf_bmsr import import_ucsf_bmsr
-from RTResponseCAMLib.cohort.vs_seg import import_vs_seg
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.progress import Progress, silent
 from RTResponseCAMLib.warnings import WarningCode
 
-Importer = Callable[[Path, Progress], tuple[list[CohortRow], list[str]]]
-IMPORTERS: dict[str, Importer] = {
-    "proteas": import_proteas,
-    "brain-tr-gk": import_brain_tr_gk,
-    "vs-seg": import_vs_seg,
-    "ucsf-bmsr": import_ucsf_bmsr,
-    "openbtai": import_openbtai,
-    "plain": import_plain,
-}
 VOLUME_TOLERANCE = 0.05
 
 
@@ -40,11 +25,10 @@ def import_cohort(name: str, source: Path, folder: Path, progress: Progress = si
     ------
     CohortError : an unknown data set, a source that is no folder or does not hold it.
     """
-    if name not in IMPORTERS:
-        raise CohortError(name, f"is no known data set; known are {', '.join(IMPORTERS)}", "Correct the name")
+    importer = importer_of(name)
     if not source.is_dir():
         raise CohortError(source, "there is no such folder", "Give the folder of the unpacked data set")
-    rows, remarks = IMPORTERS[name](source, progress)
+    rows, remarks = importer(source, progress)
     if not rows:
         reason = "; ".join(remarks[:5]) or "nothing was found"
         raise CohortError(source, f"gives no lesion: {reason}", "Check the folder")

@@ -88,9 +88,9 @@ class ModelSection(Section):
 
 def describe_card(card: Mapping[str, Any]) -> str:
     """A model's card in three lines: what it is, what it was trained on, what it is meant for."""
-    dose = _("MR and dose") if card["preprocessing"]["dose"] else _("MR")
+    read = [_("MR"), *([_("dose")] if card["preprocessing"]["dose"] else []), *card["preprocessing"]["families"]]
     lines = [
-        _("{name} (reads {channels})").format(name=card["name"], channels=dose),
+        _("{name} (reads {channels})").format(name=card["name"], channels=", ".join(read)),
         _("Trained on: {cohort}").format(cohort=card.get("cohort") or _("not stated")),
         str(card.get("intended_use", "")),
     ]

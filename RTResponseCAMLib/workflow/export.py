@@ -9,12 +9,11 @@ import numpy as np
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from RTResponseCAMLib import __version__
 from RTResponseCAMLib.device import FOR_DICOM, missing_packages
+from RTResponseCAMLib.dicom.export_formats import ExportInput, format_of, formats
 from RTResponseCAMLib.dicom.files import save
 from RTResponseCAMLib.dicom.originals import find_originals
-from RTResponseCAMLib.dicom.write_images import parametric_map, segmentation
-from RTResponseCAMLib.dicom.write_rtstruct import Region, rtstruct
+from RTResponseCAMLib.dicom.write_rtstruct import Region
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.resample import resample_nearest
@@ -25,7 +24,6 @@ from RTResponseCAMLib.subregion.drawn import Drawn
 from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
-FORMATS = {"rtstruct": "RS_subregions.dcm", "seg": "SEG_subregions.dcm", "map": "PM_evidence.dcm"}
 INSTALL = "Install highdicom, or create a segment"
 
 
@@ -34,11 +32,15 @@ def export_dicom(
     result: Result,
     drawn: Sequence[Drawn],
     out: Path,
-    formats: Sequence[str] = tuple(FORMATS),
+    names: Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> tuple[tuple[str, ...], tuple[Warning, ...]]:
     """Write the chosen objects into ``out``; returns the names of the files, and what is to be known.
+
+    Parameters
+    ----------
+    names : of formats; none takes all.
 
     Raises
     ------
@@ -46,18 +48,18 @@ def export_dicom(
     StudyError : the planning MR is not in the folder any more.
     """
     regions = [region_of(one, result) for one in drawn]
-    objects, warnings = dicom_objects(folder, result, regions, formats, part(progress, 0.0, 0.8))
+    objects, warnings = dicom_objects(folder, result, regions, names, part(progress, 0.0, 0.8))
     with new_folder(out, overwrite) as partial:
-        names = save_objects(objects, partial, part(progress, 0.8, 0.99))
+        files = save_objects(objects, partial, part(progress, 0.8, 0.99))
     progress(1.0, "done")
-    return names, warnings
+    return files, warnings
 
 
 def dicom_objects(
     folder: Path,
     result: Result,
     regions: Sequence[Region],
-    formats: Sequence[str] = tuple(FORMATS),
+    names: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
     """Make the chosen objects, by format; also returns what is to be known.
@@ -65,7 +67,7 @@ def dicom_objects(
     Parameters
     ----------
     folder : from which the study was read: the objects refer to its MR.
-    formats : "rtstruct", "seg", "map" (Parametric Map).
+    names : of formats, see `dicom.export_formats`; none takes all.
 
     Raises
     ------
@@ -73,22 +75,20 @@ def dicom_objects(
     StudyError : the planning MR is not in the folder any more.
     """
     regions = [region for region in regions if region.mask.any()]
-    if not regions and set(formats) & {"rtstruct", "seg"}:
+    chosen = [format_of(name) for name in names] or list(formats())
+    if not regions and any(each.needs_regions for each in chosen):
         what = "no subregion holds a voxel: there is nothing to contour"
         raise OutputError("", what, "Choose another threshold, or ask for lesions in doubt too")
     originals = find_originals(folder, result.study, part(progress, 0.0, 0.5))
-    warnings: tuple[Warning, ...] = ()
+    given = ExportInput(originals, regions, result.cam, result.scale)
+    warnings: list[Warning] = []
     objects: dict[str, Dataset] = {}
-    for number, kind in enumerate(formats):
-        progress(0.5 + 0.5 * number / len(formats), f"making {FORMATS[kind]}")
-        if kind == "rtstruct":
-            objects[kind], warnings = rtstruct(originals, regions, "RTResponseCAM", __version__)
-        elif kind == "seg":
-            objects[kind] = segmentation(originals, regions, __version__)
-        else:
-            objects[kind] = parametric_map(originals, result.cam, result.scale, __version__)
+    for number, each in enumerate(chosen):
+        progress(0.5 + 0.5 * number / len(chosen), f"making {each.file}")
+        objects[each.name], more = each.make(given)
+        warnings += more
     progress(1.0)
-    return objects, warnings
+    return objects, tuple(warnings)
 
 
 def objects_of_scene(
@@ -103,26 +103,27 @@ def objects_of_scene(
     """
     pairs = [kept_region(one, result) for one in kept]
     warnings = [warning for _, found in pairs for warning in found]
-    formats = ["rtstruct", "seg"] if pairs else []
+    wanted = [each for each in formats() if pairs or not each.needs_regions]
     if not pairs:
         warnings.append(WarningCode.NO_SUBREGION())
-    if missing := missing_packages(FOR_DICOM):
-        formats = [kind for kind in formats if kind == "rtstruct"]
-        if not formats:
+    needed = {each.package: FOR_DICOM.get(each.package, each.package) for each in wanted if each.package}
+    if missing := missing_packages(needed):
+        wanted = [each for each in wanted if needed.get(each.package) not in missing]
+        if not wanted:
             raise OutputError("DICOM", f"cannot be written: {warnings[-1].text}, and {missing[0]} is missing", INSTALL)
         warnings.append(WarningCode.NO_HIGHDICOM(package=missing[0]))
-    else:
-        formats.append("map")
-    objects, more = dicom_objects(folder, result, [region for region, _ in pairs], formats, progress)
+    names = [each.name for each in wanted]
+    objects, more = dicom_objects(folder, result, [region for region, _ in pairs], names, progress)
     return objects, (*warnings, *more)
 
 
 def save_objects(objects: Mapping[str, Dataset], folder: Path, progress: Progress = silent) -> tuple[str, ...]:
     """Write objects into a folder that is there; returns the names of the files."""
     for number, (kind, data) in enumerate(objects.items()):
-        progress(number / len(objects), f"writing {FORMATS[kind]}")
-        save(data, folder / FORMATS[kind])
-    return tuple(FORMATS[kind] for kind in objects)
+        file = format_of(kind).file
+        progress(number / len(objects), f"writing {file}")
+        save(data, folder / file)
+    return tuple(format_of(kind).file for kind in objects)
 
 
 def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]]:

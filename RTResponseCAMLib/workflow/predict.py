@@ -195,6 +195,10 @@ def _prediction(
         warnings.append(WarningCode.DOSE_NEEDED())
     elif bundle.inputs.dose and study.dose is not None and study.dose.unit != GY:
         warnings.append(WarningCode.DOSE_RBE_MODEL())
+    low, high = evidence.low, evidence.high
+    if not (np.isfinite(low) and np.isfinite(high)):
+        low = high = evidence.p_response
+        warnings.append(WarningCode.NO_INTERVAL())
     label = _label(evidence, bundle.threshold)
     if label == "indeterminate":
         warnings.append(WarningCode.INDETERMINATE())
@@ -207,8 +211,8 @@ def _prediction(
         lesion=lesion,
         volume_cc=volume,
         p_response=evidence.p_response,
-        p_response_low=evidence.low,
-        p_response_high=evidence.high,
+        p_response_low=low,
+        p_response_high=high,
         label=label,
         evidence=patch.grid.image(np.zeros(patch.grid.shape, np.float32) if evidence.map is None else evidence.map),
         spread=patch.grid.image(np.zeros(patch.grid.shape, np.float32) if evidence.spread is None else evidence.spread),

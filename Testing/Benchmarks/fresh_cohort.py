@@ -24,7 +24,6 @@ from localisation import (
     print_figures,
 )
 from sklearn.metrics import brier_score_loss, roc_auc_score
-from tqdm import tqdm
 
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.patch import sample_patch
@@ -84,7 +83,7 @@ def main() -> None:
     model = load_bundle(options.model or default_bundle(), "cpu").model
     control = CalibratedModel(model.fitted.with_random_weights())
     folders = sorted(p for p in options.cohort.iterdir() if p.is_dir())
-    rows = [row for folder in tqdm(folders, "patients") for row in judge_patient(folder, model, control)]
+    rows = [row for folder in folders for row in judge_patient(folder, model, control)]
     variant = {f.name: json.loads((f / "truth" / "truth.json").read_text())["variant"] for f in folders}
     tables = {"all": summarise(rows)}
     for name in sorted(set(variant.values())):

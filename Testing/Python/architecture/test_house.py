@@ -37,6 +37,7 @@ def test_everything_but_network_and_evaluation_imports_without_torch_sklearn_sli
     torch = tuple(f"models.scale_space.{name}" for name in networks)
     others = (
         "cam.gradient",
+        "workflow.evaluate",
         "gui.",
         "evaluation.",
     )

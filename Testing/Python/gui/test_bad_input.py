@@ -164,10 +164,10 @@ def test_an_oblique_mr_is_used_and_said_to_be_oblique(host, panel, tmp_path):
     assert np.isfinite(result.predictions[0].p_response)
 
 
-def own_bundle(bundle_folder, tmp_path, **architecture):
+def own_bundle(bundle_folder, tmp_path, **inputs):
     folder = shutil.copytree(bundle_folder, tmp_path / "bundle")
     card = json.loads((folder / "model.json").read_text())
-    card["architecture"].update(architecture)
+    card["preprocessing"].update(inputs)
     (folder / "model.json").write_text(json.dumps(card))
     return folder
 

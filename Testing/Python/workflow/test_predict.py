@@ -17,7 +17,6 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from RTResponseCAMLib import commands
 from RTResponseCAMLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED, main
 from RTResponseCAMLib.dicom.files import decimal, save
 from RTResponseCAMLib.dicom.load import load_study
@@ -225,10 +224,10 @@ def test_a_lesion_outside_the_dose_grid_has_no_dose_metrics_and_says_so(own_stud
     ],
 )
 def test_the_exit_code_follows_the_type_of_an_error_never_its_words(monkeypatch, tmp_path, error, code):
-    def fails(*_):
+    def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr(commands, "inspect", fails)
+    monkeypatch.setattr("RTResponseCAMLib.dicom.tree.inspect_folder", fails)
     assert main(["--quiet", "inspect", str(tmp_path)]) == code
 
 

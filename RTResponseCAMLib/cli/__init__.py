@@ -1,0 +1,20 @@
+"""``rtresponsecam``: the command line. Exit codes: 0 done, 1 failed, 2 bad input, 130 cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from RTResponseCAMLib.cli.command import BAD_INPUT, CANCELLED, DONE, FAILED
+
+__all__ = ["BAD_INPUT", "CANCELLED", "DONE", "FAILED", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are one line on stderr, never a traceback."""
+    from RTResponseCAMLib.cli.application import application
+
+    try:
+        application()(args=None if arguments is None else list(arguments), prog_name="rtresponsecam")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else FAILED if ended.code else DONE
+    return DONE

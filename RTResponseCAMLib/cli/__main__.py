@@ -1,0 +1,8 @@
+"""``python -m RTResponseCAMLib.cli``."""
+
+import sys
+
+from RTResponseCAMLib.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

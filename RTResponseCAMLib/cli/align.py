@@ -1,0 +1,150 @@
+"""``align``: lay maps over cell-level data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from typer import Argument, Option
+
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import Command
+from RTResponseCAMLib.cli.options import Json, ModelOptions, OutOptions
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.warnings import labeled
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.subregion.points import Point
+
+
+class Frame(str, Enum):
+    """Of coordinates."""
+
+    LPS = "LPS"
+    RAS = "RAS"
+
+
+def align(
+    studies: Annotated[list[Path], Argument(help="folders with the DICOM exports; their names are studies")],
+    model: ModelOptions,
+    out: OutOptions,
+    *,
+    points: Annotated[
+        Path | None, Option("--points", metavar="CSV", help="columns x, y, z, value; type, study, frame")
+    ] = None,
+    frame: Annotated[Frame | None, Option("--frame", help="of the points' coordinates (mm)")] = None,
+    radius: Annotated[float, Option("--radius", metavar="MM", help="of the sphere around a point")] = 1.5,
+    error: Annotated[float, Option("--error", metavar="MM", help="standard deviation of a point's place")] = 1.0,
+    slide: Annotated[
+        Path | None, Option("--slide", metavar="IMAGE", help="registered raster, such as cell density")
+    ] = None,
+    transform: Annotated[
+        Path | None, Option("--transform", metavar="TFM", help="rigid (ITK), moves the slide onto the MR")
+    ] = None,
+    block: Annotated[float, Option("--block", metavar="MM", help="blocks of the slide that are averaged")] = 1.5,
+    habitats: Annotated[
+        Path | None, Option("--habitats", metavar="LABELS", help="label map: necrosis, enhancement, oedema …")
+    ] = None,
+    json_: Json = False,
+    progress: Progress,
+) -> None:
+    """Lay maps over cell-level data."""
+    from RTResponseCAMLib.dicom.load import load_study
+    from RTResponseCAMLib.imaging.rigid import as_transform
+    from RTResponseCAMLib.imaging.transform_file import read_transform
+    from RTResponseCAMLib.models.bundle import load_bundle
+    from RTResponseCAMLib.models.card import default_bundle
+    from RTResponseCAMLib.subregion.points import read_points, slide_points
+    from RTResponseCAMLib.workflow.align import align_study, points_of, write_alignment
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.predict import predict_study
+
+    check_free(out.out, out.overwrite)
+    names = [folder.name for folder in studies]
+    if points is None and slide is None and habitats is None:
+        raise StudyError("align", "was given nothing to align with", "Give --points, --slide or --habitats")
+    if len(names) > 1 and (slide or habitats):
+        raise StudyError("align", "takes a slide or habitats for one study only", "Run it for each study")
+    for option, size in (("--radius", radius), ("--error", error), ("--block", block)):
+        if not (size >= 0 if option == "--error" else size > 0) or not size < math.inf:
+            raise StudyError(option, f"is {size:g} mm, expected a positive number", "Correct the option")
+    if len(set(names)) < len(names):
+        raise StudyError("align", "was given two folders of one name", "Rename one: the name tells patients apart")
+    measured = read_points(points, None if frame is None else frame.value) if points else ()
+    if slide:
+        # The file maps points of the MR onto the slide, as Slicer saves what moves the slide onto the MR.
+        matrix = read_transform(transform) if transform else np.eye(4)
+        measured += slide_points(
+            _read_image(slide, flat=True),
+            as_transform(np.asarray(np.linalg.inv(matrix), dtype=np.float64)),
+            block,
+        )
+    labels = _read_image(habitats) if habitats else None
+    by_study = {name: points_of(measured, name, names) for name in names}
+    bundle = load_bundle(model.model or default_bundle(), model.device.value)
+    aligned, scale = [], ""
+    for number, (folder, name) in enumerate(zip(studies, names, strict=True)):
+        within = part(progress, number / len(names), (number + 1) / len(names))
+        study = load_study(folder, progress=part(within, 0.0, 0.5), with_dose=bundle.inputs.dose)
+        result = predict_study(study, bundle, part(within, 0.5, 1.0))
+        scale = result.scale
+        aligned.append(align_study(result, by_study[name], radius, error, labels, seed=number))
+    markups: Callable[[Sequence[Point], Path], None] | None = None
+    if find_spec("slicer") is not None:  # Slicer's own writer
+        from RTResponseCAMLib.scene.points import save_points
+
+        markups = save_points
+    content = write_alignment(aligned, scale, out.out, out.overwrite, markups=markups)
+    close(progress)
+    print(json.dumps(content, indent=2, ensure_ascii=False) if json_ else _aligned_text(content))
+    if not json_:
+        print(f"written: {out.out}")
+
+
+def _read_image(path: Path, flat: bool = False) -> Any:
+    import SimpleITK as sitk
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise StudyError(path, "cannot be read as an image", "Save it as NRRD, NIfTI or TIFF") from error
+    if image.GetNumberOfComponentsPerPixel() > 1 or image.GetDimension() > 3:
+        what = f"has {image.GetNumberOfComponentsPerPixel()} components in {image.GetDimension()} dimensions"
+        raise StudyError(path, f"{what}, expected one value per pixel", "Save a single layer without colours")
+    if image.GetDimension() < 3 and not flat:
+        raise StudyError(path, "is flat, expected a volume", "Save the label map of the whole MR")
+    return image
+
+
+def _aligned_text(content: dict[str, Any]) -> str:
+    lines = [content["notice"], content["note"], f"{content['points']} point(s) in lesions"]
+    for kind, found in content["alignment"].items():
+        if isinstance(found, str):
+            continue
+        lines.append(
+            f"{kind or 'points'}: Spearman {found['rho']:.2f}{_range(found)}, "
+            f"{found['points']} points of {found['patients']} patient(s), spatial p {found['spatial_p']:.3f}"
+        )
+        if found["slope"] is not None:
+            slope = f"{found['slope']:.2f} ({found['slope_low']:.2f} to {found['slope_high']:.2f})"
+            lines.append(f"      mixed model, standardised slope {slope}, p {found['slope_p']:.4f}")
+    for row in content["habitats"]:
+        lines.append(
+            f"{row['lesion']} {row['habitat']}: {100 * row['share_of_lesion']:.0f} % of the lesion, "
+            f"{100 * row['share_of_subregion']:.0f} % of its subregion"
+        )
+    return "\n".join([*lines, *(f"! {labeled(**c)}" for c in content["cautions"])])
+
+
+def _range(found: dict[str, Any]) -> str:
+    return "" if found["low"] is None else f" ({found['low']:.2f} to {found['high']:.2f})"
+
+
+COMMANDS = (Command("align", "lay maps over cell-level data: measured points, a registered slide, habitats", align),)

@@ -1,0 +1,43 @@
+"""Progress as a bar on stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from RTResponseCAMLib.progress import Cancelled, Progress
+
+
+class Bar:
+    """A progress bar that appears with the first report; silent when quiet, or where stderr is no terminal.
+
+    ``stopped`` remembers an interrupt, because one that arrives within the import of a C extension is lost.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        self.stopped = False
+        columns = TextColumn("{task.description:<34.34}"), TaskProgressColumn(), BarColumn(30), TimeElapsedColumn()
+        silent = quiet or not sys.stderr.isatty()
+        self._bar = RichProgress(*columns, console=Console(stderr=True), disable=silent, transient=False)
+        self._task = self._bar.add_task("", total=1.0)
+
+    def __call__(self, fraction: float, text: str = "") -> None:
+        """Report; it never goes back."""
+        if self.stopped:
+            raise Cancelled
+        self._bar.start()
+        done = max(min(fraction, 1.0), self._bar.tasks[self._task].completed)
+        self._bar.update(self._task, completed=done, description=text or self._bar.tasks[self._task].description)
+
+    def close(self) -> None:
+        """End the bar: something is printed next."""
+        self._bar.stop()
+
+
+def close(progress: Progress) -> None:
+    """End the bar of a command before anything is printed."""
+    if isinstance(progress, Bar):
+        progress.close()

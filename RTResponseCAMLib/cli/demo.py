@@ -1,0 +1,43 @@
+"""``demo``: a phantom study, and the main job on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import CANCELLED, DONE, QUIET, Command
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.progress import Cancelled, Progress
+
+
+def demo(
+    *,
+    seed: Annotated[int, Option("--seed")] = 11,
+    out: Annotated[Path, Option("--out", metavar="DIR")] = Path("demo"),
+    overwrite: Annotated[bool, Option("--overwrite", help="replace an existing DIR")] = False,
+    progress: Progress,
+) -> None:
+    """Make a phantom study and run the main job on it."""
+    from RTResponseCAMLib.cli import main
+
+    study, result = out / "study", out / "result"
+    base = ["--overwrite"] if overwrite else []
+    common = ["--quiet"] if QUIET["quiet"] else []
+    phantom = [*common, "phantom", "study", "--seed", str(seed), "--lesions", "4", "--out", str(study), *base]
+    predict = [*common, "predict", str(study / "dicom"), "--out", str(result), "--pictures", "--profile", *base]
+    close(progress)
+    for step in (phantom, predict):
+        print("$ rtresponsecam " + " ".join(step), flush=True)
+        code = main(step)
+        if code == CANCELLED:
+            raise Cancelled
+        if code != DONE:
+            raise RTResponseError("demo", "a step failed", "See the message above")
+    print(f"\nOpen {result / 'report.html'} in a browser and {result / 'scene.mrb'} in 3D Slicer.")
+    print(f"What was planted, and how each lesion responded, lies in {study / 'truth' / 'truth.json'}.")
+
+
+COMMANDS = (Command("demo", "make a phantom study and run the main job on it", demo),)

@@ -1,0 +1,127 @@
+"""``evaluate``: compare models on a cohort."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import Command
+from RTResponseCAMLib.cli.options import Json, OutOptions
+from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.progress import Progress
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.evaluation.results import Comparison
+
+TABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes the name of files
+
+
+class Indeterminate(str, Enum):
+    """What becomes of lesions whose change may lie on either side of the threshold."""
+
+    UNLABELLED = "unlabelled"
+    AS_LABELLED = "as-labelled"
+
+
+def evaluate(
+    cohort: Annotated[Path, Argument(help="folder with manifest.csv")],
+    out: OutOptions,
+    *,
+    external: Annotated[
+        Path | None, Option("--external", metavar="COHORT", help="other patients, to evaluate every model on")
+    ] = None,
+    models: Annotated[str, Option("--models", help="comma-separated names; the baselines always run")] = "",
+    features: Annotated[
+        list[str],
+        Option(
+            "--features",
+            metavar="NAME=TABLE",
+            help="CSV of features by patient_group_id, course and lesion, as a model of its own (repeatable)",
+        ),
+    ] = [],  # noqa: B006
+    folds: Annotated[int, Option("--folds")] = 5,
+    repeats: Annotated[int, Option("--repeats")] = 3,
+    steps: Annotated[int, Option("--steps", help="optimization steps, of models that have them")] = 240,
+    indeterminate: Annotated[
+        Indeterminate,
+        Option("--indeterminate", help="lesions whose change may lie on either side of the threshold"),
+    ] = Indeterminate.UNLABELLED,
+    settings: Annotated[Path | None, Option("--settings", metavar="JSON", help="of pyradiomics")] = None,
+    workers: Annotated[int, Option("--workers", show_default="all cores")] = os.cpu_count() or 1,
+    seed: Annotated[int, Option("--seed")] = 0,
+    json_: Json = False,
+    progress: Progress,
+) -> None:
+    """Compare models."""
+    from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models, default_models
+    from RTResponseCAMLib.samples.radiomics import SETTINGS, read_settings
+    from RTResponseCAMLib.workflow.evaluate import evaluate as compare
+
+    for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1), ("workers", workers, 1)):
+        if value < least:
+            raise CohortError(f"--{name}", f"is {value}", "Give a larger number")
+    tables = _tables(features)
+    protocol = Protocol(
+        models=chosen_models(models.split(",") if models else default_models(), tuple(tables)),
+        tables=tuple(tables),
+        folds=folds,
+        repeats=repeats,
+        seed=seed,
+        indeterminate=indeterminate.value,
+        options={"steps": steps},
+        settings=read_settings(settings or SETTINGS),
+    )
+    comparison = compare(
+        cohort,
+        out.out,
+        protocol=protocol,
+        external=external,
+        tables=tables,
+        workers=workers,
+        overwrite=out.overwrite,
+        progress=progress,
+    )
+    close(progress)
+    print(json.dumps(comparison.as_json(), indent=2) if json_ else _comparison_text(comparison, out.out))
+
+
+def _tables(given: list[str]) -> dict[str, Path]:
+    """``NAME=TABLE`` pairs."""
+    tables: dict[str, Path] = {}
+    for text in given:
+        name, _, file = text.partition("=")
+        if not name or not file or not TABLE_NAME.fullmatch(name):
+            fix = "Name the table in letters, digits, - and _"
+            raise CohortError("--features", f"is '{text}', expected NAME=table.csv", fix)
+        if name in tables:
+            raise CohortError("--features", f"two models are called '{name}'", "Give the table another name")
+        tables[name] = Path(file)
+    return tables
+
+
+def _comparison_text(comparison: Comparison, out: Path) -> str:
+    lines = [f"written: {out}", comparison.notice]
+    for name, found in (("internal", comparison.internal), ("external", comparison.external)):
+        if found is None:
+            continue
+        lines.append(f"{name}: {found.lesions} lesions of {found.patients} patients")
+        for approach in found.approaches.values():
+            auc, brier = approach.metrics["auc"], approach.metrics["brier"]
+            interval = f"{_number(auc.value)} ({_number(auc.low)} to {_number(auc.high)})"
+            lines.append(f"  {approach.title:<36}AUC {interval}  Brier {_number(brier.value)}")
+    lines += [f"! {name} was not run: {reason}" for name, reason in comparison.not_run.items()]
+    return "\n".join(lines + [f"! {text}" for text in (*comparison.cohort.cautions, *comparison.cohort.left_out)])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+COMMANDS = (Command("evaluate", "compare models on a cohort, without leaks; resumes what was interrupted", evaluate),)

@@ -1,0 +1,143 @@
+"""``follow-up``: register follow-ups, measure lesions, name the response."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import Command
+from RTResponseCAMLib.cli.options import FolderOptions, Json, OutOptions
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.response.conventions import CONVENTIONS, with_thresholds
+from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
+from RTResponseCAMLib.response.volume import BOUNDARY_MM
+from RTResponseCAMLib.warnings import labeled
+
+Convention = Enum("Convention", {name.upper().replace("-", "_"): name for name in CONVENTIONS}, type=str)  # type: ignore[misc]
+
+
+def follow_up(
+    study: FolderOptions,
+    out: OutOptions,
+    *,
+    transform: Annotated[
+        list[str],
+        Option(
+            "--transform",
+            metavar="F1=FILE",
+            help="rigid transform to use instead of registering (planning points onto follow-up points; repeatable)",
+        ),
+    ] = [],  # noqa: B006
+    mask: Annotated[
+        list[str],
+        Option(
+            "--mask",
+            metavar="F1=FILE",
+            help="label map of a follow-up's lesions, on its grid or the planning MR's (repeatable)",
+        ),
+    ] = [],  # noqa: B006
+    mask_values: Annotated[
+        str, Option("--mask-values", metavar="N+N", help="labels of --mask that make up lesions together (1+3)")
+    ] = "",
+    boundary_mm: Annotated[float, Option("--boundary-mm", help="95 % half-width of a contour's place")] = BOUNDARY_MM,
+    no_proposals: Annotated[bool, Option("--no-proposals", help="lesions without contours stay unknown")] = False,
+    convention: Annotated[Convention, Option("--convention", help="of the label")] = Convention("volume-20"),  # noqa: B008
+    response_below: Annotated[
+        float | None, Option("--response-below", metavar="PERCENT", help="of the convention, e.g. -30")
+    ] = None,
+    progression_above: Annotated[
+        float | None, Option("--progression-above", metavar="PERCENT", help="of the convention, e.g. 40")
+    ] = None,
+    target_day: Annotated[int, Option("--target-day", metavar="DAY", help="of the label")] = TARGET_DAYS,
+    window: Annotated[tuple[int, int], Option("--window", metavar="DAY DAY", help="of the label")] = WINDOW_DAYS,
+    json_: Json = False,
+    progress: Progress,
+) -> None:
+    """Register follow-ups, measure lesions, name the response."""
+    from RTResponseCAMLib.dicom.load import load_study
+    from RTResponseCAMLib.workflow.follow_up import follow_study
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.write_follow_up import write_follow_up
+
+    check_free(out.out, out.overwrite)
+    chosen = with_thresholds(CONVENTIONS[convention.value], response_below, progression_above)
+    if not 0 <= window[0] <= target_day <= window[1]:
+        what = f"is day {target_day} within days {window[0]} to {window[1]}: not in order"
+        raise RTResponseError("the label's visit", what, "Correct --target-day or --window FIRST LAST")
+    reading = vars(study.reading()) | {"with_dose": False}
+    loaded = load_study(study.study, progress=part(progress, 0.0, 0.2), **reading)
+    followed = follow_study(
+        loaded,
+        _named_files(transform, "--transform"),
+        _named_files(mask, "--mask"),
+        boundary_mm,
+        not no_proposals,
+        part(progress, 0.2, 0.9),
+        _labels(mask_values),
+    )
+    content = write_follow_up(
+        followed,
+        out.out,
+        out.overwrite,
+        chosen,
+        window,
+        target_day,
+        progress=part(progress, 0.9, 1.0),
+    )
+    close(progress)
+    print(json.dumps(content, indent=2, ensure_ascii=False) if json_ else _follow_up_text(content, out.out))
+
+
+def _labels(text: str) -> tuple[int, ...] | None:
+    """``1+3``, as in the column mask_values of a manifest."""
+    if not text:
+        return None
+    values = text.split("+")
+    if not all(value.isascii() and value.isdigit() for value in values):
+        raise RTResponseError("--mask-values", f"is '{text}', expected label numbers joined by +", "Write 1+3")
+    return tuple(int(value) for value in values)
+
+
+def _named_files(given: list[str], option: str) -> dict[str, Path]:
+    """``F1=file`` pairs."""
+    pairs = [text.partition("=") for text in given]
+    if any(not (name and file) for name, _, file in pairs):
+        raise RTResponseError(option, "expects F1=FILE", "Name the follow-up and the file")
+    names = [name for name, _, _ in pairs]
+    if len(set(names)) < len(names):
+        raise RTResponseError(option, "names a follow-up twice", "Give one file for each")
+    return {name: Path(file) for name, _, file in pairs}
+
+
+def _follow_up_text(content: dict[str, Any], out: Path) -> str:
+    lines = [f"written: {out}", content["notice"]]
+    lines += [f"! {labeled(**c)}" for c in content["cautions"]]
+    if content["day_zero"]:
+        lines.append(f"days count from {content['day_zero']}")
+    for visit in content["visits"]:
+        found = visit["registration"]
+        how = visit["problem"] or f"registered ({found['method']}), edge correlation {found['edge_correlation']:.2f}"
+        when = "unknown day" if visit["days"] is None else f"day {visit['days']}"
+        source = f" by {visit['date_source']}" if visit["date_source"] else ""
+        lines.append(f"{visit['visit']} '{visit['description']}', {when}{source}: {how}")
+        lines += [f"      ! {labeled(**c)}" for c in visit["cautions"] if not visit["problem"]]
+    for lesion in content["lesions"]:
+        label = lesion["label"]
+        change = ""
+        if label["change"] is not None:
+            low, high = label["change_interval"]
+            change = f"  {100 * label['change']:+.0f} % ({100 * low:+.0f} … {100 * high:+.0f} %) at {label['visit']}"
+        lines.append(f"{lesion['id']:<4}{lesion['name']:<20}{label['word']:<15}{change}  {label['reason']}")
+    lines += [f"! {text}" for text in content["remarks"]]
+    return "\n".join(lines)
+
+
+COMMANDS = (
+    Command("follow-up", "register the follow-ups of a study, measure its lesions, and name the response", follow_up),
+)

@@ -1,0 +1,158 @@
+"""Options that several commands share; `command.typer_function` turns each field into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from RTResponseCAMLib.dicom.options import ReadOptions
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.progress import Progress
+from RTResponseCAMLib.study import Study
+
+
+class Device(str, Enum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Interpolation(str, Enum):
+    """Of the dose between grid points."""
+
+    LINEAR = "linear"
+    CUBIC = "cubic"
+    QUINTIC = "quintic"
+
+
+Json = Annotated[bool, Option("--json", help="the result as JSON on standard output")]
+
+
+@dataclass(frozen=True)
+class OutOptions:
+    """Where results go."""
+
+    out: Annotated[Path, Option("--out", metavar="DIR")]
+    overwrite: Annotated[bool, Option("--overwrite", help="replace an existing DIR")] = False
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model predicts, and on what."""
+
+    model: Annotated[Path | None, Option("--model", metavar="BUNDLE", help="default: the phantom model that ships")] = (
+        None
+    )
+    device: Annotated[Device, Option("--device")] = Device.AUTO
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How a study is to be read, and what counts where its objects disagree (Docs/reading.md)."""
+
+    study: Annotated[Path, Argument(help="folder with the DICOM export, in any order and nesting")]
+    series: Annotated[str | None, Option("--series", help="part of the Series Description of the planning MR")] = None
+    course: Annotated[
+        str | None, Option("--course", help="name (C2) or label of the course, where the folder holds several")
+    ] = None
+    plan: Annotated[
+        str | None, Option("--plan", metavar="NAME", help="label or file name of the plan, where several fit")
+    ] = None
+    structures: Annotated[
+        str | None, Option("--structures", metavar="NAME", help="label or file name of the structure set")
+    ] = None
+    roi: Annotated[list[str], Option("--roi", help="ROI to take as a lesion (repeatable)")] = field(
+        default_factory=list
+    )
+    visit: Annotated[
+        list[str],
+        Option(
+            "--visit", metavar="TEXT",
+            help="part of the Series Description of a follow-up that is not recognised (repeatable)",
+        ),
+    ] = field(default_factory=list)  # fmt: skip
+
+    def reading(self) -> ReadOptions:
+        """How the study is to be read."""
+        return ReadOptions(
+            series=self.series,
+            rois=tuple(self.roi),
+            course=self.course,
+            plan=self.plan,
+            structures=self.structures,
+            visits=tuple(self.visit),
+        )
+
+
+@dataclass(frozen=True)
+class StudyOptions(FolderOptions):
+    """The same, with the dose."""
+
+    prescription: Annotated[
+        list[str],
+        Option(
+            "--prescription", metavar="GY|ROI=GY",
+            help="of every target, or of one; it overrules the plan (repeatable)",
+        ),
+    ] = field(default_factory=list)  # fmt: skip
+    isodose: Annotated[
+        float | None, Option("--isodose", metavar="PERCENT", help="prescription isodose of the dose maximum")
+    ] = None
+    dose_file: Annotated[
+        list[str],
+        Option(
+            "--dose", metavar="FILE",
+            help="RTDOSE to use, where several differ; several are added up; none leaves the dose out (repeatable)",
+        ),
+    ] = field(default_factory=list)  # fmt: skip
+    dose_fractions: Annotated[
+        int | None,
+        Option("--dose-fractions", metavar="N", help="fractions that a FRACTION or BEAM dose stands for (1: all)"),
+    ] = None
+
+    def reading(self) -> ReadOptions:
+        """How the study is to be read.
+
+        Raises
+        ------
+        StudyError : ``--prescription`` is no dose, or states two for every target.
+        """
+        total: float | None = None
+        named: dict[str, float] = {}
+        for text in self.prescription:
+            name, _, value = text.rpartition("=")
+            try:
+                dose = float(value)
+            except ValueError as error:
+                raise StudyError("--prescription", f"is '{text}', expected GY or ROI=GY", "Correct it") from error
+            if not name and total is not None:
+                raise StudyError("--prescription", "states two doses for every target", "Give one, or ROI=GY")
+            if name:
+                named[name] = dose
+            else:
+                total = dose
+        return ReadOptions(
+            prescription_gy=total,
+            prescriptions_gy=named,
+            isodose_percent=self.isodose,
+            series=self.series,
+            rois=tuple(self.roi),
+            course=self.course,
+            plan=self.plan,
+            structures=self.structures,
+            doses=tuple(self.dose_file),
+            dose_fractions=self.dose_fractions,
+            visits=tuple(self.visit),
+        )
+
+    def load(self, progress: Progress) -> Study:
+        """Read the study; raises as `load_study`."""
+        from RTResponseCAMLib.dicom.load import load_study
+
+        return load_study(self.study, progress=progress, **vars(self.reading()))

@@ -1,0 +1,127 @@
+"""``phantom study`` and ``phantom cohort``: synthetic patients with known truth."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+from typer import Option
+
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import Command
+from RTResponseCAMLib.cli.options import OutOptions
+from RTResponseCAMLib.progress import Progress
+
+Voxels = tuple[int, int, int]
+
+
+class Variants(str, Enum):
+    """How the resistant part shows."""
+
+    DARKER = "darker"
+    TEXTURE = "texture"
+    VOLUME = "volume"
+    NONE = "none"
+
+
+class DoseFiles(str, Enum):
+    """How the dose is exported."""
+
+    ONE = "one"
+    PER_TARGET = "per-target"
+
+
+@dataclass(frozen=True)
+class PhantomOptions:
+    """What both kinds of phantoms share."""
+
+    seed: Annotated[int, Option("--seed")] = 1
+    lesions: Annotated[int | None, Option("--lesions", help="targets per patient (default: drawn, 1 to 5)")] = None
+    spacing: Annotated[tuple[float, float, float], Option("--spacing", metavar="MM MM MM")] = (1.0, 1.0, 1.0)
+    tilt: Annotated[float, Option("--tilt", metavar="DEG", help="tilt of the MR slices")] = 0.0
+    dose_files: Annotated[DoseFiles, Option("--dose-files")] = DoseFiles.ONE
+    second_series: Annotated[bool, Option("--second-series", help="also a T2 series with its copy of the plan")] = False
+    no_rtplan: Annotated[bool, Option("--no-rtplan")] = False
+    no_follow_up: Annotated[bool, Option("--no-follow-up")] = False
+    mid_treatment: Annotated[bool, Option("--mid-treatment", help="also an MR of day 30")] = False
+
+
+Matrix = Annotated[Voxels, Option("--matrix", metavar="COLUMNS ROWS SLICES")]
+
+
+def phantom_study(
+    options: PhantomOptions,
+    out: OutOptions,
+    *,
+    variant: Annotated[Variants, Option("--variant", help="how the resistant part shows")] = Variants.TEXTURE,
+    patient: Annotated[int, Option("--patient")] = 1,
+    matrix: Matrix = (208, 240, 168),
+    progress: Progress,
+) -> None:
+    """One synthetic patient."""
+    from RTResponseCAMLib.phantom.patient import draw_patient
+    from RTResponseCAMLib.phantom.write import write_patient
+    from RTResponseCAMLib.workflow.output import new_folder
+
+    spec = _spec(options, variant.value, matrix, patient)
+    with new_folder(out.out, out.overwrite) as folder:
+        write_patient(draw_patient(spec), folder, progress)
+    close(progress)
+    print(f"written: {out.out} (dicom/ and truth/)")
+
+
+def phantom_cohort(
+    options: PhantomOptions,
+    out: OutOptions,
+    *,
+    patients: Annotated[int, Option("--patients")],
+    variants: Annotated[
+        str, Option("--variants", help=f"comma-separated, of {', '.join(v.value for v in Variants)}")
+    ] = "darker,texture,volume",
+    workers: Annotated[int, Option("--workers", show_default="all cores")] = os.cpu_count() or 1,
+    total_lesions: Annotated[
+        int | None, Option("--total-lesions", metavar="N", help="lesions of all patients together")
+    ] = None,
+    matrix: Matrix = (184, 216, 156),
+    progress: Progress,
+) -> None:
+    """Many synthetic patients and a manifest."""
+    from RTResponseCAMLib.phantom.cohort import write_cohort
+    from RTResponseCAMLib.phantom.spec import Variant
+    from RTResponseCAMLib.workflow.output import new_folder
+
+    chosen = tuple(Variant(name) for name in variants.split(","))
+    with new_folder(out.out, out.overwrite) as folder:
+        spec = _spec(options, chosen[0].value, matrix, 1)
+        write_cohort(spec, patients, folder, chosen, workers, progress, total_lesions)
+    close(progress)
+    print(f"written: {out.out}")
+
+
+def _spec(options: PhantomOptions, variant: str, matrix: Voxels, patient: int) -> Any:
+    from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
+
+    return PhantomSpec(
+        seed=options.seed,
+        patient=patient,
+        variant=Variant(variant),
+        lesions=options.lesions,
+        columns=matrix[0],
+        rows=matrix[1],
+        slices=matrix[2],
+        spacing_mm=options.spacing,
+        tilt_deg=options.tilt,
+        dose_files=options.dose_files.value,
+        second_series=options.second_series,
+        rtplan=not options.no_rtplan,
+        follow_up=not options.no_follow_up,
+        mid_treatment=options.mid_treatment,
+    )
+
+
+COMMANDS = (
+    Command("study", "one synthetic patient as DICOM, its truth beside it", phantom_study, "phantom"),
+    Command("cohort", "many synthetic patients and a manifest", phantom_cohort, "phantom"),
+)

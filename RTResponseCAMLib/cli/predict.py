@@ -1,0 +1,76 @@
+"""``predict``: probability and evidence map for each lesion of a study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from typer import Option
+
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import Command
+from RTResponseCAMLib.cli.options import Json, ModelOptions, OutOptions, StudyOptions
+from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.warnings import by_severity
+
+
+def predict(
+    model: ModelOptions,
+    study: StudyOptions,
+    out: OutOptions,
+    *,
+    no_scene: Annotated[bool, Option("--no-scene", help="without scene.mrb")] = False,
+    pictures: Annotated[bool, Option("--pictures", help="also Slicer's slice views as PNG")] = False,
+    profile: Annotated[bool, Option("--profile", help="seconds per stage")] = False,
+    json_: Json = False,
+    progress: Progress,
+) -> None:
+    """Probability and evidence map for each lesion of a study."""
+    from RTResponseCAMLib.models.bundle import load_bundle
+    from RTResponseCAMLib.models.card import default_bundle
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.predict import Stages, predict_study
+    from RTResponseCAMLib.workflow.write import result_json, write_result, write_scene
+
+    check_free(out.out, out.overwrite)
+    stages = Stages()
+    stages.begin("load model")
+    bundle = load_bundle(model.model or default_bundle(), model.device.value)
+    stages.begin("read study")
+    loaded = study.load(part(progress, 0.0, 0.3))
+    result = predict_study(loaded, bundle, part(progress, 0.3, 0.5), stages)
+    write_result(
+        result,
+        out.out,
+        out.overwrite,
+        scene=None if no_scene else write_scene,
+        pictures=pictures,
+        progress=part(progress, 0.5, 1.0),
+        stages=stages,
+    )
+    close(progress)
+    if json_:
+        content = result_json(result)
+        if profile:
+            content["seconds"] = stages.seconds
+        print(json.dumps(content, indent=2))
+        return
+    print(_table(result.predictions))
+    for warning in by_severity(result.warnings):
+        print(f"! {warning.labeled()}")
+    print(f"written: {out.out}")
+    if profile:
+        print("\n".join(f"{name:<18} {seconds:7.2f} s" for name, seconds in stages.seconds.items()))
+
+
+def _table(predictions: Sequence[Any]) -> str:
+    lines = [f"{'':4}{'ROI':<20}{'cm³':>8}  {'p(response)':<20}{'label':<15}"]
+    for p in predictions:
+        interval = f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})"
+        lines.append(f"{p.lesion.id:<4}{p.lesion.structure.name:<20.19}{p.volume_cc:8.3f}  {interval:<20}{p.label:<15}")
+        lines += [f"      ! {w.labeled()}" for w in by_severity(p.warnings)]
+    return "\n".join(lines)
+
+
+COMMANDS = (Command("predict", "probability and evidence map for each lesion of a study", predict),)

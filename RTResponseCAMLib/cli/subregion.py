@@ -1,0 +1,166 @@
+"""``subregion`` and ``export``: contour the evidence of each lesion, measure it, and write it as DICOM."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+from typer import Option
+
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import Command
+from RTResponseCAMLib.cli.options import Interpolation, Json, ModelOptions, OutOptions, StudyOptions
+from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.warnings import by_severity, labeled
+
+
+class Method(str, Enum):
+    """How the subregion is chosen."""
+
+    VALUE = "value"
+    PERCENTILE = "percentile"
+    OTSU = "otsu"
+    VOLUME = "volume"
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """Which part of a lesion becomes the subregion."""
+
+    method: Annotated[
+        Method,
+        Option(
+            "--method",
+            help="evidence above --value, above that percentile of the lesion, Otsu's threshold, or the hottest cm³",
+        ),
+    ] = Method.VALUE
+    value: Annotated[
+        float | None, Option("--value", help="of the method (for value: where evidence begins to speak for it)")
+    ] = None
+    smooth: Annotated[float, Option("--smooth", metavar="MM", help="standard deviation of a Gaussian")] = 0.0
+    minimum: Annotated[float, Option("--minimum", metavar="CM3", help="leave out smaller components")] = 0.0
+    largest: Annotated[int, Option("--largest", metavar="N", help="keep the N largest components only")] = 0
+    margin: Annotated[float, Option("--margin", metavar="MM", help="grow, or shrink by a negative one")] = 0.0
+    unclipped: Annotated[bool, Option("--unclipped", help="let a margin leave the lesion")] = False
+    anyway: Annotated[bool, Option("--anyway", help="contour lesions in doubt too; the doubt goes along")] = False
+    boost: Annotated[
+        float | None, Option("--boost", metavar="GY", help="simulated boost: lift the subregion's D98 to that dose")
+    ] = None
+    interpolation: Annotated[Interpolation, Option("--interpolation", help="of the dose")] = Interpolation.LINEAR
+
+
+def subregion(
+    study: StudyOptions,
+    model: ModelOptions,
+    selection: SelectionOptions,
+    out: OutOptions,
+    *,
+    json_: Json = False,
+    progress: Progress,
+) -> None:
+    """Contour the evidence of each lesion and measure it against the rest."""
+    from RTResponseCAMLib.workflow.subregion import write_subregions
+
+    result, drawn, warnings = _contoured(study, model, selection, out, part(progress, 0.0, 0.9))
+    content = write_subregions(result, drawn, warnings, out.out, out.overwrite, part(progress, 0.9, 1.0))
+    close(progress)
+    if json_:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    print("\n".join([content["notice"], *_table(content["subregions"])]))
+    print("\n".join([*(f"! {labeled(**c)}" for c in content["cautions"]), f"written: {out.out}"]))
+
+
+def export(
+    study: StudyOptions,
+    model: ModelOptions,
+    selection: SelectionOptions,
+    out: OutOptions,
+    *,
+    formats: Annotated[
+        list[str], Option("--format", metavar="FORMAT", help="rtstruct, seg, map … (repeatable; default: all)")
+    ] = [],  # noqa: B006
+    progress: Progress,
+) -> None:
+    """Write subregions and evidence as DICOM."""
+    from RTResponseCAMLib.dicom.export_formats import format_of
+    from RTResponseCAMLib.dicom.export_formats import formats as known
+    from RTResponseCAMLib.workflow.export import export_dicom
+
+    names = [format_of(name).name for name in formats] or [entry.name for entry in known()]
+    result, drawn, warnings = _contoured(study, model, selection, out, part(progress, 0.0, 0.7))
+    written, more = export_dicom(study.study, result, drawn, out.out, names, out.overwrite, part(progress, 0.7, 1.0))
+    close(progress)
+    for warning in by_severity((*result.warnings, *warnings, *more)):
+        print(f"! {warning.labeled()}")
+    print("\n".join(f"written: {out.out / name}" for name in written))
+
+
+def _contoured(
+    study: StudyOptions, model: ModelOptions, chosen: SelectionOptions, out: OutOptions, progress: Progress
+) -> Any:
+    from RTResponseCAMLib.cam import evidence
+    from RTResponseCAMLib.models.bundle import load_bundle
+    from RTResponseCAMLib.models.card import default_bundle
+    from RTResponseCAMLib.subregion.select import Selection
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.predict import predict_study
+    from RTResponseCAMLib.workflow.subregion import draw_subregions
+
+    check_free(out.out, out.overwrite)
+    bundle = load_bundle(model.model or default_bundle(), model.device.value)
+    method = chosen.method.value
+    value = evidence.NEUTRAL if chosen.value is None and method in ("value", "otsu") else chosen.value
+    try:
+        if value is None:
+            raise ValueError(f"--method {method} has no --value, expected one")
+        selection = Selection(
+            method,
+            value,
+            chosen.smooth,
+            chosen.minimum,
+            chosen.largest,
+            chosen.margin,
+            not chosen.unclipped,
+        )
+        if chosen.boost is not None and not 0 < chosen.boost < math.inf:
+            raise ValueError(f"the boost is {chosen.boost:g} Gy, expected more than 0")
+    except ValueError as error:
+        raise StudyError("the selection", str(error), "Correct the option") from error
+    loaded = study.load(part(progress, 0.0, 0.4))
+    result = predict_study(loaded, bundle, part(progress, 0.4, 0.8))
+    drawn, warnings = draw_subregions(
+        result, selection, chosen.anyway, chosen.boost, chosen.interpolation.value, part(progress, 0.8, 1.0)
+    )
+    return result, drawn, warnings
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    unit = next((row["dose_unit"] for row in rows if row["dose_unit"]), "Gy")
+    lines = [f"{'':4}{'ROI':<18}{'cm³':>8}{'share':>7}{'mean':>8}{'D98':>8}{'rest: mean':>12}{'D98':>8}  {unit}"]
+    for row in rows:
+        keys = ("mean_gy", "d98_gy", "rest_mean_gy", "rest_d98_gy")
+        doses = "".join(
+            f"{'–' if row[key] is None else format(row[key], '.2f'):>{width}}"
+            for key, width in zip(keys, (8, 8, 12, 8), strict=True)
+        )
+        share = f"{100 * row['share_of_lesion']:.0f} %"
+        lines.append(f"{row['lesion']:<4}{row['name']:<18.17}{row['volume_cc']:8.3f}{share:>7}{doses}")
+        lines += [f"      {text}" for text in row["words"]]
+        lines += [f"      ! {text}" for text in row["cautions"]]
+    return lines
+
+
+COMMANDS = (
+    Command(
+        "subregion",
+        "contour the evidence of each lesion, and measure its dose against the rest of the lesion",
+        subregion,
+    ),
+    Command("export", "subregions as RTSTRUCT and DICOM SEG, and the evidence as Parametric Map", export),
+)
