@@ -35,9 +35,9 @@ class DisplaySection(Section):
             return
         self._shown = now
         if not force and before and now[1:] == before[1:]:
-            self._logic.session.display.apply_opacity(self._parameters)
+            self._work.display.apply_opacity(self._parameters)
         elif self._parameters.mrVolume is not None or self._parameters.camVolume is not None:
-            self._logic.session.display.apply(self._parameters)
+            self._work.display.apply(self._parameters)
 
     def refresh(self, state: State) -> None:
         """Follow a layout that was changed elsewhere."""
@@ -45,7 +45,7 @@ class DisplaySection(Section):
             return
         button = self._ui.sideBySideButton
         blocked = button.blockSignals(True)
-        button.checked = self._logic.isSideBySide()
+        button.checked = self._logic.row.is_on()
         button.blockSignals(blocked)
 
     def _settings(self) -> tuple[Any, ...]:
@@ -60,12 +60,12 @@ class DisplaySection(Section):
 
     def _on_reset(self, _checked: bool = False) -> None:
         if self._parameters is not None:
-            self._logic.resetHeatmap(self._parameters)
+            self._logic.reset_heatmap(self._parameters)
 
     def _on_side_by_side(self, checked: bool) -> None:
         if self._parameters is None:
             return
         if checked:
-            self._layout_before = self._logic.showSideBySide(self._parameters)
+            self._layout_before = self._logic.row.show(self._parameters, self._work.display)
         else:
-            self._logic.showLayout(self._layout_before, self._parameters)
+            self._logic.row.leave_for(self._layout_before, self._parameters, display=self._work.display)

@@ -19,6 +19,6 @@ def drawn_once() -> Iterator[None]:
         yield
 
 
-def let_events_happen(_fraction: float = 0.0, _text: str = "") -> None:
+def let_events_happen(fraction: float = 0.0, text: str = "") -> None:
     """Let the application work between two steps on the main thread; clicks and keys wait."""
     slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)

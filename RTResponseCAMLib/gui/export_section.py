@@ -53,7 +53,9 @@ class ExportSection(Section):
             out, number = folder / f"{FOLDER} {number}", number + 1
         self._message, self._written = "", str(out)
         dicom = Path(self._ui.dicomPathLineEdit.currentPath) if self._ui.dicomCheckBox.checked else None
-        work = self._logic.exporter(out, self._runner.on_main_thread, dicom, let_events_happen)
+        work = self._logic.export_work(
+            out, on_main_thread=self._runner.on_main_thread, dicom=dicom, between=let_events_happen
+        )
         self._runner.start(work, self._on_written, self._on_failed)
 
     def refresh(self, state: State) -> None:
@@ -89,7 +91,7 @@ class ExportSection(Section):
 
     def _offer_folder(self) -> None:
         """Fill in the folder that the study was read from, once; what the user chose stays."""
-        folder = self._logic.session.folder if self._logic.started else None
+        folder = self._logic.folder
         known = "" if folder is None else str(folder)
         if known != self._offered:
             self._ui.dicomPathLineEdit.currentPath = known

@@ -32,7 +32,7 @@ class LesionSection(Section):
         again = lesion == self._selected
         self._parameters.selectedLesion = lesion  # a change is followed below
         if again:
-            self._logic.centerOnLesion(self._parameters)
+            self._logic.center(self._parameters)
 
     def move(self, step: int) -> None:
         """Go to the next (1) or previous (-1) lesion."""
@@ -49,7 +49,7 @@ class LesionSection(Section):
         if lesion != self._selected:
             self._selected = lesion
             self._table.select(lesion)
-            self._logic.centerOnLesion(self._parameters)
+            self._logic.center(self._parameters)
             self._show_message()
 
     def refresh(self, state: State) -> None:

@@ -48,7 +48,7 @@ class PointsSection(Section):
 
     def _on_show(self, _checked: bool = False) -> None:
         try:
-            _lists, words = self._logic.showPoints(Path(self._ui.pointsPathLineEdit.currentPath))
+            _lists, words = self._logic.show_points(Path(self._ui.pointsPathLineEdit.currentPath))
             self._ui.pointsLabel.text = "\n".join(words) or _("Shown. Predict, and show them again, to compare.")
         except RTResponseError as error:
             self._ui.pointsLabel.text = str(error)

@@ -48,7 +48,7 @@ class PredictSection(Section):
         self._message = ""
         lesions = [self._parameters.selectedLesion] if self._parameters.scope.value == "selected" else []
         try:
-            task = self._logic.session.prepare(self._parameters, lesions)
+            task = self._work.prepare(self._parameters, lesions)
         except RTResponseError as error:
             self._message = str(error)
             self._panel.refresh()
@@ -89,9 +89,9 @@ class PredictSection(Section):
             return
         try:
             with drawn_once():
-                shown = self._logic.session.show(task, result, self._parameters)
+                shown = self._work.show(task, result, self._parameters)
                 if shown:
-                    self._logic.centerOnLesion(self._parameters)
+                    self._logic.center(self._parameters)
         except RTResponseError as error:
             self._message = str(error)
         else:

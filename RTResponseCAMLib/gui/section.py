@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
+    from RTResponseCAMLib.workflow.session import Session
 
 
 class Section:
@@ -26,6 +27,12 @@ class Section:
     @property
     def _logic(self) -> Any:
         return self._panel.logic
+
+    @property
+    def _work(self) -> Session:
+        """The work in this scene: display, subregions, predictions. Numerical libraries are imported for it."""
+        session: Session = self._panel.logic.session
+        return session
 
     def connect_parameters(self) -> None:
         """Take up another parameter node."""

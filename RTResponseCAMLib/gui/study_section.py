@@ -81,7 +81,7 @@ class StudySection(Section):
         stated = ", ".join(f"{name} {gy:g} {state.dose_unit}" for name, gy in state.prescriptions if gy is not None)
         self._ui.prescriptionLabel.text = stated
         self._ui.prescriptionLabel.setVisible(bool(stated))
-        notices = [self._failure, self._logic.resetNotice, *state.problems[:1]]
+        notices = [self._failure, self._logic.reset_notice, *state.problems[:1]]
         lines = [f"<b>{_escape(text)}</b>" for text in notices if text] + self._choices()
         lines += [_escape(text) for text in state.notes]
         self._ui.studyMessageLabel.text = "<br>".join(lines)
@@ -101,7 +101,7 @@ class StudySection(Section):
         self._runner.start(work, self._on_opened, self._on_failed, self._on_asked)
 
     def _on_opened(self, opened: Any) -> None:
-        self._logic.showStudy(opened, self._parameters, self._runner.report_here)
+        self._logic.show_study(opened, self._parameters, progress=self._runner.report_here)
         self._panel.refresh()
 
     def _on_failed(self, sentence: str) -> None:

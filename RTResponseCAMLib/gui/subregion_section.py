@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
+from RTResponseCAMLib.gui.segment_editor import edit_segment
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
@@ -98,7 +99,7 @@ class SubregionSection(Section):
         if not self._logic.started:
             return None
         try:
-            found: LesionVoxels | None = self._logic.session.subregions.voxels(self._parameters)
+            found: LesionVoxels | None = self._work.subregions.voxels(self._parameters)
         except RTResponseError as error:
             self._message = str(error)
             return None
@@ -125,7 +126,7 @@ class SubregionSection(Section):
         share = 100 * inside.volume_cc / whole if whole else 0.0
         text = _("{volume:.3f} cm³ of {whole:.3f} cm³ ({share:.0f} %) above {cut:.2f}")
         text = text.format(volume=inside.volume_cc, whole=whole, share=share, cut=self._cut)
-        row = self._logic.session.subregions.row(self._parameters)
+        row = self._work.subregions.row(self._parameters)
         doubts = "; ".join(row.doubts) if row is not None else ""
         doubted = [_("In doubt: {doubts}").format(doubts=doubts)] if doubts else []
         self._ui.subregionVolumeLabel.text = "\n".join([*([self._message] if self._message else []), text, *doubted])
@@ -188,7 +189,7 @@ class SubregionSection(Section):
 
     def _on_dvh(self, _checked: bool = False) -> None:
         try:
-            self._logic.showDvh(self._parameters, self._cut)
+            self._logic.show_dvh(self._parameters, self._cut)
         except RTResponseError as error:
             self._message = str(error)
         self._panel.refresh()
@@ -200,7 +201,7 @@ class SubregionSection(Section):
         self._of = self._cut, self._lesion, self._voxels()
         try:
             boost_gy = float(self._ui.boostSpinBox.value)
-            work = self._logic.session.subregions.measuring(self._parameters, self._cut, boost_gy)
+            work = self._work.subregions.measuring(self._parameters, self._cut, boost_gy)
         except RTResponseError as error:
             self._measured = str(error)
             self._panel.refresh()
@@ -230,7 +231,7 @@ class SubregionSection(Section):
     def _on_create(self, _checked: bool = False) -> None:
         try:
             cut, anyway = self._parameters.subregionCut, bool(self._ui.despiteDoubtsCheckBox.checked)
-            self._created = self._logic.session.subregions.create(self._parameters, cut, anyway)
+            self._created = self._work.subregions.create(self._parameters, cut, anyway)
         except RTResponseError as error:
             self._message = str(error)
         else:
@@ -240,4 +241,4 @@ class SubregionSection(Section):
         self._panel.refresh()
 
     def _on_edit(self, _checked: bool = False) -> None:
-        self._logic.editSegment(self._parameters, self._created)
+        edit_segment(self._parameters, self._created)

@@ -74,7 +74,7 @@ class TestSideBySide:
         predicted.parameters.followUpVolume = None
         predicted.ui.sideBySideButton.checked = True
         assert host.layouts.sliceViewNames() == SIDE[:2]
-        assert predicted.logic.isSideBySide()
+        assert predicted.logic.row.is_on()
 
 
 def test_edit_opens_the_subregion_and_no_treated_volume(host, predicted, monkeypatch):
@@ -109,7 +109,7 @@ class TestColors:
         legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(dose)
         assert legend.GetTitleText() == "Dose (Gy)"
         assert legend.GetVisibility()
-        predicted.logic.resetHeatmap(predicted.parameters)
+        predicted.logic.reset_heatmap(predicted.parameters)
         assert not legend.GetVisibility()
 
     def test_a_dose_that_others_have_loaded_gets_the_same_colors(self, host, predicted):
@@ -170,7 +170,7 @@ class TestNodes:
         assert predicted.ui.subregionVolumeLabel.text == "Choose the planning MR."
 
     def test_a_second_study_can_be_told_from_the_first(self, host, loaded, opened):
-        loaded.logic.showStudy(opened, loaded.parameters)
+        loaded.logic.show_study(opened, loaded.parameters)
         for kind in ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLModelNode"):
             count = host.scene.GetNumberOfNodesByClass(kind)
             names = [host.scene.GetNthNodeByClass(n, kind).GetName() for n in range(count)]

@@ -219,7 +219,7 @@ def test_names_from_outside_are_not_taken_for_markup(host, loaded):
 
 def test_nodes_loaded_by_hand_give_the_same_answer_as_the_folder(host, panel, opened):
     """As after Slicer's DICOM module and SlicerRT: nodes without anything of ours but the dose's attribute."""
-    panel.logic.showStudy(opened, panel.parameters)
+    panel.logic.show_study(opened, panel.parameters)
     expected = panel.logic.predict()
     for number in range(3):
         segments = panel.parameters.segmentation.GetSegmentation()

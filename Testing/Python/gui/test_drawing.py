@@ -18,7 +18,7 @@ def drawing(opened):
     host = slicer_host.start(render=True)
     host.load_module(MODULE)
     panel = host.open_panel()
-    panel.logic.showStudy(opened, panel.parameters)
+    panel.logic.show_study(opened, panel.parameters)
     panel.logic.predict()
     panel.refresh()
     host.settle()

@@ -118,7 +118,7 @@ class TestTwoStudies:
         first, cam, rows = inputs(predicted), p.camVolume, predicted.logic.state(p).rows
         later = p.followUpVolume
         result = predicted.logic.result
-        predicted.logic.showStudy(opened, p)
+        predicted.logic.show_study(opened, p)
         assert p.prescriptionGy != 22.0
         assert p.camVolume is None
         assert predicted.logic.result is None
@@ -148,7 +148,7 @@ class TestTwoStudies:
         task = session.prepare(p)
         first = inputs(loaded)
         result = compute(task)
-        loaded.logic.showStudy(opened, p)
+        loaded.logic.show_study(opened, p)
         assert not session.show(task, result, p)
         assert p.camVolume is None
         choose(loaded, first)
@@ -205,11 +205,11 @@ class TestPlaces:
         x, y, z = middle_of(predicted)[0]
         table = tmp_path / "points.csv"
         table.write_text(f"x,y,z,value,frame\n{x},{y},{z},3,RAS\n")
-        (points,), _ = predicted.logic.showPoints(table)
+        (points,), _ = predicted.logic.show_points(table)
         transform = pose(host, *inputs(predicted))
         host.settle()
         assert points.GetTransformNodeID() == transform.GetID()
-        (points,), _ = predicted.logic.showPoints(table)
+        (points,), _ = predicted.logic.show_points(table)
         assert points.GetTransformNodeID() == transform.GetID()
 
     def test_a_follow_up_that_the_user_has_moved_stays_there(self, host, predicted):
@@ -255,7 +255,7 @@ class TestRow:
     def test_a_study_that_was_loaded_in_the_row_is_in_view_after_it(self, host, predicted, opened):
         view_of(host, "Red").SetSliceOffset(7.5)
         predicted.ui.sideBySideButton.checked = True
-        predicted.logic.showStudy(opened, predicted.parameters)
+        predicted.logic.show_study(opened, predicted.parameters)
         view_of(host, "Red").SetSliceOffset(0.0)
         predicted.ui.sideBySideButton.checked = False
         host.settle()

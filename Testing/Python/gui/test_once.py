@@ -103,7 +103,9 @@ class TestOnce:
         original = save.write_image
         monkeypatch.setattr(save, "write_image", lambda *a: (beside.append(not here), original(*a)))
         between = []
-        work = predicted.logic.exporter(tmp_path / "out", on_main_thread, between=lambda *_: between.append(bool(here)))
+        work = predicted.logic.export_work(
+            tmp_path / "out", on_main_thread=on_main_thread, between=lambda *_: between.append(bool(here))
+        )
         work(lambda *_: None)
         assert beside == [True] * 3  # voxels of MR, dose and evidence are written while the application goes on
         with zipfile.ZipFile(tmp_path / "out" / "scene.mrb") as bundle:

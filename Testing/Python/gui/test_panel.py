@@ -225,7 +225,7 @@ def test_selecting_a_lesion_centres_all_views_on_it(host, loaded):
 def test_the_next_lesion_comes_by_keyboard_and_goes_round(loaded):
     seen = [loaded.parameters.selectedLesion]
     for _ in range(3):
-        loaded._shortcuts[0]._qt.activated.emit()
+        loaded._shortcuts._added[0]._qt.activated.emit()
         seen.append(loaded.parameters.selectedLesion)
     assert seen[0] == seen[3]
     assert len(set(seen)) == 3
@@ -368,6 +368,7 @@ def test_cancelling_an_export_leaves_nothing(host, predicted, tmp_path):
     assert "cancelled" in predicted.ui.exportLabel.text
 
 
+@pytest.mark.slow
 def test_the_self_test_runs_here_as_in_the_application(host):
     test = host.module.RTResponseCAMTest()
     test.messageDelay = 0
@@ -384,6 +385,7 @@ def test_the_sample_is_offered_and_made_without_a_download(host, monkeypatch):
     assert [n.GetClassName() for n in nodes][:2] == ["vtkMRMLScalarVolumeNode"] * 2
 
 
+@pytest.mark.slow
 def test_the_sample_is_loaded_by_name_as_any_other(host, panel, monkeypatch):
     monkeypatch.setitem(sys.modules, "SampleData", sample_data)
     host.module.registerSampleData()

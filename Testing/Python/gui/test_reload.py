@@ -42,7 +42,7 @@ def test_a_saved_scene_comes_back_with_results_and_settings(rendering, opened, t
 
     host = rendering
     panel = host.widget
-    panel.logic.showStudy(opened, panel.parameters)
+    panel.logic.show_study(opened, panel.parameters)
     before = [x.p_response for x in panel.logic.predict().predictions]
     p = panel.parameters
     p.opacity, p.threshold, p.subregionCut = 0.4, 1.1, -0.35
@@ -83,7 +83,7 @@ def test_the_views_show_what_the_panel_says(rendering, opened):
     host = rendering
     panel = host.widget
     host.scene.Clear(False)
-    panel.logic.showStudy(opened, panel.parameters)
+    panel.logic.show_study(opened, panel.parameters)
     p = panel.parameters
     p.doseDisplay = DoseDisplay.NOTHING
     before = {name: colored(image) for name, image in host.draw_views().items()}

@@ -32,7 +32,7 @@ def test_closing_the_scene_empties_the_panel_and_leaves_no_node(host, predicted)
 
 def test_a_study_loads_again_after_the_scene_was_closed(host, predicted, opened):
     host.scene.Clear(False)
-    predicted.logic.showStudy(opened, predicted.parameters)
+    predicted.logic.show_study(opened, predicted.parameters)
     predicted.logic.predict()
     predicted.refresh()
     assert predicted.ui.lesionTable.rowCount == 3

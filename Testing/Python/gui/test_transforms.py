@@ -36,7 +36,7 @@ class TestTransforms:
         state = predicted.logic.state(p)
         assert (state.problems, dict(state.stale), state.rows) == ((), {}, before)
         assert composite_of(host, "Red").GetForegroundVolumeID() == p.camVolume.GetID()
-        predicted.logic.centerOnLesion(p)
+        predicted.logic.center(p)
         y = middle_of(predicted)[0][1]
         assert view_of(host, "Red").GetSliceOffset() == pytest.approx(y - 5, abs=0.5)
         for node in self.inputs(predicted):

@@ -1,0 +1,209 @@
+"""What scripts and notebooks use: load a study, predict it, follow it up; train and compare models on a cohort.
+
+Imported on first use from the package itself: ``from RTResponseCAMLib import load_study, predict``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from RTResponseCAMLib.progress import Progress, part, silent
+
+if TYPE_CHECKING:
+    from RTResponseCAMLib.evaluation.results import Comparison
+    from RTResponseCAMLib.study import Result, Study
+    from RTResponseCAMLib.workflow.follow_up import FollowedStudy
+
+
+def load_study(folder: str | Path, *, progress: Progress = silent, **options: Any) -> Study:
+    """Read a Gamma Knife study from a folder with its DICOM export, in any order and nesting.
+
+    Parameters
+    ----------
+    options : fields of `dicom.options.ReadOptions`, such as ``prescription_gy``.
+
+    Returns
+    -------
+    Images in LPS (mm); lesions with their contours in LPS (mm); dose in Gy.
+
+    Raises
+    ------
+    StudyError, GeometryError : the study cannot be read, or its objects disagree.
+
+    Examples
+    --------
+    >>> study = load_study(folder)
+    >>> [lesion.structure.name for lesion in study.lesions]
+    ['GTV 1', 'GTV 2', 'GTV 3']
+    """
+    from RTResponseCAMLib.dicom.load import load_study as load
+
+    return load(Path(folder), progress=progress, **options)
+
+
+def predict(
+    study: str | Path | Study,
+    out: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Result:
+    """Predict the response of every lesion of a study, with an evidence map.
+
+    Parameters
+    ----------
+    study : a study, or its folder.
+    out : folder for ``result.json``, ``cam.nrrd`` and ``report.html``; None writes nothing.
+    model : folder of a bundle; None takes the one that ships, which was trained on phantoms only.
+    device : "auto", "cpu" or "cuda".
+
+    Raises
+    ------
+    StudyError, GeometryError, ModelError : study or model cannot be used.
+    OutputError : ``out`` exists, or cannot be written.
+
+    Examples
+    --------
+    >>> result = predict(study, device="cpu")
+    >>> [prediction.label for prediction in result.predictions]
+    ['non-response', 'non-response', 'response']
+    >>> lesion = result.predictions[0]
+    >>> lesion.p_response_low <= lesion.p_response <= lesion.p_response_high
+    True
+    """
+    from RTResponseCAMLib.models.bundle import load_bundle
+    from RTResponseCAMLib.models.card import default_bundle
+    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.predict import predict_study
+    from RTResponseCAMLib.workflow.write import write_result
+
+    if out is not None:
+        check_free(Path(out), overwrite)
+    bundle = load_bundle(Path(model) if model is not None else default_bundle(), device)
+    loaded = load_study(study, progress=part(progress, 0.0, 0.3)) if isinstance(study, (str, Path)) else study
+    result = predict_study(loaded, bundle, part(progress, 0.3, 0.8))
+    if out is not None:
+        write_result(result, Path(out), overwrite=overwrite, progress=part(progress, 0.8, 1.0))
+    return result
+
+
+def follow_up(study: str | Path | Study, *, progress: Progress = silent, **options: Any) -> FollowedStudy:
+    """Register the follow-ups of a study and measure its lesions on them.
+
+    Parameters
+    ----------
+    study : a study, or its folder.
+    options : arguments of `workflow.follow_up.follow_study`, such as ``boundary_mm``.
+
+    Raises
+    ------
+    StudyError, GeometryError : the study or a follow-up cannot be used.
+    """
+    from RTResponseCAMLib.workflow.follow_up import follow_study
+
+    loaded = study
+    if isinstance(study, (str, Path)):
+        loaded = load_study(study, progress=part(progress, 0.0, 0.2), with_dose=False)
+    assert not isinstance(loaded, (str, Path))
+    return follow_study(loaded, progress=part(progress, 0.2, 1.0), **options)
+
+
+def train(
+    cohort: str | Path,
+    out: str | Path,
+    *,
+    model: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train a model on a cohort and write a bundle; returns the held-out figures that its card carries.
+
+    Parameters
+    ----------
+    cohort : folder with ``manifest.csv``.
+    out : folder of the bundle.
+    model : a name of `models.registry`; None takes the first that gives evidence maps.
+    options : of the model, by name.
+    card : what the card says: name, description, cohort, cautions.
+
+    Raises
+    ------
+    CohortError, ModelError : cohort or options cannot be used.
+
+    Examples
+    --------
+    >>> figures = train(cohort, out / "bundle", options={"steps": 10, "members": 2})
+    >>> figures["lesions"], figures["patients"]
+    (18, 6)
+    >>> 0 <= figures["auc"]["low"] <= figures["auc"]["value"] <= figures["auc"]["high"] <= 1
+    True
+    """
+    from RTResponseCAMLib.models.registry import default_name
+    from RTResponseCAMLib.workflow.train import train_bundle
+
+    said = {"name": "unnamed model", "intended_use": "Research use only. Not a medical device.", **(card or {})}
+    return train_bundle(
+        Path(cohort), Path(out), name=model or default_name(), options=options or {}, card=said, overwrite=overwrite,
+        progress=progress,
+    )  # fmt: skip
+
+
+def evaluate(
+    cohort: str | Path,
+    out: str | Path,
+    *,
+    models: Sequence[str] | None = None,
+    tables: Mapping[str, str | Path] | None = None,
+    external: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    folds: int = 5,
+    repeats: int = 3,
+    seed: int = 0,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Comparison:
+    """Compare models on a cohort, without leaks; what was interrupted goes on.
+
+    Parameters
+    ----------
+    models : names of `models.registry`; the baselines always run; None takes all that are compared by default.
+    tables : CSV files of features by name, each a model of its own.
+    external : a cohort of other patients, on which every model is evaluated, too.
+
+    Raises
+    ------
+    CohortError, OutputError : see `workflow.evaluate.evaluate`.
+
+    Examples
+    --------
+    >>> found = evaluate(cohort, out / "comparison", models=["gradient"], folds=2, repeats=1)
+    >>> sorted(found.internal.approaches)
+    ['clinical', 'gradient', 'volume']
+    >>> found.internal.lesions, found.internal.patients
+    (18, 6)
+    """
+    from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models, default_models
+    from RTResponseCAMLib.samples.radiomics import read_settings
+    from RTResponseCAMLib.workflow.evaluate import evaluate as compare
+
+    named = {name: Path(path) for name, path in (tables or {}).items()}
+    protocol = Protocol(
+        models=chosen_models(default_models() if models is None else models, tuple(named)),
+        tables=tuple(named),
+        folds=folds,
+        repeats=repeats,
+        seed=seed,
+        options=options or {},
+        settings=read_settings(),
+    )
+    return compare(
+        Path(cohort), Path(out), protocol=protocol, external=None if external is None else Path(external),
+        tables=named, workers=workers, overwrite=overwrite, progress=progress,
+    )  # fmt: skip

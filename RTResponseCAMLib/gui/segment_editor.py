@@ -1,0 +1,30 @@
+"""Slicer's Segment Editor, opened on a segment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+
+def edit_segment(parameters: Any, segment_id: str) -> None:
+    """Open the Segment Editor on a segment; without a main window it is only chosen there.
+
+    On entering, the editor puts back what it had chosen itself: the segment is chosen afterwards.
+    """
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor.setSegmentationNode(parameters.segmentation)
+        editor.setSourceVolumeNode(parameters.mrVolume)
+        editor.setCurrentSegmentID(segment_id)
+        return
+    scene, tag = slicer.mrmlScene, "SegmentEditor"
+    node = scene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(tag)
+        node = scene.AddNode(node)
+    node.SetAndObserveSegmentationNode(parameters.segmentation)
+    node.SetAndObserveSourceVolumeNode(parameters.mrVolume)
+    node.SetSelectedSegmentID(segment_id)

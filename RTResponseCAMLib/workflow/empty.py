@@ -1,0 +1,21 @@
+"""The state of an empty scene, without the numerical libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from RTResponseCAMLib.errors import RTResponseError
+from RTResponseCAMLib.models.card import default_bundle, read_card
+from RTResponseCAMLib.state import NOTHING_CHOSEN, State
+
+
+def empty_state(parameters: Any) -> State:
+    """What the panel shows before anything is chosen: the model's card, and what to do."""
+    problems, card = [NOTHING_CHOSEN], None
+    try:
+        card = read_card(Path(parameters.bundleFolder) if parameters.bundleFolder else default_bundle())
+    except RTResponseError as error:
+        problems.append(str(error))
+    warnings = tuple(str(text) for text in (card or {}).get("cautions", ()))
+    return State(problems=tuple(problems), warnings=warnings, card=card)

@@ -1,0 +1,72 @@
+"""An export from the application, as work for another thread: files beside the main thread, the scene on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
+from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.scene.save import write_result_scene
+from RTResponseCAMLib.scene.subregion import kept_subregions
+from RTResponseCAMLib.study import Result
+from RTResponseCAMLib.warnings import Warning
+from RTResponseCAMLib.workflow.export import objects_of_scene, save_objects
+from RTResponseCAMLib.workflow.write import write_result
+
+OnMainThread = Callable[[Callable[[], Any]], Any]
+Work = Callable[[Progress], tuple[Warning, ...]]
+
+
+def export_work(
+    result: Result | None,
+    out: Path,
+    *,
+    segmentation: Any,
+    on_main_thread: OnMainThread,
+    dicom: Path | None = None,
+    between: Progress | None = None,
+) -> Work:
+    """Return the work of an export; it returns what is to be known.
+
+    Parameters
+    ----------
+    segmentation : node with the subregions that were kept.
+    on_main_thread : makes a call on the main thread, where scenes are written.
+    dicom : folder of the original DICOM files: kept subregions and the map are written as DICOM, too.
+    between : called on the main thread between the nodes of the scene.
+
+    Raises
+    ------
+    OutputError : there is no result.
+    """
+    if result is None:
+        raise OutputError("", "there is no result to write", "Predict first")
+
+    def write_scene(shown: Result, path: Path) -> None:
+        write_result_scene(shown, path, on_main_thread, between or silent)
+
+    report = not missing_packages(FOR_REPORTS)
+    kept = kept_subregions(segmentation) if dicom is not None else []
+
+    def work(progress: Progress) -> tuple[Warning, ...]:
+        objects: dict[str, Dataset] = {}
+        warnings: tuple[Warning, ...] = ()
+        rest = progress
+        if dicom is not None:
+            objects, warnings = objects_of_scene(dicom, result, kept, part(progress, 0.0, 0.3))
+            rest = part(progress, 0.3, 1.0)
+
+        def write_dicom(folder: Path) -> None:
+            (folder / "dicom").mkdir()
+            save_objects(objects, folder / "dicom")
+
+        more = write_dicom if objects else None
+        write_result(result, out, scene=write_scene, report=report, progress=rest, more=more)
+        return warnings
+
+    return work
