@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 # CI pins what it runs; the ranges that users get are in pyproject.toml.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location --constraint constraints.txt
 
-.PHONY: demo test check format radiomics clean
+.PHONY: demo test test-all check format radiomics mutation clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtresponsecam demo --out demo --overwrite
 
+# What to run before a commit; statistics and long checks are marked slow.
 test: $(VENV)/.test check
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+# Everything, with the coverage of the library.
+test-all: $(VENV)/.test check
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,29 @@ os.environ.setdefault("RTRESPONSECAM_SALT", "of the tests")  # nothing is writte
 SMALL = {"columns": 116, "rows": 136, "slices": 80, "spacing_mm": (1.7, 1.5, 2.0)}  # pixels that are not square
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker makes and the others wait for; read only."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    root = factory.getbasetemp().parent if parallel else factory.mktemp("made")
+    folder, done = root / name, root / f"{name}.done"
+    try:
+        (root / f"{name}.begun").touch(exist_ok=False)
+    except FileExistsError:
+        until = time.monotonic() + 300
+        while not done.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert done.exists(), f"another worker did not finish {folder}"
+        return folder
+    make(folder)
+    done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Coarse head, three lesions, one dose box, follow-up; ``dicom/`` and ``truth/``. Read only."""
-    folder = tmp_path_factory.mktemp("phantom") / "study"
-    write_patient(draw_patient(PhantomSpec(seed=4, lesions=3, variant=Variant.DARKER, **SMALL)), folder)
-    return folder
+    spec = PhantomSpec(seed=4, lesions=3, variant=Variant.DARKER, **SMALL)
+    return made_once(tmp_path_factory, "phantom_study", lambda folder: write_patient(draw_patient(spec), folder))
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +64,12 @@ def own_study(study_folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six patients, eighteen lesions, both classes in most patients."""
-    folder = tmp_path_factory.mktemp("compared") / "cohort"
     spec = PhantomSpec(seed=33, follow_up=False, **SMALL)
-    write_cohort(spec, 6, folder, (Variant.DARKER,), workers=2, total=18)
-    return folder
+
+    def make(folder: Path) -> None:
+        write_cohort(spec, 6, folder, (Variant.DARKER,), workers=1, total=18)
+
+    return made_once(tmp_path_factory, "small_cohort", make)
 
 
 @pytest.fixture(scope="session")

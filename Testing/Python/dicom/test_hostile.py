@@ -39,6 +39,7 @@ def objects(objects_folder):
 
 @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(number=st.integers(0, 2**32 - 1))
+@pytest.mark.slow
 def test_spoiled_files_are_read_or_refused(objects, objects_folder, number):
     rng = np.random.default_rng([3, number])
     kind, content, name = objects[int(rng.integers(len(objects)))]

@@ -30,7 +30,7 @@ def test_a_copy_of_a_persons_scan_under_another_group_is_refused(small_cohort, t
     copied = [{**r, "patient_group_id": "again", "study": "again"} for r in rows if r["patient_group_id"] == first]
     write_rows(cohort, [*rows, *copied])
     with pytest.raises(CohortError, match=f"one planning MR under several patient groups: '{first}' and 'again'"):
-        evaluate(cohort, tmp_path / "out", protocol=GRADIENT, workers=2)
+        evaluate(cohort, tmp_path / "out", protocol=GRADIENT, workers=1)
     assert not (tmp_path / "out" / "folds").exists()
     (problem,) = check_cohort(cohort)["problems"]
     assert f"one planning MR under several patient groups: '{first}' and 'again'" in problem
@@ -59,7 +59,7 @@ def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_
         ],
     )
     out = tmp_path / "out"
-    content = evaluate(cohort, out, protocol=GRADIENT, external=external, workers=2)
+    content = evaluate(cohort, out, protocol=GRADIENT, external=external, workers=1)
     (said,) = content.cohort.cautions
     assert f"'{one}' and '{other}'" in said
     assert "'x-" not in said  # nobody was judged there
@@ -87,7 +87,7 @@ def test_lesions_without_a_dose_are_counted_and_the_others_keep_theirs(small_coh
     write_rows(cohort, [{**r, "study": "bare"} if r["patient_group_id"] == first else r for r in rows])
     out = tmp_path / "out"
     names = ["dosiomics", "scale-space-dose"] if why_unavailable() is None else ["scale-space-dose"]
-    content = evaluate(cohort, out, protocol=replace(SHORT, models=chosen_models(names)), workers=2)
+    content = evaluate(cohort, out, protocol=replace(SHORT, models=chosen_models(names)), workers=1)
     assert content.not_run == {}
     assert content.cohort.left_out == ()
     assert set(content.internal.approaches) == {"volume", "clinical", *names}
@@ -97,7 +97,7 @@ def test_lesions_without_a_dose_are_counted_and_the_others_keep_theirs(small_coh
     assert [x.sample.patch.has_dose for x in lesions] == [r["patient_group_id"] != first for r in rows]
     assert f"{bare} lesion(s): dose: no dose" in (out / "report.html").read_text()
     # Nothing is said of what no approach that was asked for would have read.
-    assert evaluate(cohort, tmp_path / "plain", protocol=GRADIENT, workers=2).cohort.remarks == {}
+    assert evaluate(cohort, tmp_path / "plain", protocol=GRADIENT, workers=1).cohort.remarks == {}
 
 
 def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path):
@@ -105,12 +105,13 @@ def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path
         evaluate(small_cohort, tmp_path / "out", protocol=SHORT, external=small_cohort)
 
 
+@pytest.mark.slow
 def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort, tmp_path):
     spec = PhantomSpec(seed=34, follow_up=False, **SMALL)
     others = tmp_path / "others"
-    write_cohort(spec, 3, others, (Variant.DARKER,), workers=2, total=9)
+    write_cohort(spec, 3, others, (Variant.DARKER,), workers=1, total=9)
     out = tmp_path / "out"
-    content = evaluate(small_cohort, out, protocol=SHORT, external=others, workers=2)
+    content = evaluate(small_cohort, out, protocol=SHORT, external=others, workers=1)
     labels = [r.certain_label for r in read_cohort(others)]
     assert content.external.lesions == 9
     assert content.external.non_response == sum(labels)

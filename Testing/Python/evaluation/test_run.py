@@ -91,6 +91,7 @@ def test_a_run_goes_on_where_it_was_and_comes_to_the_same_end(small_cohort, comp
     assert {k: v["metrics"] for k, v in one.items()} == {k: v["metrics"] for k, v in other.items()}
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_files_and_goes_on(small_cohort, compared, tmp_path):
     out = tmp_path / "out"
     line = ["evaluate", str(small_cohort), "--out", str(out), "--models", "gradient,scale-space", "--folds", "2"]
@@ -179,12 +180,13 @@ def test_the_gallery_shows_whose_maps_lie_farthest_from_the_cut(small_cohort, co
         assert shown == pytest.approx(sorted(held_out)[:-4:-1])
 
 
+@pytest.mark.slow
 def test_to_begin_anew_is_to_begin_anew(small_cohort, compared, tmp_path):
     out = Path(shutil.copytree(compared, tmp_path / "out"))
     (out / "lesions" / "mark").touch()
-    evaluate(small_cohort, out, protocol=SHORT, workers=2)
+    evaluate(small_cohort, out, protocol=SHORT, workers=1)
     assert (out / "lesions" / "mark").is_file()
-    evaluate(small_cohort, out, protocol=SHORT, workers=2, overwrite=True)
+    evaluate(small_cohort, out, protocol=SHORT, workers=1, overwrite=True)
     assert not (out / "lesions" / "mark").exists()
 
 

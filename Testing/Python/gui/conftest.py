@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,29 @@ def opened(study_folder):
 
 @pytest.fixture
 def loaded(panel, opened):
-    panel.logic.showStudy(opened, panel.parameters)
+    panel.logic.show_study(opened, panel.parameters)
     panel.refresh()
     return panel
 
 
+@pytest.fixture(scope="session")
+def known_result(study, bundle_folder):
+    """The result of the study, computed once: what `compute` gives for it."""
+    from RTResponseCAMLib.models.bundle import load_bundle
+    from RTResponseCAMLib.workflow.predict import predict_study
+
+    return predict_study(study, load_bundle(bundle_folder, "cpu"))
+
+
 @pytest.fixture
-def predicted(loaded):
-    loaded.logic.predict()
+def predicted(loaded, known_result):
+    """The panel after a prediction; `test_the_panel_predicts_what_the_library_predicts` holds that it is this one."""
+    from RTResponseCAMLib.gui.events import drawn_once
+
+    session = loaded.logic.session
+    task = session.prepare(loaded.parameters)
+    with drawn_once():
+        session.show(task, replace(known_result, study=task.study), loaded.parameters)
+        session.display.center(loaded.parameters)
     loaded.refresh()
     return loaded

@@ -54,6 +54,7 @@ def errors(found, truth, middle):
     return np.linalg.norm(moved_points(found, middle + POINTS) - moved_points(truth, middle + POINTS), axis=1)
 
 
+@pytest.mark.slow
 def test_a_moved_head_is_found_again(pair):
     planning, follow_up, truth, middle = pair
     found = register_rigidly(planning, follow_up)
@@ -83,6 +84,7 @@ def test_a_transform_of_the_users_is_taken_and_judged(pair):
         accept_transform(planning, follow_up, away, "manual")
 
 
+@pytest.mark.slow
 def test_what_is_no_head_is_refused():
     spec = PhantomSpec(seed=77, columns=70, rows=80, slices=50, spacing_mm=(2.8, 2.6, 3.2))
     patient = draw_patient(spec)

@@ -63,6 +63,7 @@ def test_cohorts_that_cannot_be_split_are_refused():
         patient_folds([0, 0, 1, 1], ["a", "b", "c", "c"], 2)
 
 
+@pytest.mark.slow
 def test_noise_gives_chance_although_features_are_selected():
     """Selecting on all lesions before splitting would give an AUC far above one half here."""
     found = [roc_auc_score(y, out_of_fold(x, y, p, s)) for s in range(5) for x, y, p in [cohort(s, features=200)]]

@@ -114,6 +114,7 @@ def test_a_level_per_patient_is_no_alignment():
     assert found.spatial_p > 0.05
 
 
+@pytest.mark.slow
 def test_without_alignment_p_is_even():
     """A few draws here; Testing/Benchmarks/alignment.py draws 200."""
     found = [align(*cohort(0.0, 12, seed)) for seed in range(100, 140)]

@@ -87,6 +87,7 @@ def test_what_is_radial_in_both_is_no_association():
     assert linked.p < 0.02
 
 
+@pytest.mark.slow
 def test_chance_gives_even_p_values():
     """Smooth noise against a dose that is not quite radial: p below a tenth in about a tenth of the lesions."""
     dose = RADIAL + 0.3 * POINTS[..., 1]

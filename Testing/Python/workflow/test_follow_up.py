@@ -272,6 +272,7 @@ def test_a_follow_up_that_cannot_be_read_is_unknown_and_says_why(own):
     assert {t.visits[0].status for t in followed.trajectories} == {"unknown"}
 
 
+@pytest.mark.slow
 def test_a_second_visit_has_its_own_name_and_day(own):
     later = own / "later"
     shutil.copytree(own / "follow_up", later)

@@ -87,6 +87,7 @@ def test_predictions_name_nobody(planted, uids, tmp_path, capfd, caplog):
     assert "uid-" in (tmp_path / "out" / "result.json").read_text()
 
 
+@pytest.mark.slow
 def test_follow_ups_name_nobody(planted, uids, tmp_path, capfd):
     folder = Path(shutil.copytree(planted, tmp_path / "in"))
     series = sorted((folder / "follow_up").glob("*.dcm"))

@@ -33,7 +33,7 @@ NAMED = {"name": default_name(), "options": SHORT, "card": {"name": "x"}}
 def cohort(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cohort") / "cohort"
     spec = PhantomSpec(seed=21, lesions=4, follow_up=False, **SMALL)
-    write_cohort(spec, 4, folder, (Variant.DARKER, Variant.TEXTURE), workers=2)
+    write_cohort(spec, 4, folder, (Variant.DARKER, Variant.TEXTURE), workers=1)
     return folder
 
 

@@ -221,6 +221,7 @@ def test_what_volume_decides_is_learned_by_the_volumes_slope_within_the_usual_st
     assert own > 2 * slow
 
 
+@pytest.mark.slow
 def test_volume_that_decides_nothing_weighs_less_beside_evidence_than_its_training_gave_it(monkeypatch):
     """Five cohorts whose first channel decides: volume's weight beside the evidence falls, and never turns round."""
     before, after = [], []
@@ -235,6 +236,7 @@ def test_volume_that_decides_nothing_weighs_less_beside_evidence_than_its_traini
     assert shares.mean() < 0.8
 
 
+@pytest.mark.slow
 def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volume(monkeypatch):
     """Volume keeps its slope, evidence grows around its mean until it has its least worth beside it."""
     lesions = lesions_of_a_table(69, 3, lambda _, size: 2 * size)
