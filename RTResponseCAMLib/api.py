@@ -85,7 +85,7 @@ def predict(
         check_free(Path(out), overwrite)
     bundle = load_bundle(Path(model) if model is not None else default_bundle(), device)
     loaded = load_study(study, progress=part(progress, 0.0, 0.3)) if isinstance(study, (str, Path)) else study
-    result = predict_study(loaded, bundle, part(progress, 0.3, 0.8))
+    result = predict_study(loaded, bundle, progress=part(progress, 0.3, 0.8))
     if out is not None:
         write_result(result, Path(out), overwrite=overwrite, progress=part(progress, 0.8, 1.0))
     return result

@@ -52,7 +52,7 @@ PALETTES = {
 }
 
 
-def palette(name: str, low: float, high: float, threshold: float, shown: str = "both") -> npt.NDArray[np.float64]:
+def palette(name: str, low: float, *, high: float, threshold: float, shown: str = "both") -> npt.NDArray[np.float64]:
     """256 colours over ``low``…``high``, RGBA 0…1; what is not to be shown has alpha 0.
 
     Parameters
@@ -81,7 +81,8 @@ def _between(
 
 def evidence_palette() -> npt.NDArray[np.float64]:
     """256 colours of the fixed range, both classes (slice views know only all or nothing for alpha)."""
-    return palette("evidence", *EVIDENCE_RANGE, 0.0)
+    low, high = EVIDENCE_RANGE
+    return palette("evidence", low, high=high, threshold=0.0)
 
 
 def isodose_levels(study: Study) -> tuple[float, ...]:

@@ -10,8 +10,10 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
 
 from RTResponseCAMLib.progress import Cancelled, Progress
 
@@ -29,15 +31,11 @@ class Job(Generic[Answer]):
 
     def __init__(self, work: Callable[[Progress], Answer]) -> None:
         self.fraction, self.text = 0.0, ""
-        self._work = work
         self._cancelled = threading.Event()
-        self._finished = threading.Event()
-        self._asked, self._served = threading.Event(), threading.Event()
-        self._request: Callable[[], None] = _nothing
-        self._reply: BaseException | None = None
-        self._answer: Answer | None = None
-        self._error: BaseException | None = None
-        threading.Thread(target=self._run, name="RTResponseCAM", daemon=True).start()
+        self._answer: Future[Answer] = Future()
+        self._requests: SimpleQueue[tuple[Future[None], Callable[[], None]]] = SimpleQueue()
+        # A daemon of its own, no executor: the application must be able to close while a long call runs.
+        threading.Thread(target=self._run, args=(work,), name="RTResponseCAM", daemon=True).start()
 
     def cancel(self) -> None:
         """Ask the work to stop at its next report."""
@@ -50,51 +48,42 @@ class Job(Generic[Answer]):
 
     def wait(self, seconds: float) -> bool:
         """Give the worker time; tell whether it has finished."""
-        return self._finished.wait(seconds)
+        return bool(wait([self._answer], seconds).done)
 
     def answer(self) -> Answer:
         """Return what the finished work returned, or raise what it raised (`Cancelled` after `cancel`)."""
-        if self._cancelled.is_set() and self._error is None:
+        if self._cancelled.is_set() and self._answer.exception() is None:
             raise Cancelled
-        if self._error is not None:
-            raise self._error
-        return self._answer  # type: ignore[return-value]
+        return self._answer.result()
 
     def on_main_thread(self, call: Callable[[], None]) -> None:
         """From within the work: let the owner make a call (in `serve`), and wait for its end.
 
         Raises what the call raises.
         """
-        self._request, self._reply = call, None
-        self._asked.set()
-        while not self._served.wait(0.1):
+        made: Future[None] = Future()
+        self._requests.put((made, call))
+        while not wait([made], 0.1).done:
             if self._cancelled.is_set():
                 raise Cancelled
-        self._served.clear()
-        if self._reply is not None:
-            raise self._reply
+        made.result()
 
     def serve(self) -> None:
         """Make the call that the work has asked for, if any; the owner's side of `on_main_thread`."""
-        if not self._asked.is_set():
+        try:
+            made, call = self._requests.get_nowait()
+        except Empty:
             return
-        self._asked.clear()
-        try:
-            if self._cancelled.is_set():
-                raise Cancelled
-            self._request()
-        except BaseException as error:  # it is raised again in the work
-            self._reply = error
-        self._served.set()
+        _settle(made, self._unless_cancelled, call)
 
-    def _run(self) -> None:
-        try:
-            with short_collections():
-                self._answer = self._work(self._report)
-        except BaseException as error:  # it is raised again in the owner's thread
-            self._error = error
-        finally:
-            self._finished.set()
+    def _unless_cancelled(self, call: Callable[[], None]) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+        call()
+
+    def _run(self, work: Callable[[Progress], Answer]) -> None:
+        with short_collections():
+            _settle(self._answer, work, self._report)
 
     def _report(self, fraction: float, text: str = "") -> None:
         if self._cancelled.is_set():
@@ -116,5 +105,11 @@ def short_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _nothing() -> None:
-    pass
+def _settle(future: Future[Any], call: Callable[..., Any], *arguments: Any) -> None:
+    """Give a future what a call returns, or raises: it is raised again where the answer is asked for."""
+    try:
+        answer = call(*arguments)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(answer)

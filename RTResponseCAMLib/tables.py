@@ -11,7 +11,7 @@ from typing import Any
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> None:
+def write_table(path: Path, columns: Sequence[str], *, rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> None:
     """Write a table; None is an empty cell.
 
     Parameters

@@ -374,7 +374,7 @@ class Warning:
         return labeled(**self.as_json())
 
 
-def labeled(text: str, severity: str = WARNING.value, code: str = "") -> str:
+def labeled(text: str, severity: str = WARNING.value, *, code: str = "") -> str:
     """The text of a warning as `Warning.as_json` gives it, see `Warning.labeled`."""
     return text if severity == WARNING.value else f"{severity}: {text}"
 

@@ -65,6 +65,7 @@ def _shown(local: Array32, occupancy: Array32, grid: Grid, total: float) -> Arra
 def evidence_volume(
     mr: Grid,
     structures: Sequence[Structure],
+    *,
     patches: Sequence[Patch],
     evidences: Sequence[LesionPrediction],
     cut: float,

@@ -84,24 +84,26 @@ def align(
         measured += slide_points(
             _read_image(slide, flat=True),
             as_transform(np.asarray(np.linalg.inv(matrix), dtype=np.float64)),
-            block,
+            block_mm=block,
         )
     labels = _read_image(habitats) if habitats else None
-    by_study = {name: points_of(measured, name, names) for name in names}
+    by_study = {name: points_of(measured, name, studies=names) for name in names}
     bundle = load_bundle(model.model or default_bundle(), model.device.value)
     aligned, scale = [], ""
     for number, (folder, name) in enumerate(zip(studies, names, strict=True)):
         within = part(progress, number / len(names), (number + 1) / len(names))
         study = load_study(folder, progress=part(within, 0.0, 0.5), with_dose=bundle.inputs.dose)
-        result = predict_study(study, bundle, part(within, 0.5, 1.0))
+        result = predict_study(study, bundle, progress=part(within, 0.5, 1.0))
         scale = result.scale
-        aligned.append(align_study(result, by_study[name], radius, error, labels, seed=number))
+        aligned.append(
+            align_study(result, by_study[name], radius_mm=radius, error_mm=error, labels=labels, seed=number)
+        )
     markups: Callable[[Sequence[Point], Path], None] | None = None
     if find_spec("slicer") is not None:  # Slicer's own writer
         from RTResponseCAMLib.scene.points import save_points
 
         markups = save_points
-    content = write_alignment(aligned, scale, out.out, out.overwrite, markups=markups)
+    content = write_alignment(aligned, scale, out=out.out, overwrite=out.overwrite, markups=markups)
     close(progress)
     print(json.dumps(content, indent=2, ensure_ascii=False) if json_ else _aligned_text(content))
     if not json_:

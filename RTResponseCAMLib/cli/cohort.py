@@ -30,7 +30,7 @@ def cohort_import(
 
     with new_folder(out.out, out.overwrite) as folder:
         # Paths of the manifest are relative to the folder's final name, which lies beside the temporary one.
-        summary = import_cohort(data_set, source, folder, progress)
+        summary = import_cohort(data_set, source, folder=folder, progress=progress)
     close(progress)
     print(json.dumps(summary, indent=2, ensure_ascii=False) if json_ else _counts_text(summary, out.out))
 

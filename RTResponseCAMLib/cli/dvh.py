@@ -35,7 +35,9 @@ def dvh(
 
     check_free(out.out, out.overwrite)
     loaded = study.load(part(progress, 0.0, 0.4))
-    content = write_dose(loaded, out.out, out.overwrite, interpolation.value, part(progress, 0.4, 1.0))
+    content = write_dose(
+        loaded, out.out, overwrite=out.overwrite, interpolation=interpolation.value, progress=part(progress, 0.4, 1.0)
+    )
     close(progress)
     print(json.dumps(content, indent=2, ensure_ascii=False) if json_ else _dvh_text(content, out.out))
 

@@ -66,7 +66,7 @@ def follow_up(
     from RTResponseCAMLib.workflow.write_follow_up import write_follow_up
 
     check_free(out.out, out.overwrite)
-    chosen = with_thresholds(CONVENTIONS[convention.value], response_below, progression_above)
+    chosen = with_thresholds(CONVENTIONS[convention.value], response_below, progression=progression_above)
     if not 0 <= window[0] <= target_day <= window[1]:
         what = f"is day {target_day} within days {window[0]} to {window[1]}: not in order"
         raise RTResponseError("the label's visit", what, "Correct --target-day or --window FIRST LAST")
@@ -75,19 +75,19 @@ def follow_up(
     followed = follow_study(
         loaded,
         _named_files(transform, "--transform"),
-        _named_files(mask, "--mask"),
-        boundary_mm,
-        not no_proposals,
-        part(progress, 0.2, 0.9),
-        _labels(mask_values),
+        masks=_named_files(mask, "--mask"),
+        boundary_mm=boundary_mm,
+        propose=not no_proposals,
+        progress=part(progress, 0.2, 0.9),
+        mask_values=_labels(mask_values),
     )
     content = write_follow_up(
         followed,
         out.out,
-        out.overwrite,
-        chosen,
-        window,
-        target_day,
+        overwrite=out.overwrite,
+        label_convention=chosen,
+        window_days=window,
+        target_days=target_day,
         progress=part(progress, 0.9, 1.0),
     )
     close(progress)

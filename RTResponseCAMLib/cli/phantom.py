@@ -67,7 +67,7 @@ def phantom_study(
 
     spec = _spec(options, variant.value, matrix, patient)
     with new_folder(out.out, out.overwrite) as folder:
-        write_patient(draw_patient(spec), folder, progress)
+        write_patient(draw_patient(spec), folder, progress=progress)
     close(progress)
     print(f"written: {out.out} (dicom/ and truth/)")
 
@@ -95,7 +95,9 @@ def phantom_cohort(
     chosen = tuple(Variant(name) for name in variants.split(","))
     with new_folder(out.out, out.overwrite) as folder:
         spec = _spec(options, chosen[0].value, matrix, 1)
-        write_cohort(spec, patients, folder, chosen, workers, progress, total_lesions)
+        write_cohort(
+            spec, patients, folder=folder, variants=chosen, workers=workers, progress=progress, total=total_lesions
+        )
     close(progress)
     print(f"written: {out.out}")
 

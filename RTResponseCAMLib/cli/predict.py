@@ -39,11 +39,11 @@ def predict(
     bundle = load_bundle(model.model or default_bundle(), model.device.value)
     stages.begin("read study")
     loaded = study.load(part(progress, 0.0, 0.3))
-    result = predict_study(loaded, bundle, part(progress, 0.3, 0.5), stages)
+    result = predict_study(loaded, bundle, progress=part(progress, 0.3, 0.5), stages=stages)
     write_result(
         result,
         out.out,
-        out.overwrite,
+        overwrite=out.overwrite,
         scene=None if no_scene else write_scene,
         pictures=pictures,
         progress=part(progress, 0.5, 1.0),

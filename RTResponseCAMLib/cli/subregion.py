@@ -67,7 +67,9 @@ def subregion(
     from RTResponseCAMLib.workflow.subregion import write_subregions
 
     result, drawn, warnings = _contoured(study, model, selection, out, part(progress, 0.0, 0.9))
-    content = write_subregions(result, drawn, warnings, out.out, out.overwrite, part(progress, 0.9, 1.0))
+    content = write_subregions(
+        result, drawn, warnings=warnings, out=out.out, overwrite=out.overwrite, progress=part(progress, 0.9, 1.0)
+    )
     close(progress)
     if json_:
         print(json.dumps(content, indent=2, ensure_ascii=False))
@@ -94,7 +96,15 @@ def export(
 
     names = [format_of(name).name for name in formats] or [entry.name for entry in known()]
     result, drawn, warnings = _contoured(study, model, selection, out, part(progress, 0.0, 0.7))
-    written, more = export_dicom(study.study, result, drawn, out.out, names, out.overwrite, part(progress, 0.7, 1.0))
+    written, more = export_dicom(
+        study.study,
+        result,
+        drawn=drawn,
+        out=out.out,
+        names=names,
+        overwrite=out.overwrite,
+        progress=part(progress, 0.7, 1.0),
+    )
     close(progress)
     for warning in by_severity((*result.warnings, *warnings, *more)):
         print(f"! {warning.labeled()}")
@@ -133,9 +143,14 @@ def _contoured(
     except ValueError as error:
         raise StudyError("the selection", str(error), "Correct the option") from error
     loaded = study.load(part(progress, 0.0, 0.4))
-    result = predict_study(loaded, bundle, part(progress, 0.4, 0.8))
+    result = predict_study(loaded, bundle, progress=part(progress, 0.4, 0.8))
     drawn, warnings = draw_subregions(
-        result, selection, chosen.anyway, chosen.boost, chosen.interpolation.value, part(progress, 0.8, 1.0)
+        result,
+        selection,
+        anyway=chosen.anyway,
+        boost_gy=chosen.boost,
+        interpolation=chosen.interpolation.value,
+        progress=part(progress, 0.8, 1.0),
     )
     return result, drawn, warnings
 

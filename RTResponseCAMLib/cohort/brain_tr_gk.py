@@ -194,4 +194,4 @@ def _sheet(source: Path) -> tuple[list[dict[str, Any]], list[str]]:
     books = [p for p in sorted(source.rglob("*.xlsx")) if re.match(r"Brain.TR.GammaKnife", p.name, re.IGNORECASE)]
     if not books:
         return [], ["no Brain-TR-GammaKnife-Clinical-Information.xlsx: labels stay unknown"]
-    return by_header(books[0], read_sheet(books[0], "lesion_level"), NEEDED), []
+    return by_header(books[0], read_sheet(books[0], "lesion_level"), needed=NEEDED), []

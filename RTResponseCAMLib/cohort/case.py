@@ -64,7 +64,7 @@ def _from_images(rows: Sequence[CohortRow]) -> Study:
     assert first.mr is not None
     assert first.mask is not None
     mr, mask = read_mr(first.mr), read_volume(first.mask)
-    if not same_grid(Grid.of(mr), Grid.of(mask), SAME_GRID_MM):
+    if not same_grid(Grid.of(mr), Grid.of(mask), tolerance_mm=SAME_GRID_MM):
         raise GeometryError(first.mask, f"lies on another grid than {first.mr.name}", "Resample the mask")
     lesions = tuple(Lesion(f"L{number}", _structure(row, mask, number)) for number, row in enumerate(rows, start=1))
     dose, warnings = _dose(first)

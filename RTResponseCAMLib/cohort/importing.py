@@ -18,7 +18,7 @@ from RTResponseCAMLib.warnings import WarningCode
 VOLUME_TOLERANCE = 0.05
 
 
-def import_cohort(name: str, source: Path, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+def import_cohort(name: str, source: Path, *, folder: Path, progress: Progress = silent) -> dict[str, Any]:
     """Write ``folder/manifest.csv`` and ``folder/import.json`` (counts and remarks); returns the latter's content.
 
     Raises

@@ -55,6 +55,7 @@ def nearest_three_months(later: list[LaterMask]) -> LaterMask | None:
 def label_rows(
     rows: list[CohortRow],
     lesions: tuple[Structure, ...],
+    *,
     mask: sitk.Image,
     later: LaterMask,
     find: Callable[[sitk.Image], tuple[Structure, ...]],
@@ -69,7 +70,7 @@ def label_rows(
     find : the regions of the follow-up mask that may be theirs.
     """
     follow_up = read_volume(later.path)
-    if not same_grid(Grid.of(mask), Grid.of(follow_up), 0.1):
+    if not same_grid(Grid.of(mask), Grid.of(follow_up), tolerance_mm=0.1):
         return rows, [f"{later.path.name}: lies on another grid than the baseline mask; its lesions stay unknown"]
     planned = tuple(Lesion(str(n), s) for n, s in enumerate(lesions))
     regions = find(follow_up)
@@ -80,14 +81,16 @@ def label_rows(
     labelled = []
     for row, match in zip(rows, matches, strict=True):
         base, now = match.volumes(before, after)
-        labelled.append(labelled_row(row, base, now, later.days, f"volume, {later.name}, {match.word}"))
+        labelled.append(
+            labelled_row(row, base, after=now, days=later.days, source=f"volume, {later.name}, {match.word}")
+        )
     return labelled, remarks
 
 
-def labelled_row(row: CohortRow, before: Volume, after: Volume, days: int | None, source: str) -> CohortRow:
+def labelled_row(row: CohortRow, before: Volume, *, after: Volume, days: int | None, source: str) -> CohortRow:
     """A row with the label of its change: more than 20 % smaller is a response."""
     change = change_interval(before, after)
-    word = classify(THRESHOLD, change, None)
+    word = classify(THRESHOLD, change, growth=None)
     return replace(
         row,
         days_to_follow_up=days,

@@ -140,7 +140,7 @@ def write_manifest(folder: Path, rows: Iterable[CohortRow]) -> None:
         )  # fmt: skip
         numbers = {name: "" if math.isnan(value) else repr(value) for name, value in row.clinical}
         lines.append(dict(zip(COLUMNS, line, strict=True)) | numbers)
-    write_table(folder / MANIFEST, (*COLUMNS, *clinical), lines)
+    write_table(folder / MANIFEST, (*COLUMNS, *clinical), rows=lines)
 
 
 def _relative(path: Path | None, folder: Path) -> str:

@@ -145,7 +145,9 @@ def _patient(patient: int, scans: list[Scan], treated: dict[tuple[int, int], Rad
         if begin is not None and place is not None:
             visit = after[place]
             now = _volume(masks[visit.day], values)
-            row = labelled_row(row, volume, now, visit.day - begin, "volume, segmentation of the data set")
+            row = labelled_row(
+                row, volume, after=now, days=visit.day - begin, source="volume, segmentation of the data set"
+            )
         rows.append(row)
     return rows
 

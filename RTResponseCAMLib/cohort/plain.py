@@ -83,7 +83,7 @@ def _import_one(
         for n, s in enumerate(lesions)
     ]  # fmt: skip
     if visit is not None and rows:
-        rows, said = label_rows(rows, lesions, mask, visit, islands_of_each)
+        rows, said = label_rows(rows, lesions, mask=mask, later=visit, find=islands_of_each)
         remarks += said
     return rows, remarks
 

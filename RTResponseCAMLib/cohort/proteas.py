@@ -83,7 +83,7 @@ def _import_one(folder: Path, doses: dict[str, tuple[float | None, int | None]])
     visit = nearest_three_months(later)
     if visit is None or not rows:
         return rows, remarks
-    rows, said = label_rows(rows, islands, mask, visit, lambda later: islands_of(later, TUMOUR))
+    rows, said = label_rows(rows, islands, mask=mask, later=visit, find=lambda later: islands_of(later, TUMOUR))
     return rows, remarks + [f"{name}: {text}" for text in said]
 
 
@@ -122,7 +122,7 @@ def _prescriptions(source: Path) -> tuple[dict[str, tuple[float | None, int | No
     if not books:
         return {}, ["no PROTEAS-Clinical_and_demographic_data.xlsx: prescriptions stay unknown"]
     needed = ("Patient ID (Zenodo)", "Rx dose at tumor margins", "Fractions")
-    lines = by_header(books[0], read_sheet(books[0], "PROTEAS"), needed)
+    lines = by_header(books[0], read_sheet(books[0], "PROTEAS"), needed=needed)
     found = {}
     for line in lines:
         fractions = number_in(line[needed[2]])

@@ -56,7 +56,7 @@ def _check_size(path: Path) -> None:
         raise CohortError(path, f"unpacks to {size / 1e6:.0f} MB, more than a table can be", "Check the file")
 
 
-def by_header(path: Path, rows: list[list[Any]], needed: tuple[str, ...]) -> list[dict[str, Any]]:
+def by_header(path: Path, rows: list[list[Any]], *, needed: tuple[str, ...]) -> list[dict[str, Any]]:
     """Rows below the first as dictionaries by header; headers lose outer blanks and are matched without case.
 
     Raises

@@ -50,11 +50,11 @@ class Chain:
         return self.choice.plan
 
 
-def chains_of(index: Index, structures: Entry, links: Links, wanted_plan: str | None) -> list[Chain]:
+def chains_of(index: Index, structures: Entry, *, links: Links, wanted_plan: str | None) -> list[Chain]:
     """Chains that begin with a structure set, one for each image series that it belongs to."""
     own = {uid: files for uid, files in index.series.items() if not compare(files[0], structures).other}
     named, warnings = _contoured_on(index, structures, links, own)
-    choice = choose_plan(index, structures, wanted_plan)
+    choice = choose_plan(index, structures, wanted=wanted_plan)
     doses = choice.doses
     if not doses:
         doses = doses_by_frame(index, structures)
@@ -65,7 +65,7 @@ def chains_of(index: Index, structures: Entry, links: Links, wanted_plan: str | 
         own_warnings, matrix = list(warnings), None
         frames, theirs = frames_of(structures), frames_of(files[0])
         if frames and theirs and not frames & theirs:
-            matrix = map_into(links, structures, files[0])
+            matrix = map_into(links, structures, images=files[0])
             if matrix is None:
                 continue
             own_warnings.append(WarningCode.MOVED_STRUCTURES())
@@ -113,11 +113,11 @@ def _contoured_on(
         return named, [WarningCode.SERIES_BY_FRAME()]
     if named:
         return named, [WarningCode.SERIES_BY_IMAGES(source="that of its frame of reference (3006,0024)")]
-    return [uid for uid, files in own.items() if map_into(links, structures, files[0]) is not None], []
+    return [uid for uid, files in own.items() if map_into(links, structures, images=files[0]) is not None], []
 
 
 def why_unlinked(
-    index: Index, structures: Entry, links: Links, registration_warnings: Sequence[Warning] = ()
+    index: Index, structures: Entry, *, links: Links, registration_warnings: Sequence[Warning] = ()
 ) -> StudyError:
     """Why a structure set belongs to none of the image series: the cause that holds."""
     named, _ = _contoured_on(index, structures, links, index.series)

@@ -54,7 +54,7 @@ class Course:
 
 
 def find_courses(
-    index: Index, links: Links, plan: str | None = None, structures: str | None = None
+    index: Index, links: Links, *, plan: str | None = None, structures: str | None = None
 ) -> tuple[Course, ...]:
     """Follow the references of every structure set, and sort what they lead to into courses, earliest first.
 
@@ -70,7 +70,7 @@ def find_courses(
     persons: list[Entry] = []
     groups: dict[tuple[bool, str, str, int], list[Chain]] = {}
     sets = [s for s in index.structures if structures is None or is_named(s, structures)]
-    chains = [chain for one in sets for chain in chains_of(index, one, links, plan)]
+    chains = [chain for one in sets for chain in chains_of(index, one, links=links, wanted_plan=plan)]
     if plan is not None:
         chains = [c for c in chains if c.plan is not None]
     treated = [c for c in chains if c.plan is not None or c.doses]
@@ -98,6 +98,7 @@ def find_courses(
 def choose_chain(
     index: Index,
     courses: tuple[Course, ...],
+    *,
     links: Links,
     series: str | None = None,
     course: str | None = None,
@@ -122,7 +123,7 @@ def choose_chain(
     if not index.structures:
         raise StudyError(index.folder, "holds no RTSTRUCT", "Export the structure set with the targets as well")
     if not courses:
-        raise why_unlinked(index, index.structures[0], links, registration_warnings)
+        raise why_unlinked(index, index.structures[0], links=links, registration_warnings=registration_warnings)
     chosen = _choose_course(index, courses, course)
     chains = list(chosen.chains)
     if series is not None:

@@ -52,15 +52,15 @@ class ExportFormat:
 
 
 def _rtstruct(given: ExportInput) -> Made:
-    return rtstruct(given.originals, given.regions, "RTResponseCAM", __version__)
+    return rtstruct(given.originals, given.regions, label="RTResponseCAM", version=__version__)
 
 
 def _segmentation(given: ExportInput) -> Made:
-    return segmentation(given.originals, given.regions, __version__), ()
+    return segmentation(given.originals, given.regions, version=__version__), ()
 
 
 def _parametric_map(given: ExportInput) -> Made:
-    return parametric_map(given.originals, given.cam, given.scale, __version__), ()
+    return parametric_map(given.originals, given.cam, scale=given.scale, version=__version__), ()
 
 
 _FORMATS = [

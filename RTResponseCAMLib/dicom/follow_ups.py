@@ -63,7 +63,7 @@ class _Scan:
 
 
 def find_follow_ups(
-    index: Index, chain: Chain, links: Links, wanted: Sequence[str] = ()
+    index: Index, chain: Chain, *, links: Links, wanted: Sequence[str] = ()
 ) -> tuple[tuple[FollowUp, ...], DayZero, tuple[Warning, ...]]:
     """Visits of the same patient after day zero, earliest first (unknown days last); day zero; warnings.
 
@@ -114,7 +114,7 @@ def find_follow_ups(
     found: list[tuple[tuple[bool, int], FollowUp]] = []
     for scan in _one_per_day(scans, wanted, warnings):
         first = scan.files[0]
-        matrix = map_into(links, first, planning)
+        matrix = map_into(links, first, images=planning)
         same = bool(frames_of(first) & frames_of(planning))
         rows = tuple(tuple(float(c) for c in row) for row in matrix) if matrix is not None and not same else None
         drawn, question = _ranked(scan.drawn)

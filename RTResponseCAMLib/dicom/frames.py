@@ -106,7 +106,7 @@ def slices_of(entry: Entry) -> list[Slice]:
 
 def _enhanced(entry: Entry) -> list[Slice]:
     header = read_header(entry.path)
-    frames = whole_number(entry.path, header, "NumberOfFrames", 1, MAX_FRAMES)
+    frames = whole_number(entry.path, header, keyword="NumberOfFrames", low=1, high=MAX_FRAMES)
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
     own = header.get("PerFrameFunctionalGroupsSequence") or ()
     if len(own) != frames:
@@ -143,7 +143,10 @@ def _slice(
     kinds: tuple[str, ...],
 ) -> Slice:
     path, header = entry.path, entry.header
-    shape = whole_number(path, header, "Rows", 1, 65535), whole_number(path, header, "Columns", 1, 65535)
+    shape = (
+        whole_number(path, header, keyword="Rows", low=1, high=65535),
+        whole_number(path, header, keyword="Columns", low=1, high=65535),
+    )
     where, axes, steps = position(path, place), orientation(path, turn), pixel_spacing(path, measures)
     along = bool((np.abs(axes[:2]).max(axis=1) == 1.0).all())  # 1, 0 and −1 are exact, however they are written
     turn_precision = 0.0 if along else stated_precision(turn, "ImageOrientationPatient")
@@ -168,7 +171,7 @@ def _rescaling(path: Path, data: Dataset) -> tuple[float, float]:
     values = [1.0, 0.0]
     for number, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
         if data.get(keyword) not in (None, ""):
-            values[number] = float(numbers(path, data, keyword, 1)[0])
+            values[number] = float(numbers(path, data, keyword=keyword, count=1)[0])
     if values[0] == 0 or max(abs(v) for v in values) > 1e9:
         raise StudyError(path, f"RescaleSlope (0028,1053) is {values[0]:g}", EXPORT_AGAIN)
     return values[0], values[1]

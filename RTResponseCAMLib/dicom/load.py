@@ -71,7 +71,7 @@ def load_study(
         given = ReadOptions(prescription_gy, **options)
         with unnamed_errors(scrub):
             contents = contents_of(index, given)
-            return _unnamed(read_chain(contents, find_chain(contents, given), given, progress), scrub)
+            return _unnamed(read_chain(contents, find_chain(contents, given), options=given, progress=progress), scrub)
 
 
 @contextmanager
@@ -94,7 +94,9 @@ def contents_of(index: Index, options: ReadOptions = AS_FOUND) -> Contents:
     StudyError : see `courses.find_courses`.
     """
     links, warnings = read_links(index)
-    return Contents(index, links, warnings, find_courses(index, links, options.plan, options.structures))
+    return Contents(
+        index, links, warnings, find_courses(index, links, plan=options.plan, structures=options.structures)
+    )
 
 
 def find_chain(contents: Contents, options: ReadOptions = AS_FOUND) -> Chain:
@@ -105,8 +107,14 @@ def find_chain(contents: Contents, options: ReadOptions = AS_FOUND) -> Chain:
     StudyError : see `courses.choose_chain`.
     """
     course = options.course or (options.course_if_several if len(contents.courses) > 1 else None)
-    found = contents.index, contents.courses, contents.links
-    return choose_chain(*found, options.series, course, contents.registration_warnings)
+    return choose_chain(
+        contents.index,
+        contents.courses,
+        links=contents.links,
+        series=options.series,
+        course=course,
+        registration_warnings=contents.registration_warnings,
+    )
 
 
 def read_follow_up(follow_up: FollowUp, progress: Progress = silent) -> Series:
@@ -136,7 +144,7 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     return structures, tuple(replace(w, text=scrub(w.text)) for w in reader[1]), entry.modality
 
 
-def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress: Progress = silent) -> Study:
+def read_chain(contents: Contents, chain: Chain, *, options: ReadOptions, progress: Progress = silent) -> Study:
     """Read the objects of a chain; texts still hold what the headers state of the patient.
 
     Raises
@@ -144,24 +152,24 @@ def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress:
     StudyError, GeometryError : see `load_study`.
     """
     index, links = contents.index, contents.links
-    structures, structure_warnings = read_chain_structures(chain, links, part(progress, 0.3, 0.4))
-    lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, options.rois)
-    mr = read_series(chain.images, lambda: drawn_on(chain.structures, chain.images), part(progress, 0.4, 0.8))
+    structures, structure_warnings = read_chain_structures(chain, links, progress=part(progress, 0.3, 0.4))
+    lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, wanted=options.rois)
+    mr = read_series(chain.images, lambda: drawn_on(chain.structures, chain.images), progress=part(progress, 0.4, 0.8))
     progress(0.8, "reading the dose")
     plan, plan_warnings, unread = _read_plan(chain)
     dose, dose_warnings = _read_dose(contents, chain, plan, options)
     unit = dose.unit if dose is not None else GY
-    plan = with_prescription(plan, dose, lesions, options)
+    plan = with_prescription(plan, dose, lesions=lesions, options=options)
     plan_warnings += unclear_prescriptions(plan) if plan is not None else ()
     if dose is not None:
-        check_prescription(chain, plan, lesions, unread, unit)
-    plausible = check_dose(dose, plan, lesions, chain.doses[0].path if chain.doses else index.folder)
-    visits, zero, visit_warnings = find_follow_ups(index, chain, links, options.visits)
+        check_prescription(chain, plan, lesions=lesions, unread=unread, unit=unit)
+    plausible = check_dose(dose, plan, lesions=lesions, where=chain.doses[0].path if chain.doses else index.folder)
+    visits, zero, visit_warnings = find_follow_ups(index, chain, links=links, wanted=options.visits)
     first = chain.images[0]
     warnings = (
         *index.warnings, *contents.registration_warnings, *chain.warnings, *structure_warnings, *lesion_warnings,
-        *mr.warnings, *_elsewhere(index, chain), *dose_warnings, *plan_warnings, *unprescribed(plan, lesions, unit),
-        *_gap_warnings(mr, lesions), *plausible, *visit_warnings,
+        *mr.warnings, *_elsewhere(index, chain), *dose_warnings, *plan_warnings,
+        *unprescribed(plan, lesions, unit=unit), *_gap_warnings(mr, lesions), *plausible, *visit_warnings,
     )  # fmt: skip
     progress(1.0, "study read")
     return Study(
@@ -186,7 +194,7 @@ def read_chain(contents: Contents, chain: Chain, options: ReadOptions, progress:
 
 
 def read_chain_structures(
-    chain: Chain, links: Links, progress: Progress = silent
+    chain: Chain, links: Links, *, progress: Progress = silent
 ) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     """Structures in the frame of the images; a ROI that lies in another frame, without a map, is left out."""
     if chain.structures.modality == "SEG":
@@ -202,7 +210,7 @@ def read_chain_structures(
         if frame in theirs:
             matrix = None
         elif frame and theirs:
-            maps = (map_between(links, frame, other) for other in sorted(theirs))
+            maps = (map_between(links, frame, stop=other) for other in sorted(theirs))
             matrix = next((m for m in maps if m is not None), None)
             if matrix is None and frame in listed and len(listed) > 1:
                 foreign += [s.name] if s.contours else []
@@ -237,7 +245,7 @@ def _read_dose(
             check_twin(index, entry)
         if not frames or not frames_of(entry) or frames & frames_of(entry):
             continue
-        matrix = map_into(links, entry, chain.images[0])
+        matrix = map_into(links, entry, images=chain.images[0])
         if matrix is None:
             raise StudyError(
                 entry.path,
@@ -246,7 +254,9 @@ def _read_dose(
             )
         moves[entry.path] = matrix
     add_up = len(doses) > 1 and chosen
-    dose, warnings = read_plan_dose(tuple(e.path for e in doses), plan, options.dose_fractions, moves, add_up)
+    dose, warnings = read_plan_dose(
+        tuple(e.path for e in doses), plan, dose_fractions=options.dose_fractions, moves=moves, add_up=add_up
+    )
     if moves:
         warnings = (*warnings, WarningCode.MOVED_DOSE())
     if chosen and len(chain.doses) != len(doses):

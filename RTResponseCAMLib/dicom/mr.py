@@ -42,7 +42,7 @@ class Series:
     warnings: tuple[Warning, ...]
 
 
-def read_series(entries: tuple[Entry, ...], wanted: Wanted = dict, progress: Progress = silent) -> Series:
+def read_series(entries: tuple[Entry, ...], wanted: Wanted = dict, *, progress: Progress = silent) -> Series:
     """Read a series, classic or enhanced multi-frame.
 
     Missing slices and uneven or sheared stacks are resampled linearly onto a regular grid, with a warning.

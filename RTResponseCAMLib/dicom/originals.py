@@ -51,7 +51,7 @@ class Originals:
         return self.slices[nearest] if away[nearest] <= tolerance_mm else None
 
 
-def find_originals(folder: Path, study: Study, progress: Progress = silent) -> Originals:
+def find_originals(folder: Path, study: Study, *, progress: Progress = silent) -> Originals:
     """Find the files of a study's planning MR.
 
     Raises

@@ -47,7 +47,7 @@ class PixelFormat:
         return self.frames * self.rows * self.columns * self.allocated // 8
 
 
-def pixel_format(path: Path, header: Dataset, photometric: tuple[str, ...] = ("MONOCHROME2",)) -> PixelFormat:
+def pixel_format(path: Path, header: Dataset, *, photometric: tuple[str, ...] = ("MONOCHROME2",)) -> PixelFormat:
     """Read the description of the pixels and check that the file can hold them.
 
     Every attribute that changes what pixels mean is honored, or refused by name.
@@ -61,7 +61,7 @@ def pixel_format(path: Path, header: Dataset, photometric: tuple[str, ...] = ("M
     StudyError : an attribute absent or out of range, colour or inverted pixels, bits that are not the lowest, a lookup
         table, more than 1 GB, or a file that is cut short.
     """
-    if whole_number(path, header, "SamplesPerPixel", 1, 4, default=1) != 1:
+    if whole_number(path, header, keyword="SamplesPerPixel", low=1, high=4, default=1) != 1:
         raise StudyError(path, "is a colour image, expected one sample per pixel", "Export the original series")
     meaning = str(header.get("PhotometricInterpretation", "") or "MONOCHROME2").upper()
     if meaning not in photometric:
@@ -71,19 +71,19 @@ def pixel_format(path: Path, header: Dataset, photometric: tuple[str, ...] = ("M
     if header.get("ModalityLUTSequence"):
         what = "maps its pixels through a lookup table (Modality LUT Sequence 0028,3000), which is not read"
         raise StudyError(path, what, "Export it with Rescale Slope and Intercept")
-    allocated = whole_number(path, header, "BitsAllocated", 1, 32)
-    stored = whole_number(path, header, "BitsStored", 1, allocated, default=allocated)
-    high = whole_number(path, header, "HighBit", 0, 31, default=stored - 1)
+    allocated = whole_number(path, header, keyword="BitsAllocated", low=1, high=32)
+    stored = whole_number(path, header, keyword="BitsStored", low=1, high=allocated, default=allocated)
+    high = whole_number(path, header, keyword="HighBit", low=0, high=31, default=stored - 1)
     if high != stored - 1:
         what = f"HighBit (0028,0102) is {high}, expected {stored - 1}: Bits Stored (0028,0101) less 1"
         raise StudyError(path, what, EXPORT_AGAIN)
     found = PixelFormat(
-        frames=whole_number(path, header, "NumberOfFrames", 1, 100_000, default=1),
-        rows=whole_number(path, header, "Rows", 1, 65535),
-        columns=whole_number(path, header, "Columns", 1, 65535),
+        frames=whole_number(path, header, keyword="NumberOfFrames", low=1, high=100_000, default=1),
+        rows=whole_number(path, header, keyword="Rows", low=1, high=65535),
+        columns=whole_number(path, header, keyword="Columns", low=1, high=65535),
         allocated=allocated,
         stored=stored,
-        signed=whole_number(path, header, "PixelRepresentation", 0, 1) == 1,
+        signed=whole_number(path, header, keyword="PixelRepresentation", low=0, high=1) == 1,
     )
     if allocated not in (1, 8, 16, 32):
         raise StudyError(path, f"BitsAllocated (0028,0100) is {allocated}, expected 8, 16 or 32", EXPORT_AGAIN)
@@ -114,7 +114,7 @@ def padding_of(header: Dataset) -> tuple[int, int] | None:
 
 
 def stored_frames(
-    path: Path, header: Dataset, photometric: tuple[str, ...] = ("MONOCHROME2",)
+    path: Path, header: Dataset, *, photometric: tuple[str, ...] = ("MONOCHROME2",)
 ) -> npt.NDArray[np.integer[Any]]:
     """Integers as stored, ``(frames, rows, columns)``; no rescaling is applied.
 
@@ -122,7 +122,7 @@ def stored_frames(
     ------
     StudyError : see `pixel_format`; also pixels that are absent or cannot be decoded.
     """
-    layout = pixel_format(path, header, photometric)
+    layout = pixel_format(path, header, photometric=photometric)
     shape = (layout.frames, layout.rows, layout.columns)
     syntax = transfer_syntax(header)
     try:

@@ -41,7 +41,7 @@ class PlanChoice:
     warnings: tuple[Warning, ...] = ()
 
 
-def choose_plan(index: Index, structures: Entry, wanted: str | None = None) -> PlanChoice:
+def choose_plan(index: Index, structures: Entry, *, wanted: str | None = None) -> PlanChoice:
     """Find the plan of a structure set and its doses.
 
     Parameters
@@ -51,9 +51,9 @@ def choose_plan(index: Index, structures: Entry, wanted: str | None = None) -> P
     plans, warnings = _plans_of(index, structures)
     if wanted is not None:
         plans = [p for p in plans if is_named(p, wanted)]
-    pairs = [(p, doses_of(index, structures, p)) for p in plans]
+    pairs = [(p, doses_of(index, structures, plan=p)) for p in plans]
     if not pairs:
-        return PlanChoice(None, () if wanted is not None else doses_of(index, structures, None))
+        return PlanChoice(None, () if wanted is not None else doses_of(index, structures, plan=None))
     kept = pairs
     for reason, usable in (
         ("its intent is no treatment (300A,000A)", lambda p, _: p.text("PlanIntent").upper() not in NO_TREATMENT),
@@ -114,7 +114,7 @@ def check_twin(index: Index, entry: Entry) -> None:
         raise StudyError(entry.path, what, "Remove the one that was not used, or export both anew")
 
 
-def doses_of(index: Index, structures: Entry, plan: Entry | None) -> tuple[Entry, ...]:
+def doses_of(index: Index, structures: Entry, *, plan: Entry | None) -> tuple[Entry, ...]:
     """Doses of the plan; by the structure set only those that name no plan of the folder: it may have several."""
     plans, found = present(index.plans), []
     for dose in index.doses:

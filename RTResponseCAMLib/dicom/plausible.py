@@ -23,7 +23,9 @@ WITHOUT_DOSE = (((NO_DOSE,), "leave the dose out"),)
 INWARD = np.asarray([0.0, 0.4, 0.75])  # from a contour's middle towards its points
 
 
-def check_dose(dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...], where: Path | str) -> list[Warning]:
+def check_dose(
+    dose: Dose | None, plan: Plan | None, *, lesions: tuple[Lesion, ...], where: Path | str
+) -> list[Warning]:
     """Compare a dose with its prescription, and with where the lesions lie.
 
     Raises

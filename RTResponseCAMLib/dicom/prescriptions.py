@@ -14,7 +14,7 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 
 
 def check_prescription(
-    chain: Chain, plan: Plan | None, lesions: tuple[Lesion, ...], unread: str = "", unit: str = GY
+    chain: Chain, plan: Plan | None, *, lesions: tuple[Lesion, ...], unread: str = "", unit: str = GY
 ) -> None:
     """Ask where the prescription of a lesion is absent, or where several are stated.
 
@@ -51,7 +51,7 @@ def check_prescription(
         )
 
 
-def unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...], unit: str = GY) -> list[Warning]:
+def unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...], *, unit: str = GY) -> list[Warning]:
     """Name the lesions that a plan with doses per ROI leaves out: they count with the dose of the others."""
     if plan is None or plan.prescription is None or not plan.prescription.by_roi:
         return []
@@ -65,7 +65,7 @@ def unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...], unit: str = GY)
 
 
 def with_prescription(
-    plan: Plan | None, dose: Dose | None, lesions: tuple[Lesion, ...], options: ReadOptions
+    plan: Plan | None, dose: Dose | None, *, lesions: tuple[Lesion, ...], options: ReadOptions
 ) -> Plan | None:
     """The plan with what the user prescribes instead.
 

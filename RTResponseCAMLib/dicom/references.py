@@ -103,11 +103,11 @@ def roi_frames(structures: Entry) -> dict[str, str]:
     return {str(item.get("ROINumber")): str(item.get("ReferencedFrameOfReferenceUID", "") or "") for item in rois}
 
 
-def map_into(links: Links, entry: Entry, images: Entry) -> Matrix | None:
+def map_into(links: Links, entry: Entry, *, images: Entry) -> Matrix | None:
     """Rigid map of an object's points into the frame of an image series by registration objects, if there is one."""
     for start in sorted(frames_of(entry)):
         for stop in sorted(frames_of(images)):
-            found = map_between(links, start, stop)
+            found = map_between(links, start, stop=stop)
             if found is not None:
                 return found
     return None

@@ -56,7 +56,7 @@ def read_links(index: Index) -> tuple[Links, tuple[Warning, ...]]:
     return links, tuple(warnings)
 
 
-def map_between(links: Links, start: str, stop: str) -> Matrix | None:
+def map_between(links: Links, start: str, *, stop: str) -> Matrix | None:
     """Map from one frame to another along the fewest registrations; None when nothing connects them."""
     if start == stop:
         return np.eye(4)
@@ -122,7 +122,7 @@ def _frame_by_images(item: Dataset, frames: Mapping[str, str]) -> str:
 
 def _matrix(path: Path, step: Dataset) -> Matrix:
     kind = str(step.get("FrameOfReferenceTransformationMatrixType", "RIGID")).upper()
-    matrix = numbers(path, step, "FrameOfReferenceTransformationMatrix", 16).reshape(4, 4)
+    matrix = numbers(path, step, keyword="FrameOfReferenceTransformationMatrix", count=16).reshape(4, 4)
     if kind != "RIGID" or not is_rigid(matrix):
         raise StudyError(path, f"holds a {kind} matrix that is not rigid (3006,00C6)", "Export a rigid registration")
     return matrix

@@ -53,6 +53,7 @@ class _File:
 def read_plan_dose(
     paths: tuple[Path, ...],
     plan: Plan | None = None,
+    *,
     dose_fractions: int | None = None,
     moves: Mapping[Path, Matrix] | None = None,
     add_up: bool = False,
@@ -137,7 +138,7 @@ def _open(path: Path) -> _File:
         unit = _unit(path, header)
         _check_stored(path, header)
         kind = str(header.get("DoseSummationType", "") or "PLAN").upper()
-        scaling = float(numbers(path, header, "DoseGridScaling", 1)[0])
+        scaling = float(numbers(path, header, keyword="DoseGridScaling", count=1)[0])
         if not 0 < scaling <= 1e3:
             raise _unscaled(path, scaling)
     return _File(path, header, kind, scaling, unit, _beams_of(header))
@@ -168,7 +169,10 @@ def _check_stored(path: Path, header: Dataset) -> None:
         what = f"BitsStored (0028,0101) is {layout.stored} and BitsAllocated (0028,0100) {layout.allocated}"
         raise StudyError(path, f"{what}; a dose uses all bits", "Export the dose again")
     for keyword, neutral in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
-        if header.get(keyword) not in (None, "") and float(numbers(path, header, keyword, 1)[0]) != neutral:
+        if (
+            header.get(keyword) not in (None, "")
+            and float(numbers(path, header, keyword=keyword, count=1)[0]) != neutral
+        ):
             tag = "0028,1053" if keyword == "RescaleSlope" else "0028,1052"
             what = f"states {keyword} ({tag}) beside DoseGridScaling (3004,000E): two scalings"
             raise StudyError(path, what, "Export the dose with DoseGridScaling alone")
@@ -310,7 +314,7 @@ def _frames(file: _File) -> tuple[npt.NDArray[np.float64], Array32]:
     if layout.frames == 1 and file.header.get("GridFrameOffsetVector") is None:
         offsets = np.zeros(1)
     else:
-        offsets = numbers(file.path, file.header, "GridFrameOffsetVector")
+        offsets = numbers(file.path, file.header, keyword="GridFrameOffsetVector")
     if layout.frames != len(offsets):
         raise StudyError(
             file.path,
@@ -348,7 +352,7 @@ def _image(file: _File, offsets_mm: npt.NDArray[np.float64], values: Array32) ->
     row_step, column_step = pixel_spacing(file.path, file.header)
     steps, even = np.diff(offsets_mm), True
     if not len(steps):
-        step = float(numbers(file.path, file.header, "SliceThickness", 1)[0])
+        step = float(numbers(file.path, file.header, keyword="SliceThickness", count=1)[0])
         if not 0.01 <= step <= 50:
             raise GeometryError(file.path, "is a single plane without a thickness", "Export the whole dose grid")
     else:

@@ -112,7 +112,7 @@ def _targets(path: Path, data: Dataset) -> list[_Target]:
         kind = str(item.get("DoseReferenceType", "") or "TARGET").upper()
         if kind != "TARGET" or item.get("TargetPrescriptionDose") in (None, ""):
             continue
-        dose = float(numbers(path, item, "TargetPrescriptionDose", 1)[0])
+        dose = float(numbers(path, item, keyword="TargetPrescriptionDose", count=1)[0])
         if dose == 0:
             continue  # what writers put where nothing is prescribed
         if not 0 < dose <= 200:
@@ -140,7 +140,7 @@ def _which(values: Sequence[float], fractions: int | None) -> tuple[float | None
 def _fractions(path: Path, data: Dataset) -> tuple[int | None, list[Warning]]:
     """Number of fractions; unknown where groups differ."""
     stated = {
-        whole_number(path, group, "NumberOfFractionsPlanned", 1, 100)
+        whole_number(path, group, keyword="NumberOfFractionsPlanned", low=1, high=100)
         for group in data.get("FractionGroupSequence") or ()
         if group.get("NumberOfFractionsPlanned") not in (None, "")
     }

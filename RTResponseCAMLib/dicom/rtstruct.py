@@ -45,7 +45,7 @@ def _read(path: Path, data: Dataset, progress: Progress) -> tuple[tuple[Structur
     warnings: list[Warning] = []
     names: dict[int, str] = {}
     for item in listed:
-        number = whole_number(path, item, "ROINumber", 0, 2**31 - 1)
+        number = whole_number(path, item, keyword="ROINumber", low=0, high=2**31 - 1)
         if number in names:
             warnings.append(WarningCode.REPEATED_ROI_NUMBER(number=number, name=roi_name(data, item)))
             continue

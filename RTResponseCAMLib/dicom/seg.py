@@ -54,12 +54,12 @@ def read_segments(entry: Entry) -> tuple[tuple[Structure, ...], tuple[Warning, .
         warnings: list[Warning] = []
         cut = 1
         if kind == "FRACTIONAL":
-            top = whole_number(entry.path, header, "MaximumFractionalValue", 1, 65535, default=255)
+            top = whole_number(entry.path, header, keyword="MaximumFractionalValue", low=1, high=65535, default=255)
             cut = (top + 1) // 2
             warnings.append(WarningCode.FRACTIONAL_SEGMENTS())
         labels = kind == "LABELMAP" or entry.text("SOPClassUID") == LABELMAP
         places = slices_of(Entry(entry.path, header))
-        frames = stored_frames(entry.path, header, PHOTOMETRIC if labels else PHOTOMETRIC[:1])
+        frames = stored_frames(entry.path, header, photometric=PHOTOMETRIC if labels else PHOTOMETRIC[:1])
         step_mm, said = _slice_step_mm(entry.path, header, places)
         warnings += said
         contours: defaultdict[int, list[FloatArray]] = defaultdict(list)
@@ -91,7 +91,7 @@ def _structures(
     structures: list[Structure] = []
     taken: defaultdict[str, int] = defaultdict(int)
     for item in items:
-        number = whole_number(path, item, "SegmentNumber", 0 if labels else 1, 65535)
+        number = whole_number(path, item, keyword="SegmentNumber", low=0 if labels else 1, high=65535)
         if number == 0:
             continue
         name = str(item.get("SegmentLabel", "") or f"segment {number}")
@@ -147,7 +147,7 @@ def _segment_of_frames(path: Path, header: Dataset) -> list[int]:
         )
         if not named:
             raise StudyError(path, "has a frame that names no segment (0062,000A)", EXPORT_AGAIN)
-        numbers.append(whole_number(path, named[0], "ReferencedSegmentNumber", 1, 65535))
+        numbers.append(whole_number(path, named[0], keyword="ReferencedSegmentNumber", low=1, high=65535))
     return numbers
 
 
@@ -181,7 +181,7 @@ def _measure(path: Path, header: Dataset, keyword: str) -> float | None:
         groups = header.get(name)
         measures = groups[0].get("PixelMeasuresSequence") if groups else None
         if measures and measures[0].get(keyword) not in (None, ""):
-            value = float(numbers(path, measures[0], keyword, 1)[0])
+            value = float(numbers(path, measures[0], keyword=keyword, count=1)[0])
             if 0.01 <= value <= 50:
                 return value
     return None

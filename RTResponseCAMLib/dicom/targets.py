@@ -55,7 +55,7 @@ MINUS = re.compile(r"(?:brain|hirn|cerveau|cerebro|body|head)\s*[-_]\s*[gcp]tv",
 
 
 def choose_lesions(
-    path: Path, structures: tuple[Structure, ...], wanted: tuple[str, ...] = ()
+    path: Path, structures: tuple[Structure, ...], *, wanted: tuple[str, ...] = ()
 ) -> tuple[tuple[Lesion, ...], tuple[Warning, ...]]:
     """Take the ROIs that are treated targets: those named by the user, else by type, else by name and size.
 

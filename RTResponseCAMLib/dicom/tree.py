@@ -46,7 +46,7 @@ def inspect_folder(folder: Path, options: ReadOptions = AS_FOUND, *, progress: P
         warnings = (*warnings, *contents.registration_warnings)
         chain = find_chain(contents, options)
         warnings = (*warnings, *chain.warnings)
-        study = read_chain(contents, chain, options, progress)
+        study = read_chain(contents, chain, options=options, progress=progress)
         warnings = study.warnings
     except RTResponseError as error:
         problem = str(error)
@@ -86,7 +86,7 @@ def _later(contents: Contents | None, chain: Chain | None) -> tuple[tuple[Follow
     """Follow-ups, and the source of day zero, of a study that cannot be read."""
     if contents is None or chain is None:
         return (), ""
-    visits, zero, _ = find_follow_ups(contents.index, chain, contents.links)
+    visits, zero, _ = find_follow_ups(contents.index, chain, links=contents.links)
     return visits, zero.source
 
 

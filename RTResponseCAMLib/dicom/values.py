@@ -32,7 +32,7 @@ def damaged(path: Path, kind: str) -> Iterator[None]:
         raise StudyError(path, reason, EXPORT_AGAIN) from error
 
 
-def numbers(path: Path, data: Dataset, keyword: str, count: int | None = None) -> npt.NDArray[np.float64]:
+def numbers(path: Path, data: Dataset, *, keyword: str, count: int | None = None) -> npt.NDArray[np.float64]:
     """Finite numbers of an attribute, exactly ``count`` when given.
 
     Raises
@@ -53,7 +53,7 @@ def numbers(path: Path, data: Dataset, keyword: str, count: int | None = None) -
     return found
 
 
-def whole_number(path: Path, data: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
+def whole_number(path: Path, data: Dataset, *, keyword: str, low: int, high: int, default: int | None = None) -> int:
     """Integer of an attribute within ``low``…``high``.
 
     Raises
@@ -62,7 +62,7 @@ def whole_number(path: Path, data: Dataset, keyword: str, low: int, high: int, d
     """
     if default is not None and data.get(keyword) in (None, ""):
         return default
-    value = float(numbers(path, data, keyword, 1)[0])
+    value = float(numbers(path, data, keyword=keyword, count=1)[0])
     if value != round(value) or not low <= value <= high:
         raise StudyError(path, f"{keyword} is {value:g}, expected an integer from {low} to {high}", EXPORT_AGAIN)
     return int(value)
@@ -75,7 +75,7 @@ def orientation(path: Path, data: Dataset) -> npt.NDArray[np.float64]:
     ------
     StudyError : absent, not unit vectors, or not perpendicular (tolerance 0.01).
     """
-    cosines = numbers(path, data, "ImageOrientationPatient", 6)
+    cosines = numbers(path, data, keyword="ImageOrientationPatient", count=6)
     x, y = cosines[:3], cosines[3:]
     lengths = np.linalg.norm(x), np.linalg.norm(y)
     if abs(lengths[0] - 1) > 0.01 or abs(lengths[1] - 1) > 0.01 or abs(float(x @ y)) > 0.01:
@@ -94,7 +94,7 @@ def pixel_spacing(path: Path, data: Dataset) -> tuple[float, float]:
     ------
     StudyError : absent, or not within 0.01…50 mm.
     """
-    row_step, column_step = (float(c) for c in numbers(path, data, "PixelSpacing", 2))
+    row_step, column_step = (float(c) for c in numbers(path, data, keyword="PixelSpacing", count=2))
     if not (0.01 <= row_step <= 50 and 0.01 <= column_step <= 50):
         raise StudyError(path, f"PixelSpacing (0028,0030) is {row_step:g}\\{column_step:g} mm", EXPORT_AGAIN)
     return row_step, column_step
@@ -107,7 +107,7 @@ def position(path: Path, data: Dataset) -> npt.NDArray[np.float64]:
     ------
     StudyError : absent, or farther than 10 m from the origin.
     """
-    point = numbers(path, data, "ImagePositionPatient", 3)
+    point = numbers(path, data, keyword="ImagePositionPatient", count=3)
     if np.abs(point).max() > 1e4:
         raise StudyError(path, "ImagePositionPatient (0020,0032) is farther than 10 m from the origin", EXPORT_AGAIN)
     return point

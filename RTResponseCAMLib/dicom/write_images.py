@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODEL_NAME = "RTResponseCAM"
 
 
-def segmentation(originals: Originals, regions: Sequence[Region], version: str) -> Dataset:
+def segmentation(originals: Originals, regions: Sequence[Region], *, version: str) -> Dataset:
     """A binary SEG with a segment per region; empty frames are left out.
 
     Raises
@@ -76,7 +76,7 @@ def segmentation(originals: Originals, regions: Sequence[Region], version: str) 
     return found
 
 
-def parametric_map(originals: Originals, cam: sitk.Image, scale: str, version: str) -> Dataset:
+def parametric_map(originals: Originals, cam: sitk.Image, *, scale: str, version: str) -> Dataset:
     """The raw evidence as float32 frames, RESEARCH, on those slices that hold any; 0 outside lesions.
 
     Raises

@@ -49,7 +49,7 @@ class Region:
 
 
 def rtstruct(
-    originals: Originals, regions: Sequence[Region], label: str, version: str
+    originals: Originals, regions: Sequence[Region], *, label: str, version: str
 ) -> tuple[Dataset, tuple[Warning, ...]]:
     """A structure set of regions; those without a voxel are left out, with a warning."""
     now = datetime.now()

@@ -16,7 +16,7 @@ NOTE = "LQ model, no correction for repair or time; unreliable above 10 Gy per f
 Dose = TypeVar("Dose", float, npt.NDArray[Any])
 
 
-def bed_gy(dose_gy: Dose, fractions: int, alpha_beta_gy: float) -> Dose:
+def bed_gy(dose_gy: Dose, fractions: int, *, alpha_beta_gy: float) -> Dose:
     """BED of a total dose given in equal fractions, Gy: n d (1 + d / (α/β)) [Fowler 1989, Br J Radiol 62:679].
 
     Raises

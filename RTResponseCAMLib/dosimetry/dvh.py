@@ -111,7 +111,7 @@ class Dvh:
         return np.arange(int(np.ceil(top / step)) + 2, dtype=np.float64) * step
 
 
-def dvh(structure: Structure, dose: Dose, interpolation: str = "linear") -> Dvh:
+def dvh(structure: Structure, dose: Dose, *, interpolation: str = "linear") -> Dvh:
     """Dose-volume histogram of a structure's contours.
 
     Raises
@@ -119,11 +119,11 @@ def dvh(structure: Structure, dose: Dose, interpolation: str = "linear") -> Dvh:
     GeometryError : the structure has no usable contours.
     ValueError : an interpolation of another name.
     """
-    return body_dvh(structure.name, body_points(structure), dose, interpolation)
+    return body_dvh(structure.name, body_points(structure), dose=dose, interpolation=interpolation)
 
 
 def dvhs(
-    structures: Sequence[Structure], dose: Dose, interpolation: str = "linear", progress: Progress = silent
+    structures: Sequence[Structure], dose: Dose, *, interpolation: str = "linear", progress: Progress = silent
 ) -> list[Dvh | GeometryError]:
     """Histograms of several structures, in threads: most of the time is spent where Python lets others work.
 
@@ -132,7 +132,7 @@ def dvhs(
 
     def measured(structure: Structure) -> Dvh | GeometryError:
         try:
-            return dvh(structure, dose, interpolation)
+            return dvh(structure, dose, interpolation=interpolation)
         except GeometryError as error:
             return error
 
@@ -150,9 +150,9 @@ def dvhs(
     return found
 
 
-def body_dvh(name: str, body: BodyPoints, dose: Dose, interpolation: str = "linear") -> Dvh:
+def body_dvh(name: str, body: BodyPoints, *, dose: Dose, interpolation: str = "linear") -> Dvh:
     """As `dvh`, of points that are there already."""
-    values, reached = dose_at(dose, body.points_mm, interpolation)
+    values, reached = dose_at(dose, body.points_mm, interpolation=interpolation)
     order = np.argsort(values)
     weight = body.weight_cc[order]
     above = np.cumsum(weight[::-1])[::-1] - weight / 2
@@ -160,7 +160,7 @@ def body_dvh(name: str, body: BodyPoints, dose: Dose, interpolation: str = "line
     return Dvh(name, values[order], weight, above, interpolation, outside, dose.unit)
 
 
-def dose_at(dose: Dose, points_mm: Array64, interpolation: str = "linear") -> tuple[Array64, npt.NDArray[np.bool_]]:
+def dose_at(dose: Dose, points_mm: Array64, *, interpolation: str = "linear") -> tuple[Array64, npt.NDArray[np.bool_]]:
     """Dose at LPS points ``(n, 3)``, Gy, and which of them the grid reaches; 0 Gy elsewhere."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation is '{interpolation}', expected one of {', '.join(INTERPOLATIONS)}")

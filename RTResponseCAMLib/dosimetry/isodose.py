@@ -60,7 +60,7 @@ class IsodoseField:
 
 
 def isodose_field(
-    dose: Dose, bodies: Sequence[BodyPoints], levels_gy: Sequence[float], interpolation: str
+    dose: Dose, bodies: Sequence[BodyPoints], *, levels_gy: Sequence[float], interpolation: str
 ) -> IsodoseField:
     """Fine voxels of everything above the lowest of the levels."""
     lowest = min(levels_gy)

@@ -8,7 +8,7 @@ from RTResponseCAMLib.study import Dose, DoseMetrics, Structure, Study
 MOST_OUTSIDE = 0.5
 
 
-def dose_metrics(structure: Structure, dose: Dose, prescription_gy: float) -> DoseMetrics | None:
+def dose_metrics(structure: Structure, dose: Dose, *, prescription_gy: float) -> DoseMetrics | None:
     """Mean, D98, D50, D2 (Gy) and coverage of one target; None when most of it lies outside the dose grid."""
     found = dvh(structure, dose)
     if found.outside > MOST_OUTSIDE:
@@ -22,4 +22,4 @@ def lesion_dose(study: Study, structure: Structure) -> DoseMetrics | None:
     """Dose metrics of a lesion; None without a dose, a prescription, or where the dose grid does not reach."""
     if study.dose is None or study.plan is None or study.plan.prescription is None:
         return None
-    return dose_metrics(structure, study.dose, study.plan.prescription.dose_for(structure))
+    return dose_metrics(structure, study.dose, prescription_gy=study.plan.prescription.dose_for(structure))

@@ -65,6 +65,7 @@ class TargetMetrics:
 def plan_metrics(
     targets: Sequence[Structure],
     dose: Dose,
+    *,
     prescription: Prescription,
     interpolation: str = "linear",
     progress: Progress = silent,
@@ -79,12 +80,19 @@ def plan_metrics(
     for number, target in enumerate(targets):
         progress(0.5 * number / len(targets), f"target {number + 1} of {len(targets)}")
         bodies.append(body_points(target))
-    histograms = [body_dvh(t.name, b, dose, interpolation) for t, b in zip(targets, bodies, strict=True)]
+    histograms = [
+        body_dvh(t.name, b, dose=dose, interpolation=interpolation) for t, b in zip(targets, bodies, strict=True)
+    ]
     progress(0.5, "isodose volumes")
     levels = [prescription.dose_for(t) for t in targets]
     # Volumes at risk are known for physical dose only.
     risk = RISK_GY.get(prescription.fractions or 0) if dose.unit == GY else None
-    field = isodose_field(dose, bodies, [*levels, *(v / 2 for v in levels), *([risk] if risk else [])], interpolation)
+    field = isodose_field(
+        dose,
+        bodies,
+        levels_gy=[*levels, *(v / 2 for v in levels), *([risk] if risk else [])],
+        interpolation=interpolation,
+    )
     found = []
     for number, (target, histogram, level) in enumerate(zip(targets, histograms, levels, strict=True)):
         progress(0.6 + 0.4 * number / len(targets), f"indices of target {number + 1} of {len(targets)}")

@@ -16,7 +16,7 @@ Array64 = npt.NDArray[np.float64]
 
 
 def metric_intervals(
-    labels: Sequence[int], probabilities: Array64, thresholds: Array64, patients: Sequence[str], seed: int = 0
+    labels: Sequence[int], probabilities: Array64, *, thresholds: Array64, patients: Sequence[str], seed: int = 0
 ) -> dict[str, Estimate]:
     """Metrics of `point_metrics` but the AUC, meaned over repeats, with patient-cluster percentile intervals (95 %).
 
@@ -26,14 +26,14 @@ def metric_intervals(
     """
     y = np.asarray(labels, dtype=np.float64)
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    weights = patient_weights(len(names), REPEATS, seed)[:, owner]
+    weights = patient_weights(len(names), REPEATS, seed=seed)[:, owner]
     both = ((weights * y).sum(axis=1) > 0) & ((weights * (1 - y)).sum(axis=1) > 0)
     weights = weights[both]
     points: dict[str, list[float]] = {}
     draws: dict[str, list[Array64]] = {}
     for p, cut in zip(probabilities, thresholds, strict=True):
-        found = point_metrics(labels, p.tolist(), cut.tolist())
-        for name, values in weighted_metrics(y, p, p >= cut, weights).items():
+        found = point_metrics(labels, p.tolist(), threshold=cut.tolist())
+        for name, values in weighted_metrics(y, p, called=p >= cut, weights=weights).items():
             points.setdefault(name, []).append(found[name])
             draws.setdefault(name, []).append(values)
     result = {}
@@ -45,12 +45,12 @@ def metric_intervals(
     return result
 
 
-def weighted_metrics(y: Array64, p: Array64, called: npt.NDArray[np.bool_], weights: Array64) -> dict[str, Array64]:
+def weighted_metrics(y: Array64, p: Array64, *, called: npt.NDArray[np.bool_], weights: Array64) -> dict[str, Array64]:
     """Metrics for each row of lesion weights ``(resamples, lesions)``; names as in `point_metrics`, without AUC."""
     bad, good = weights @ y, weights @ (1 - y)
     hit, false = weights @ (y * called), weights @ ((1 - y) * called)
     sensitivity, specificity = hit / bad, 1 - false / good
-    slope, intercept = weighted_calibration(y, p, weights)
+    slope, intercept = weighted_calibration(y, p, weights=weights)
     return {
         "pr_auc": _average_precision(y, p, weights),
         "balanced_accuracy": (sensitivity + specificity) / 2,
@@ -63,7 +63,7 @@ def weighted_metrics(y: Array64, p: Array64, called: npt.NDArray[np.bool_], weig
     }
 
 
-def weighted_calibration(y: Array64, p: Array64, weights: Array64) -> tuple[Array64, Array64]:
+def weighted_calibration(y: Array64, p: Array64, *, weights: Array64) -> tuple[Array64, Array64]:
     """Slope, and intercept with the slope held at 1, for each row of weights.
 
     By Newton's method; a faint ridge keeps it finite where the classes part.

@@ -37,7 +37,7 @@ class Estimate:
 
 
 def point_metrics(
-    labels: Sequence[int], probabilities: Sequence[float], threshold: float | Sequence[float] = 0.5
+    labels: Sequence[int], probabilities: Sequence[float], *, threshold: float | Sequence[float] = 0.5
 ) -> dict[str, float]:
     """Discrimination, classification at ``threshold`` (one, or one each), and calibration of p(non-response).
 
@@ -83,7 +83,7 @@ def calibration(labels: Labels, probabilities: Array64) -> tuple[float, float]:
     return float(free[1]), float(held[0])
 
 
-def net_benefit(labels: Sequence[int], probabilities: Sequence[float], thresholds: Sequence[float]) -> Array64:
+def net_benefit(labels: Sequence[int], probabilities: Sequence[float], *, thresholds: Sequence[float]) -> Array64:
     """Net benefit of acting on non-response from each threshold on [Vickers & Elkin, Med Decis Making 2006;26:565]."""
     y, p = _checked(labels, probabilities)
     cut = np.asarray(thresholds, dtype=np.float64)[:, None]
@@ -132,7 +132,7 @@ class PatientAuc:
         return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
-def patient_weights(count: int, repeats: int = REPEATS, seed: int = 0) -> Array64:
+def patient_weights(count: int, repeats: int = REPEATS, *, seed: int = 0) -> Array64:
     """How often each of ``count`` patients is drawn in each resample, with replacement ``(repeats, count)``."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(count, np.full(count, 1 / count), size=repeats).astype(np.float64)
@@ -141,6 +141,7 @@ def patient_weights(count: int, repeats: int = REPEATS, seed: int = 0) -> Array6
 def auc_interval(
     labels: Sequence[int],
     scores: Scores,
+    *,
     patients: Sequence[str],
     folds: Folds | None = None,
     repeats: int = REPEATS,
@@ -154,12 +155,14 @@ def auc_interval(
     is added, without which such intervals are far too narrow.
     """
     auc = PatientAuc(labels, scores, patients, folds)
-    drawn = auc.of(patient_weights(len(auc.names), repeats, seed))
-    more = fitting_variance(labels, scores, folds)
-    return on_logit_scale(auc.value, drawn[np.isfinite(drawn)], len(auc.names), more)
+    drawn = auc.of(patient_weights(len(auc.names), repeats, seed=seed))
+    more = fitting_variance(labels, scores, folds=folds)
+    return on_logit_scale(auc.value, drawn[np.isfinite(drawn)], patients=len(auc.names), variance=more)
 
 
-def fitting_variance(labels: Sequence[int], scores: Scores, folds: Folds | None, other: Scores | None = None) -> float:
+def fitting_variance(
+    labels: Sequence[int], scores: Scores, *, folds: Folds | None, other: Scores | None = None
+) -> float:
     """Variance of a cross-validated AUC (or of its difference from ``other``'s) by the choice of training patients.
 
     Nadeau and Bengio's correction for overlapping training sets [Mach Learn 52 (2003) 239]: the variance of the folds'
@@ -189,7 +192,7 @@ def fitting_variance(labels: Sequence[int], scores: Scores, folds: Folds | None,
     return float(np.var(found, ddof=1)) * (1 / len(found) + tested / (1 - tested))
 
 
-def on_logit_scale(value: float, drawn: Array64, patients: int, variance: float = 0.0) -> Estimate:
+def on_logit_scale(value: float, drawn: Array64, *, patients: int, variance: float = 0.0) -> Estimate:
     """Interval of a share from its bootstrap values; a resample of n patients is too alike by (n − 1) / n.
 
     ``variance`` of the share is added to that of the bootstrap. Ends are NaN where nothing varies: that all resamples
@@ -207,6 +210,7 @@ def on_logit_scale(value: float, drawn: Array64, patients: int, variance: float 
 def auc_difference(
     labels: Sequence[int],
     one: Scores,
+    *,
     other: Scores,
     patients: Sequence[str],
     folds: Folds | None = None,
@@ -219,10 +223,10 @@ def auc_difference(
     """
     aucs = [PatientAuc(labels, scores, patients, folds) for scores in (one, other)]
     count = len(aucs[0].names)
-    weights = patient_weights(count, repeats, seed)
+    weights = patient_weights(count, repeats, seed=seed)
     drawn = aucs[0].of(weights) - aucs[1].of(weights)
     spread = float(np.nanstd(drawn)) * (count / max(count - 1, 1)) ** 0.5
-    spread = float(np.hypot(spread, fitting_variance(labels, one, folds, other) ** 0.5))
+    spread = float(np.hypot(spread, fitting_variance(labels, one, folds=folds, other=other) ** 0.5))
     value, reach = aucs[0].value - aucs[1].value, float(norm.ppf(0.975)) * spread
     return Estimate(value, value - reach, value + reach)
 
@@ -230,6 +234,7 @@ def auc_difference(
 def permutation_p(
     labels: Sequence[int],
     scores: Scores,
+    *,
     patients: Sequence[str],
     folds: Folds | None = None,
     repeats: int = REPEATS,
@@ -257,7 +262,7 @@ def permutation_p(
             mixed[places] = y[rng.permutation(places)]
         drawn[n] = _auc_of_ranks(np.tile(mixed, len(rows)), ranks, place)
     spread = float(drawn.std())
-    more = fitting_variance(labels, scores, folds)
+    more = fitting_variance(labels, scores, folds=folds)
     if not np.isfinite(more):
         return 1.0
     wider = np.hypot(spread, more**0.5) / spread if spread > 0 else 1.0
@@ -275,6 +280,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def by_stratum(
     labels: Sequence[int],
     scores: Scores,
+    *,
     patients: Sequence[str],
     strata: Mapping[str, Sequence[bool] | npt.NDArray[np.bool_]],
     folds: Folds | None = None,
@@ -289,7 +295,7 @@ def by_stratum(
             continue
         place = None if folds is None else np.asarray(folds)[..., index]
         owners = np.asarray(patients)[index].tolist()
-        found[name] = auc_interval(y.tolist(), np.asarray(scores)[..., index], owners, place)
+        found[name] = auc_interval(y.tolist(), np.asarray(scores)[..., index], patients=owners, folds=place)
     return found
 
 

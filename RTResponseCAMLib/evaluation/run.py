@@ -143,7 +143,7 @@ def outer_folds(lesions: Sequence[CohortLesion], protocol: Protocol) -> tuple[Fo
     use = np.asarray(evaluated(lesions, protocol), dtype=np.intp)
     labels = [int(protocol.label_of(lesions[i].row) or 0) for i in use]
     patients = [lesions[i].row.patient_group for i in use]
-    folds = patient_folds(labels, patients, protocol.folds, protocol.repeats, protocol.seed)
+    folds = patient_folds(labels, patients, folds=protocol.folds, repeats=protocol.repeats, seed=protocol.seed)
     return tuple(replace(f, train=use[f.train], test=use[f.test]) for f in folds)
 
 
@@ -185,7 +185,7 @@ def _do(task: Task, cohort: Cohort, external: Cohort | None, protocol: Protocol)
         train, test = evaluated(lesions, protocol), evaluated(others, protocol)
     entry = protocol.entry(task.model)
     entry = protocol.entry(task.model)
-    found, maps = predict_fold(entry, lesions, train, others=others, test=test, protocol=protocol, fold=task.fold)
+    found, maps = predict_fold(entry, lesions, train=train, others=others, test=test, protocol=protocol, fold=task.fold)
     if maps:
         write_arrays(task.out.with_suffix(".npz"), maps)
     write_json(task.out, {"test": test, **found, "seconds": round(time.perf_counter() - began, 2)})
@@ -194,8 +194,8 @@ def _do(task: Task, cohort: Cohort, external: Cohort | None, protocol: Protocol)
 def predict_fold(
     entry: ModelEntry,
     lesions: Sequence[CohortLesion],
-    train: Sequence[int],
     *,
+    train: Sequence[int],
     others: Sequence[CohortLesion],
     test: Sequence[int],
     protocol: Protocol,
@@ -250,7 +250,9 @@ def check_labels(rows: Sequence[CohortRow], protocol: Protocol, *, path: Path, l
     labels = np.asarray([int(protocol.label_of(row) or 0) for row in use])
     patients = np.asarray([row.patient_group for row in use])
     try:
-        folds = patient_folds(labels.tolist(), patients.tolist(), protocol.folds, protocol.repeats, protocol.seed)
+        folds = patient_folds(
+            labels.tolist(), patients.tolist(), folds=protocol.folds, repeats=protocol.repeats, seed=protocol.seed
+        )
     except CohortError as error:
         raise CohortError(path, error.what + _and_left_out(left_out), error.fix) from error
     for fold in folds:

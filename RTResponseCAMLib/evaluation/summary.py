@@ -71,12 +71,15 @@ def summarize(
     strata = {_stratum(a, b): (volumes >= a) & (volumes < b) for a, b in STRATA_CC}
     gathered = gather(results, use)
     ran = [entry for entry in protocol.entries() if entry.name in gathered]
-    chances = [permutation_p(labels, gathered[e.name][0], patients, gathered[e.name][2]) for e in ran]
+    chances = [permutation_p(labels, gathered[e.name][0], patients=patients, folds=gathered[e.name][2]) for e in ran]
     approaches: dict[str, Approach] = {}
     for entry, chance, adjusted in zip(ran, chances, holm(chances), strict=True):
         p, cut, folds = gathered[entry.name]
-        metrics = {"auc": auc_interval(labels, p, patients, folds), **metric_intervals(labels, p, cut, patients)}
-        by_volume = by_stratum(labels, p, patients, strata, folds)
+        metrics = {
+            "auc": auc_interval(labels, p, patients=patients, folds=folds),
+            **metric_intervals(labels, p, thresholds=cut, patients=patients),
+        }
+        by_volume = by_stratum(labels, p, patients=patients, strata=strata, folds=folds)
         approaches[entry.name] = Approach(
             title=entry.title,
             color=entry.color,
@@ -103,7 +106,9 @@ def summarize(
         Difference(**vars(Figure.of(difference)), one=a, other=b)
         for n, a in enumerate(approaches)
         for b in list(approaches)[n + 1 :]
-        for difference in [auc_difference(labels, gathered[a][0], gathered[b][0], patients, gathered[a][2])]
+        for difference in [
+            auc_difference(labels, gathered[a][0], other=gathered[b][0], patients=patients, folds=gathered[a][2])
+        ]
     )
     return CohortResult(len(labels), sum(labels), len(set(patients)), approaches, differences)
 
@@ -114,7 +119,7 @@ def curves(labels: npt.NDArray[np.integer], p: Array64) -> Curves:
     precision, recall, _ = precision_recall_curve(labels, p)
     order = np.argsort(p, kind="stable")
     bins = [b for b in np.array_split(order, CALIBRATION_BINS) if len(b)]
-    benefit = net_benefit(labels.tolist(), p.tolist(), DECISION_THRESHOLDS)
+    benefit = net_benefit(labels.tolist(), p.tolist(), thresholds=DECISION_THRESHOLDS)
     share = float(labels.mean())
     return Curves(
         roc=(false.tolist(), true.tolist()),

@@ -56,7 +56,7 @@ class ExportSection(Section):
         work = self._logic.export_work(
             out, on_main_thread=self._runner.on_main_thread, dicom=dicom, between=let_events_happen
         )
-        self._runner.start(work, self._on_written, self._on_failed)
+        self._runner.start(work, self._on_written, failed=self._on_failed)
 
     def refresh(self, state: State) -> None:
         """Enable the button, or say what is missing."""

@@ -56,7 +56,7 @@ class LesionSection(Section):
         """Fill the table."""
         self._rows = {row.id: row for row in state.rows}
         self._stale = dict(state.stale)
-        self._table.show(state.rows, frozenset(self._stale), self._parameters.selectedLesion)
+        self._table.show(state.rows, frozenset(self._stale), selected=self._parameters.selectedLesion)
         for button in (self._ui.previousLesionButton, self._ui.nextLesionButton):
             button.enabled = len(self._rows) > 1
         self._show_message()

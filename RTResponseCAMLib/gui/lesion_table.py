@@ -43,7 +43,7 @@ class LesionTable:
         """Lesion ids in the order of the rows."""
         return [row.id for row in self._rows]
 
-    def show(self, rows: Sequence[Row], stale: frozenset[str], selected: str) -> None:
+    def show(self, rows: Sequence[Row], stale: frozenset[str], *, selected: str) -> None:
         """Fill the table; lesions in ``stale`` have results that no longer hold."""
         if (tuple(rows), stale) != (self._rows, self._stale):
             self._rows, self._stale = tuple(rows), stale

@@ -123,7 +123,7 @@ class PanelLogic:
     def show_study(self, opened: Any, parameters: Any, *, progress: Progress = silent) -> Any:
         """Add a study that was read to the scene, choose it, show it."""
         with drawn_once():
-            nodes = self.session.add(opened, parameters, progress)
+            nodes = self.session.add(opened, parameters, progress=progress)
             self.session.display.apply(parameters)
             self.session.display.center(parameters)
         return nodes
@@ -145,7 +145,7 @@ class PanelLogic:
         task = self.session.prepare(parameters, lesions)
         result = compute(task)
         with drawn_once():
-            self.session.show(task, result, parameters)
+            self.session.show(task, result, parameters=parameters)
             self.session.display.center(parameters)
         return result
 
@@ -234,7 +234,7 @@ class PanelLogic:
         from RTResponseCAMLib.workflow.align import points_in_words, points_of
 
         name = self.session.folder.name if self.session.folder is not None else ""
-        points = points_of(read_points(Path(table), frame), name, [name])
+        points = points_of(read_points(Path(table), frame), name, studies=[name])
         words = points_in_words(self.result, points) if self.result is not None else []
         lists = show_points(slicer.mrmlScene, points)
         self.session.display.apply(self.getParameterNode())

@@ -54,7 +54,9 @@ class PredictSection(Section):
             self._panel.refresh()
             return
         self._runner.start(
-            lambda progress: compute(task, progress), lambda result: self._on_predicted(task, result), self._on_failed
+            lambda progress: compute(task, progress),
+            lambda result: self._on_predicted(task, result),
+            failed=self._on_failed,
         )
 
     def refresh(self, state: State) -> None:
@@ -89,7 +91,7 @@ class PredictSection(Section):
             return
         try:
             with drawn_once():
-                shown = self._work.show(task, result, self._parameters)
+                shown = self._work.show(task, result, parameters=self._parameters)
                 if shown:
                     self._logic.center(self._parameters)
         except RTResponseError as error:

@@ -50,6 +50,7 @@ class Runner:
         self,
         work: Callable[[Progress], Any],
         done: Callable[[Any], None],
+        *,
         failed: Callable[[str], None] | None = None,
         asked: Callable[[QuestionError], None] | None = None,
     ) -> None:

@@ -48,7 +48,7 @@ class StudySection(Section):
         def read(progress: Progress) -> Opened:
             from RTResponseCAMLib.workflow.sample import open_study
 
-            return open_study(folder, progress, options)
+            return open_study(folder, progress, options=options)
 
         self._load(read)
 
@@ -98,7 +98,7 @@ class StudySection(Section):
 
             return read(progress)
 
-        self._runner.start(work, self._on_opened, self._on_failed, self._on_asked)
+        self._runner.start(work, self._on_opened, failed=self._on_failed, asked=self._on_asked)
 
     def _on_opened(self, opened: Any) -> None:
         self._logic.show_study(opened, self._parameters, progress=self._runner.report_here)

@@ -201,12 +201,12 @@ class SubregionSection(Section):
         self._of = self._cut, self._lesion, self._voxels()
         try:
             boost_gy = float(self._ui.boostSpinBox.value)
-            work = self._work.subregions.measuring(self._parameters, self._cut, boost_gy)
+            work = self._work.subregions.measuring(self._parameters, self._cut, boost_gy=boost_gy)
         except RTResponseError as error:
             self._measured = str(error)
             self._panel.refresh()
             return
-        self._runner.start(work, self._on_measured, self._on_not_measured)
+        self._runner.start(work, self._on_measured, failed=self._on_not_measured)
 
     def _on_measured(self, found: Measured) -> None:
         self._measured = "\n".join(f"• {sentence}" for sentence in found.sentences())
@@ -231,7 +231,7 @@ class SubregionSection(Section):
     def _on_create(self, _checked: bool = False) -> None:
         try:
             cut, anyway = self._parameters.subregionCut, bool(self._ui.despiteDoubtsCheckBox.checked)
-            self._created = self._work.subregions.create(self._parameters, cut, anyway)
+            self._created = self._work.subregions.create(self._parameters, cut, anyway=anyway)
         except RTResponseError as error:
             self._message = str(error)
         else:

@@ -75,7 +75,7 @@ def _slabs(stack: PlaneStack, step: float) -> tuple[Array64, Array64]:
     for polygons, (low, high) in zip(stack.polygons, stack.slabs_mm, strict=True):
         corner = np.concatenate(polygons).min(axis=0)
         columns, rows = np.ceil(np.ptp(np.concatenate(polygons), axis=0) / step).astype(int) + 1
-        share = pixel_coverage([(p - corner) / step - 0.5 for p in polygons], int(columns), int(rows))
+        share = pixel_coverage([(p - corner) / step - 0.5 for p in polygons], int(columns), rows=int(rows))
         v, u = np.nonzero(share)
         layers = int(np.ceil((high - low) / step))
         depth = low + (np.arange(layers) + 0.5) * (high - low) / layers

@@ -11,7 +11,7 @@ MAX_STRIPS = 2000
 Array64 = npt.NDArray[np.float64]
 
 
-def pixel_coverage(polygons: Sequence[Array64], columns: int, rows: int, samples: int = 16) -> Array64:
+def pixel_coverage(polygons: Sequence[Array64], columns: int, *, rows: int, samples: int = 16) -> Array64:
     """Covered fraction of each pixel, ``(rows, columns)``, 0…1.
 
     Each pixel row is cut by ``samples`` scan lines; along a line the coverage is exact, so the error is that
@@ -37,7 +37,7 @@ def pixel_coverage(polygons: Sequence[Array64], columns: int, rows: int, samples
     return np.clip((fill + tail)[:, :columns] / samples, 0.0, 1.0)
 
 
-def pixel_centres_inside(polygons: Sequence[Array64], columns: int, rows: int) -> npt.NDArray[np.bool_]:
+def pixel_centres_inside(polygons: Sequence[Array64], columns: int, *, rows: int) -> npt.NDArray[np.bool_]:
     """Tell which pixel centres lie inside, ``(rows, columns)``, by the even-odd rule."""
     line, x = crossings(polygons, np.arange(rows, dtype=np.float64))
     toggles = np.zeros((rows, columns + 1), dtype=np.int64)

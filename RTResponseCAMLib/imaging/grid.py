@@ -95,7 +95,7 @@ class Grid:
         return image
 
 
-def same_grid(one: Grid, other: Grid, tolerance_mm: float = 1e-3) -> bool:
+def same_grid(one: Grid, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
     """Tell whether every voxel centre of two grids coincides within ``tolerance_mm``."""
     if one.size != other.size:
         return False
@@ -103,7 +103,7 @@ def same_grid(one: Grid, other: Grid, tolerance_mm: float = 1e-3) -> bool:
     return bool(np.abs(one.to_lps(corners) - other.to_lps(corners)).max() < tolerance_mm)
 
 
-def share_outside(weight: npt.NDArray[np.float32], grid: Grid, box: Grid, reach: float) -> float:
+def share_outside(weight: npt.NDArray[np.float32], grid: Grid, *, box: Grid, reach: float) -> float:
     """Share of ``weight`` (``[z, y, x]``, on ``grid``) over ``reach`` voxels beyond the voxel centres of ``box``."""
     index = box.to_index(grid.points_of(weight > 0))
     beyond = ((index < -reach - 1e-6) | (index > np.asarray(box.size) - 1 + reach + 1e-6)).any(axis=1)

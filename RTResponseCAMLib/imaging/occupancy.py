@@ -55,12 +55,12 @@ def _stack_mask(stack: PlaneStack, box: Grid) -> npt.NDArray[np.bool_]:
     if slices is not None:
         inside = np.zeros(box.shape, dtype=bool)
         for number, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
-            inside[number] ^= pixel_centres_inside(polygons, box.size[0], box.size[1])
+            inside[number] ^= pixel_centres_inside(polygons, box.size[0], rows=box.size[1])
         return inside
     edges = _slab_edges(stack, box)
     if edges is not None:
         return _slab_occupancy(stack, box, edges) >= 0.5
-    return shape_mask(stack, box, _holds(box, stack))
+    return shape_mask(stack, box, keep_volume=_holds(box, stack))
 
 
 def structure_box(structure: Structure, grid: Grid) -> Grid:
@@ -93,7 +93,7 @@ def _part_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
     edges = _slab_edges(stack, box)
     if edges is not None:
         return _slab_occupancy(stack, box, edges)
-    return shape_occupancy(stack, box, _holds(box, stack))
+    return shape_occupancy(stack, box, keep_volume=_holds(box, stack))
 
 
 def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
@@ -196,7 +196,7 @@ def _points_of(stack: PlaneStack) -> tuple[Array64, npt.NDArray[np.intp]]:
 def _slab_occupancy(stack: PlaneStack, grid: Grid, edges: Array64) -> Occupancy:
     result = np.zeros(grid.shape, dtype=np.float64)
     for (low, high), polygons in zip(edges, _polygons_in_index(stack, grid), strict=True):
-        coverage = pixel_coverage(polygons, grid.size[0], grid.size[1])
+        coverage = pixel_coverage(polygons, grid.size[0], rows=grid.size[1])
         for k in range(max(int(np.floor(low + 0.5)), 0), min(int(np.ceil(high + 0.5)), grid.size[2])):
             share = min(high, k + 0.5) - max(low, k - 0.5)
             if share > 0:

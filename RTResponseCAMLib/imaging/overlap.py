@@ -22,12 +22,12 @@ VOLUME_RANKS = {"GTV": 0, "CTV": 2, "PTV": 3}
 Mask = npt.NDArray[np.bool_]
 
 
-def near(one: Structure, other: Structure, reach_mm: float) -> bool:
+def near(one: Structure, other: Structure, *, reach_mm: float) -> bool:
     """Whether the bounding boxes come closer than ``reach_mm``."""
     return _boxes_meet(_box(one), _box(other), reach_mm)
 
 
-def filled_pair(one: Structure, other: Structure, margin_mm: float = 0.0) -> tuple[Mask, Mask, float]:
+def filled_pair(one: Structure, other: Structure, *, margin_mm: float = 0.0) -> tuple[Mask, Mask, float]:
     """Voxels of both on one lattice that holds both and a margin, and its step, mm (`STEP_MM`, more for large ones)."""
     points = np.concatenate([np.concatenate(s.contours) for s in (one, other)])
     low = points.min(axis=0) - margin_mm - 2 * STEP_MM

@@ -52,7 +52,9 @@ def without_spikes(points: FloatArray) -> FloatArray:
     return kept if spiked else points
 
 
-def connected(planes: Sequence[Sequence[Array64]], offsets_mm: Array64, step_mm: float) -> list[list[tuple[int, int]]]:
+def connected(
+    planes: Sequence[Sequence[Array64]], offsets_mm: Array64, *, step_mm: float
+) -> list[list[tuple[int, int]]]:
     """Parts of a structure, each as pairs (plane, polygon), the largest first.
 
     Outlines belong together when one lies over or within the other, in one plane or in planes no farther apart than

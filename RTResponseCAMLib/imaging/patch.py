@@ -59,7 +59,7 @@ class Patch:
 
 
 def patch_grid(
-    structure: Structure, mr: Grid | None = None, spacing_mm: float = 1.0, margin_mm: float = MARGIN_MM
+    structure: Structure, mr: Grid | None = None, *, spacing_mm: float = 1.0, margin_mm: float = MARGIN_MM
 ) -> Grid:
     """Cube that holds the lesion and a margin; its side is a multiple of 8 voxels, 24 to 96.
 
@@ -87,6 +87,7 @@ def _to_nearest_voxel(point_mm: Array64, mr: Grid, spacing_mm: float) -> Array64
 def sample_patch(
     mr: sitk.Image,
     head: HeadIntensity,
+    *,
     structure: Structure,
     dose: Dose | None,
     prescription_gy: float | None,
@@ -100,7 +101,7 @@ def sample_patch(
     GeometryError : the lesion lies outside the MR, has no contours, or none near their middle; the MR there is not
         finite.
     """
-    grid = patch_grid(structure, Grid.of(mr), spacing_mm, margin_mm)
+    grid = patch_grid(structure, Grid.of(mr), spacing_mm=spacing_mm, margin_mm=margin_mm)
     intensity = sitk.GetArrayFromImage(resample(mr, grid, smooth=True, outside=None))
     where = f"ROI '{structure.name}'"
     if not np.isfinite(intensity).all():

@@ -142,7 +142,7 @@ def _in_parts(
 ) -> PlaneStack:
     """One stack of planes, and its connected parts where there are several."""
     gaps = np.diff(offsets)
-    groups = connected(planes, offsets, _usual_mm(gaps) if len(gaps) else 0.0)
+    groups = connected(planes, offsets, step_mm=_usual_mm(gaps) if len(gaps) else 0.0)
     if len(groups) == 1:
         whole = _stack(axes, offsets, planes, where)
         return replace(whole, warnings=warnings + whole.warnings)

@@ -1,7 +1,9 @@
 """Rigid registration of a follow-up MR to the planning MR by mutual information, and how far to trust it.
 
 Mattes mutual information [Mattes et al., IEEE TMI 22 (2003) 120], coarse to fine, inside the head. The quality is
-measured, not hoped for: the last level is run a second time on other samples, and the two answers are compared.
+measured, not hoped for: the last level is run a second time on other samples, and the two answers are compared. The
+levels are a loop of our own: SimpleITK's schedules per level know neither iterations nor several starts, of which the
+coarse level keeps the best.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Registration:
 
 
 def register_rigidly(
-    planning: sitk.Image, follow_up: sitk.Image, same_frame: bool = False, progress: Progress = silent
+    planning: sitk.Image, follow_up: sitk.Image, *, same_frame: bool = False, progress: Progress = silent
 ) -> Registration:
     """Find the rigid map of the planning MR onto a follow-up MR.
 
@@ -122,14 +124,14 @@ def _from_start(
     progress((steps - 1) / steps, "checking the registration")
     second = _refine(level, before, *LEVELS[-1], SEED + 1)
     one, two = as_matrix(transform), as_matrix(second)
-    disagreement = largest_difference_mm(one, two, planning)
+    disagreement = largest_difference_mm(one, two, image=planning)
     agreed = disagreement <= GOOD_DISAGREEMENT_MM
     found = _judged((one + two) / 2 if agreed else one, method, disagreement, fixed, moving, mask)
     progress(1.0)
     return found
 
 
-def accept_transform(planning: sitk.Image, follow_up: sitk.Image, matrix: Matrix, method: str) -> Registration:
+def accept_transform(planning: sitk.Image, follow_up: sitk.Image, *, matrix: Matrix, method: str) -> Registration:
     """Take a map that someone else made (a DICOM registration, or by hand), and say how well it fits.
 
     Raises
@@ -143,7 +145,7 @@ def accept_transform(planning: sitk.Image, follow_up: sitk.Image, matrix: Matrix
 
 
 def register_follow_up(
-    study: Study, follow_up: FollowUp, image: sitk.Image, given: Matrix | None = None, progress: Progress = silent
+    study: Study, follow_up: FollowUp, *, image: sitk.Image, given: Matrix | None = None, progress: Progress = silent
 ) -> Registration:
     """Map the plan onto a follow-up: as given, by a DICOM registration, or by finding it, in this order.
 
@@ -152,14 +154,14 @@ def register_follow_up(
     GeometryError : see `register_rigidly` and `accept_transform`.
     """
     if given is not None:
-        return accept_transform(study.mr, image, given, "manual")
+        return accept_transform(study.mr, image, matrix=given, method="manual")
     if follow_up.to_plan is not None:
         matrix = np.linalg.inv(np.asarray(follow_up.to_plan))
-        return accept_transform(study.mr, image, np.asarray(matrix, dtype=np.float64), "DICOM")
-    return register_rigidly(study.mr, image, follow_up.same_frame, progress)
+        return accept_transform(study.mr, image, matrix=np.asarray(matrix, dtype=np.float64), method="DICOM")
+    return register_rigidly(study.mr, image, same_frame=follow_up.same_frame, progress=progress)
 
 
-def largest_difference_mm(one: Matrix, other: Matrix, image: sitk.Image) -> float:
+def largest_difference_mm(one: Matrix, other: Matrix, *, image: sitk.Image) -> float:
     """Largest distance of two maps over a ball of 80 mm about the image's middle, mm."""
     grid = Grid.of(image)
     middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]

@@ -13,7 +13,7 @@ from RTResponseCAMLib.imaging.grid import Grid
 CROP_MARGIN = 8
 
 
-def resample(image: sitk.Image, grid: Grid, smooth: bool = False, outside: float | None = 0.0) -> sitk.Image:
+def resample(image: sitk.Image, grid: Grid, *, smooth: bool = False, outside: float | None = 0.0) -> sitk.Image:
     """Sample an image on another grid, float32.
 
     Only the needed part of ``image`` is touched, so a lesion's patch costs the same from any head.

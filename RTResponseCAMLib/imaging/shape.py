@@ -82,7 +82,7 @@ def _interpolated(stack: PlaneStack, step: float) -> Shape:
     return Shape(stack.axes, np.asarray([*low, w[0]]), np.asarray([step, step, depth]), distance.astype(np.float32))
 
 
-def shape_occupancy(stack: PlaneStack, grid: Grid, keep_volume: bool) -> npt.NDArray[np.float32]:
+def shape_occupancy(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArray[np.float32]:
     """Fraction of each voxel inside, ``[z, y, x]``; ``keep_volume`` moves the surface until the sum is the stack's.
 
     Moving is right only where the whole structure lies on the grid.
@@ -96,7 +96,7 @@ def shape_occupancy(stack: PlaneStack, grid: Grid, keep_volume: bool) -> npt.NDA
     return result.reshape(grid.shape).astype(np.float32)
 
 
-def shape_mask(stack: PlaneStack, grid: Grid, keep_volume: bool) -> npt.NDArray[np.bool_]:
+def shape_mask(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArray[np.bool_]:
     """Voxels whose centre lies inside the body between the planes, ``[z, y, x]``."""
     shape = shape_of(stack, grid)
     coarse = _coarse(shape, grid)

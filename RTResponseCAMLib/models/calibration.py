@@ -62,7 +62,7 @@ class Calibrated:
         if len(set(labels.tolist())) < 2:
             raise CohortError("labels", "hold one class only, expected both 0 and 1", "Add lesions of both classes")
         patients = np.asarray([sample.patient for sample in labeled])
-        folds = inner_folds(labels, patients, self.model.seed + seed)
+        folds = inner_folds(labels, patients, seed=self.model.seed + seed)
         fitted, totals = self.model.fit_on_folds(samples, folds, seed=seed, progress=progress)
         if np.ptp(totals) == 0:  # every lesion has the same prediction: nothing to calibrate or to separate
             return CalibratedModel(fitted, UNCALIBRATED, 0.5, expit(totals))

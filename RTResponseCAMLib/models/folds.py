@@ -30,7 +30,7 @@ class Fold:
 
 
 def patient_folds(
-    labels: Sequence[int], patients: Sequence[str], folds: int = 5, repeats: int = 1, seed: int = 0
+    labels: Sequence[int], patients: Sequence[str], *, folds: int = 5, repeats: int = 1, seed: int = 0
 ) -> tuple[Fold, ...]:
     """Repeated folds, grouped by patient and stratified by label (scikit-learn's `StratifiedGroupKFold`).
 
@@ -61,8 +61,8 @@ def patient_folds(
 
 
 def inner_folds(
-    labels: npt.NDArray[np.integer], patients: npt.NDArray[np.str_], seed: int, most: int = INNER_FOLDS
+    labels: npt.NDArray[np.integer], patients: npt.NDArray[np.str_], *, seed: int, most: int = INNER_FOLDS
 ) -> tuple[Fold, ...]:
     """Patient folds within training lesions: as many as the rarer class has patients, up to ``most``."""
     fewest = min(len(set(patients[labels == label].tolist())) for label in (0, 1))
-    return patient_folds(labels.tolist(), patients.tolist(), max(min(most, fewest), 2), 1, seed)
+    return patient_folds(labels.tolist(), patients.tolist(), folds=max(min(most, fewest), 2), repeats=1, seed=seed)

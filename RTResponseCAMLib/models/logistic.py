@@ -56,7 +56,7 @@ class FittedLogistic(FittedModel):
         progress: Progress = silent,
     ) -> list[LesionPrediction]:
         """Predict; a feature that a lesion lacks counts as the training lesions' median."""
-        table = _finite(feature_table(self.families, self.names, samples))
+        table = _finite(feature_table(self.families, self.names, samples=samples))
         values = (np.where(np.isfinite(table), table, self.median) - self.mean) / self.scale
         raw = logit(np.clip(expit(values @ self.coefficients + self.intercept), CLIP, 1 - CLIP))
         totals = (calibration.slope * raw + calibration.intercept).tolist()
@@ -107,7 +107,7 @@ class LogisticModel(LesionModel):
         """Fit on the labeled samples; inner folds choose penalty and number of features."""
         labeled = [sample for sample in samples if sample.label is not None]
         labels = np.asarray([int(sample.label or 0) for sample in labeled])
-        folds = inner_folds(labels, np.asarray([sample.patient for sample in labeled]), seed)
+        folds = inner_folds(labels, np.asarray([sample.patient for sample in labeled]), seed=seed)
         return self.fit_on_folds(samples, folds, seed=seed, progress=progress)[0]
 
     def fit_on_folds(
@@ -120,19 +120,24 @@ class LogisticModel(LesionModel):
     ) -> tuple[FittedLogistic, Array64]:
         """Choose penalty and number of features by the folds, and refit; held-out logits are those of the choice."""
         labeled = [sample for sample in samples if sample.label is not None]
-        names = feature_names(self.families, labeled, self.keep)
-        table = feature_table(self.families, names, labeled)
+        names = feature_names(self.families, labeled, keep=self.keep)
+        table = feature_table(self.families, names, samples=labeled)
         y = np.asarray([int(sample.label or 0) for sample in labeled])
         if not varying(table).any():
             share = float(logit(np.clip(y.mean(), CLIP, 1 - CLIP)))
             none = np.zeros(0)
             fitted = FittedLogistic(self.families, (), none, none, none, none, share, candidates=len(names))
             return fitted, np.full(len(y), share)
-        return fit_table(table, y, folds, self.families, names)
+        return fit_table(table, y, folds=folds, families=self.families, names=names)
 
 
 def fit_table(
-    table: Array64, y: npt.NDArray[np.integer], folds: Sequence[Fold], families: tuple[str, ...], names: Sequence[str]
+    table: Array64,
+    y: npt.NDArray[np.integer],
+    *,
+    folds: Sequence[Fold],
+    families: tuple[str, ...],
+    names: Sequence[str],
 ) -> tuple[FittedLogistic, Array64]:
     """Fit on a table ``(lesions, names)``, NaN where a value is missing; at least one feature varies."""
     from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
@@ -189,13 +194,13 @@ def fit_table(
     )
 
 
-def feature_names(families: Sequence[str], samples: Sequence[LesionSample], keep: str = "") -> list[str]:
+def feature_names(families: Sequence[str], samples: Sequence[LesionSample], *, keep: str = "") -> list[str]:
     """Names of all features of some families, sorted; ``keep``: only those with this text in them."""
     names = {n for sample in samples for family in families for n in sample.features.get(family, {}) if keep in n}
     return sorted(names)
 
 
-def feature_table(families: Sequence[str], names: Sequence[str], samples: Sequence[LesionSample]) -> Array64:
+def feature_table(families: Sequence[str], names: Sequence[str], *, samples: Sequence[LesionSample]) -> Array64:
     """Features ``(lesions, names)``; NaN where a lesion lacks one."""
     rows = []
     for sample in samples:

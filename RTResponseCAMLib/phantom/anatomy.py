@@ -39,13 +39,13 @@ def draw_anatomy(spec: PhantomSpec) -> Anatomy:
     rng = spec.rng(1)
     return Anatomy(
         BRAIN_MM * rng.normal(1.0, 0.03, 3).clip(0.93, 1.06),
-        random_field(rng, 100.0, 4.5),
-        random_field(rng, 110.0, 2.5, 1.5),
-        random_field(rng, 140.0, 45.0),
+        random_field(rng, 100.0, scale_mm=4.5),
+        random_field(rng, 110.0, scale_mm=2.5, fineness=1.5),
+        random_field(rng, 140.0, scale_mm=45.0),
     )
 
 
-def depth_mm(anatomy: Anatomy, x: Array32, y: Array32, z: Array32) -> Array32:
+def depth_mm(anatomy: Anatomy, x: Array32, *, y: Array32, z: Array32) -> Array32:
     """Approximate depth below the brain's surface, positive inside, mm (head frame)."""
     a, b, c = anatomy.brain_mm
     lower = np.where(z < 0, np.float32(0.92), np.float32(1.0))  # the base is flatter than the vertex
@@ -54,7 +54,7 @@ def depth_mm(anatomy: Anatomy, x: Array32, y: Array32, z: Array32) -> Array32:
     return np.asarray(distance * (1 / level - 1), dtype=np.float32)
 
 
-def in_ventricles(x: Array32, y: Array32, z: Array32) -> Array32:
+def in_ventricles(x: Array32, y: Array32, *, z: Array32) -> Array32:
     """Level function of the lateral and third ventricles, positive inside (head frame, mm)."""
     ax = np.abs(x)
     horn = 5.0 + 0.006 * (y - 2.0) ** 2
@@ -63,7 +63,7 @@ def in_ventricles(x: Array32, y: Array32, z: Array32) -> Array32:
     return np.asarray(np.maximum(lateral, third), dtype=np.float32)
 
 
-def render_head(anatomy: Anatomy, grid: Grid, to_head: sitk.Transform, t2: bool = False) -> Array32:
+def render_head(anatomy: Anatomy, grid: Grid, *, to_head: sitk.Transform, t2: bool = False) -> Array32:
     """Noise-free intensities on an image grid, ``[z, y, x]``; drawn in slabs, on as many threads as there are cores."""
     image = np.empty(grid.shape, dtype=np.float32)
     reference = grid.blank()
@@ -83,7 +83,7 @@ def render_head(anatomy: Anatomy, grid: Grid, to_head: sitk.Transform, t2: bool 
 def _render_slab(
     anatomy: Anatomy, x: Array32, y: Array32, z: Array32, folds: Array32, mottle: Array32, t2: bool
 ) -> Array32:
-    depth = depth_mm(anatomy, x, y, z)
+    depth = depth_mm(anatomy, x, y=y, z=z)
     image = _outside_the_brain(x, y, z, depth, mottle)
     brain = depth > 0
     sulcus = np.abs(folds) - np.clip((11.0 - depth) / 11.0, 0, None) * 0.30
@@ -96,7 +96,7 @@ def _render_slab(
     folia = 0.60 + 0.07 * np.sin(2 * np.pi * (z + 38.0 + 0.15 * np.abs(x) + 1.2 * folds) / 5.0)
     tissue = tissue + (folia - tissue) * _soft(cerebellum, 0.12)
     tissue = tissue + (0.12 - tissue) * _soft(0.05 - np.abs(cerebellum), 0.05) * (z > -40)
-    tissue = tissue + (CSF - tissue) * _soft(in_ventricles(x, y, z), 0.15)
+    tissue = tissue + (CSF - tissue) * _soft(in_ventricles(x, y, z=z), 0.15)
     tissue = tissue * (1 + 0.025 * mottle)
     sinus = 3.2 - np.sqrt(x * x + (depth - 1.5) ** 2)
     tissue = tissue + (1.35 - tissue) * _soft(sinus, 0.6) * (z > -10) * (y > -70)

@@ -21,6 +21,7 @@ from RTResponseCAMLib.progress import Progress, silent
 def write_cohort(
     base: PhantomSpec,
     patients: int,
+    *,
     folder: Path,
     variants: tuple[Variant, ...],
     workers: int = 1,
@@ -38,7 +39,7 @@ def write_cohort(
     folder.mkdir(parents=True, exist_ok=True)
     specs = [replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)]
     if total is not None:
-        counts = lesion_counts(base.seed, patients, total)
+        counts = lesion_counts(base.seed, patients, total=total)
         specs = [replace(spec, lesions=count) for spec, count in zip(specs, counts, strict=True)]
     rows: list[CohortRow] = []
     with ProcessPoolExecutor(max_workers=workers, initializer=_one_thread) as pool:
@@ -53,7 +54,7 @@ def write_cohort(
     write_manifest(folder, rows)
 
 
-def lesion_counts(seed: int, patients: int, total: int) -> list[int]:
+def lesion_counts(seed: int, patients: int, *, total: int) -> list[int]:
     """Lesions of each patient, drawn as `LESION_COUNTS` says, then one more or less here and there up to ``total``."""
     values, shares = zip(*LESION_COUNTS, strict=True)
     if not min(values) * patients <= total <= max(values) * patients:

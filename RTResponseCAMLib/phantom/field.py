@@ -35,7 +35,7 @@ class Field:
         return np.asarray(sitk.GetArrayFromImage(sampled))
 
 
-def random_field(rng: np.random.Generator, half_extent_mm: float, scale_mm: float, fineness: float = 2.0) -> Field:
+def random_field(rng: np.random.Generator, half_extent_mm: float, *, scale_mm: float, fineness: float = 2.0) -> Field:
     """Gaussian random field with correlation length ``scale_mm`` (standard deviation of its kernel, mm)."""
     step = scale_mm / fineness
     count = int(np.ceil(2 * half_extent_mm / step)) + 9

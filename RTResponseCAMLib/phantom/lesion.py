@@ -78,7 +78,7 @@ class PhantomLesion:
 
 
 def draw_lesion(
-    spec: PhantomSpec, number: int, centre_mm: Array64, volume_cc: float, rng: np.random.Generator
+    spec: PhantomSpec, number: int, *, centre_mm: Array64, volume_cc: float, rng: np.random.Generator
 ) -> PhantomLesion:
     """Draw shape, subregion, look and response of one lesion of a given volume."""
     radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
@@ -92,12 +92,12 @@ def draw_lesion(
         centre_mm=centre_mm,
         radius_mm=radius,
         stretch=stretch,
-        bumps=random_field(rng, 16.0, 5.0),
-        zone=random_field(rng, 16.0, 4.0),
+        bumps=random_field(rng, 16.0, scale_mm=5.0),
+        zone=random_field(rng, 16.0, scale_mm=4.0),
         zone_axis=direction / np.linalg.norm(direction),
         zone_level=0.0,
-        fine=random_field(rng, min(1.7 * radius, 30.0), FINE_MM),
-        coarse=random_field(rng, min(1.7 * radius, 30.0), COARSE_MM),
+        fine=random_field(rng, min(1.7 * radius, 30.0), scale_mm=FINE_MM),
+        coarse=random_field(rng, min(1.7 * radius, 30.0), scale_mm=COARSE_MM),
         rim=float(rng.uniform(1.15, 1.45)),
         core=float(rng.uniform(0.70, 1.10)),
         texture=float(rng.uniform(0.15, 0.20)),
@@ -112,7 +112,7 @@ def draw_lesion(
     return replace(lesion, volume_ratio=float(np.clip(ratio, 0.05, 2.5)))
 
 
-def paint(lesion: PhantomLesion, background: Array32, points_mm: Array64, softness_mm: float) -> Array32:
+def paint(lesion: PhantomLesion, background: Array32, *, points_mm: Array64, softness_mm: float) -> Array32:
     """Draw the lesion into intensities at head-frame points relative to its centre."""
     level = lesion.level(points_mm)
     edge = np.clip(0.5 + level * lesion.radius_mm * lesion.scale / softness_mm, 0, 1)

@@ -54,7 +54,7 @@ def draw_patient(spec: PhantomSpec) -> Patient:
     """Draw a patient from the seed; no image is rendered yet."""
     anatomy = draw_anatomy(spec)
     lesions = _draw_lesions(spec, anatomy)
-    targets = tuple(plan_target(spec, lesion, n) for n, lesion in enumerate(lesions))
+    targets = tuple(plan_target(spec, lesion, number=n) for n, lesion in enumerate(lesions))
     rng = spec.rng(2)
     pose = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.0, (3.1, -2.4, 5.7))
     moved = sitk.Euler3DTransform(
@@ -86,7 +86,7 @@ def second_grid(patient: Patient) -> Grid:
 
 
 def render_mr(
-    patient: Patient, grid: Grid, follow_up: bool = False, t2: bool = False, days: int | None = None
+    patient: Patient, grid: Grid, *, follow_up: bool = False, t2: bool = False, days: int | None = None
 ) -> sitk.Image:
     """MR with lesions, bias field and Rician noise; arbitrary units as scanners give them, int16 range.
 
@@ -94,12 +94,12 @@ def render_mr(
     """
     later = follow_up or days is not None
     to_head = patient.follow_up_to_head if later else patient.to_head
-    image = render_head(patient.anatomy, grid, to_head, t2)
+    image = render_head(patient.anatomy, grid, to_head=to_head, t2=t2)
     softness = float(np.mean(grid.spacing_mm))
     for lesion in patient.lesions:
         shown = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
         box, points = _head_points(grid, to_head, shown, 1.9 * shown.radius_mm * shown.scale + 4)
-        image[box] = paint(shown, image[box], points, softness)
+        image[box] = paint(shown, image[box], points_mm=points, softness_mm=softness)
     rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2) + (0 if days is None else 4))
     image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
     # Noise grows as voxels shrink, as it does on a scanner.
@@ -110,7 +110,7 @@ def render_mr(
     return grid.image(np.rint(gain * np.sqrt(real**2 + imaginary**2)).astype(np.uint16))
 
 
-def render_dose(patient: Patient, targets: tuple[int, ...], step_mm: float = 1.0) -> sitk.Image:
+def render_dose(patient: Patient, targets: tuple[int, ...], *, step_mm: float = 1.0) -> sitk.Image:
     """Dose of the whole plan in Gy on a box around the given targets that is not the MR grid."""
     corners = np.concatenate(
         [
@@ -131,7 +131,7 @@ def render_dose(patient: Patient, targets: tuple[int, ...], step_mm: float = 1.0
     )
 
 
-def label_maps(patient: Patient, grid: Grid, follow_up: bool = False) -> tuple[sitk.Image, sitk.Image]:
+def label_maps(patient: Patient, grid: Grid, *, follow_up: bool = False) -> tuple[sitk.Image, sitk.Image]:
     """True lesions and true resistant subregions by voxel centre: uint8 label = lesion number (1, 2, …)."""
     to_head = patient.follow_up_to_head if follow_up else patient.to_head
     whole, resistant = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
@@ -144,7 +144,7 @@ def label_maps(patient: Patient, grid: Grid, follow_up: bool = False) -> tuple[s
     return grid.image(whole), grid.image(resistant)
 
 
-def contour_structures(patient: Patient, grid: Grid, skull_every: int = 4) -> tuple[Structure, ...]:
+def contour_structures(patient: Patient, grid: Grid, *, skull_every: int = 4) -> tuple[Structure, ...]:
     """Targets contoured on the slices of ``grid``, and the skull between them, as GammaPlan exports them."""
     structures = []
     fine = _finer_in_plane(grid)
@@ -184,7 +184,7 @@ def _skull_contours(patient: Patient, grid: Grid, every: int) -> tuple[Array64, 
         grid.direction,
     )
     x, y, z = head_coordinates(coarse.blank(), patient.to_head)
-    level = depth_mm(patient.anatomy, x, y, z) + 15.0
+    level = depth_mm(patient.anatomy, x, y=y, z=z) + 15.0
     return _contours(level, (slice(0, None), slice(0, None), slice(0, None)), coarse)
 
 
@@ -214,7 +214,7 @@ def _draw_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, .
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
         centre = _find_place(anatomy, radius, placed, rng)
         placed.append((centre, radius))
-        lesions.append(draw_lesion(spec, number, centre, float(volume), rng))
+        lesions.append(draw_lesion(spec, number, centre_mm=centre, volume_cc=float(volume), rng=rng))
     return tuple(lesions)
 
 
@@ -226,8 +226,8 @@ def _find_place(
         point = rng.uniform(-1, 1, 3) * (anatomy.brain_mm - radius)
         x, y, z = (np.asarray([c], dtype=np.float32) for c in point)
         clear = all(np.linalg.norm(point - c) > 1.25 * (radius + r) + gap for c, r in placed)
-        deep = depth_mm(anatomy, x, y, z)[0] > 1.1 * radius + 2
-        away = in_ventricles(x, y, z)[0] < -0.5 or attempt > 2000
+        deep = depth_mm(anatomy, x, y=y, z=z)[0] > 1.1 * radius + 2
+        away = in_ventricles(x, y, z=z)[0] < -0.5 or attempt > 2000
         if clear and deep and away and point[2] > -45:
             return point
     raise RTResponseError("--lesions", "the brain has no room for another lesion of this size", "Ask for fewer lesions")

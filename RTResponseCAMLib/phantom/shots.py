@@ -41,7 +41,7 @@ def _shot(points_mm: Array64, centre: Array64, r50: float) -> Array64:
     return np.asarray(1 / (1 + squared**2))
 
 
-def plan_target(spec: PhantomSpec, lesion: PhantomLesion, number: int) -> TargetDose:
+def plan_target(spec: PhantomSpec, lesion: PhantomLesion, *, number: int) -> TargetDose:
     """Pack shots so that the drawn isodose covers 98 % of the target.
 
     Prescription by diameter as in RTOG 90-05: 24, 18 and 15 Gy up to 20, 30 and 40 mm.

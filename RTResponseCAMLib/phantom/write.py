@@ -52,13 +52,15 @@ def names_of(patient: Patient) -> Names:
     return Names(f"PHANTOM-{patient.spec.seed}-{patient.spec.patient:04d}", repr(patient.spec))
 
 
-def write_patient(patient: Patient, folder: Path, progress: Progress = silent, truth: bool = True) -> None:
+def write_patient(patient: Patient, folder: Path, *, progress: Progress = silent, truth: bool = True) -> None:
     """Write ``folder/dicom/…`` and, unless ``truth`` is False, ``folder/truth/…``."""
     names, spec = names_of(patient), patient.spec
     grid = planning_grid(patient)
     progress(0.0, "planning MR")
     mr = render_mr(patient, grid)
-    uids = write_mr(folder / "dicom/t1c", mr, names, "T1c", PLAN_DATE, progress=part(progress, 0.2, 0.4))
+    uids = write_mr(
+        folder / "dicom/t1c", mr, names=names, series="T1c", date=PLAN_DATE, progress=part(progress, 0.2, 0.4)
+    )
     progress(0.4, "dose")
     groups: list[tuple[int, ...]] = [(n,) for n in range(len(patient.lesions))]
     if spec.dose_files == "one":
@@ -68,26 +70,28 @@ def write_patient(patient: Patient, folder: Path, progress: Progress = silent, t
     if spec.second_series:
         progress(0.5, "T2 series")
         other = second_grid(patient)
-        t2 = write_mr(folder / "dicom/t2", render_mr(patient, other, t2=True), names, "T2", PLAN_DATE)
+        t2 = write_mr(folder / "dicom/t2", render_mr(patient, other, t2=True), names=names, series="T2", date=PLAN_DATE)
         _write_plan(patient, folder / "dicom/plan_t2", names, "T2", other, t2, doses)
     if spec.mid_treatment:
         progress(0.55, "MR during treatment")
         between = render_mr(patient, grid, days=MID_DAYS)
         date = str(np.datetime64("2020-01-10") + np.timedelta64(MID_DAYS, "D")).replace("-", "")
-        write_mr(folder / "dicom/mid_treatment", between, names, "MID", date)
+        write_mr(folder / "dicom/mid_treatment", between, names=names, series="MID", date=date)
     if spec.follow_up:
         progress(0.6, "follow-up MR")
         day = np.datetime64("2020-01-10") + np.timedelta64(patient.days, "D")
         later = render_mr(patient, grid, follow_up=True)
         date = str(day).replace("-", "")
-        write_mr(folder / "dicom/follow_up", later, names, "FU", date, progress=part(progress, 0.7, 0.9))
+        write_mr(
+            folder / "dicom/follow_up", later, names=names, series="FU", date=date, progress=part(progress, 0.7, 0.9)
+        )
     if truth:
         progress(0.9, "truth")
-        write_truth(patient, grid, folder / "truth")
+        write_truth(patient, grid, folder=folder / "truth")
     progress(1.0)
 
 
-def write_truth(patient: Patient, grid: Grid, folder: Path) -> None:
+def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
     """Write label maps on the planning MR grid, ``truth.json`` and the follow-up's pose."""
     folder.mkdir(parents=True, exist_ok=True)
     for moment in ("planning", "follow_up") if patient.spec.follow_up else ("planning",):
@@ -122,7 +126,7 @@ def write_truth(patient: Patient, grid: Grid, folder: Path) -> None:
 
 
 def write_mr(
-    folder: Path, image: sitk.Image, names: Names, series: str, date: str, progress: Progress = silent
+    folder: Path, image: sitk.Image, *, names: Names, series: str, date: str, progress: Progress = silent
 ) -> list[str]:
     """Write one MR series, a file per slice; returns the SOP instance UIDs from the first slice on."""
     folder.mkdir(parents=True, exist_ok=True)

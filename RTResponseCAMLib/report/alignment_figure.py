@@ -17,6 +17,7 @@ IN_LEGEND = 10
 def draw_alignment(
     values: Sequence[float],
     draws: Array64,
+    *,
     kinds: Sequence[str],
     title: str,
     scale: str,

@@ -18,17 +18,19 @@ IN_LEGEND = 14
 def draw_histograms(
     histograms: Sequence[Dvh],
     targets: Sequence[str],
+    *,
     path: Path,
     notice: str,
     companions: Mapping[str, str] | None = None,
 ) -> None:
     """Write the chart of `histogram_figure`."""
-    histogram_figure(histograms, targets, notice, companions).savefig(path)
+    histogram_figure(histograms, targets, notice=notice, companions=companions).savefig(path)
 
 
 def histogram_figure(
     histograms: Sequence[Dvh],
     targets: Sequence[str],
+    *,
     notice: str,
     companions: Mapping[str, str] | None = None,
     inches: tuple[float, float] = (9, 5.4),

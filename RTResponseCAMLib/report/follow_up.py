@@ -36,6 +36,6 @@ def write_follow_up_report(content: Mapping[str, Any], path: Path) -> None:
         for visit in content["visits"]
     ]
     first, last = content["window_days"]
-    plot = as_data_uri(draw_trajectories(content["trajectories"], (first, last), content["target_days"]))
+    plot = as_data_uri(draw_trajectories(content["trajectories"], (first, last), target_days=content["target_days"]))
     text = environment.get_template(TEMPLATE).render(**{**content, "visits": visits}, plot=plot)
     path.write_text(text, encoding="utf-8")

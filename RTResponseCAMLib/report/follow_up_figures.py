@@ -47,7 +47,7 @@ def draw_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figur
 
 
 def draw_trajectories(
-    trajectories: Sequence[Trajectory], window_days: tuple[int, int], target_days: int = TARGET_DAYS
+    trajectories: Sequence[Trajectory], window_days: tuple[int, int], *, target_days: int = TARGET_DAYS
 ) -> Figure:
     """Volume relative to the plan, with its interval, over the days since; visits of unknown day stand at the right."""
     figure = Figure(figsize=(9.6, 4.6))

@@ -21,7 +21,7 @@ CHART_INCHES = (5.4, 3.7)
 
 
 def write_report(
-    result: Result, path: Path, notice: str, drawn: Sequence[Drawn] = (), warnings: Sequence[Warning] = ()
+    result: Result, path: Path, *, notice: str, drawn: Sequence[Drawn] = (), warnings: Sequence[Warning] = ()
 ) -> None:
     """Write the report of one study; everything from outside is escaped.
 
@@ -36,7 +36,7 @@ def write_report(
     )
     environment.filters["by_severity"] = by_severity
     head = head_intensity(result.study.mr)
-    lesions = [(p, _bar(p), as_data_uri(draw_lesion(result, p, head))) for p in result.predictions]
+    lesions = [(p, _bar(p), as_data_uri(draw_lesion(result, p, head=head))) for p in result.predictions]
     text = environment.get_template(TEMPLATE).render(
         notice=notice,
         study=result.study,
@@ -60,7 +60,11 @@ def _subregion(one: Drawn) -> dict[str, Any]:
     rows.append(("rest of lesion", rest_cc, figures.rest))
     histograms = [h for _, _, h in rows if h is not None]
     partners = {"rest of lesion": "subregion"}
-    figure = histogram_figure(histograms, ["subregion"], "", partners, CHART_INCHES) if histograms else None
+    figure = (
+        histogram_figure(histograms, ["subregion"], notice="", companions=partners, inches=CHART_INCHES)
+        if histograms
+        else None
+    )
     words = [*in_words(figures), *(c.text for c in figures.warnings)]
     return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": words}
 

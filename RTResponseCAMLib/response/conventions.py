@@ -56,7 +56,7 @@ CONVENTIONS = {
 }  # fmt: skip
 
 
-def with_thresholds(convention: Convention, response: float | None, progression: float | None) -> Convention:
+def with_thresholds(convention: Convention, response: float | None, *, progression: float | None) -> Convention:
     """The convention with thresholds of the user's own, in percent; its name and source then say so.
 
     Raises
@@ -76,7 +76,7 @@ def with_thresholds(convention: Convention, response: float | None, progression:
 
 
 def classify(
-    convention: Convention, change: Change | None, growth: Change | None, growth_mm: Change | None = None
+    convention: Convention, change: Change | None, *, growth: Change | None, growth_mm: Change | None = None
 ) -> str:
     """Name a change.
 

@@ -43,7 +43,7 @@ class Match:
         return "merged" if self.merged_with else "split" if len(self.regions) > 1 else "matched"
 
     def volumes(
-        self, before: Mapping[str, Volume], after: Sequence[Volume], boundary_mm: float = BOUNDARY_MM
+        self, before: Mapping[str, Volume], after: Sequence[Volume], *, boundary_mm: float = BOUNDARY_MM
     ) -> tuple[Volume, Volume]:
         """What is compared: the plan's volume and the follow-up's, of all that belong together."""
         baseline = together([before[lesion] for lesion in (self.lesion, *self.merged_with)])
@@ -111,12 +111,12 @@ def _pairs(
         (lesion.id, n)
         for lesion in lesions
         for n in numbers
-        if near(lesion.structure, regions[n], reach_mm) and _overlap(lesion.structure, regions[n], reach_mm)
+        if near(lesion.structure, regions[n], reach_mm=reach_mm) and _overlap(lesion.structure, regions[n], reach_mm)
     }
 
 
 def _overlap(one: Structure, other: Structure, reach_mm: float) -> bool:
-    a, b, step_mm = filled_pair(one, other, reach_mm)
+    a, b, step_mm = filled_pair(one, other, margin_mm=reach_mm)
     grown = distance_transform_edt(~a, sampling=step_mm) <= reach_mm
     return bool((grown & b).sum() >= MIN_SHARE * min(a.sum(), b.sum()))
 

@@ -101,12 +101,12 @@ def _judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judg
     growth = change_interval(
         nadir if nadir.cc > 0 else Volume(nadir.high_cc, nadir.high_cc, nadir.high_cc), visit.volume
     )
-    word = classify(convention, change, growth)
+    word = classify(convention, change, growth=growth)
     return Judgement(visit.name, visit.days, word, change, _reason(visit))
 
 
 def nearest_in_window(
-    days: Sequence[int | None], target_days: int = TARGET_DAYS, window_days: tuple[int, int] = WINDOW_DAYS
+    days: Sequence[int | None], target_days: int = TARGET_DAYS, *, window_days: tuple[int, int] = WINDOW_DAYS
 ) -> int | None:
     """Position of the day nearest ``target_days`` within the window, the earlier of two; None when none lies there."""
     inside = [(abs(d - target_days), d, n) for n, d in enumerate(days) if d is not None]
@@ -117,6 +117,7 @@ def nearest_in_window(
 def three_month_label(
     trajectory: Trajectory,
     convention: Convention = CONVENTIONS["volume-20"],
+    *,
     target_days: int = TARGET_DAYS,
     window_days: tuple[int, int] = WINDOW_DAYS,
 ) -> Judgement:
@@ -126,19 +127,19 @@ def three_month_label(
     is named.
     """
     visits = trajectory.visits
-    if nearest_in_window([v.days for v in visits], target_days, window_days) is None:
+    if nearest_in_window([v.days for v in visits], target_days, window_days=window_days) is None:
         reason = f"no visit between day {window_days[0]} and day {window_days[1]}"
         return Judgement("", None, UNKNOWN, None, reason)
     passed: list[str] = []
     for kind in ("drawn", PROPOSED, "unknown"):
         place = nearest_in_window(
-            [v.days if _kind(v) == kind else None for v in visits], target_days, window_days
+            [v.days if _kind(v) == kind else None for v in visits], target_days, window_days=window_days
         )  # fmt: skip
         if place is not None:
             break
     assert place is not None
     chosen = visits[place]
-    nearest = visits[nearest_in_window([v.days for v in visits], target_days, window_days) or 0]
+    nearest = visits[nearest_in_window([v.days for v in visits], target_days, window_days=window_days) or 0]
     if nearest is not chosen:
         passed = [f"{nearest.name} (day {nearest.days}) is {_kind(nearest)} and passed over"]
     found = judge(trajectory, chosen, convention)
@@ -167,7 +168,7 @@ def _judge_diameter(trajectory: Trajectory, visit: Visit, convention: Convention
     growth = _diameter_change(max(nadir, slack, 1e-3), now, slack)
     reach = slack * 2**0.5
     grown_mm = Change(now - nadir, now - nadir - reach, now - nadir + reach)
-    word = classify(convention, change, growth, grown_mm)
+    word = classify(convention, change, growth=growth, growth_mm=grown_mm)
     return Judgement(visit.name, visit.days, word, change, _reason(visit))
 
 

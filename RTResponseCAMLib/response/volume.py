@@ -69,7 +69,9 @@ def _part_interval(stack: PlaneStack, boundary_mm: float) -> Volume:
     # The level that encloses the structure's own volume; distances are then measured from its surface.
     ordered = np.sort(distance.ravel())[::-1]
     count = min(max(round(volume_mm3 / step**3), 1), ordered.size - 1)
-    exact = distance_from_surface(distance - (ordered[count - 1] + ordered[count]) / 2, step, boundary_mm + step)
+    exact = distance_from_surface(
+        distance - (ordered[count - 1] + ordered[count]) / 2, step, reach_mm=boundary_mm + step
+    )
 
     def moved_mm3(offset_mm: float) -> float:
         return float(np.clip(0.5 + (exact + offset_mm) / step, 0.0, 1.0).sum())

@@ -108,7 +108,15 @@ def _sample(
     gray = prescription.dose_for(structure) if prescription else None
     metrics = lesion_dose(study, structure)
     dose = study.dose if metrics is not None else None
-    patch = sample_patch(study.mr, head, structure, dose, gray, settings.spacing_mm, settings.margin_mm)
+    patch = sample_patch(
+        study.mr,
+        head,
+        structure=structure,
+        dose=dose,
+        prescription_gy=gray,
+        spacing_mm=settings.spacing_mm,
+        margin_mm=settings.margin_mm,
+    )
     volume_cc = contour_volume_cc(structure)
     fractions = identity.fractions or (prescription.fractions if prescription else None)
     plain: dict[str, Any] = {
@@ -119,7 +127,7 @@ def _sample(
             "clinical_lesions": float(identity.lesions),
             **identity.clinical,
         },
-        "gradient": lambda: gradient_features(study.mr, structure, head.median),
+        "gradient": lambda: gradient_features(study.mr, structure, unit=head.median),
     }
     features: dict[str, Features] = {name: measure() for name, measure in plain.items() if name in settings.families}
     missing: dict[str, str] = {} if metrics is not None else {"dose": NO_DOSE}
@@ -158,7 +166,7 @@ def _radiomics(
     earlier: EarlierScan | None,
 ) -> Features:
     if family == "radiomics":
-        return radiomics.mr_features(study.mr, head, structure, settings)
+        return radiomics.mr_features(study.mr, head, structure=structure, settings=settings)
     if family == "dosiomics":
         if study.dose is None or metrics is None:
             raise RTResponseError("", NO_DOSE, "Give both")
@@ -167,11 +175,13 @@ def _radiomics(
             "dose_coverage": metrics.coverage,
             "dose_mean_of_prescription": metrics.mean_gy / metrics.prescription_gy,
         }
-        return {**plain, **more, **radiomics.dose_features(study.dose, structure, settings)}
+        return {**plain, **more, **radiomics.dose_features(study.dose, structure, settings=settings)}
     if earlier is None:
         raise RTResponseError("", "no scan between the plan and the follow-up", "Add a scan during treatment")
     if isinstance(earlier, str):
         raise RTResponseError("", earlier, "Add a scan during treatment")
-    before = features.get("radiomics") or radiomics.mr_features(study.mr, head, structure, settings)
+    before = features.get("radiomics") or radiomics.mr_features(study.mr, head, structure=structure, settings=settings)
     original = {**settings, "mr": {**settings["mr"], "imageType": {"Original": {}}}}
-    return radiomics.change(before, radiomics.mr_features(earlier[0], earlier[1], structure, original))
+    return radiomics.change(
+        before, radiomics.mr_features(earlier[0], earlier[1], structure=structure, settings=original)
+    )

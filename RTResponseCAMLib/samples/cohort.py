@@ -124,7 +124,7 @@ def _earlier_scan(study: Study, rows: Sequence[CohortRow]) -> EarlierScan:
     chosen = earlier[-1]
     try:
         image = read_follow_up(chosen).image
-        found = register_follow_up(study, chosen, image)
+        found = register_follow_up(study, chosen, image=image)
     except RTResponseError as error:
         return f"the scan of day {chosen.days_after_plan} cannot be used: {error.what}"
     return moved_image(found.to_plan, image), head_intensity(image)

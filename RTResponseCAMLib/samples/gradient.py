@@ -35,7 +35,7 @@ Array64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
-def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0) -> dict[str, float]:
+def gradient_features(image: sitk.Image, structure: Structure, *, unit: float = 1.0) -> dict[str, float]:
     """The 90 features of `NAMES`, per mm of patient space whatever the voxels' shape; angles in radians.
 
     Sampled on a lattice of 1 mm along the patient's axes (LPS), cubic. A region without voxels, and the variation
@@ -52,13 +52,13 @@ def gradient_features(image: sitk.Image, structure: Structure, unit: float = 1.0
     """
     stack = stack_planes(structure)
     margin_mm = margin_of(stack.volume_mm3 / 1000)
-    lattice = lesion_lattice(structure, stack, margin_mm + 2 * STEP_MM)
+    lattice = lesion_lattice(structure, stack, margin_mm=margin_mm + 2 * STEP_MM)
     grid, share = lattice.grid, lattice.share
     values = lattice.sample(image) / unit
-    depth = distance_from_surface(share.astype(np.float64) - lattice.level, STEP_MM, margin_mm)
+    depth = distance_from_surface(share.astype(np.float64) - lattice.level, STEP_MM, reach_mm=margin_mm)
     points = grid.points()
     away = points - np.average(points, axis=(0, 1, 2), weights=np.repeat(share[..., None], 3, axis=-1))
-    fields = np.stack(gradient_fields(values, grid, away))
+    fields = np.stack(gradient_fields(values, grid, away_mm=away))
     near = depth > -np.inf  # core or margin
     figures = _statistics(fields[:, near], _regions(depth[near], away[near], margin_mm))
     return dict(zip(NAMES, figures.ravel().tolist(), strict=True))
@@ -69,7 +69,7 @@ def margin_of(volume_cc: float) -> float:
     return LARGE_MARGIN_MM if volume_cc > LARGE_CC else SMALL_MARGIN_MM
 
 
-def gradient_fields(values: Array64, grid: Grid, away_mm: Array64) -> tuple[Array64, Array64, Array64]:
+def gradient_fields(values: Array64, grid: Grid, *, away_mm: Array64) -> tuple[Array64, Array64, Array64]:
     """GM, RG (per mm) and RD (radians, 0 … π) of an array ``[z, y, x]`` on a grid along the patient's axes.
 
     ``away_mm`` holds x − c, ``[z, y, x, 3]``. Where there is no gradient or no direction, RD is π / 2: neither way.

@@ -40,10 +40,12 @@ class LesionLattice:
         ------
         GeometryError : the lattice lies outside the image.
         """
-        return sitk.GetArrayFromImage(resample(image, self.grid, smooth, None if smooth else 0.0)).astype(np.float64)
+        return sitk.GetArrayFromImage(
+            resample(image, self.grid, smooth=smooth, outside=None if smooth else 0.0)
+        ).astype(np.float64)
 
 
-def lesion_lattice(structure: Structure, stack: PlaneStack, margin_mm: float) -> LesionLattice:
+def lesion_lattice(structure: Structure, stack: PlaneStack, *, margin_mm: float) -> LesionLattice:
     """Lattice that holds a structure, whose planes are ``stack``, and ``margin_mm`` around its contours.
 
     Where planes are wide apart its ends reach farther than that: the lattice holds them too, in whole steps, so that

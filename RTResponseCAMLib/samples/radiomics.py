@@ -68,7 +68,7 @@ def read_settings(path: Path = SETTINGS) -> dict[str, Any]:
 
 
 def mr_features(
-    image: sitk.Image, head: HeadIntensity, structure: Structure, settings: Mapping[str, Any]
+    image: sitk.Image, head: HeadIntensity, *, structure: Structure, settings: Mapping[str, Any]
 ) -> dict[str, float]:
     """Radiomics of the MR, ``mr_<filter>_<class>_<feature>``; lengths in mm, intensities in head units.
 
@@ -80,7 +80,7 @@ def mr_features(
     return _features(image, structure, settings["mr"], "mr", head.median, head.spread, smooth=True)
 
 
-def dose_features(dose: Dose, structure: Structure, settings: Mapping[str, Any]) -> dict[str, float]:
+def dose_features(dose: Dose, structure: Structure, *, settings: Mapping[str, Any]) -> dict[str, float]:
     """Radiomics of the dose in Gy (trilinear), ``dose_<filter>_<class>_<feature>``; raises as `mr_features`."""
     return _features(dose.image, structure, settings["dose"], "dose", 0.0, 1.0, smooth=False)
 
@@ -100,17 +100,17 @@ def _features(
     smooth: bool,
 ) -> dict[str, float]:
     filtered = set(settings.get("imageType", {})) != {"Original"}
-    lattice = lesion_lattice(structure, stack_planes(structure), REACH_MM if filtered else PLAIN_REACH_MM)
+    lattice = lesion_lattice(structure, stack_planes(structure), margin_mm=REACH_MM if filtered else PLAIN_REACH_MM)
     inside = lattice.share >= lattice.level
     if int(inside.sum()) < MIN_VOXELS:
         what = f"fills {int(inside.sum())} voxels of 1 mm³, too few for radiomics"
         raise GeometryError(f"ROI '{structure.name}'", what, "Leave it out, or use volume and gradient features")
     values = lattice.grid.image((lattice.sample(image, smooth) - zero) / one)
-    found = extract(values, lattice.grid.image(inside.astype(np.uint8)), settings)
+    found = extract(values, lattice.grid.image(inside.astype(np.uint8)), settings=settings)
     return {f"{prefix}_{name}": value for name, value in found.items()}
 
 
-def extract(image: sitk.Image, mask: sitk.Image, settings: Mapping[str, Any]) -> dict[str, float]:
+def extract(image: sitk.Image, mask: sitk.Image, *, settings: Mapping[str, Any]) -> dict[str, float]:
     """Features of one image under one mask (value 1) on the same grid, by pyradiomics.
 
     Raises

@@ -89,7 +89,7 @@ def new_scene() -> Any:
 
 
 def build_scene(
-    scene: Any, result: Result, progress: Progress = silent, stored_mr: sitk.Image | None = None
+    scene: Any, result: Result, *, progress: Progress = silent, stored_mr: sitk.Image | None = None
 ) -> SceneNodes:
     """Add the nodes of a result to a scene, with their display and hierarchy.
 
@@ -99,18 +99,22 @@ def build_scene(
     stored_mr : the MR as `as_stored` gives it, when that is there already.
     """
     study = result.study
-    nodes = add_study(scene, study, part(progress, 0.0, 0.7), stored_mr)
+    nodes = add_study(scene, study, progress=part(progress, 0.0, 0.7), stored_mr=stored_mr)
     progress(0.7, "evidence")
-    cam = add_evidence(scene, result, nodes.mr)
-    attach_result(cam, result, lesion_segments(nodes.lesions), nodes.dose, nodes.lesions)
+    cam = add_evidence(scene, result, mr=nodes.mr)
+    attach_result(cam, result, segments=lesion_segments(nodes.lesions), dose=nodes.dose, segmentation=nodes.lesions)
     subregions = _add_subregions(scene, result, nodes.mr, part(progress, 0.8, 1.0))
-    put_beside(scene, nodes.mr, (cam, subregions))
+    put_beside(scene, nodes.mr, others=(cam, subregions))
     largest = max(result.predictions, key=lambda p: p.volume_cc).lesion
-    display.set_up_views(scene, nodes.mr, cam, ras(centroid_mm(largest.structure).tolist()), FIELD_MM)
+    display.set_up_views(
+        scene, nodes.mr, foreground=cam, center_ras=ras(centroid_mm(largest.structure).tolist()), field_mm=FIELD_MM
+    )
     return SceneNodes(nodes.mr, nodes.dose, nodes.isodoses, nodes.lesions, cam, subregions)
 
 
-def add_study(scene: Any, study: Study, progress: Progress = silent, stored_mr: sitk.Image | None = None) -> StudyNodes:
+def add_study(
+    scene: Any, study: Study, *, progress: Progress = silent, stored_mr: sitk.Image | None = None
+) -> StudyNodes:
     """Add MR, dose, isodose lines and lesions of a study; ``progress`` is called between the nodes.
 
     Parameters
@@ -118,7 +122,7 @@ def add_study(scene: Any, study: Study, progress: Progress = silent, stored_mr: 
     stored_mr : the MR as `as_stored` gives it, when that is there already.
     """
     progress(0.0, "MR")
-    mr = volume_node(scene, study.mr if stored_mr is None else stored_mr, f"MR {study.mr_description}".strip())
+    mr = volume_node(scene, study.mr if stored_mr is None else stored_mr, name=f"MR {study.mr_description}".strip())
     progress(0.2, "MR window")
     display.show_head(mr, study.mr)
     progress(0.4, "dose")
@@ -129,20 +133,22 @@ def add_study(scene: Any, study: Study, progress: Progress = silent, stored_mr: 
     return nodes
 
 
-def add_evidence(scene: Any, result: Result, mr: Any) -> Any:
+def add_evidence(scene: Any, result: Result, *, mr: Any) -> Any:
     """Add the volume of local evidence (the CAM) with its colours, legend and provenance."""
-    cam = volume_node(scene, result.cam, "Evidence for non-response (CAM)")
-    display.show_evidence(scene, cam, result.scale)
+    cam = volume_node(scene, result.cam, name="Evidence for non-response (CAM)")
+    display.show_evidence(scene, cam, scale=result.scale)
     cam.AddNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
     return cam
 
 
-def add_isodoses(scene: Any, dose: Any, image: sitk.Image, levels_gy: Sequence[float], progress: Progress) -> list[Any]:
+def add_isodoses(
+    scene: Any, dose: Any, *, image: sitk.Image, levels_gy: Sequence[float], progress: Progress
+) -> list[Any]:
     """Isodose surfaces of a dose volume, shown as lines; the dose node refers to them."""
     models = []
     for number, (level, color) in enumerate(zip(levels_gy, ISODOSE_COLORS, strict=False)):
         progress(number / len(levels_gy), f"isodose {level:g}")
-        model = isodose_node(scene, image, level, f"Isodose {level:g} {dose_unit(dose)}", color)
+        model = isodose_node(scene, image, level_gy=level, name=f"Isodose {level:g} {dose_unit(dose)}", color=color)
         if model is not None:
             models.append(model)
             dose.AddNodeReferenceID(ISODOSE_ROLE, model.GetID())
@@ -155,7 +161,7 @@ def isodose_state(levels_gy: Sequence[float], dose_print: str) -> str:
     return f"{' '.join(f'{level:g}' for level in levels_gy)} of {dose_print}"
 
 
-def put_isodoses(scene: Any, dose: Any, models: Sequence[Any]) -> None:
+def put_isodoses(scene: Any, dose: Any, *, models: Sequence[Any]) -> None:
     """Place isodose lines in the folder of their dose's study; it is made where there is none."""
     import slicer
     import vtk
@@ -173,7 +179,7 @@ def put_isodoses(scene: Any, dose: Any, models: Sequence[Any]) -> None:
         tree.SetItemParent(tree.GetItemByDataNode(model) or tree.CreateItem(folder, model), folder)
 
 
-def put_beside(scene: Any, node: Any, others: Sequence[Any]) -> None:
+def put_beside(scene: Any, node: Any, *, others: Sequence[Any]) -> None:
     """Place nodes in the study of another node in the subject hierarchy."""
     import slicer
 
@@ -187,16 +193,18 @@ def put_beside(scene: Any, node: Any, others: Sequence[Any]) -> None:
 def _add_dose(scene: Any, study: Study, progress: Progress) -> tuple[Any | None, tuple[Any, ...]]:
     if study.dose is None:
         return None, ()
-    node = volume_node(scene, study.dose.image, f"Dose ({study.dose.unit})")
+    node = volume_node(scene, study.dose.image, name=f"Dose ({study.dose.unit})")
     node.SetAttribute("DicomRtImport.DoseVolume", "1")
     node.SetAttribute(DOSE_UNIT, "GY" if study.dose.unit == GY else study.dose.unit)
     node.SetAttribute("DicomRtImport.DoseUnitValue", "1.0")
-    display.show_dose(scene, node, float(sitk.GetArrayViewFromImage(study.dose.image).max()))
-    return node, tuple(add_isodoses(scene, node, study.dose.image, isodose_levels(study), progress))
+    display.show_dose(scene, node, maximum_gy=float(sitk.GetArrayViewFromImage(study.dose.image).max()))
+    return node, tuple(
+        add_isodoses(scene, node, image=study.dose.image, levels_gy=isodose_levels(study), progress=progress)
+    )
 
 
 def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
-    node = segmentation_node(scene, "Lesions (GTV)", mr)
+    node = segmentation_node(scene, "Lesions (GTV)", reference=mr)
     prescription = study.plan.prescription if study.plan else None
     grid = Grid.of(study.mr)
     contours = {}
@@ -204,7 +212,9 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
         progress(number / len(study.lesions), f"lesion {lesion.id}")
         box = structure_box(lesion.structure, grid)
         inside = filled_voxels(lesion.structure, box)
-        segment_id = add_segment(node, inside, box, f"{lesion.id} {lesion.structure.name}", display.LESION_COLOR)
+        segment_id = add_segment(
+            node, inside, grid=box, name=f"{lesion.id} {lesion.structure.name}", color=display.LESION_COLOR
+        )
         segment = node.GetSegmentation().GetSegment(segment_id)
         segment.SetTag(LESION_TAG, lesion.id)
         if inside.any():
@@ -217,7 +227,7 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
 
 
 def _add_subregions(scene: Any, result: Result, mr: Any, progress: Progress) -> Any:
-    node = segmentation_node(scene, "Subregions (evidence for non-response)", mr)
+    node = segmentation_node(scene, "Subregions (evidence for non-response)", reference=mr)
     labels, grid = sitk.GetArrayViewFromImage(result.subregions), Grid.of(result.subregions)
     for number, prediction in enumerate(result.predictions, start=1):
         progress((number - 1) / len(result.predictions), f"subregion {prediction.lesion.id}")
@@ -230,7 +240,7 @@ def _add_subregions(scene: Any, result: Result, mr: Any, progress: Progress) -> 
         start = (int(low[2]), int(low[1]), int(low[0]))
         inside, box = cropped(labelled, grid.crop(start, (labelled.shape[2], labelled.shape[1], labelled.shape[0])))
         name = f"{prediction.lesion.id} evidence > {result.cut:g}"
-        segment_id = add_segment(node, inside, box, name, display.SUBREGION_COLOR)
+        segment_id = add_segment(node, inside, grid=box, name=name, color=display.SUBREGION_COLOR)
         node.GetSegmentation().GetSegment(segment_id).SetTag(SUBREGION_TAG, prediction.lesion.id)
     display.show_outlines(node)
     return node
@@ -250,4 +260,4 @@ def _arrange(scene: Any, study: Study, nodes: StudyNodes) -> None:
         if node is not None:
             tree.SetItemParent(tree.CreateItem(visit, node), visit)
     if nodes.dose is not None:
-        put_isodoses(scene, nodes.dose, nodes.isodoses)
+        put_isodoses(scene, nodes.dose, models=nodes.isodoses)

@@ -27,7 +27,7 @@ VIEWS = (
 )
 
 
-def color_node(scene: Any, name: str, colors: npt.NDArray[np.float64], low: float, high: float) -> Any:
+def color_node(scene: Any, name: str, *, colors: npt.NDArray[np.float64], low: float, high: float) -> Any:
     """Colour table of 256 entries; visible in lists, because hidden nodes are not saved with the scene."""
     import slicer
 
@@ -35,12 +35,12 @@ def color_node(scene: Any, name: str, colors: npt.NDArray[np.float64], low: floa
     node.SetName(name)
     node.SetTypeToUser()
     node.SetNumberOfColors(256)
-    paint_color_node(node, colors, low, high)
+    paint_color_node(node, colors, low=low, high=high)
     node.SetHideFromEditors(False)
     return scene.AddNode(node)
 
 
-def paint_color_node(node: Any, colors: npt.NDArray[np.float64], low: float, high: float) -> None:
+def paint_color_node(node: Any, colors: npt.NDArray[np.float64], *, low: float, high: float) -> None:
     """Set all colours of a table at once; entries are named by their value."""
     modifying = node.StartModify()
     for entry, (red, green, blue, alpha) in enumerate(colors.tolist()):
@@ -48,11 +48,13 @@ def paint_color_node(node: Any, colors: npt.NDArray[np.float64], low: float, hig
     node.EndModify(modifying)
 
 
-def show_evidence(scene: Any, cam: Any, scale: str) -> None:
+def show_evidence(scene: Any, cam: Any, *, scale: str) -> None:
     """Colours, fixed window (comparable between lesions and patients), legend, quantity and units."""
     low, high = EVIDENCE_RANGE
     display, _ = volume_display(scene, cam)
-    display.SetAndObserveColorNodeID(color_node(scene, EVIDENCE_COLORS, evidence_palette(), low, high).GetID())
+    display.SetAndObserveColorNodeID(
+        color_node(scene, EVIDENCE_COLORS, colors=evidence_palette(), low=low, high=high).GetID()
+    )
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, high)
     display.SetInterpolate(True)
@@ -120,14 +122,16 @@ def show_head(node: Any, mr: sitk.Image) -> None:
     display.SetWindowLevelMinMax(max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread)
 
 
-def show_dose(scene: Any, dose: Any, maximum_gy: float) -> None:
+def show_dose(scene: Any, dose: Any, *, maximum_gy: float) -> None:
     """Dose as a volume that can be put in front, off by default; isodose lines speak for it."""
     display, _ = volume_display(scene, dose)
     colors = display.GetColorNode()
     if colors is not None and colors.GetName().startswith(DOSE_COLORS):
-        paint_color_node(colors, dose_palette(), 0.0, maximum_gy)
+        paint_color_node(colors, dose_palette(), low=0.0, high=maximum_gy)
     else:
-        display.SetAndObserveColorNodeID(color_node(scene, DOSE_COLORS, dose_palette(), 0.0, maximum_gy).GetID())
+        display.SetAndObserveColorNodeID(
+            color_node(scene, DOSE_COLORS, colors=dose_palette(), low=0.0, high=maximum_gy).GetID()
+        )
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, maximum_gy)
     display.SetAutoThreshold(False)
@@ -135,7 +139,7 @@ def show_dose(scene: Any, dose: Any, maximum_gy: float) -> None:
     display.SetApplyThreshold(True)
 
 
-def show_dose_legend(dose: Any, unit: str, shown: bool, anew: bool = False) -> None:
+def show_dose_legend(dose: Any, unit: str, *, shown: bool, anew: bool = False) -> None:
     """Legend of the dose in its unit, where its wash is shown; made ``anew`` for views that were opened after it."""
     import slicer
 
@@ -164,7 +168,7 @@ def show_only(segmentation: Any, other: Any) -> None:
             node.GetDisplayNode().SetVisibility(shown)
 
 
-def set_up_views(scene: Any, background: Any, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:
+def set_up_views(scene: Any, background: Any, *, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:
     """Three slice views: MR behind, evidence in front, centred on a lesion."""
     for name, orientation, label, color in VIEWS:
         view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")

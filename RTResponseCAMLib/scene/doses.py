@@ -61,12 +61,12 @@ def looks_like_dose(node: Any) -> bool:
     return bend.size > 0 and fractional > 0.5 and float(np.median(bend)) < SMOOTH * highest
 
 
-def checked_dose(node: Any, dose: Dose | None, plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
+def checked_dose(node: Any, dose: Dose | None, *, plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
     """Warnings of `check_dose`, whose questions the Study section answers."""
     if dose is None:
         return []
     try:
-        return check_dose(dose, plan, lesions, f"dose '{node.GetName()}'")
+        return check_dose(dose, plan, lesions=lesions, where=f"dose '{node.GetName()}'")
     except StudyError as error:
         fix = "Check the dose volume and the prescription in the Study section, or choose no dose"
         raise StudyError(error.where, error.what, fix) from error

@@ -189,7 +189,7 @@ class Gatherer:
         dose, dose_warnings = read_dose(inputs.dose, known)
         prescription = self._prescription(inputs)
         plan = Plan("", prescription) if prescription else None
-        warnings += [*dose_warnings, *checked_dose(inputs.dose, dose, plan, lesions)]
+        warnings += [*dose_warnings, *checked_dose(inputs.dose, dose, plan=plan, lesions=lesions)]
         series = _in_database(inputs.mr, SERIES)  # by which an export finds the original files
         study = Study(
             patient=known.patient if known else "P-scene",
@@ -229,7 +229,7 @@ class Gatherer:
         middle = box.to_lps((np.asarray([box.size]) - 1) / 2)[0].tolist()
         return ras(middle), float((np.asarray(box.size) * np.asarray(box.spacing_mm)).max())
 
-    def key(self, segmentation: Any, segment_id: str, dose: Any) -> tuple[str, str]:
+    def key(self, segmentation: Any, segment_id: str, *, dose: Any) -> tuple[str, str]:
         """Fingerprints of a segment and of a dose (empty without one)."""
         return self.segment_print(segmentation, segment_id), "" if dose is None else self.volume_print(dose)
 
@@ -259,7 +259,7 @@ class Gatherer:
         lesions, segments = [], {}
         for number, (name, segment_id) in enumerate(lesion_segments(inputs.segmentation).items(), start=1):
             try:
-                structure = self.structure(inputs.segmentation, segment_id, number)
+                structure = self.structure(inputs.segmentation, segment_id, number=number)
             except RTResponseError as error:
                 warnings.append(WarningCode.EMPTY_ROI(what=f"{error.where} {error.what} and"))
                 continue
@@ -267,7 +267,7 @@ class Gatherer:
             segments[name] = segment_id
         return tuple(lesions), segments
 
-    def structure(self, segmentation: Any, segment_id: str, number: int = 0) -> Structure:
+    def structure(self, segmentation: Any, segment_id: str, *, number: int = 0) -> Structure:
         """Contours of a segment: those it was loaded with, or along the edges of its voxels once it was edited.
 
         Raises

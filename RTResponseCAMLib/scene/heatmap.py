@@ -40,16 +40,16 @@ class Heatmap:
     legend: bool = True
 
 
-def show_heatmap(scene: Any, cam: Any, heatmap: Heatmap) -> Any:
+def show_heatmap(scene: Any, cam: Any, *, heatmap: Heatmap) -> Any:
     """Apply the choices to the evidence volume; returns the node that belongs into the views' foreground."""
     import slicer
 
     low, high = (-heatmap.limit, heatmap.limit) if heatmap.limit > 0 else EVIDENCE_RANGE
-    colors = palette(heatmap.colors, low, high, heatmap.threshold, heatmap.shown)
+    colors = palette(heatmap.colors, low, high=high, threshold=heatmap.threshold, shown=heatmap.shown)
     shown, made = volume_display(scene, cam)
     if made or shown.GetColorNode() is None:
-        display.show_evidence(scene, cam, cam.GetAttribute("RTResponseCAM.Scale") or "")
-    display.paint_color_node(shown.GetColorNode(), colors, low, high)
+        display.show_evidence(scene, cam, scale=cam.GetAttribute("RTResponseCAM.Scale") or "")
+    display.paint_color_node(shown.GetColorNode(), colors, low=low, high=high)
     shown.SetWindowLevelMinMax(low, high)
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
     if legend is not None:
@@ -76,7 +76,7 @@ def hide_evidence(scene: Any, cam: Any) -> None:
             composite.SetForegroundVolumeID(None)
 
 
-def set_opacity(scene: Any, foreground: Any, opacity: float) -> None:
+def set_opacity(scene: Any, foreground: Any, *, opacity: float) -> None:
     """Opacity of the evidence wherever it is in front."""
     for composite in _composites(scene):
         if composite.GetForegroundVolumeID() == foreground.GetID():

@@ -99,6 +99,7 @@ def dose_columns(dose: DoseMetrics | None) -> dict[str, Any]:
 def attach_result(
     cam: Any,
     result: Result,
+    *,
     segments: Mapping[str, str],
     dose: Any,
     segmentation: Any,

@@ -37,7 +37,7 @@ def ras(point_lps: Sequence[float]) -> tuple[float, float, float]:
     return -x, -y, z
 
 
-def volume_node(scene: Any, image: sitk.Image, name: str) -> Any:
+def volume_node(scene: Any, image: sitk.Image, *, name: str) -> Any:
     """Scalar volume with its own display node; whole-number images are stored as int16."""
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unused_name(scene, name))
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
@@ -170,7 +170,7 @@ def place_of(grid: Grid) -> str:
     return f"{zlib.crc32(place.tobytes()):08x}{grid.size}"
 
 
-def segmentation_node(scene: Any, name: str, reference: Any) -> Any:
+def segmentation_node(scene: Any, name: str, *, reference: Any) -> Any:
     """Empty segmentation in the geometry of a volume node."""
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", unused_name(scene, name))
     node.CreateDefaultDisplayNodes()
@@ -178,7 +178,9 @@ def segmentation_node(scene: Any, name: str, reference: Any) -> Any:
     return node
 
 
-def add_segment(segmentation: Any, mask: npt.NDArray[np.bool_], grid: Grid, name: str, color: Sequence[float]) -> str:
+def add_segment(
+    segmentation: Any, mask: npt.NDArray[np.bool_], *, grid: Grid, name: str, color: Sequence[float]
+) -> str:
     """Add a binary labelmap ``[z, y, x]`` as a segment; returns its id."""
     return str(
         segmentation.AddSegmentFromBinaryLabelmapRepresentation(oriented_labelmap(mask, grid), name, list(color))
@@ -195,7 +197,7 @@ def oriented_labelmap(mask: npt.NDArray[np.bool_], grid: Grid) -> Any:
     return data
 
 
-def isodose_node(scene: Any, dose: sitk.Image, level_gy: float, name: str, color: Sequence[float]) -> Any | None:
+def isodose_node(scene: Any, dose: sitk.Image, *, level_gy: float, name: str, color: Sequence[float]) -> Any | None:
     """Isodose surface as a model shown as lines in slice views; None when the dose never reaches the level."""
     import vtk
 

@@ -15,7 +15,7 @@ COLORS = ((1.0, 0.2, 0.55), (0.35, 0.6, 0.95))
 VOLUME = "volume / %"
 
 
-def show_histograms(scene: Any, title: str, histograms: Sequence[Dvh]) -> Any:
+def show_histograms(scene: Any, title: str, *, histograms: Sequence[Dvh]) -> Any:
     """Put cumulative histograms into the scene; returns the chart. What an earlier call made is replaced."""
     old = [scene.GetNthNodeByClass(n, "vtkMRMLNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLNode"))]
     chart = next((n for n in old if n.GetAttribute(DVH) == "chart"), None)

@@ -79,7 +79,7 @@ def kept_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
         return {}
 
 
-def keep_prescription(segmentation: Any, gray: float, isodose_percent: float, fractions: int) -> None:
+def keep_prescription(segmentation: Any, gray: float, *, isodose_percent: float, fractions: int) -> None:
     """Keep what was stated for all lesions of a segmentation: prescription (Gy), isodose (%), fractions."""
     segmentation.SetAttribute(PRESCRIPTION, json.dumps([gray, isodose_percent, fractions]))
 

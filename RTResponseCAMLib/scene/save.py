@@ -36,7 +36,7 @@ def here(call: Callable[[], None]) -> None:
 
 
 def write_result_scene(
-    result: Result, path: Path, on_main_thread: OnMainThread = here, progress: Progress = silent
+    result: Result, path: Path, *, on_main_thread: OnMainThread = here, progress: Progress = silent
 ) -> None:
     """Build the scene of a result and write it as ``.mrb``.
 
@@ -59,7 +59,7 @@ def write_result_scene(
         scenes.append(new_scene())
 
     def build() -> None:
-        nodes = build_scene(scenes[0], result, progress, mr)
+        nodes = build_scene(scenes[0], result, progress=progress, stored_mr=mr)
         images.update({nodes.mr.GetID(): mr, nodes.cam.GetID(): result.cam})
         if nodes.dose is not None and dose is not None:
             images[nodes.dose.GetID()] = dose
@@ -67,7 +67,7 @@ def write_result_scene(
     on_main_thread(begin)
     try:
         on_main_thread(build)
-        save_scene(scenes[0], path, on_main_thread, images)
+        save_scene(scenes[0], path, on_main_thread=on_main_thread, images=images)
         on_main_thread(lambda: scenes.pop().Clear(True))
     finally:
         LEFT_BEHIND.extend(scenes)
@@ -76,6 +76,7 @@ def write_result_scene(
 def save_scene(
     scene: Any,
     path: Path,
+    *,
     on_main_thread: OnMainThread = here,
     images: Mapping[str, sitk.Image] = MappingProxyType({}),
 ) -> None:

@@ -55,7 +55,7 @@ class Preview:
         self._node: Any = None
         self._lesion: LesionVoxels | None = None
 
-    def show(self, voxels: LesionVoxels, mask: Mask, reference: Any) -> None:
+    def show(self, voxels: LesionVoxels, mask: Mask, *, reference: Any) -> None:
         """Draw a mask on the lesion's box; ``reference`` gives a new segmentation its geometry."""
         import slicer
 
@@ -66,7 +66,7 @@ class Preview:
             self._node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
         if self._lesion is not voxels:
             self._node.GetSegmentation().RemoveAllSegments()
-            add_segment(self._node, mask, voxels.grid, "preview", PREVIEW_COLOR)
+            add_segment(self._node, mask, grid=voxels.grid, name="preview", color=PREVIEW_COLOR)
             self._lesion = voxels
             return
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
@@ -86,6 +86,7 @@ class Preview:
 def create_segment(
     segmentation: Any,
     lesion_id: str,
+    *,
     segment_id: str,
     voxels: LesionVoxels,
     cut: float,
@@ -109,7 +110,9 @@ def create_segment(
             segments.RemoveSegment(old)
             break
         name = f"{plain} ({number})"
-    created = str(add_segment(segmentation, voxels.above(cut), voxels.grid, name, display.SUBREGION_COLOR))
+    created = str(
+        add_segment(segmentation, voxels.above(cut), grid=voxels.grid, name=name, color=display.SUBREGION_COLOR)
+    )
     segment = segments.GetSegment(created)
     segment.SetTag(SUBREGION_TAG, lesion_id)
     segment.SetTag(CUT_TAG, f"{cut:.4g}")
@@ -162,7 +165,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _preview_node(scene: Any, reference: Any) -> Any:
-    node = segmentation_node(scene, "Subregion preview", reference)
+    node = segmentation_node(scene, "Subregion preview", reference=reference)
     node.SetAttribute(PREVIEW, "1")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)

@@ -65,7 +65,7 @@ def is_side_by_side(scene: Any) -> bool:
 
 
 def fill_views(
-    scene: Any, mr: Any, cam: Any, front: Any, dose: Any, follow_up: Any, opacity: float, wash: bool
+    scene: Any, mr: Any, *, cam: Any, front: Any, dose: Any, follow_up: Any, opacity: float, wash: bool
 ) -> None:
     """Put volumes into every slice view; ``wash`` puts the dose in front.
 
@@ -108,7 +108,7 @@ def is_registered(follow_up: Any, mr: Any) -> bool:
     return place is None or place == place_of_volume(mr)
 
 
-def show_overlays(scene: Any, dose: Any, lines: bool, registered: bool) -> None:
+def show_overlays(scene: Any, dose: Any, *, lines: bool, registered: bool) -> None:
     """Show isodose lines of the chosen dose or not; keep overlays out of the views where they do not belong.
 
     Beside the evidence, isodoses belong into the dose's view alone. Contours of the plan have no place on a follow-up
@@ -169,7 +169,7 @@ def restore_views(scene: Any, seen: Sequence[Seen]) -> None:
         view.UpdateMatrices()
 
 
-def center_views(scene: Any, ras: Sequence[float], field_mm: float) -> None:
+def center_views(scene: Any, ras: Sequence[float], *, field_mm: float) -> None:
     """Centre all slice views on a point (RAS, mm), with at least ``field_mm`` in view, and turn 3-D cameras to it."""
     for view in _nodes(scene, "vtkMRMLSliceNode"):
         width, height, _ = view.GetDimensions()

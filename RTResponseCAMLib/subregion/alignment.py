@@ -55,6 +55,7 @@ class Alignment:
 def align(
     values: Sequence[float],
     draws: Array64,
+    *,
     turned: Array64 | None,
     patients: Sequence[str],
     seed: int = 0,
@@ -96,6 +97,7 @@ def align(
 def habitats(
     lesions: Iterable[tuple[str, LesionVoxels, Mask]],
     labels: Mapping[str, npt.NDArray[np.int_]],
+    *,
     names: Mapping[int, str],
 ) -> list[dict[str, str | float]]:
     """Overlap of subregions with habitats (necrosis, enhancement, oedema …), lesion by lesion; volumes in cm³.

@@ -32,7 +32,7 @@ class Association:
     p: float
 
 
-def map_and_dose(voxels: LesionVoxels, seed: int = 0, turns: int = TURNS) -> Association | None:
+def map_and_dose(voxels: LesionVoxels, seed: int = 0, *, turns: int = TURNS) -> Association | None:
     """Correlation of evidence and dose over a lesion's voxels; None without dose or below `LEAST_VOXELS` voxels.
 
     What lies beyond the radial part is taken at `MOST_VOXELS` voxels at most.

@@ -59,7 +59,7 @@ class Boost:
     unit: str = GY
 
 
-def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fractions: int | None) -> Boost | None:
+def what_if(voxels: LesionVoxels, mask: Mask, *, dose: Dose, wish_gy: float, fractions: int | None) -> Boost | None:
     """Estimate a boost that lifts a subregion's D98 to a wish; None for an empty subregion, or without dose there.
 
     Raises
@@ -93,7 +93,7 @@ def what_if(voxels: LesionVoxels, mask: Mask, dose: Dose, wish_gy: float, fracti
     if weight == 0:
         warnings.append(WarningCode.BOOST_IDLE(dose=wish_gy, unit=dose.unit))
     bed = (
-        [tuple(bed_gy(d, fractions, ab) for d in pair) for pair, ab in ((d98, TUMOUR), (maximum, BRAIN))]
+        [tuple(bed_gy(d, fractions, alpha_beta_gy=ab) for d in pair) for pair, ab in ((d98, TUMOUR), (maximum, BRAIN))]
         if fractions and physical
         else [None, None]
     )

@@ -97,7 +97,7 @@ def _read(path: Path, frame: str | None) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def slide_points(raster: sitk.Image, to_patient: sitk.Transform | None, block_mm: float) -> tuple[Point, ...]:
+def slide_points(raster: sitk.Image, to_patient: sitk.Transform | None, *, block_mm: float) -> tuple[Point, ...]:
     """A registered slide as points: means of its blocks of ``block_mm``, placed by its geometry and a transform.
 
     ``to_patient`` maps the raster's own millimetres to LPS of the planning MR. Blocks less than half of which hold
@@ -126,6 +126,7 @@ def slide_points(raster: sitk.Image, to_patient: sitk.Transform | None, block_mm
 def sample_map(
     lesions: Sequence[tuple[str, LesionVoxels]],
     points: Sequence[Point],
+    *,
     radius_mm: float,
     error_mm: float = 0.0,
     draws: int = 50,

@@ -117,7 +117,7 @@ def select(voxels: LesionVoxels, selection: Selection) -> Mask:
     return mask & voxels.inside if selection.clip else mask
 
 
-def padded(voxels: LesionVoxels, margin_mm: float, dose: Dose | None = None) -> LesionVoxels:
+def padded(voxels: LesionVoxels, margin_mm: float, *, dose: Dose | None = None) -> LesionVoxels:
     """The same lesion in a box that is wider by a margin on every side, with the dose there (0 Gy beyond its grid)."""
     wide = [int(np.ceil(max(margin_mm, 0.0) / s)) for s in voxels.grid.spacing_mm]
     if not any(wide):

@@ -65,6 +65,7 @@ class Statistics:
 def measure(
     voxels: LesionVoxels,
     selection: Selection,
+    *,
     dose: Dose | None,
     prescription_gy: float | None,
     interpolation: str = "linear",
@@ -74,8 +75,8 @@ def measure(
     mask, cut = select(voxels, selection), cut_of(voxels, selection)
     reached = dose if voxels.dose is not None else None
     progress(0.1, "dose of the subregion")
-    part = part_dvh("subregion", voxels, mask, reached, interpolation)
-    rest = part_dvh("rest of lesion", voxels, voxels.inside & ~mask, reached, interpolation)
+    part = part_dvh("subregion", voxels, mask=mask, dose=reached, interpolation=interpolation)
+    rest = part_dvh("rest of lesion", voxels, mask=voxels.inside & ~mask, dose=reached, interpolation=interpolation)
     progress(0.3, "map against dose")
     association = map_and_dose(voxels)
     progress(0.6, "robustness")
@@ -103,11 +104,11 @@ def measure(
     )
 
 
-def part_dvh(name: str, voxels: LesionVoxels, mask: Mask, dose: Dose | None, interpolation: str) -> Dvh | None:
+def part_dvh(name: str, voxels: LesionVoxels, *, mask: Mask, dose: Dose | None, interpolation: str) -> Dvh | None:
     """Histogram of exactly the voxels of a mask; None where it is empty or there is no dose."""
     if dose is None or not mask.any():
         return None
-    return dvh(Structure(0, name, "", edge_contours(mask, voxels.grid)), dose, interpolation)
+    return dvh(Structure(0, name, "", edge_contours(mask, voxels.grid)), dose, interpolation=interpolation)
 
 
 def _steps(voxels: LesionVoxels) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:

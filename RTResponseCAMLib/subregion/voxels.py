@@ -72,7 +72,7 @@ class Part:
     d2_gy: float | None = None
 
 
-def lesion_voxels(cam: sitk.Image, structure: Structure, dose: Dose | None) -> LesionVoxels:
+def lesion_voxels(cam: sitk.Image, structure: Structure, *, dose: Dose | None) -> LesionVoxels:
     """Cut one lesion out of a map; voxels of it that lie beyond the map, as beyond the MR, are left out.
 
     Raises

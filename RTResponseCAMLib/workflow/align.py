@@ -42,6 +42,7 @@ class Aligned:
 def align_study(
     result: Result,
     points: Sequence[Point],
+    *,
     radius_mm: float,
     error_mm: float,
     labels: sitk.Image | None = None,
@@ -56,8 +57,8 @@ def align_study(
     labels : habitats as numbers, in LPS mm of the planning MR, on any grid; ``names`` of them.
     """
     patient = result.study.patient
-    lesions = [(p.lesion.id, lesion_voxels(result.cam, p.lesion.structure, None)) for p in result.predictions]
-    sampled, warnings = sample_map(lesions, points, radius_mm, error_mm, seed=seed)
+    lesions = [(p.lesion.id, lesion_voxels(result.cam, p.lesion.structure, dose=None)) for p in result.predictions]
+    sampled, warnings = sample_map(lesions, points, radius_mm=radius_mm, error_mm=error_mm, seed=seed)
     warnings = (*result.warnings, *warnings)
     for prediction in result.predictions:
         if doubts := prediction.doubts:
@@ -69,7 +70,7 @@ def align_study(
         drawn = [
             (name, voxels, select(voxels, selection or Selection("value", result.cut))) for name, voxels in lesions
         ]
-        rows = [{"patient": patient, **row} for row in habitats(drawn, moved, names or {})]
+        rows = [{"patient": patient, **row} for row in habitats(drawn, moved, names=names or {})]
         if not rows:
             warnings = (*warnings, WarningCode.NO_HABITAT(patient=patient))
     return Aligned(patient, sampled, tuple(rows), warnings)
@@ -77,13 +78,13 @@ def align_study(
 
 def points_in_words(result: Result, points: Sequence[Point]) -> list[str]:
     """What the map says at one study's points, a sentence per type; for a single patient, without intervals."""
-    aligned = align_study(result, points, RADIUS_MM, 0.0)
+    aligned = align_study(result, points, radius_mm=RADIUS_MM, error_mm=0.0)
     own = aligned.sampled.points
     sentences = [f"{len(own)} of {len(points)} points lie in lesions."]
     for kind in sorted({p.kind for p in own}):
         values, draws, turned, patients = _of_kind([aligned], kind)
         try:
-            found = align(values, draws, turned, patients)
+            found = align(values, draws, turned=turned, patients=patients)
         except OutputError as error:
             sentences.append(f"{kind or 'points'}: {error.what}.")
             continue
@@ -97,6 +98,7 @@ def points_in_words(result: Result, points: Sequence[Point]) -> list[str]:
 def write_alignment(
     aligned: Sequence[Aligned],
     scale: str,
+    *,
     out: Path,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -125,14 +127,22 @@ def write_alignment(
             progress(number / len(kinds), f"points of type '{kind}'")
             values, draws, turned, patients = _of_kind(aligned, kind)
             try:
-                one = align(values, draws, turned, patients)
+                one = align(values, draws, turned=turned, patients=patients)
             except OutputError as error:
                 found[kind] = error.what
                 warnings.append(WarningCode.NO_ALIGNMENT(kind=kind, reason=error))
                 continue
             found[kind] = asdict(one)
             name = "points.png" if len(kinds) == 1 else f"points_{number + 1}.png"
-            draw_alignment(values, draws, [kind] * len(values), _title(kind, one), scale, folder / name, RESEARCH_ONLY)
+            draw_alignment(
+                values,
+                draws,
+                kinds=[kind] * len(values),
+                title=_title(kind, one),
+                scale=scale,
+                path=folder / name,
+                notice=RESEARCH_ONLY,
+            )
         content: dict[str, Any] = {
             "notice": RESEARCH_ONLY,
             "note": NOTE,
@@ -146,9 +156,9 @@ def write_alignment(
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "alignment.json").write_text(text + "\n", encoding="utf-8")
         sampled = _sample_rows(aligned)
-        write_table(folder / "samples.csv", list(sampled[0]) if sampled else ["patient"], sampled)
+        write_table(folder / "samples.csv", list(sampled[0]) if sampled else ["patient"], rows=sampled)
         if rows:
-            write_table(folder / "habitats.csv", list(rows[0]), rows)
+            write_table(folder / "habitats.csv", list(rows[0]), rows=rows)
         for number, study in enumerate(aligned, start=1):
             if markups is not None and study.sampled.points:
                 markups(study.sampled.points, folder / f"points_{number}_{study.patient}.mrk.json")
@@ -156,7 +166,7 @@ def write_alignment(
     return content
 
 
-def points_of(points: Sequence[Point], study: str, studies: Sequence[str]) -> list[Point]:
+def points_of(points: Sequence[Point], study: str, *, studies: Sequence[str]) -> list[Point]:
     """Points of one study: those that name it, or all where there is one study and none is named.
 
     Raises

@@ -62,12 +62,12 @@ class Subregions:
         key = (
             cam.GetID(),
             cam.GetImageData().GetMTime(),
-            self._gatherer.key(segmentation, segment_id, parameters.doseVolume),
+            self._gatherer.key(segmentation, segment_id, dose=parameters.doseVolume),
         )
         if self._voxels is None or self._voxels[0] != key:
             structure = self._gatherer.structure(segmentation, segment_id)
             dose = self._gatherer.dose_of(parameters.doseVolume)
-            self._voxels = key, lesion_voxels(image_of(cam), structure, dose)
+            self._voxels = key, lesion_voxels(image_of(cam), structure, dose=dose)
         return self._voxels[1]
 
     def row(self, parameters: Parameters) -> Row | None:
@@ -76,7 +76,7 @@ class Subregions:
         rows = () if cam is None else rows_of(cam)
         return next((row for row in rows if row.id == parameters.selectedLesion), None)
 
-    def create(self, parameters: Parameters, cut: float, anyway: bool = False) -> str:
+    def create(self, parameters: Parameters, cut: float, *, anyway: bool = False) -> str:
         """Keep the selected lesion's voxels above a cut as a segment; returns its id.
 
         Parameters
@@ -95,7 +95,15 @@ class Subregions:
         lesion = parameters.selectedLesion
         segment_id = lesion_segments(parameters.segmentation)[lesion]
         model = parameters.camVolume.GetAttribute(f"{PREFIX}model_sha256") or ""
-        return create_segment(parameters.segmentation, lesion, segment_id, voxels, cut, row.doubts, model)
+        return create_segment(
+            parameters.segmentation,
+            lesion,
+            segment_id=segment_id,
+            voxels=voxels,
+            cut=cut,
+            doubts=row.doubts,
+            model=model,
+        )
 
     def chart(self, parameters: Parameters, cut: float) -> Any:
         """Chart the dose of the selected lesion's voxels above a cut, and of the rest of it; returns the chart.
@@ -110,11 +118,13 @@ class Subregions:
             raise StudyError("", "no dose reaches all of the selected lesion", "Choose a dose")
         above = voxels.above(cut)
         parts = (("subregion", above), ("rest of lesion", voxels.inside & ~above))
-        found = [part_dvh(name, voxels, mask, dose, "linear") for name, mask in parts]
+        found = [part_dvh(name, voxels, mask=mask, dose=dose, interpolation="linear") for name, mask in parts]
         title = f"{parameters.selectedLesion}: evidence > {cut:.2f}"
-        return show_histograms(self._scene, title, [histogram for histogram in found if histogram is not None])
+        return show_histograms(
+            self._scene, title, histograms=[histogram for histogram in found if histogram is not None]
+        )
 
-    def measuring(self, parameters: Parameters, cut: float, boost_gy: float = 0.0) -> Callable[[Progress], Measured]:
+    def measuring(self, parameters: Parameters, cut: float, *, boost_gy: float = 0.0) -> Callable[[Progress], Measured]:
         """Return the work of measuring the voxels above a cut; it touches neither scene nor widgets.
 
         Parameters
@@ -131,11 +141,13 @@ class Subregions:
         dose, fractions = self._gatherer.dose_of(parameters.doseVolume), parameters.fractions
 
         def work(progress: Progress) -> Measured:
-            mask, statistics = measure(voxels, Selection("value", cut), dose, row.prescription_gy, progress=progress)
+            mask, statistics = measure(
+                voxels, Selection("value", cut), dose=dose, prescription_gy=row.prescription_gy, progress=progress
+            )
             boost = None
             if boost_gy > 0 and dose is not None:
                 progress(0.9, "what if")
-                boost = what_if(voxels, mask, dose, boost_gy, fractions)
+                boost = what_if(voxels, mask, dose=dose, wish_gy=boost_gy, fractions=fractions)
             return Measured(statistics, boost)
 
         return work

@@ -79,17 +79,19 @@ class Display:
             heatmap.hide_evidence(self._scene, cam)
             cam = None
         hide_other_legends(self._scene, (cam, dose))
-        front = None if cam is None else heatmap.show_heatmap(self._scene, cam, self._heatmap(parameters))
+        front = None if cam is None else heatmap.show_heatmap(self._scene, cam, heatmap=self._heatmap(parameters))
         lines, wash = parameters.doseDisplay.value == "lines", parameters.doseDisplay.value == "wash"
         if dose is not None and lines:
             self._update_isodoses(parameters)
         if mr is not None:
             later = parameters.followUpVolume
-            views.fill_views(self._scene, mr, cam, front, dose, later, parameters.opacity, wash)
+            views.fill_views(
+                self._scene, mr, cam=cam, front=front, dose=dose, follow_up=later, opacity=parameters.opacity, wash=wash
+            )
         if dose is not None and dose.GetImageData() is not None:
             self._show_dose(dose, wash)
         registered = views.is_registered(parameters.followUpVolume, mr)
-        views.show_overlays(self._scene, dose, lines, registered)
+        views.show_overlays(self._scene, dose, lines=lines, registered=registered)
         if cam is not None:
             refresh_legend(cam)
         self._place(parameters)
@@ -114,14 +116,14 @@ class Display:
             legend.SetVisibility(parameters.legend)
         dose = parameters.doseVolume
         if dose is not None and parameters.doseDisplay.value == "wash":
-            show_dose_legend(dose, dose_unit(dose), True, anew=True)
+            show_dose_legend(dose, dose_unit(dose), shown=True, anew=True)
 
     def apply_opacity(self, parameters: Parameters) -> None:
         """Change the opacity of the evidence alone."""
         cam = parameters.camVolume
         if cam is not None:
             front = cam.GetNodeReference(heatmap.GRADED_ROLE) or cam
-            heatmap.set_opacity(self._scene, front, parameters.opacity)
+            heatmap.set_opacity(self._scene, front, opacity=parameters.opacity)
 
     def center(self, parameters: Parameters) -> None:
         """Turn all views to the selected lesion."""
@@ -129,7 +131,7 @@ class Display:
         box = self._gatherer.box_ras(parameters.segmentation, segment_id) if segment_id else None
         if box is not None:
             middle, extent_mm = in_world(parameters.segmentation, box[0]), box[1]
-            views.center_views(self._scene, middle, max(FIELD_MM, FIELD_FACTOR * extent_mm))
+            views.center_views(self._scene, middle, field_mm=max(FIELD_MM, FIELD_FACTOR * extent_mm))
 
     def _state(self, parameters: Parameters) -> Shown:
         cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
@@ -147,8 +149,8 @@ class Display:
         ours = colors is not None and colors.GetName().startswith(DOSE_COLORS)
         other = ours and self._gatherer.volume_print(dose) != self._shown.dose
         if made or other or (wash and shown.GetColorNodeID() in PLAIN_COLORS):
-            show_dose(self._scene, dose, float(voxels_of(dose).max()))
-        show_dose_legend(dose, dose_unit(dose), wash)
+            show_dose(self._scene, dose, maximum_gy=float(voxels_of(dose).max()))
+        show_dose_legend(dose, dose_unit(dose), shown=wash)
 
     def _place(self, parameters: Parameters) -> None:
         """Put evidence, isodoses, points and the registered follow-up under the transform of the inputs."""
@@ -177,7 +179,11 @@ class Display:
         for model in views.isodoses_of(dose):
             remove_with_display(self._scene, model)
         dose.RemoveNodeReferenceIDs(ISODOSE_ROLE)
-        put_isodoses(self._scene, dose, add_isodoses(self._scene, dose, image_of(dose), levels, silent))
+        put_isodoses(
+            self._scene,
+            dose,
+            models=add_isodoses(self._scene, dose, image=image_of(dose), levels_gy=levels, progress=silent),
+        )
 
     def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:
         limit = 0.0

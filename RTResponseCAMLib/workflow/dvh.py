@@ -43,7 +43,7 @@ class StudyDose:
     warnings: tuple[Warning, ...]
 
 
-def measure_dose(study: Study, interpolation: str = "linear", progress: Progress = silent) -> StudyDose:
+def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progress = silent) -> StudyDose:
     """Histograms of all structures, and indices of the targets.
 
     Raises
@@ -61,16 +61,27 @@ def measure_dose(study: Study, interpolation: str = "linear", progress: Progress
     if prescription is None:
         warnings.append(WarningCode.NO_PRESCRIPTION())
     else:
-        targets = plan_metrics(lesions, study.dose, prescription, interpolation, part(progress, 0.0, 0.5))
+        targets = plan_metrics(
+            lesions,
+            study.dose,
+            prescription=prescription,
+            interpolation=interpolation,
+            progress=part(progress, 0.0, 0.5),
+        )
     if prescription is not None and prescription.fractions and study.dose.unit == GY:
         schedules = [(t.prescription_gy, prescription.fractions) for t in targets]
-        bed = [{f"prescription_bed{ab:g}_gy": bed_gy(gy, n, ab) for ab in (TUMOUR, BRAIN)} for gy, n in schedules]
+        bed = [
+            {f"prescription_bed{ab:g}_gy": bed_gy(gy, n, alpha_beta_gy=ab) for ab in (TUMOUR, BRAIN)}
+            for gy, n in schedules
+        ]
     elif prescription is not None and not prescription.fractions:
         warnings.append(WarningCode.NO_FRACTIONS())
     measured = {t.name: t.dvh for t in targets}
     names = {structure.name for structure in lesions}
     others = [s for s in study.structures if s.contours and s.name not in measured]
-    waiting = dvhs(others, study.dose, interpolation, part(progress, 0.5 if targets else 0.0, 1.0))
+    waiting = dvhs(
+        others, study.dose, interpolation=interpolation, progress=part(progress, 0.5 if targets else 0.0, 1.0)
+    )
     for structure, found in zip(others, waiting, strict=True):
         if isinstance(found, Dvh):
             measured[found.name] = found
@@ -92,7 +103,7 @@ def _contour_warnings(structure: Structure, lesion: bool) -> list[Warning]:
 
 
 def write_dose(
-    study: Study, out: Path, overwrite: bool = False, interpolation: str = "linear", progress: Progress = silent
+    study: Study, out: Path, *, overwrite: bool = False, interpolation: str = "linear", progress: Progress = silent
 ) -> dict[str, Any]:
     """Write ``dvh.json``, ``structures.csv``, ``curves.csv``, ``targets.csv``, ``nyumets.csv`` and ``dvh.png``.
 
@@ -103,8 +114,8 @@ def write_dose(
     """
     from RTResponseCAMLib.report.dvh_figure import draw_histograms
 
-    found = measure_dose(study, interpolation, part(progress, 0.0, 0.9))
-    content = as_json(study, found, interpolation)
+    found = measure_dose(study, interpolation, progress=part(progress, 0.0, 0.9))
+    content = as_json(study, found, interpolation=interpolation)
     with new_folder(out, overwrite) as folder:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "dvh.json").write_text(text + "\n", encoding="utf-8")
@@ -117,12 +128,12 @@ def write_dose(
             if study.dose is not None and study.dose.unit == GY:  # that table is of physical doses
                 _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in found.targets])
         lesions = [lesion.structure.name for lesion in study.lesions]
-        draw_histograms(found.histograms, lesions, folder / "dvh.png", RESEARCH_ONLY)
+        draw_histograms(found.histograms, lesions, path=folder / "dvh.png", notice=RESEARCH_ONLY)
         progress(1.0, "done")
     return content
 
 
-def as_json(study: Study, found: StudyDose, interpolation: str) -> dict[str, Any]:
+def as_json(study: Study, found: StudyDose, *, interpolation: str) -> dict[str, Any]:
     """Everything but the curves, as plain values; volumes in cm³, doses in Gy."""
     by_name = {t.name: t.prescription_gy for t in found.targets}
     targets = []
@@ -154,4 +165,4 @@ def _curves(histograms: Sequence[Dvh]) -> list[dict[str, Any]]:
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    write_table(path, list(rows[0]) if rows else ["structure"], rows)
+    write_table(path, list(rows[0]) if rows else ["structure"], rows=rows)

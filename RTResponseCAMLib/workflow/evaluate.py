@@ -368,7 +368,7 @@ def _gallery(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: P
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with whole_file(path) as partial:
         names = list(dict.fromkeys(name for row in rows for name in row))
-        write_table(partial, names, [{k: _cell(v) for k, v in row.items()} for row in rows])
+        write_table(partial, names, rows=[{k: _cell(v) for k, v in row.items()} for row in rows])
 
 
 def _cell(value: Any) -> Any:

@@ -30,6 +30,7 @@ INSTALL = "Install highdicom, or create a segment"
 def export_dicom(
     folder: Path,
     result: Result,
+    *,
     drawn: Sequence[Drawn],
     out: Path,
     names: Sequence[str] = (),
@@ -48,9 +49,9 @@ def export_dicom(
     StudyError : the planning MR is not in the folder any more.
     """
     regions = [region_of(one, result) for one in drawn]
-    objects, warnings = dicom_objects(folder, result, regions, names, part(progress, 0.0, 0.8))
+    objects, warnings = dicom_objects(folder, result, regions=regions, names=names, progress=part(progress, 0.0, 0.8))
     with new_folder(out, overwrite) as partial:
-        files = save_objects(objects, partial, part(progress, 0.8, 0.99))
+        files = save_objects(objects, partial, progress=part(progress, 0.8, 0.99))
     progress(1.0, "done")
     return files, warnings
 
@@ -58,6 +59,7 @@ def export_dicom(
 def dicom_objects(
     folder: Path,
     result: Result,
+    *,
     regions: Sequence[Region],
     names: Sequence[str] = (),
     progress: Progress = silent,
@@ -79,7 +81,7 @@ def dicom_objects(
     if not regions and any(each.needs_regions for each in chosen):
         what = "no subregion holds a voxel: there is nothing to contour"
         raise OutputError("", what, "Choose another threshold, or ask for lesions in doubt too")
-    originals = find_originals(folder, result.study, part(progress, 0.0, 0.5))
+    originals = find_originals(folder, result.study, progress=part(progress, 0.0, 0.5))
     given = ExportInput(originals, regions, result.cam, result.scale)
     warnings: list[Warning] = []
     objects: dict[str, Dataset] = {}
@@ -92,7 +94,7 @@ def dicom_objects(
 
 
 def objects_of_scene(
-    folder: Path, result: Result, kept: Sequence[Kept], progress: Progress = silent
+    folder: Path, result: Result, *, kept: Sequence[Kept], progress: Progress = silent
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
     """Objects of the subregions that were kept as segments, and the map; what cannot be made is a warning.
 
@@ -113,11 +115,13 @@ def objects_of_scene(
             raise OutputError("DICOM", f"cannot be written: {warnings[-1].text}, and {missing[0]} is missing", INSTALL)
         warnings.append(WarningCode.NO_HIGHDICOM(package=missing[0]))
     names = [each.name for each in wanted]
-    objects, more = dicom_objects(folder, result, [region for region, _ in pairs], names, progress)
+    objects, more = dicom_objects(
+        folder, result, regions=[region for region, _ in pairs], names=names, progress=progress
+    )
     return objects, (*warnings, *more)
 
 
-def save_objects(objects: Mapping[str, Dataset], folder: Path, progress: Progress = silent) -> tuple[str, ...]:
+def save_objects(objects: Mapping[str, Dataset], folder: Path, *, progress: Progress = silent) -> tuple[str, ...]:
     """Write objects into a folder that is there; returns the names of the files."""
     for number, (kind, data) in enumerate(objects.items()):
         file = format_of(kind).file

@@ -48,7 +48,7 @@ def export_work(
         raise OutputError("", "there is no result to write", "Predict first")
 
     def write_scene(shown: Result, path: Path) -> None:
-        write_result_scene(shown, path, on_main_thread, between or silent)
+        write_result_scene(shown, path, on_main_thread=on_main_thread, progress=between or silent)
 
     report = not missing_packages(FOR_REPORTS)
     kept = kept_subregions(segmentation) if dicom is not None else []
@@ -58,7 +58,7 @@ def export_work(
         warnings: tuple[Warning, ...] = ()
         rest = progress
         if dicom is not None:
-            objects, warnings = objects_of_scene(dicom, result, kept, part(progress, 0.0, 0.3))
+            objects, warnings = objects_of_scene(dicom, result, kept=kept, progress=part(progress, 0.0, 0.3))
             rest = part(progress, 0.3, 1.0)
 
         def write_dicom(folder: Path) -> None:

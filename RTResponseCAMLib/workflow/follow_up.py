@@ -83,6 +83,7 @@ class FollowedStudy:
 def follow_study(
     study: Study,
     transforms: Mapping[str, Path] | None = None,
+    *,
     masks: Mapping[str, Path] | None = None,
     boundary_mm: float = BOUNDARY_MM,
     propose: bool = True,
@@ -126,11 +127,11 @@ def follow_study(
         try:
             series = read_follow_up(follow_up, part(share, 0.0, 0.25))
             registration = register_follow_up(
-                study, follow_up, series.image, matrices.get(name), part(share, 0.25, 0.8)
+                study, follow_up, image=series.image, given=matrices.get(name), progress=part(share, 0.25, 0.8)
             )  # fmt: skip
             share(0.8, f"measuring {name}")
             scan = Scan(name, days, study, baselines, series.image, registration, boundary_mm, contours)
-            measured, regions, warnings = measure(scan, follow_up, drawings.get(name), propose)
+            measured, regions, warnings = measure(scan, follow_up, mask=drawings.get(name), propose=propose)
             said = (*series.warnings, *registration.warnings, *warnings)
             overlays = _overlays(study, series.image, registration)
             result = VisitResult(
@@ -142,7 +143,7 @@ def follow_study(
             result = VisitResult(
                 name, follow_up.description, days, None, (), (), (warning,), problem, follow_up.date_source
             )
-            measured = {x.id: unknown(name, days, baselines[x.id], warning) for x in study.lesions}
+            measured = {x.id: unknown(name, days, baseline=baselines[x.id], warning=warning) for x in study.lesions}
         results.append(result)
         for lesion, visit in measured.items():
             visits[lesion].append(visit)

@@ -14,7 +14,7 @@ from RTResponseCAMLib.imaging.resample import resample_nearest
 from RTResponseCAMLib.study import Result
 
 
-def merge_results(old: Result, new: Result, keep: Collection[str]) -> Result:
+def merge_results(old: Result, new: Result, *, keep: Collection[str]) -> Result:
     """``new``, and beside it the lesions of ``old`` whose ids are in ``keep``; ordered by ROI number.
 
     Both maps lie on the lattice of the same MR.

@@ -64,7 +64,7 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_labels(labels: sitk.Image, names: list[str], path: Path, ids: list[str] | None = None) -> None:
+def write_labels(labels: sitk.Image, names: list[str], *, path: Path, ids: list[str] | None = None) -> None:
     """Write a label map with the headers by which Slicer takes an NRRD for a segmentation; label n has name n − 1.
 
     Raises

@@ -50,7 +50,7 @@ class Stages:
         self._name, self._since = name, now
 
 
-def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, stages: Stages | None = None) -> Result:
+def predict_study(study: Study, bundle: Bundle, *, progress: Progress = silent, stages: Stages | None = None) -> Result:
     """Predict every lesion of a study.
 
     Raises
@@ -64,7 +64,7 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     stages = stages or Stages()
     stages.begin("sample lesions")
     progress(0.0, "sampling lesions")
-    samples = sample_lesions(study, bundle, part(progress, 0.0, 0.2))
+    samples = sample_lesions(study, bundle, progress=part(progress, 0.0, 0.2))
     patches = [patch_of(sample) for sample in samples]
     stages.begin("evidence")
     evidences = bundle.predict(samples, progress=part(progress, 0.2, 0.6))
@@ -84,10 +84,10 @@ def predict_study(study: Study, bundle: Bundle, progress: Progress = silent, sta
     cam, subregions = evidence_volume(
         Grid.of(study.mr),
         [x.structure for x in study.lesions],
-        patches,
-        evidences,
-        NEUTRAL,
-        part(progress, 0.75, 1.0),
+        patches=patches,
+        evidences=evidences,
+        cut=NEUTRAL,
+        progress=part(progress, 0.75, 1.0),
     )
     shared = _shared_voxels(cam, study.lesions)
     stages.begin("")
@@ -115,7 +115,7 @@ def _shared_voxels(cam: sitk.Image, lesions: Sequence[Lesion]) -> dict[str, int]
     grid = Grid.of(cam)
     counts, own = np.zeros(grid.shape, dtype=np.uint8), {}
     for lesion in lesions:
-        voxels = lesion_voxels(cam, lesion.structure, None)
+        voxels = lesion_voxels(cam, lesion.structure, dose=None)
         start = grid.start_of(voxels.grid)[::-1]
         own[lesion.id] = tuple(n + first for n, first in zip(np.nonzero(voxels.inside), start, strict=True))
         counts[own[lesion.id]] += 1
@@ -133,7 +133,7 @@ def model_warnings(bundle: Bundle) -> tuple[Warning, ...]:
     return tuple(WarningCode.MODEL(text=text) for text in bundle.card.get("cautions", ()))
 
 
-def sample_lesions(study: Study, bundle: Bundle, progress: Progress = silent) -> list[LesionSample]:
+def sample_lesions(study: Study, bundle: Bundle, *, progress: Progress = silent) -> list[LesionSample]:
     """Lesions of a study as a model reads them.
 
     Raises
@@ -231,7 +231,7 @@ def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Warning]:
     seen_cc = float(patch.occupancy.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
     if seen_cc < SEEN * volume_cc and volume_cc > TINY_CC:
         found.append(WarningCode.PATCH_LIMIT(percent=100 * seen_cc / volume_cc))
-    beyond = share_outside(patch.occupancy, patch.grid, Grid.of(study.mr), 0.5)
+    beyond = share_outside(patch.occupancy, patch.grid, box=Grid.of(study.mr), reach=0.5)
     if beyond > BEYOND:
         found.append(WarningCode.MR_EDGE(percent=100 * beyond))
     return found

@@ -51,7 +51,7 @@ class Opened:
     folder: Path | None = None
 
 
-def open_study(folder: Path, progress: Progress = silent, options: ReadOptions = AS_FOUND) -> Opened:
+def open_study(folder: Path, progress: Progress = silent, *, options: ReadOptions = AS_FOUND) -> Opened:
     """Read a study and its first follow-up, and register that onto the plan.
 
     Raises
@@ -73,7 +73,7 @@ def open_study(folder: Path, progress: Progress = silent, options: ReadOptions =
         return Opened(study, mr, None, "", False, (*study.warnings, left_out), measures, folder)
     warnings: tuple[Warning, ...] = ()
     try:
-        found = register_follow_up(study, first, image, progress=part(progress, 0.75, 0.98))
+        found = register_follow_up(study, first, image=image, progress=part(progress, 0.75, 0.98))
         image, warnings = moved_image(found.to_plan, image), found.warnings
     except RTResponseError as error:
         found = None
@@ -89,7 +89,7 @@ def open_sample(progress: Progress = silent) -> Opened:
     with tempfile.TemporaryDirectory(prefix="RTResponseCAM-sample-") as place:
         progress(0.02, "drawing a synthetic patient")
         patient = draw_patient(SAMPLE)
-        write_patient(patient, Path(place), part(progress, 0.15, 0.8), truth=False)
+        write_patient(patient, Path(place), progress=part(progress, 0.15, 0.8), truth=False)
         return replace(open_study(Path(place) / "dicom", part(progress, 0.8, 1.0)), folder=None)
 
 
@@ -107,6 +107,6 @@ def write_sample_scene(path: Path, progress: Progress = silent) -> None:
     from RTResponseCAMLib.workflow.session import Session  # which imports this module
 
     scene = new_scene()
-    Session(scene).add(open_sample(part(progress, 0.0, 0.8)), SimpleNamespace(), part(progress, 0.8, 1.0))
+    Session(scene).add(open_sample(part(progress, 0.0, 0.8)), SimpleNamespace(), progress=part(progress, 0.8, 1.0))
     save_scene(scene, path)
     scene.Clear(True)

@@ -75,24 +75,26 @@ class Session:
             known.clear()
         self.result, self.folder, self._chosen = None, None, ""
 
-    def add(self, opened: Opened, parameters: Parameters, progress: Progress = silent) -> Any:
+    def add(self, opened: Opened, parameters: Parameters, *, progress: Progress = silent) -> Any:
         """Add a study to the scene and choose it; returns its nodes."""
         study = opened.study
-        nodes = add_study(self._scene, study, part(progress, 0.0, 0.7), opened.mr)
+        nodes = add_study(self._scene, study, progress=part(progress, 0.0, 0.7), stored_mr=opened.mr)
         progress(0.75, "follow-up")
         follow_up = None
         if opened.follow_up is not None:
-            follow_up = volume_node(self._scene, opened.follow_up, opened.follow_up_name)
+            follow_up = volume_node(self._scene, opened.follow_up, name=opened.follow_up_name)
             follow_up.SetAttribute(views.REGISTERED, "1" if opened.registered else None)
             follow_up.SetAttribute(views.REGISTERED_TO, place_of_volume(nodes.mr) if opened.registered else None)
             show_head(follow_up, opened.follow_up)
-            put_beside(self._scene, nodes.mr, (follow_up,))
+            put_beside(self._scene, nodes.mr, others=(follow_up,))
             nodes.lesions.SetNodeReferenceID(FOLLOW_UP, follow_up.GetID())
         progress(0.9, "remembering the contours")
         self._gatherer.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None
         isodose, fractions = (prescription.isodose_percent, prescription.fractions) if prescription else (None, None)
-        keep_prescription(nodes.lesions, _common_dose(study, prescription), isodose or 0.0, fractions or 1)
+        keep_prescription(
+            nodes.lesions, _common_dose(study, prescription), isodose_percent=isodose or 0.0, fractions=fractions or 1
+        )
         keep_measures(nodes.lesions, self._measure(opened, nodes))
         self._folders[nodes.lesions.GetID()] = opened.folder
         self._leave_for(nodes.lesions, parameters)
@@ -125,7 +127,12 @@ class Session:
     def _leave_for(self, segmentation: Any, parameters: Parameters) -> None:
         old = self._scene.GetNodeByID(self._chosen) if self._chosen else None
         if old is not None:
-            keep_prescription(old, parameters.prescriptionGy, parameters.isodosePercent, parameters.fractions)
+            keep_prescription(
+                old,
+                parameters.prescriptionGy,
+                isodose_percent=parameters.isodosePercent,
+                fractions=parameters.fractions,
+            )
             show_only(segmentation, old)
         self._chosen = str(segmentation.GetID())
         self.folder = self._folders.get(self._chosen)
@@ -203,7 +210,7 @@ class Session:
             (inputs.mr.GetID(), "" if inputs.dose is None else inputs.dose.GetID(), inputs.segmentation.GetID()),
         )
 
-    def show(self, task: Task, result: Result, parameters: Parameters) -> bool:
+    def show(self, task: Task, result: Result, *, parameters: Parameters) -> bool:
         """Put a computed prediction into the scene; tell whether its study is still chosen, and it is shown.
 
         Raises
@@ -219,13 +226,13 @@ class Session:
         chosen = parameters.segmentation is not None and parameters.segmentation.GetID() == segmentation.GetID()
         cam = self._evidence_of(segmentation)
         if cam is None:
-            cam = add_evidence(self._scene, result, mr)
-            put_beside(self._scene, mr, (cam,))
+            cam = add_evidence(self._scene, result, mr=mr)
+            put_beside(self._scene, mr, others=(cam,))
         else:
             heatmap.drop_graded(self._scene, cam)
             fill_volume(cam, result.cam)
             cam.SetNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
-        attach_result(cam, result, task.segments, dose, segmentation, task.prints)
+        attach_result(cam, result, segments=task.segments, dose=dose, segmentation=segmentation, inputs=task.prints)
         self._results[cam.GetID()] = result
         self._seen.add(cam.GetID())
         if segmentation.GetDisplayNode() is not None:

@@ -29,6 +29,7 @@ from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_la
 def draw_subregions(
     result: Result,
     selection: Selection,
+    *,
     anyway: bool = False,
     boost_gy: float | None = None,
     interpolation: str = "linear",
@@ -50,14 +51,22 @@ def draw_subregions(
         if doubts and not anyway:
             warnings.append(WarningCode.NOT_CONTOURED(name=structure.name, doubts="; ".join(doubts)))
             continue
-        voxels = lesion_voxels(result.cam, structure, study.dose)
+        voxels = lesion_voxels(result.cam, structure, dose=study.dose)
         if not selection.clip:
-            voxels = padded(voxels, selection.margin_mm, study.dose)
+            voxels = padded(voxels, selection.margin_mm, dose=study.dose)
         level = prescription.dose_for(structure) if prescription is not None else None
-        mask, statistics = measure(voxels, selection, study.dose, level, interpolation, within)
+        mask, statistics = measure(
+            voxels, selection, dose=study.dose, prescription_gy=level, interpolation=interpolation, progress=within
+        )
         boost = None
         if boost_gy is not None and study.dose is not None:
-            boost = what_if(voxels, mask, study.dose, boost_gy, prescription.fractions if prescription else None)
+            boost = what_if(
+                voxels,
+                mask,
+                dose=study.dose,
+                wish_gy=boost_gy,
+                fractions=prescription.fractions if prescription else None,
+            )
         found.append(Drawn(prediction, voxels, mask, statistics, boost, doubts))
         if not mask.any():
             warnings.append(WarningCode.EMPTY_SUBREGION(what=f"{structure.name}: no voxel is taken"))
@@ -70,6 +79,7 @@ def draw_subregions(
 def write_subregions(
     result: Result,
     drawn: Sequence[Drawn],
+    *,
     warnings: Sequence[Warning],
     out: Path,
     overwrite: bool = False,
@@ -98,13 +108,13 @@ def write_subregions(
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "subregions.json").write_text(text + "\n", encoding="utf-8")
         rows = [as_row(one) | {"cautions": "; ".join(as_row(one)["cautions"])} for one in drawn]
-        write_table(folder / "subregions.csv", list(rows[0]) if rows else ["lesion"], rows)
+        write_table(folder / "subregions.csv", list(rows[0]) if rows else ["lesion"], rows=rows)
         write_labels(label_map(result, drawn), [f"{one.prediction.lesion.id} subregion" for one in drawn],
-                     folder / "subregions.seg.nrrd", [one.prediction.lesion.id for one in drawn])  # fmt: skip
+                     path=folder / "subregions.seg.nrrd", ids=[one.prediction.lesion.id for one in drawn])  # fmt: skip
         histograms, partners = _charted(drawn)
         if histograms:
             targets = list(dict.fromkeys(partners.values()))
-            draw_histograms(histograms, targets, folder / "dvh.png", RESEARCH_ONLY, partners)
+            draw_histograms(histograms, targets, path=folder / "dvh.png", notice=RESEARCH_ONLY, companions=partners)
         progress(0.99, "done")
     progress(1.0, "done")
     return content

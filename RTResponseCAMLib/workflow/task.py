@@ -71,5 +71,5 @@ def compute(task: Task, progress: Progress = silent) -> Result:
     from RTResponseCAMLib.workflow.predict import predict_study
 
     bundle = load_bundle(task.bundle, task.device)
-    result = predict_study(task.study, bundle, part(progress, 0.4, 1.0))
-    return merge_results(task.earlier, result, task.keep) if task.earlier is not None and task.keep else result
+    result = predict_study(task.study, bundle, progress=part(progress, 0.4, 1.0))
+    return merge_results(task.earlier, result, keep=task.keep) if task.earlier is not None and task.keep else result

@@ -69,7 +69,7 @@ def train_bundle(
         if unavailable:
             raise ModelError(name, unavailable, "Install it, or train another model")
     check_free(out, overwrite)
-    lesions, doubt = read_samples(cohort, entry, part(progress, 0.0, 0.4))
+    lesions, doubt = read_samples(cohort, entry, progress=part(progress, 0.0, 0.4))
     samples = [lesion.sample for lesion in lesions]
     labeled = [lesion for lesion in lesions if lesion.sample.label is not None]
     labels = [int(lesion.sample.label or 0) for lesion in labeled]
@@ -86,9 +86,9 @@ def train_bundle(
     strata = {source: [s == source for s in sources] for source in sorted(set(sources))}
 
     def ranking(scores: list[float]) -> dict[str, Any]:
-        by_source = by_stratum(labels, scores, patients, strata)
+        by_source = by_stratum(labels, scores, patients=patients, strata=strata)
         return {
-            "auc": _rounded(asdict(auc_interval(labels, scores, patients))),
+            "auc": _rounded(asdict(auc_interval(labels, scores, patients=patients))),
             "auc_by_label_source": {source: _rounded(asdict(found)) for source, found in by_source.items()},
         }
 
@@ -157,7 +157,7 @@ def _check_maps(model: LesionModel, samples: Sequence[LesionSample]) -> dict[str
     """Checks of the maps on lesions of the first inner fold, by models that have not seen them."""
     known = [sample for sample in samples if sample.label is not None]
     labels = np.asarray([int(sample.label or 0) for sample in known])
-    fold = inner_folds(labels, np.asarray([sample.patient for sample in known]), model.seed)[0]
+    fold = inner_folds(labels, np.asarray([sample.patient for sample in known]), seed=model.seed)[0]
     unseen = {known[i].patient for i in fold.test}
     training = [sample for sample in samples if sample.patient not in unseen]
     one, other = (CalibratedModel(model.fit(training, seed=seed)) for seed in (1000, 1000 + CONTROL_SEED))
@@ -197,7 +197,7 @@ def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
 
 
 def read_samples(
-    cohort: Path, entry: ModelEntry, progress: Progress = silent
+    cohort: Path, entry: ModelEntry, *, progress: Progress = silent
 ) -> tuple[list[CohortLesion], tuple[str, ...]]:
     """Sample every lesion of a cohort for a model; an indeterminate label counts as none.
 

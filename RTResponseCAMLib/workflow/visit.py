@@ -70,13 +70,13 @@ class Region:
         return f"{self.lesion or 'new'}, {self.structure.name} ({self.source})"
 
 
-def unknown(name: str, days: int | None, baseline: tuple[Volume, Diameters], warning: Warning) -> Visit:
+def unknown(name: str, days: int | None, *, baseline: tuple[Volume, Diameters], warning: Warning) -> Visit:
     """A visit of which nothing is known, and why."""
     return Visit(name, days, "unknown", None, None, *baseline, "", (), (warning,))
 
 
 def measure(
-    scan: Scan, follow_up: FollowUp, mask: Mask | None, propose: bool
+    scan: Scan, follow_up: FollowUp, *, mask: Mask | None, propose: bool
 ) -> tuple[dict[str, Visit], tuple[Region, ...], tuple[Warning, ...]]:
     """What each lesion of the plan has become, the regions that say so, and what the reader must know.
 
@@ -105,7 +105,7 @@ def measure(
 
 
 def _unknown(scan: Scan, lesion: Lesion, warning: Warning) -> Visit:
-    return unknown(scan.name, scan.days, scan.baselines[lesion.id], warning)
+    return unknown(scan.name, scan.days, baseline=scan.baselines[lesion.id], warning=warning)
 
 
 def _drawn(
@@ -151,7 +151,9 @@ def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tupl
     grid = Grid.of(mask.image)
     drawn = label_structures(mask.image, mask.values)
     moved = tuple(moved_structure(scan.registration.to_plan, region) for region in drawn)
-    on_follow_up, on_plan = (same_grid(grid, Grid.of(i), SAME_GRID_MM) for i in (scan.image, scan.study.mr))
+    on_follow_up, on_plan = (
+        same_grid(grid, Grid.of(i), tolerance_mm=SAME_GRID_MM) for i in (scan.image, scan.study.mr)
+    )
     if not on_follow_up and not on_plan:
         what = f"lies neither on the grid of {scan.name} nor on that of the planning MR"
         raise StudyError(mask.path, what, "Draw or resample it on one of them")
@@ -183,7 +185,7 @@ def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[
         if match.merged_with:
             said = (WarningCode.MERGED_LESIONS(lesions=" and ".join(everyone), visit=scan.name),)
         said += tuple(w for n in match.regions for w in stack_planes(drawn[n]).warnings)
-        baseline, now = match.volumes(before, after, scan.boundary_mm)
+        baseline, now = match.volumes(before, after, boundary_mm=scan.boundary_mm)
         measured[match.lesion] = Visit(
             scan.name, scan.days, match.word, now,
             of_parts([diameters(drawn[n]) for n in match.regions]) if match.regions else None,

@@ -28,6 +28,7 @@ CSV_COLUMNS = (
 def write_result(
     result: Result,
     out: Path,
+    *,
     overwrite: bool = False,
     scene: Callable[[Result, Path], None] | None = None,
     pictures: bool = False,
@@ -67,7 +68,7 @@ def write_result(
             stages.begin("report")
             progress(0.1, "writing the report")
             drawn, warnings = draw_subregions(result, Selection("value", result.cut), progress=part(progress, 0.1, 0.4))
-            write_report(result, folder / "report.html", RESEARCH_ONLY, drawn, warnings)
+            write_report(result, folder / "report.html", notice=RESEARCH_ONLY, drawn=drawn, warnings=warnings)
         if scene is not None:
             stages.begin("scene")
             progress(0.6, "writing the scene")
@@ -137,12 +138,12 @@ def _write_csv(result: Result, path: Path) -> None:
             row["dose_unit"] = result.study.dose.unit if result.study.dose is not None else None
         row["cautions"] = "; ".join(w.labeled() for w in by_severity(p.warnings))
         rows.append(row)
-    write_table(path, CSV_COLUMNS, rows)
+    write_table(path, CSV_COLUMNS, rows=rows)
 
 
 def _write_segments(result: Result, path: Path) -> None:
     names = [f"{p.lesion.id} evidence > {result.cut:g}" for p in result.predictions]
-    write_labels(result.subregions, names, path, [p.lesion.id for p in result.predictions])
+    write_labels(result.subregions, names, path=path, ids=[p.lesion.id for p in result.predictions])
 
 
 def write_scene(result: Result, path: Path) -> None:

@@ -39,6 +39,7 @@ COLUMNS = (
 def write_follow_up(
     followed: FollowedStudy,
     out: Path,
+    *,
     overwrite: bool = False,
     label_convention: Convention = CONVENTIONS["volume-20"],
     window_days: tuple[int, int] = WINDOW_DAYS,
@@ -52,8 +53,13 @@ def write_follow_up(
     ------
     OutputError : ``out`` exists or cannot be written.
     """
-    labels = {t.lesion: three_month_label(t, label_convention, target_days, window_days) for t in followed.trajectories}
-    content = follow_up_json(followed, label_convention, labels, window_days, target_days)
+    labels = {
+        t.lesion: three_month_label(t, label_convention, target_days=target_days, window_days=window_days)
+        for t in followed.trajectories
+    }
+    content = follow_up_json(
+        followed, label_convention, labels=labels, window_days=window_days, target_days=target_days
+    )
     with new_folder(out, overwrite) as folder:
         progress(0.0, "writing the follow-ups")
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
@@ -75,6 +81,7 @@ def write_follow_up(
 def follow_up_json(
     followed: FollowedStudy,
     convention: Convention,
+    *,
     labels: dict[str, Judgement],
     window_days: tuple[int, int],
     target_days: int = TARGET_DAYS,
@@ -185,7 +192,7 @@ def _write_csv(followed: FollowedStudy, path: Path) -> None:
                 + [_number(n) for n in (*numbers, v.baseline.cc, *changes)]
                 + [f"{v.diameters.longest_mm:.2f}" if v.diameters else ""]
             )
-    write_table(path, COLUMNS, rows)
+    write_table(path, COLUMNS, rows=rows)
 
 
 def _number(value: float | str) -> str:
@@ -200,7 +207,7 @@ def _write_regions(followed: FollowedStudy, visit: VisitResult, path: Path) -> N
         labels[mask(region.structure, grid)] = number
     image = grid.image(labels)
     image.SetMetaData(ON_PLAN, "1")
-    write_labels(image, [region.name for region in visit.regions], path)
+    write_labels(image, [region.name for region in visit.regions], path=path)
 
 
 def _write_report(

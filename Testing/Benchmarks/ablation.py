@@ -87,8 +87,8 @@ def every_form(number: int, cohorts: list, maps: int, names: list[str]) -> dict[
         architecture, schedule = forms()[name]
         key = architecture.context_mm, schedule.views
         if key not in prepared:
-            prepared[key] = [prepare(sample, architecture, schedule.views) for sample in samples]
-        found[name] = judged_on(fit(prepared[key], architecture, schedule), unseen, mapped)
+            prepared[key] = [prepare(sample, architecture, views=schedule.views) for sample in samples]
+        found[name] = judged_on(fit(prepared[key], architecture, schedule=schedule), unseen, mapped)
     return found
 
 

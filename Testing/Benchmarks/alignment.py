@@ -31,7 +31,9 @@ def simulate(rho: float, patients: int, each: int, seed: int):
         lesion = LesionVoxels(GRID, BALL, np.where(BALL, field, 0).astype(np.float32), None)
         places = GRID.points()[BALL][rng.integers(0, int(BALL.sum()), each)]
         points = [Point("", tuple(p), 0.0, "") for p in places.tolist()]
-        found, _ = sample_map([("L1", lesion)], points, 1.0, 0.0, 1, 99, seed=seed * 10_000 + patient)
+        found, _ = sample_map(
+            [("L1", lesion)], points, radius_mm=1.0, error_mm=0.0, draws=1, turns=99, seed=seed * 10_000 + patient
+        )
         draws.append(found.draws)
         turned.append(found.turned)
         names += [str(patient)] * each
@@ -39,7 +41,7 @@ def simulate(rho: float, patients: int, each: int, seed: int):
     map_ = (draws[:, 0] - draws[:, 0].mean()) / draws[:, 0].std()
     level = np.repeat(rng.normal(size=patients), each) * 0.5**0.5
     noise = (level + rng.normal(size=len(map_)) * 0.5**0.5) * np.sqrt(1 - rho**2)
-    return align(rho * map_ + noise, draws, turned, names, seed)
+    return align(rho * map_ + noise, draws, turned=turned, patients=names, seed=seed)
 
 
 def main() -> None:

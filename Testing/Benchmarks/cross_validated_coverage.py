@@ -45,16 +45,25 @@ def one(job: tuple[int, float]) -> tuple[float, float, float, float, float]:
     table, label, patient = cohort(np.random.default_rng([seed, int(100 * signal)]), signal)
     score = np.zeros((REPEATS, len(label)))
     place = np.zeros((REPEATS, len(label)), dtype=int)
-    for number, fold in enumerate(patient_folds(label.tolist(), patient.tolist(), FOLDS, REPEATS, seed)):
+    for number, fold in enumerate(
+        patient_folds(label.tolist(), patient.tolist(), folds=FOLDS, repeats=REPEATS, seed=seed)
+    ):
         train, test = (samples_of(table[p], label[p], patient[p]) for p in (fold.train, fold.test))
         fitted = Calibrated(LogisticModel(("table",))).fit(train, seed=seed)
         score[fold.repeat, fold.test] = [1 - prediction.p_response for prediction in fitted.predict(test)]
         place[fold.repeat, fold.test] = number
     what = label.tolist(), score, patient.tolist(), place
-    found = auc_interval(*what)
+    given = {"patients": patient.tolist(), "folds": place}
+    found = auc_interval(label.tolist(), score, **given)
     pairs = PatientAuc(*what)
     plain = np.nanpercentile(pairs.of(patient_weights(len(pairs.names))), [2.5, 97.5])
-    return found.value, found.low, found.high, permutation_p(*what, repeats=400), float(np.diff(plain)[0])
+    return (
+        found.value,
+        found.low,
+        found.high,
+        permutation_p(label.tolist(), score, **given, repeats=400),
+        float(np.diff(plain)[0]),
+    )
 
 
 def main() -> None:

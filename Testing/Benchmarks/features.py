@@ -54,7 +54,7 @@ def main() -> None:
     radius = (options.volume * 3000 / (4 * np.pi)) ** (1 / 3)
     structure = drawn(np.full(3, radius), np.asarray(Grid.of(image).to_lps(np.asarray([[128, 128, 90]]) + 0.3)[0]))
     print(f"{'a lesion of ' + format(options.volume, 'g') + ' cm³, one core':<52}{'median':>9}{'least':>9}  ms")
-    clock("gradient features (90)", lambda: gradient_features(image, structure, head.median), options.runs)
+    clock("gradient features (90)", lambda: gradient_features(image, structure, unit=head.median), options.runs)
     reason = why_unavailable()
     if reason:
         print(f"radiomics: NOT MEASURED: {reason}")
@@ -65,8 +65,14 @@ def main() -> None:
     settings = read_settings()
     original = deepcopy(settings)
     original["mr"]["imageType"] = {"Original": {}}
-    clock("radiomics, original classes", lambda: mr_features(image, head, structure, original), options.runs)
-    clock("radiomics, all filters", lambda: mr_features(image, head, structure, settings), options.runs)
+    clock(
+        "radiomics, original classes",
+        lambda: mr_features(image, head, structure=structure, settings=original),
+        options.runs,
+    )
+    clock(
+        "radiomics, all filters", lambda: mr_features(image, head, structure=structure, settings=settings), options.runs
+    )
     inside = occupancy(structure, Grid.of(image)) >= 0.5
     mask = Grid.of(image).image(inside.astype(np.uint8))
     places = np.argwhere(inside)

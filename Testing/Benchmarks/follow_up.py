@@ -74,7 +74,7 @@ def judge(seed: int, number: int) -> dict:
         folder = Path(place)
         write_patient(patient, folder, truth=False)
         later = disturbed(render_mr(patient, grid, follow_up=True), rng)
-        write_mr(folder / "dicom/follow_up", later, names_of(patient), "FU", "20200409")
+        write_mr(folder / "dicom/follow_up", later, names=names_of(patient), series="FU", date="20200409")
         labels = label_maps(patient, grid, follow_up=True)[0]
         sitk.WriteImage(labels, str(folder / "truth.nrrd"))
         started = time.time()
@@ -86,7 +86,7 @@ def judge(seed: int, number: int) -> dict:
         if registration is None:
             return result
         sitk.WriteTransform(as_transform(registration.to_follow_up), str(folder / "found.tfm"))
-        as_drawn = follow_study(study, {"F1": folder / "found.tfm"}, {"F1": folder / "truth.nrrd"})
+        as_drawn = follow_study(study, {"F1": folder / "found.tfm"}, masks={"F1": folder / "truth.nrrd"})
     middle = np.asarray(patient.to_head.GetInverse().TransformPoint((0.0, 0.0, 0.0)))
     error = np.linalg.norm(
         moved_points(registration.to_follow_up, middle + POINTS) - moved_points(truth, middle + POINTS), axis=1

@@ -38,7 +38,10 @@ def judge_patient(folder: Path, model: CalibratedModel, control: CalibratedModel
     study = load_study(folder / "dicom")
     truth = json.loads((folder / "truth" / "truth.json").read_text())
     head = head_intensity(study.mr)
-    patches = [sample_patch(study.mr, head, x.structure, study.dose, 20.0) for x in study.lesions]
+    patches = [
+        sample_patch(study.mr, head, structure=x.structure, dose=study.dose, prescription_gy=20.0)
+        for x in study.lesions
+    ]
     rows = []
     predictions = model.predict([LesionSample(patch) for patch in patches])
     for lesion, patch, evidence in zip(truth["lesions"], patches, predictions, strict=True):

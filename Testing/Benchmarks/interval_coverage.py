@@ -55,12 +55,12 @@ def main() -> None:
             while len(set(label.tolist())) < 2:
                 label, one, other, owner = cohort(rng, separation)
             names = [f"{n:04d}" for n in owner]
-            found = auc_interval(label, one, names, repeats=1000, seed=number)
+            found = auc_interval(label, one, patients=names, repeats=1000, seed=number)
             hits += found.low <= auc <= found.high
             widths.append(found.high - found.low)
-            gap = auc_difference(label, one, other, names, repeats=1000, seed=number)
+            gap = auc_difference(label, one, other=other, patients=names, repeats=1000, seed=number)
             tied += gap.low <= auc - second <= gap.high
-            rejected += permutation_p(label, one, names, repeats=200, seed=number) < 0.05
+            rejected += permutation_p(label, one, patients=names, repeats=200, seed=number) < 0.05
         share = [f"{100 * n / options.cohorts:.1f} %" for n in (hits, tied, rejected)]
         print(f"| {auc:.3f} | {share[0]} | {np.mean(widths):.3f} | {share[1]} | {share[2]} |", flush=True)
 

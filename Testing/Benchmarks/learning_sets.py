@@ -53,8 +53,8 @@ def described(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Feat
     """Features of every approach that reads the planning MR."""
     return {
         "volume": {"volume_log_cc": float(np.log(contour_volume_cc(structure)))},
-        "radiomics": mr_features(mr, head, structure, read_settings()),
-        "gradient": gradient_features(mr, structure, head.median),
+        "radiomics": mr_features(mr, head, structure=structure, settings=read_settings()),
+        "gradient": gradient_features(mr, structure, unit=head.median),
     }
 
 
@@ -74,13 +74,13 @@ def measured_patient(
     head = head_intensity(mr)
     _, resistant = label_maps(patient, grid)
     found = []
-    structures = contour_structures(patient, grid, EVERY_MANY)[: len(patient.lesions)]
+    structures = contour_structures(patient, grid, skull_every=EVERY_MANY)[: len(patient.lesions)]
     for number, (lesion, structure) in enumerate(zip(patient.lesions, structures, strict=True), start=1):
         row = CohortRow(
             patient_group=f"S{spec.seed}-{spec.patient}", course="1", lesion=lesion.name, study=Path(),
             label=int(lesion.non_response), certainty="certain",
         )  # fmt: skip
-        patch = sample_patch(mr, head, structure, None, None, 1.0)
+        patch = sample_patch(mr, head, structure=structure, dose=None, prescription_gy=None, spacing_mm=1.0)
         sample = LesionSample(
             patch, contour_volume_cc(structure), describe(mr, head, structure), patient=row.patient_group,
             lesion=row.lesion, label=row.label,
@@ -94,7 +94,7 @@ def cohort(
     variant: str, seed: int, patients: int, lesions: int, pool: ProcessPoolExecutor, describe: Callable = described
 ) -> list:
     base = PhantomSpec(seed=seed, variant=Variant(variant), follow_up=False, **MATRIX)
-    counts = lesion_counts(seed, patients, lesions)
+    counts = lesion_counts(seed, patients, total=lesions)
     specs = [replace(base, patient=n, lesions=count) for n, count in enumerate(counts, start=1)]
     pairs = [pair for found in pool.map(partial(measured_patient, describe=describe), specs) for pair in found]
     return [(replace(x, sample=replace(x.sample, index=n)), planted) for n, (x, planted) in enumerate(pairs, start=1)]
@@ -115,7 +115,7 @@ def judge(train: list, unseen: list, maps: int) -> dict:
     use, test = range(len(lesions)), range(len(others))
     auc = {}
     for entry in (e for e in entries() if e in FEATURES or e.name == NETWORK):
-        found, _ = predict_fold(entry, lesions, use, others=others, test=test, protocol=protocol, fold=None)
+        found, _ = predict_fold(entry, lesions, train=use, others=others, test=test, protocol=protocol, fold=None)
         auc[entry.name] = roc_auc_score(labels, found["p"])
     table = judge_maps(lesions, others[:maps], protocol, lambda lesion: planted[id(lesion)])
     figures = {name: [values["auprc"][0], values["dice"][0]] for name, values in table["maps"].items()}

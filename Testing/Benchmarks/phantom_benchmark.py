@@ -60,7 +60,7 @@ def cohort(folder: Path, variant: str, seed: int, patients: int, lesions: int, w
     if not folder.is_dir():
         spec = PhantomSpec(seed=seed, variant=Variant(variant), follow_up=False, **MATRIX)
         with new_folder(folder, False) as partial:
-            write_cohort(spec, patients, partial, (Variant(variant),), workers, total=lesions)
+            write_cohort(spec, patients, folder=partial, variants=(Variant(variant),), workers=workers, total=lesions)
     return folder
 
 
@@ -123,10 +123,12 @@ def judge_maps(train: list, unseen: list, protocol: Protocol, planted_of: Callab
     ]
     controls = {
         "untrained heads": CalibratedModel(fitted.fitted.with_random_weights()),
-        "labels permuted": plain_model(fit(permuted, architecture, schedule)),
-        "without autoencoder": plain_model(fit(prepared, replace(architecture, autoencoder=False), schedule)),
+        "labels permuted": plain_model(fit(permuted, architecture, schedule=schedule)),
+        "without autoencoder": plain_model(fit(prepared, replace(architecture, autoencoder=False), schedule=schedule)),
         CEILING: plain_model(
-            taught_by_voxels(fit(prepared, architecture, replace(schedule, steps=1)), train, prepared, planted_of)
+            taught_by_voxels(
+                fit(prepared, architecture, schedule=replace(schedule, steps=1)), train, prepared, planted_of
+            )
         ),
     }
     rows = []
@@ -138,7 +140,7 @@ def judge_maps(train: list, unseen: list, protocol: Protocol, planted_of: Callab
             judged_maps = {name: localisation(m, planted, patch) for name, m in maps.items()}
             chance = float(planted[patch.occupancy >= 0.5].mean())
             rows.append({"patient": lesion.row.patient_group, "maps": judged_maps, "chance": chance})
-    other = plain_model(fit(prepared, architecture, replace(schedule, seed=schedule.seed + 1)))
+    other = plain_model(fit(prepared, architecture, schedule=replace(schedule, seed=schedule.seed + 1)))
     some = [x.sample for x in unseen[:: max(len(unseen) // 40, 1)]]
     return {
         "lesions": len(rows),

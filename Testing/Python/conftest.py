@@ -67,7 +67,7 @@ def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = PhantomSpec(seed=33, follow_up=False, **SMALL)
 
     def make(folder: Path) -> None:
-        write_cohort(spec, 6, folder, (Variant.DARKER,), workers=1, total=18)
+        write_cohort(spec, 6, folder=folder, variants=(Variant.DARKER,), workers=1, total=18)
 
     return made_once(tmp_path_factory, "small_cohort", make)
 
@@ -86,7 +86,10 @@ def patches(study):
     from RTResponseCAMLib.imaging.resample import head_intensity
 
     head = head_intensity(study.mr)
-    return [sample_patch(study.mr, head, x.structure, study.dose, 20.0) for x in study.lesions]
+    return [
+        sample_patch(study.mr, head, structure=x.structure, dose=study.dose, prescription_gy=20.0)
+        for x in study.lesions
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -247,7 +247,7 @@ def _volume(path: Path) -> None:
 
 
 def _sheet_reader(path: Path) -> None:
-    by_header(path, read_sheet(path), ("a",))
+    by_header(path, read_sheet(path), needed=("a",))
 
 
 def _study(path: Path) -> None:

@@ -26,13 +26,13 @@ def test_numbers_and_words_stay_as_they_are(value):
 
 def test_rows_by_name_and_in_order(tmp_path):
     path = tmp_path / "table.csv"
-    write_table(path, ("a", "=b"), [{"=b": "=1", "a": None}, ["x, y", -2.5]])
+    write_table(path, ("a", "=b"), rows=[{"=b": "=1", "a": None}, ["x, y", -2.5]])
     with path.open(newline="") as file:
         assert list(csv.reader(file)) == [["a", "'=b"], ["", "'=1"], ["x, y", "-2.5"]]
     with pytest.raises(ValueError, match="has no columns"):
-        write_table(path, ("a",), [{"c": 1}])
+        write_table(path, ("a",), rows=[{"c": 1}])
     with pytest.raises(ValueError, match="2 values for 1 columns"):
-        write_table(path, ("a",), [[1, 2]])
+        write_table(path, ("a",), rows=[[1, 2]])
 
 
 def test_no_other_file_of_the_library_writes_csv():

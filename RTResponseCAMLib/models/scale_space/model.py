@@ -184,7 +184,7 @@ class ScaleSpaceModel(LesionModel):
             network = self._fit(training, seed + 1000 * (number + 1), part(progress, *span))
             for i in fold.test:
                 totals[i], volumes[i] = head_totals(network, patch_of(labeled[i]))
-        factor = volume_factor((totals - volumes).mean(axis=1), volumes.mean(axis=1), labels)
+        factor = volume_factor((totals - volumes).mean(axis=1), volumes.mean(axis=1), labels=labels)
         totals += (factor - 1) * volumes
         network = self._fit(lesions, seed, part(progress, len(folds) / (len(folds) + 1), 1.0))
         with torch.no_grad():
@@ -198,20 +198,20 @@ class ScaleSpaceModel(LesionModel):
         for number, sample in enumerate(samples, start=1):
             of_sample = _PREPARED.setdefault(sample, {})
             if known not in of_sample:
-                of_sample[known] = prepare(sample, self.network, self.schedule.views)
+                of_sample[known] = prepare(sample, self.network, views=self.schedule.views)
             lesions.append(of_sample[known])
             progress(number / len(samples), "features")
         return lesions
 
     def _fit(self, lesions: Sequence[PreparedLesion], seed: int, progress: Progress) -> AutoencoderClassifier:
         schedule = replace(self.schedule, seed=self.schedule.seed + seed)
-        return fit(list(lesions), self.network, schedule, progress)
+        return fit(list(lesions), self.network, schedule=schedule, progress=progress)
 
 
 _PREPARED: WeakKeyDictionary[LesionSample, dict[tuple[float, float, int], PreparedLesion]] = WeakKeyDictionary()
 
 
-def volume_factor(rest: Array64, volumes: Array64, labels: npt.NDArray[np.integer]) -> float:
+def volume_factor(rest: Array64, volumes: Array64, *, labels: npt.NDArray[np.integer]) -> float:
     """How many times as much volume counts, beside the evidence, on held-out lesions as training let it.
 
     Evidence explains training lesions better than others, and volume learns what it leaves; which of them an unlucky

@@ -48,7 +48,7 @@ class PreparedLesion:
     coarseness: float = 1.0
 
 
-def prepare(sample: LesionSample, architecture: Architecture, views: int) -> PreparedLesion:
+def prepare(sample: LesionSample, architecture: Architecture, *, views: int) -> PreparedLesion:
     """Compute what no training changes; ``views`` augmented copies are added to the lesion as it is (0: none).
 
     The copies depend on the sample's index alone: a lesion is the same in every fold.

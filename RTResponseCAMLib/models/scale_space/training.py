@@ -70,6 +70,7 @@ class Schedule:
 def fit(
     lesions: Sequence[PreparedLesion],
     architecture: Architecture,
+    *,
     schedule: Schedule,
     progress: Progress = silent,
 ) -> AutoencoderClassifier:
@@ -84,7 +85,7 @@ def fit(
     if architecture.autoencoder:
         _learn_to_draw(network, lesions)
     labelled = [lesion for lesion in lesions if lesion.label is not None]
-    weights = bootstrap_weights([lesion.group for lesion in labelled], architecture.heads, rng)
+    weights = bootstrap_weights([lesion.group for lesion in labelled], architecture.heads, rng=rng)
     known = _Known.of(network, labelled)
     _start_at_prevalence(network, float(known.labels.mean()))
     _learn_to_judge(network, known, weights, schedule, rng, progress)
@@ -138,7 +139,7 @@ def _learn_to_draw(network: AutoencoderClassifier, lesions: Sequence[PreparedLes
         network.decode_offset.copy_(centre)
 
 
-def bootstrap_weights(groups: Sequence[str], members: int, rng: np.random.Generator) -> Tensor:
+def bootstrap_weights(groups: Sequence[str], members: int, *, rng: np.random.Generator) -> Tensor:
     """How often each lesion counts for each member: patients drawn with replacement, ``(lesions, members)``."""
     names = sorted(set(groups))
     place = np.asarray([names.index(g) for g in groups])
@@ -220,7 +221,7 @@ def _learn_to_judge(
         chosen = rng.permutation(len(known.labels))[: schedule.batch]
         loss = _loss(
             network,
-            known.draw(chosen, schedule.voxels, rng),
+            known.draw(chosen, schedule.voxels, rng=rng),
             known.volumes[chosen],
             known.coarseness[chosen],
             known.labels[chosen],
@@ -268,7 +269,9 @@ class _Known:
         labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
         return cls(features, code, share, ends, volumes, coarseness, labels)
 
-    def draw(self, lesions: npt.NDArray[np.intp], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+    def draw(
+        self, lesions: npt.NDArray[np.intp], count: int, *, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
         """Voxels drawn by occupancy ``(lesions, count, channels)``, so that a plain mean is the lesion's mean."""
         place = np.searchsorted(self.share, lesions[:, None] + rng.random((len(lesions), count)) * (1 - 1e-9))
         rows = torch.from_numpy(place.ravel())

@@ -187,7 +187,7 @@ def test_an_export_format_is_one_writer_and_its_name(study_folder, tmp_path):
     pytest.importorskip("highdicom", reason="highdicom is not installed: no Parametric Map to derive the toy from")
 
     def make(given):
-        data = parametric_map(given.originals, given.cam, given.scale, "toy")
+        data = parametric_map(given.originals, given.cam, scale=given.scale, version="toy")
         data.SeriesDescription = "toy"
         return data, (WarningCode.NO_SUBREGION(),)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -64,6 +65,29 @@ def test_the_cmake_list_names_every_file_of_the_library():
     text = (LIBRARY / "CMakeLists.txt").read_text()
     listed = set(re.findall(r"^  ([\w/]+)$", text.split("MODULE_PYTHON_RESOURCES")[0], re.MULTILINE))
     assert listed == {str(p.relative_to(LIBRARY).with_suffix("")) for p in SOURCES}
+
+
+BY_PLACE = {  # functions that take more than two arguments by place, and why
+    "part": "a progress and the two ends of its share",
+    "forward": "PyTorch calls it", "pool": "tensors of a network", "judge": "tensors of a network",
+    "masked_mean": "tensors of a network", "spread_weight": "tensors of a network",
+    "stem_features": "tensors of a network",
+}  # fmt: skip
+
+
+def test_arguments_beyond_the_first_two_are_named():
+    """Commands are called by name alone; what begins with an underscore is nobody else's."""
+    found = []
+    for path in SOURCES:
+        if path.parent.name == "cli":
+            continue
+        body = ast.parse(path.read_text()).body
+        for node in [*body, *(m for c in body if isinstance(c, ast.ClassDef) for m in c.body)]:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in BY_PLACE:
+                names = [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+                if len([name for name in names if name not in ("self", "cls")]) > 2:
+                    found.append(f"{path.name}:{node.lineno} {node.name}")
+    assert found == []
 
 
 def test_no_file_is_longer_than_a_newcomer_reads():

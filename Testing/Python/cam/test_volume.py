@@ -21,13 +21,15 @@ RAMP = np.array([0.7, -1.3, 2.1])
 def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(study):
     """Local evidence is a linear function of LPS in the patch; on the MR it must be the same function of LPS."""
     structures = [x.structure for x in study.lesions]
-    patches = [sample_patch(study.mr, HeadIntensity(0, 1), s, None, None) for s in structures]
+    patches = [
+        sample_patch(study.mr, HeadIntensity(0, 1), structure=s, dose=None, prescription_gy=None) for s in structures
+    ]
     evidences = []
     for patch in patches:
         weight = patch.occupancy / patch.occupancy.sum()
         share = ((patch.grid.points() @ RAMP) * weight).astype(np.float32)
         evidences.append(LesionPrediction(0.5, 0.4, 0.6, float(share.sum()), share, share))
-    cam, _ = evidence_volume(Grid.of(study.mr), structures, patches, evidences, 0.0)
+    cam, _ = evidence_volume(Grid.of(study.mr), structures, patches=patches, evidences=evidences, cut=0.0)
     values, points = sitk.GetArrayFromImage(cam), Grid.of(cam).points()
     for structure in structures:
         # Well inside, where no neighbour stands in for a voxel beyond the rim.
@@ -48,7 +50,9 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
 
 def test_a_patch_is_centred_on_its_lesion_where_the_mr_is_coarser(study):
     for lesion in study.lesions:
-        grid = sample_patch(study.mr, HeadIntensity(0, 1), lesion.structure, None, None).grid
+        grid = sample_patch(
+            study.mr, HeadIntensity(0, 1), structure=lesion.structure, dose=None, prescription_gy=None
+        ).grid
         middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]
         np.testing.assert_allclose(middle, centroid_mm(lesion.structure), atol=1e-9)
 

@@ -25,7 +25,7 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 def imported(name, source, tmp_path):
     folder = tmp_path / "cohort"
     folder.mkdir()
-    summary = import_cohort(name, source, folder)
+    summary = import_cohort(name, source, folder=folder)
     rows = {row.lesion: row for row in read_cohort(folder)}
     found = check_cohort(folder)
     assert found["problems"] == []
@@ -93,7 +93,7 @@ class TestBrainTrGammaKnife:
         source = trees.brain_tr_gk_dicom(tmp_path / "src", study_folder / "dicom")
         folder = tmp_path / "cohort"
         folder.mkdir()
-        import_cohort("brain-tr-gk", source, folder)
+        import_cohort("brain-tr-gk", source, folder=folder)
         rows = read_cohort(folder)
         assert {row.patient_group for row in rows} == {"GK.103"}
         assert {(row.course, row.study.name[:10]) for row in rows} == {("1", "01-05-2013"), ("2", "04-18-2014")}
@@ -119,7 +119,7 @@ def test_ucsf_scans_of_one_person_share_a_group(tmp_path):
     source = trees.ucsf_bmsr(tmp_path / "src")
     folder = tmp_path / "cohort"
     folder.mkdir()
-    summary = import_cohort("ucsf-bmsr", source, folder)
+    summary = import_cohort("ucsf-bmsr", source, folder=folder)
     rows = read_cohort(folder)
     assert len(rows) == 6
     assert {row.patient_group for row in rows} == {"UCSF-100101", "UCSF-100202"}
@@ -250,7 +250,7 @@ class TestCases:
 def test_an_empty_folder_is_refused_by_every_importer(tmp_path, name):
     (tmp_path / "src").mkdir()
     with pytest.raises(CohortError):
-        import_cohort(name, tmp_path / "src", tmp_path)
+        import_cohort(name, tmp_path / "src", folder=tmp_path)
 
 
 def test_the_command_line_imports_and_checks(tmp_path, capsys):
@@ -276,7 +276,7 @@ def test_the_command_line_imports_and_checks(tmp_path, capsys):
 def test_every_bad_cell_is_named_by_line_and_column(tmp_path, old, new, message):
     source, folder = trees.plain(tmp_path / "src"), tmp_path / "cohort"
     folder.mkdir()
-    import_cohort("plain", source, folder)
+    import_cohort("plain", source, folder=folder)
     path = folder / "manifest.csv"
     text = path.read_text()
     assert old in text
@@ -288,7 +288,7 @@ def test_every_bad_cell_is_named_by_line_and_column(tmp_path, old, new, message)
 def test_one_persons_images_under_two_groups_are_refused(tmp_path):
     source, folder = trees.plain(tmp_path / "src"), tmp_path / "cohort"
     folder.mkdir()
-    import_cohort("plain", source, folder)
+    import_cohort("plain", source, folder=folder)
     path = folder / "manifest.csv"
     path.write_text(path.read_text().replace("one,1,one label 1 region 2", "other,1,one label 1 region 2"))
     with pytest.raises(CohortError, match="line 3: column patient_group_id is 'other', but line 2 has the same images"):

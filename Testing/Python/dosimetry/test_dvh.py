@@ -29,7 +29,7 @@ def peaked(radius):
 @pytest.mark.parametrize("volume_cc", [0.1, 0.5, 2.0])
 def test_dose_and_volume_figures_of_a_ball_are_within_half_a_percent_by_splines(volume_cc, interpolation):
     radius = (volume_cc / cc(1)) ** (1 / 3)
-    found = dvh(ball(radius), dose_of(peaked(radius)), interpolation)
+    found = dvh(ball(radius), dose_of(peaked(radius)), interpolation=interpolation)
     for percent in (98, 95, 50, 2):
         truth = 40 * 2 ** -((percent / 100) ** (2 / 3))
         assert found.dose_to_percent(percent) == pytest.approx(truth, rel=0.005), percent
@@ -43,14 +43,14 @@ def test_dose_and_volume_figures_of_a_ball_are_within_half_a_percent_by_splines(
 def test_the_middle_of_a_body_is_filled_finely_enough_for_its_hottest_part(volume_cc):
     """With one point for each cell these were off by 0.07 to 0.10 %."""
     radius = (volume_cc / cc(1)) ** (1 / 3)
-    found = dvh(ball(radius), dose_of(peaked(radius)), "quintic")
+    found = dvh(ball(radius), dose_of(peaked(radius)), interpolation="quintic")
     for percent in (50, 2):
         assert found.dose_to_percent(percent) == pytest.approx(40 * 2 ** -((percent / 100) ** (2 / 3)), rel=5e-4)
 
 
 def test_a_lesion_of_a_fiftieth_cubic_centimetre_is_within_three_percent():
     radius = (0.02 / cc(1)) ** (1 / 3)
-    found = dvh(ball(radius), dose_of(peaked(radius)), "cubic")
+    found = dvh(ball(radius), dose_of(peaked(radius)), interpolation="cubic")
     for percent in (98, 95, 50):
         assert found.dose_to_percent(percent) == pytest.approx(40 * 2 ** -((percent / 100) ** (2 / 3)), rel=0.03)
 
@@ -59,7 +59,9 @@ def test_the_quintic_spline_comes_closer_to_a_shot_than_the_cubic_one():
     half_mm, radius = 3.0, (0.1 / cc(1)) ** (1 / 3)
     shot = dose_of(lambda p: 40 / (1 + ((p / half_mm) ** 2).sum(-1) ** 2))
     level = 40 / (1 + (0.3 ** (1 / 3) * radius / half_mm) ** 4)
-    cubic, quintic = (abs(dvh(ball(radius), shot, k).volume_at_percent(level) - 30) for k in ("cubic", "quintic"))
+    cubic, quintic = (
+        abs(dvh(ball(radius), shot, interpolation=k).volume_at_percent(level) - 30) for k in ("cubic", "quintic")
+    )
     assert quintic < 0.5 * cubic
 
 
@@ -68,7 +70,7 @@ def test_linear_dose_is_exact_in_a_linear_field_and_low_where_dose_is_peaked():
     assert slope.mean_gy == pytest.approx(20, abs=0.02)
     assert slope.dose_to_percent(50) == pytest.approx(20, abs=0.05)
     peak = peaked(4.0)
-    linear, cubic = (dvh(ball(4.0), dose_of(peak, step=2.5), kind) for kind in ("linear", "cubic"))
+    linear, cubic = (dvh(ball(4.0), dose_of(peak, step=2.5), interpolation=kind) for kind in ("linear", "cubic"))
     truth = 40 * 2 ** -(0.95 ** (2 / 3))
     assert abs(cubic.dose_to_percent(95) - truth) < 0.3 < truth - linear.dose_to_percent(95)
     assert (linear.interpolation, cubic.interpolation) == ("linear", "cubic")
@@ -128,7 +130,7 @@ def test_contours_along_voxels_are_measured_as_the_voxels(study):
 
 def test_an_interpolation_of_another_name_is_refused():
     with pytest.raises(ValueError, match="cubic"):
-        dvh(ball(5.0), dose_of(peaked(5.0)), "nearest")
+        dvh(ball(5.0), dose_of(peaked(5.0)), interpolation="nearest")
 
 
 def test_a_structure_that_cannot_be_filled_stands_beside_the_others_with_its_reason():

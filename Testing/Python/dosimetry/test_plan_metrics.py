@@ -32,7 +32,9 @@ def dose_of(*parts) -> Dose:
 def test_indices_of_one_ball_are_those_of_the_formulas():
     centre, radius = np.asarray([0.2, 0.1, -0.3]), 6.0
     target = placed(radius, centre)
-    (found,) = plan_metrics([target], dose_of(peaked(centre, radius * 1.1)), Prescription(20.0, 50.0, 1), "cubic")
+    (found,) = plan_metrics(
+        [target], dose_of(peaked(centre, radius * 1.1)), prescription=Prescription(20.0, 50.0, 1), interpolation="cubic"
+    )
     volume, piv = cc(radius), cc(radius * 1.1)
 
     def within(r_mm):
@@ -60,7 +62,10 @@ def test_half_covered_targets_lose_conformity_twice():
     centre, radius = np.asarray([0.0, 0.0, 0.0]), 6.0
     aside = centre + np.asarray([radius, 0, 0])
     (found,) = plan_metrics(
-        [placed(radius, centre)], dose_of(peaked(aside, radius)), Prescription(20.0, None, 1), "cubic"
+        [placed(radius, centre)],
+        dose_of(peaked(aside, radius)),
+        prescription=Prescription(20.0, None, 1),
+        interpolation="cubic",
     )
     assert found.coverage == pytest.approx(5 / 16, abs=0.01)
     assert found.paddick_ci == pytest.approx((5 / 16) ** 2, abs=0.01)
@@ -69,7 +74,7 @@ def test_half_covered_targets_lose_conformity_twice():
 def test_targets_share_the_dose_by_nearness_and_are_told_when_isodoses_meet():
     one, two = np.asarray([-14.0, 0, 0]), np.asarray([14.0, 0, 0])
     targets = [placed(5.0, one, 1), placed(4.0, two, 2)]
-    apart = plan_metrics(targets, dose_of(peaked(one, 5.0), peaked(two, 4.0)), Prescription(20.0, 50.0, 3))
+    apart = plan_metrics(targets, dose_of(peaked(one, 5.0), peaked(two, 4.0)), prescription=Prescription(20.0, 50.0, 3))
     assert [round(m.piv_cc / m.volume_cc, 1) for m in apart] == [1.0, 1.0]
     assert [m.nearest_mm for m in apart] == [pytest.approx(19, abs=0.5)] * 2
     assert [m.nearest for m in apart] == ["ball 2", "ball 1"]
@@ -77,7 +82,9 @@ def test_targets_share_the_dose_by_nearness_and_are_told_when_isodoses_meet():
     assert {m.risk_gy for m in apart} == {20.0}
     near = np.asarray([-2.5, 0, 0])
     met = plan_metrics(
-        [targets[0], placed(4.0, near, 2)], dose_of(peaked(one, 5.0), peaked(near, 4.0)), Prescription(20.0, 50.0, 1)
+        [targets[0], placed(4.0, near, 2)],
+        dose_of(peaked(one, 5.0), peaked(near, 4.0)),
+        prescription=Prescription(20.0, 50.0, 1),
     )
     assert {c.code for m in met for c in m.warnings} == {"isodoses-meet"}
     whole = peaked(one, 5.0) + peaked(near, 4.0)
@@ -88,7 +95,10 @@ def test_targets_have_their_own_prescriptions():
     one, two = np.asarray([-14.0, 0, 0]), np.asarray([14.0, 0, 0])
     targets = [placed(5.0, one, 1), placed(4.0, two, 2)]
     found = plan_metrics(
-        targets, dose_of(peaked(one, 5.0), peaked(two, 4.0, 36.0)), Prescription(20.0, None, 1, {2: 18.0}), "cubic"
+        targets,
+        dose_of(peaked(one, 5.0), peaked(two, 4.0, 36.0)),
+        prescription=Prescription(20.0, None, 1, {2: 18.0}),
+        interpolation="cubic",
     )
     assert [m.prescription_gy for m in found] == [20.0, 18.0]
     assert [m.piv_cc / m.volume_cc for m in found] == [pytest.approx(1, abs=0.02)] * 2
@@ -96,9 +106,11 @@ def test_targets_have_their_own_prescriptions():
 
 def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
     centre = np.asarray([27.0, 0, 0])
-    (cut,) = plan_metrics([placed(6.0, centre)], dose_of(peaked(centre, 6.0)), Prescription(20.0, None, 1))
+    (cut,) = plan_metrics([placed(6.0, centre)], dose_of(peaked(centre, 6.0)), prescription=Prescription(20.0, None, 1))
     assert {c.code for c in cut.warnings} == {"isodose-cut", "target-outside-dose"}
-    far = plan_metrics([placed(6.0, [90.0, 0, 0])], dose_of(peaked(np.zeros(3), 6.0)), Prescription(20.0, None, 2))[0]
+    far = plan_metrics(
+        [placed(6.0, [90.0, 0, 0])], dose_of(peaked(np.zeros(3), 6.0)), prescription=Prescription(20.0, None, 2)
+    )[0]
     assert (far.coverage, far.selectivity, far.paddick_ci, far.risk_gy) == (0.0, 0.0, 0.0, None)
 
 
@@ -106,7 +118,10 @@ def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
 def test_isodose_volumes_of_small_targets_are_within_one_percent(volume_cc):
     centre, radius = np.asarray([0.2, 0.1, -0.3]), (volume_cc / cc(1)) ** (1 / 3)
     (found,) = plan_metrics(
-        [placed(radius, centre)], dose_of(peaked(centre, radius)), Prescription(20, None, 1), "cubic"
+        [placed(radius, centre)],
+        dose_of(peaked(centre, radius)),
+        prescription=Prescription(20, None, 1),
+        interpolation="cubic",
     )
     assert found.piv_cc == pytest.approx(volume_cc, rel=0.01)
     assert found.gradient_index == pytest.approx(2**1.5, rel=0.01)
@@ -117,15 +132,17 @@ def test_targets_in_separate_isodoses_are_measured_as_if_alone():
     one, two = np.asarray([-18.0, 0, 0]), np.asarray([18.0, 0, 0])
     targets = [placed(4.0, one, 1), placed(6.0, two, 2)]
     parts = [np.where(peaked(o, r) > 0.5, peaked(o, r), 0) for o, r in ((one, 4.0), (two, 6.0))]
-    together = plan_metrics(targets, dose_of(*parts), Prescription(20.0, None, 1))
+    together = plan_metrics(targets, dose_of(*parts), prescription=Prescription(20.0, None, 1))
     for target, part, found in zip(targets, parts, together, strict=True):
-        (alone,) = plan_metrics([target], dose_of(part), Prescription(20.0, None, 1))
+        (alone,) = plan_metrics([target], dose_of(part), prescription=Prescription(20.0, None, 1))
         assert (found.piv_cc, found.risk_cc) == pytest.approx((alone.piv_cc, alone.risk_cc), rel=1e-6)
         assert found.gradient_index == pytest.approx(alone.gradient_index, rel=1e-6)
 
 
 def test_no_dose_at_all_leaves_indices_undefined():
-    (found,) = plan_metrics([placed(6.0, np.zeros(3))], dose_of(np.zeros(GRID.shape)), Prescription(20.0, None, 1))
+    (found,) = plan_metrics(
+        [placed(6.0, np.zeros(3))], dose_of(np.zeros(GRID.shape)), prescription=Prescription(20.0, None, 1)
+    )
     assert (found.piv_cc, found.coverage, found.paddick_ci, found.gradient_index) == (0.0, 0.0, None, None)
     assert found.isodose_percent is None
 
@@ -134,13 +151,13 @@ def test_no_dose_at_all_leaves_indices_undefined():
     ("total", "fractions", "tumour", "brain"), [(20, 1, 60, 220), (35, 5, 59.5, 157.5), (30, 5, 48, 120)]
 )
 def test_bed_of_usual_schedules(total, fractions, tumour, brain):
-    assert bed_gy(float(total), fractions, TUMOUR) == pytest.approx(tumour)
-    assert bed_gy(float(total), fractions, BRAIN) == pytest.approx(brain)
+    assert bed_gy(float(total), fractions, alpha_beta_gy=TUMOUR) == pytest.approx(tumour)
+    assert bed_gy(float(total), fractions, alpha_beta_gy=BRAIN) == pytest.approx(brain)
 
 
 def test_bed_needs_a_fraction():
     with pytest.raises(ValueError, match="fraction"):
-        bed_gy(20.0, 0, TUMOUR)
+        bed_gy(20.0, 0, alpha_beta_gy=TUMOUR)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.3])

@@ -70,7 +70,8 @@ def test_labels_and_a_table_are_cohort_enough(tmp_path, capsys):
     assert content["internal"]["approaches"]["mine"]["metrics"]["auc"]["value"] > 0.9
     assert {"mine", "volume", "clinical"} == set(content["internal"]["approaches"])
     assert "40 of 40 lesions lack what it needs (images: the manifest names none)" in content["not_run"]["scale-space"]
-    assert content["features"]["mine"][0]["name"] == "telling"
+    (telling,) = (c for c in content["features"]["mine"] if c["name"] == "telling")
+    assert telling["folds"] == telling["of"] == 5
     assert not any("diagnostics" in c["name"] for c in content["features"]["mine"])
     assert "Table &#39;mine&#39;" in (out / "report.html").read_text()
     assert {r["approach"] for r in table(out / "predictions.csv")} == {"mine", "volume", "clinical"}

@@ -15,7 +15,7 @@ def test_weights_are_repetitions():
     y = (rng.random(40) < 0.4).astype(float)
     p = np.round(np.clip(0.3 * y + rng.random(40) * 0.7, 0.02, 0.98), 2)  # with ties
     weights = rng.integers(0, 4, (5, 40)).astype(float)
-    found = weighted_metrics(y, p, p >= 0.5, weights)
+    found = weighted_metrics(y, p, called=p >= 0.5, weights=weights)
     for n, row in enumerate(weights):
         who = np.repeat(np.arange(40), row.astype(int))
         called = (p[who] >= 0.5).astype(int)
@@ -34,7 +34,9 @@ def test_an_interval_holds_its_value_and_shrinks_with_more_patients():
     def width(count):
         y = (rng.random(count) < 0.4).astype(int)
         p = np.clip(0.25 * y + 0.6 * rng.random(count), 0.02, 0.98)
-        found = metric_intervals(y.tolist(), p[None], np.full((1, count), 0.5), [f"p{n // 2}" for n in range(count)])
+        found = metric_intervals(
+            y.tolist(), p[None], thresholds=np.full((1, count), 0.5), patients=[f"p{n // 2}" for n in range(count)]
+        )
         assert all(e.low <= e.value <= e.high for e in found.values())
         return found["brier"].high - found["brier"].low
 
@@ -64,9 +66,9 @@ def test_repeats_are_meant_over_and_permuted_together():
     pairs = [float(a.pairs.sum()) for a in each]
     mean = sum(a.value * n for a, n in zip(each, pairs, strict=True)) / sum(pairs)
     assert PatientAuc(labels, scores, patients, folds).value == pytest.approx(mean)
-    assert permutation_p(labels, scores, patients, folds, repeats=300) < 0.05
+    assert permutation_p(labels, scores, patients=patients, folds=folds, repeats=300) < 0.05
     noise = rng.normal(size=(3, 30))
-    assert permutation_p(labels, noise, patients, folds, repeats=300) > 0.05
+    assert permutation_p(labels, noise, patients=patients, folds=folds, repeats=300) > 0.05
 
 
 def test_the_choice_of_training_patients_widens_what_was_cross_validated():
@@ -76,9 +78,12 @@ def test_the_choice_of_training_patients_widens_what_was_cross_validated():
     scores[:4] = 0.1, 0.2, 0.9, 0.8  # one fold of five ranks badly: AUC 0.25
     folds = np.repeat(np.arange(5), 4)
     each = [0.25, 1.0, 1.0, 1.0, 1.0]
-    assert fitting_variance(labels, scores, folds) == pytest.approx(np.var(each, ddof=1) * (1 / 5 + 1 / 4))
-    assert fitting_variance(labels, scores, None) == 0.0
-    assert fitting_variance(labels, scores, folds, scores) == 0.0
+    assert fitting_variance(labels, scores, folds=folds) == pytest.approx(np.var(each, ddof=1) * (1 / 5 + 1 / 4))
+    assert fitting_variance(labels, scores, folds=None) == 0.0
+    assert fitting_variance(labels, scores, folds=folds, other=scores) == 0.0
     patients = [f"p{n}" for n in range(20)]
-    plain, wide = auc_interval(labels, scores, patients), auc_interval(labels, scores, patients, folds)
+    plain, wide = (
+        auc_interval(labels, scores, patients=patients),
+        auc_interval(labels, scores, patients=patients, folds=folds),
+    )
     assert wide.high - wide.low > plain.high - plain.low

@@ -56,8 +56,8 @@ def test_calibration_finds_what_was_bent():
 
 def test_net_benefit_is_true_positives_less_weighted_false_ones():
     label, score = [1, 1, 0, 0, 0], [0.8, 0.3, 0.6, 0.2, 0.1]
-    assert net_benefit(label, score, [0.5]) == pytest.approx([1 / 5 - 1 / 5 * 1.0])
-    assert net_benefit(label, score, [0.25]) == pytest.approx([2 / 5 - 1 / 5 * (0.25 / 0.75)])
+    assert net_benefit(label, score, thresholds=[0.5]) == pytest.approx([1 / 5 - 1 / 5 * 1.0])
+    assert net_benefit(label, score, thresholds=[0.25]) == pytest.approx([2 / 5 - 1 / 5 * (0.25 / 0.75)])
 
 
 def test_weighted_patients_give_the_auc_of_their_repeated_lesions():
@@ -78,31 +78,36 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     truth = roc_auc_score(label, score)
     held = 0
     for seed in range(100):
-        found = auc_interval(*cohort(seed + 1), repeats=400)
+        label, score, patient = cohort(seed + 1)
+        found = auc_interval(label, score, patients=patient, repeats=400)
         held += found.low <= truth <= found.high
     assert 88 <= held <= 100
 
 
 def test_patients_with_many_alike_lesions_widen_the_interval():
     label, score, _ = cohort(5, lesions=69)
-    alone = auc_interval(label, score, np.arange(69).astype(str))
-    four_times = [np.tile(a, 4) for a in (label, score, np.arange(69).astype(str))]
-    copied = auc_interval(*four_times)
+    alone = auc_interval(label, score, patients=np.arange(69).astype(str))
+    labels, scores, patients = (np.tile(a, 4) for a in (label, score, np.arange(69).astype(str)))
+    copied = auc_interval(labels, scores, patients=patients)
     assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)
 
 
 def test_the_difference_of_a_model_to_itself_is_nothing_and_to_noise_is_plain():
     label, score, patient = cohort(7, 2.5)
-    same = auc_difference(label, score, score, patient)
+    same = auc_difference(label, score, other=score, patients=patient)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     noise = np.random.default_rng(1).random(len(label))
-    gap = auc_difference(label, score, noise, patient)
+    gap = auc_difference(label, score, other=noise, patients=patient)
     assert gap.low > 0
 
 
 def test_permutations_see_a_signal_and_none_where_there_is_none():
-    assert permutation_p(*cohort(11, 2.0), repeats=400) < 0.01
-    found = [permutation_p(*cohort(seed, 0.0), repeats=100, seed=seed) for seed in range(80)]
+    def p_of(seed, separation, repeats):
+        label, score, patient = cohort(seed, separation)
+        return permutation_p(label, score, patients=patient, repeats=repeats, seed=seed)
+
+    assert p_of(11, 2.0, 400) < 0.01
+    found = [p_of(seed, 0.0, 100) for seed in range(80)]
     assert 0.35 < np.mean(found) < 0.65
     assert np.mean(np.asarray(found) < 0.1) < 0.25
 
@@ -116,13 +121,13 @@ def test_what_lesions_of_a_patient_share_is_no_evidence():
         owner = np.repeat(np.arange(39), sizes)
         label = (rng.random(39) < 0.4).astype(int)[owner]
         score = rng.normal(size=39)[owner] + 0.1 * rng.normal(size=len(owner))
-        found.append(permutation_p(label, score, owner.astype(str), repeats=100, seed=seed))
+        found.append(permutation_p(label, score, patients=owner.astype(str), repeats=100, seed=seed))
     assert np.mean(np.asarray(found) < 0.05) < 0.09
     assert 0.4 < np.mean(found) < 0.6
 
 
 def test_a_perfect_rank_of_few_lesions_is_no_certainty():
-    found = auc_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], ["a", "b", "c", "d"])
+    found = auc_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], patients=["a", "b", "c", "d"])
     assert found.value == 1.0
     assert np.isnan(found.low)
     assert np.isnan(found.high)
@@ -135,7 +140,7 @@ def test_alike_probabilities_have_no_calibration_slope():
 
 def test_strata_of_one_class_are_unknown():
     label, score, patient = cohort(3)
-    found = by_stratum(label, score, patient, {"all": np.ones(69, bool), "bad": label == 1})
+    found = by_stratum(label, score, patients=patient, strata={"all": np.ones(69, bool), "bad": label == 1})
     assert found["all"].value == pytest.approx(roc_auc_score(label, score))
     assert np.isnan(found["bad"].value)
 

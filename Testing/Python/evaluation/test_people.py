@@ -36,6 +36,7 @@ def test_a_copy_of_a_persons_scan_under_another_group_is_refused(small_cohort, t
     assert f"one planning MR under several patient groups: '{first}' and 'again'" in problem
 
 
+@pytest.mark.slow
 def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_judged_on(small_cohort, tmp_path):
     cohort = own_cohort(small_cohort, tmp_path)
     rows = table(cohort / "manifest.csv")
@@ -109,7 +110,7 @@ def test_an_external_cohort_of_the_same_people_is_refused(small_cohort, tmp_path
 def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort, tmp_path):
     spec = PhantomSpec(seed=34, follow_up=False, **SMALL)
     others = tmp_path / "others"
-    write_cohort(spec, 3, others, (Variant.DARKER,), workers=1, total=9)
+    write_cohort(spec, 3, folder=others, variants=(Variant.DARKER,), workers=1, total=9)
     out = tmp_path / "out"
     content = evaluate(small_cohort, out, protocol=SHORT, external=others, workers=1)
     labels = [r.certain_label for r in read_cohort(others)]

@@ -41,7 +41,7 @@ from RTResponseCAMLib.workflow.evaluate import _gallery, _tasks, evaluate
 @pytest.fixture(scope="session")
 def compared(small_cohort, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("compared") / "out"
-    evaluate(small_cohort, out, protocol=SHORT, workers=2)
+    evaluate(small_cohort, out, protocol=SHORT, workers=1)
     return out
 
 
@@ -218,7 +218,7 @@ def test_nothing_is_learnt_from_those_who_are_tested(small_cohort, compared):
         found = []
         for entry in SHORT.entries():
             train, test = fold.train.tolist(), fold.test.tolist()
-            content, _ = predict_fold(entry, use, train, others=use, test=test, protocol=SHORT, fold=fold)
+            content, _ = predict_fold(entry, use, train=train, others=use, test=test, protocol=SHORT, fold=fold)
             found.append((content["threshold"], content["chosen"], content["p"]))
         return found
 
@@ -287,7 +287,7 @@ def test_missing_features_are_gaps_in_the_table(small_cohort, compared):
     names = feature_names(families, samples)
     assert len(names) == 90
     gap = replace(samples[0], features={k: v for k, v in samples[0].features.items() if k != "gradient"})
-    found = feature_table(families, names, [gap, samples[1]])
+    found = feature_table(families, names, samples=[gap, samples[1]])
     assert np.isnan(found[0]).all()
     assert found[1].tolist() == [pytest.approx(samples[1].features["gradient"][n], nan_ok=True) for n in names]
 
@@ -305,13 +305,13 @@ def test_repeats_are_told_apart_and_a_hole_is_noticed():
 
 
 def test_the_phantoms_lesions_add_up_to_what_was_asked_for():
-    counts = lesion_counts(5, 39, 69)
+    counts = lesion_counts(5, 39, total=69)
     assert sum(counts) == 69
     assert len(counts) == 39
     assert min(counts) >= 1
     assert max(counts) <= 5
     with pytest.raises(Exception, match="asks for 20 lesions of 39 patients"):
-        lesion_counts(5, 39, 20)
+        lesion_counts(5, 39, total=20)
 
 
 def test_unknown_models_are_refused():
@@ -322,7 +322,7 @@ def test_unknown_models_are_refused():
 @pytest.mark.skipif(why_unavailable() is not None, reason="pyradiomics is absent (make radiomics)")
 def test_delta_features_come_from_the_scan_before_the_labels_visit_and_from_no_other(tmp_path):
     spec = PhantomSpec(seed=12, lesions=1, variant=Variant.DARKER, mid_treatment=True, **SMALL)
-    write_cohort(spec, 1, tmp_path / "both", (Variant.DARKER,))
+    write_cohort(spec, 1, folder=tmp_path / "both", variants=(Variant.DARKER,))
     rows = read_cohort(tmp_path / "both")
     settings = SampleSettings(families=("clinical", "radiomics", "delta"), radiomics=read_settings())
     found = sample_case(rows, [2], settings=settings)[0].sample

@@ -72,7 +72,7 @@ def predicted(loaded, known_result):
     session = loaded.logic.session
     task = session.prepare(loaded.parameters)
     with drawn_once():
-        session.show(task, replace(known_result, study=task.study), loaded.parameters)
+        session.show(task, replace(known_result, study=task.study), parameters=loaded.parameters)
         session.display.center(loaded.parameters)
     loaded.refresh()
     return loaded

@@ -146,7 +146,7 @@ def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
     text = predicted.ui.measureText.plainText
     voxels = predicted.logic.session.subregions.voxels(predicted.parameters)
     cut = predicted.ui.subregionSlider.value
-    _mask, expected = measure(voxels, Selection("value", cut), None, None)
+    _mask, expected = measure(voxels, Selection("value", cut), dose=None, prescription_gy=None)
     assert f"Dice at least {expected.shifts.dice:.2f}" in text
     for words in ("What if 60 Gy", "coldest tenth", "beam model"):
         assert words in text

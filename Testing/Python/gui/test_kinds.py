@@ -149,7 +149,7 @@ class TestTwoStudies:
         first = inputs(loaded)
         result = compute(task)
         loaded.logic.show_study(opened, p)
-        assert not session.show(task, result, p)
+        assert not session.show(task, result, parameters=p)
         assert p.camVolume is None
         choose(loaded, first)
         host.settle()

@@ -27,7 +27,7 @@ def test_a_job_that_ends_during_a_step_on_the_main_thread_ends_once(host, end, s
             slicer.app.processEvents()
         during.extend(ends)
 
-    runner.start(lambda _progress: runner.on_main_thread(step), ends.append, ends.append)
+    runner.start(lambda _progress: runner.on_main_thread(step), ends.append, failed=ends.append)
     until = time.monotonic() + 1
     while runner.busy or time.monotonic() < until:
         slicer.app.processEvents()

@@ -172,7 +172,7 @@ def voxels_of_lesion(panel, result, lesion) -> np.ndarray:
     from RTResponseCAMLib.subregion.voxels import lesion_voxels
 
     structure = next(p.lesion.structure for p in result.predictions if p.lesion.id == lesion)
-    return lesion_voxels(result.cam, structure, None).evidence
+    return lesion_voxels(result.cam, structure, dose=None).evidence
 
 
 def paint_over(segmentation, segment_id) -> None:
@@ -375,6 +375,7 @@ def test_the_self_test_runs_here_as_in_the_application(host):
     test.runTest()
 
 
+@pytest.mark.slow
 def test_the_sample_is_offered_and_made_without_a_download(host, monkeypatch):
     monkeypatch.setitem(sys.modules, "SampleData", sample_data)
     host.module.registerSampleData()

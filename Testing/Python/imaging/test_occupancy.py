@@ -249,9 +249,9 @@ def test_crossed_planes_are_refused_by_name():
 
 def test_coverage_of_a_half_covered_pixel_is_one_half():
     square = np.array([[0.0, -0.5], [3.5, -0.5], [3.5, 2.5], [0.0, 2.5]])
-    np.testing.assert_allclose(pixel_coverage([square], 5, 3), [[0.5, 1, 1, 1, 0]] * 3, atol=1e-12)
+    np.testing.assert_allclose(pixel_coverage([square], 5, rows=3), [[0.5, 1, 1, 1, 0]] * 3, atol=1e-12)
 
 
 def test_a_pixel_centre_on_the_left_edge_is_inside_and_on_the_right_edge_outside():
     square = np.array([[1.0, -0.5], [3.0, -0.5], [3.0, 1.5], [1.0, 1.5]])
-    np.testing.assert_array_equal(pixel_centres_inside([square], 5, 2), [[0, 1, 1, 0, 0]] * 2)
+    np.testing.assert_array_equal(pixel_centres_inside([square], 5, rows=2), [[0, 1, 1, 0, 0]] * 2)

@@ -40,7 +40,7 @@ def test_patch_voxels_hold_the_intensity_of_their_own_place(study):
     base = oblique()
     x, y, z = (centre - (base.to_lps(np.array([[44.5, 39.5, 29.5]]))[0] - base.origin_mm)).tolist()
     grid = Grid(base.size, base.spacing_mm, (x, y, z), base.direction)
-    patch = sample_patch(ramp_image(grid), head, lesion, None, None)
+    patch = sample_patch(ramp_image(grid), head, structure=lesion, dose=None, prescription_gy=None)
     expected = patch.grid.points() @ RAMP
     inside = patch.occupancy > 0
     # 0.01 mm along the ramp's steepest direction
@@ -66,7 +66,7 @@ def test_patch_voxels_are_the_mrs_own_where_these_are_as_fine(study, direction):
     corner = middle - flat.to_lps(np.asarray([[30, 30, 30]]))[0] + rng.uniform(-0.5, 0.5, 3)
     grid = Grid(flat.size, flat.spacing_mm, tuple(corner.tolist()), direction)
     image = grid.image(rng.normal(size=grid.shape).astype(np.float32))
-    patch = sample_patch(image, HeadIntensity(0.0, 1.0), lesion, None, None)
+    patch = sample_patch(image, HeadIntensity(0.0, 1.0), structure=lesion, dose=None, prescription_gy=None)
     found = sitk.GetArrayFromImage(
         sitk.Resample(image, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
     )
@@ -97,7 +97,7 @@ def test_occupancy_in_the_patch_has_the_lesions_volume_and_centre(study):
 
     head = head_intensity(study.mr)
     for lesion in study.lesions:
-        patch = sample_patch(study.mr, head, lesion.structure, study.dose, 20.0)
+        patch = sample_patch(study.mr, head, structure=lesion.structure, dose=study.dose, prescription_gy=20.0)
         assert patch.occupancy.sum() * patch.grid.voxel_cc == pytest.approx(
             contour_volume_cc(lesion.structure), rel=0.01
         )
@@ -106,7 +106,9 @@ def test_occupancy_in_the_patch_has_the_lesions_volume_and_centre(study):
 def test_dose_channel_is_relative_to_the_prescription(study):
     grid = Grid((60, 60, 60), (3, 3, 3), (-90, -90, -90))
     dose = Dose(grid.image(np.full(grid.shape, 30.0, np.float32)), ())
-    patch = sample_patch(study.mr, head_intensity(study.mr), study.lesions[0].structure, dose, 20.0)
+    patch = sample_patch(
+        study.mr, head_intensity(study.mr), structure=study.lesions[0].structure, dose=dose, prescription_gy=20.0
+    )
     np.testing.assert_allclose(patch.dose, 1.5, rtol=1e-5)
     assert patch.has_dose
 
@@ -119,7 +121,9 @@ def test_a_dose_finer_than_the_grid_is_not_blurred():
 
 
 def test_without_dose_the_channel_is_neutral(study):
-    patch = sample_patch(study.mr, head_intensity(study.mr), study.lesions[0].structure, None, None)
+    patch = sample_patch(
+        study.mr, head_intensity(study.mr), structure=study.lesions[0].structure, dose=None, prescription_gy=None
+    )
     assert (patch.dose == 1).all()
     assert not patch.has_dose
 
@@ -147,5 +151,7 @@ def test_a_patch_knows_how_many_of_its_voxels_one_of_the_mr_fills(study, spacing
     own = Grid.of(study.mr)
     size = tuple(int(n * a / b) for n, a, b in zip(own.size, own.spacing_mm, spacing_mm, strict=True))
     mr = resample(study.mr, Grid(size, spacing_mm, own.origin_mm, own.direction))
-    patch = sample_patch(mr, HeadIntensity(0.0, 1.0), study.lesions[0].structure, None, None)
+    patch = sample_patch(
+        mr, HeadIntensity(0.0, 1.0), structure=study.lesions[0].structure, dose=None, prescription_gy=None
+    )
     assert patch.coarseness == pytest.approx(expected)

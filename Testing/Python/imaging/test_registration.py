@@ -69,19 +69,19 @@ def test_a_moved_head_is_found_again(pair):
 
 def test_a_transform_of_the_users_is_taken_and_judged(pair):
     planning, follow_up, truth, _ = pair
-    good = accept_transform(planning, follow_up, truth, "manual")
+    good = accept_transform(planning, follow_up, matrix=truth, method="manual")
     assert good.similarity > 0.8
     assert good.warnings == ()
     off = truth.copy()
     off[:3, 3] += (12, -9, 7)
-    bad = accept_transform(planning, follow_up, off, "manual")
+    bad = accept_transform(planning, follow_up, matrix=off, method="manual")
     assert [c.code for c in bad.warnings] == ["weak-registration"]
     with pytest.raises(GeometryError, match="not rigid"):
-        accept_transform(planning, follow_up, np.diag([1.1, 1, 1, 1.0]), "manual")
+        accept_transform(planning, follow_up, matrix=np.diag([1.1, 1, 1, 1.0]), method="manual")
     away = truth.copy()
     away[:3, 3] += 400
     with pytest.raises(GeometryError, match="covers only 0 %"):
-        accept_transform(planning, follow_up, away, "manual")
+        accept_transform(planning, follow_up, matrix=away, method="manual")
 
 
 @pytest.mark.slow
@@ -134,6 +134,7 @@ def test_the_head_mask_holds_the_head(pair):
 
 
 @pytest.mark.samples
+@pytest.mark.slow
 def test_a_real_head_is_found_again(samples):
     head = sitk.ReadImage(
         str(samples / "mni152" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"), sitk.sitkFloat32

@@ -15,7 +15,7 @@ def test_distances_from_a_ball_hold_within_the_reach_and_are_infinite_beyond(ste
     count = int(24 / step_mm) + 1
     places = (np.indices((count,) * 3) - (count - 1) / 2) * step_mm
     truth = radius_mm - np.linalg.norm(places, axis=0)
-    found = distance_from_surface(truth, step_mm, reach_mm)
+    found = distance_from_surface(truth, step_mm, reach_mm=reach_mm)
     # The surface is known at points of the lattice's lines: the nearest lies to the side by less than a step.
     most = np.hypot(truth, step_mm)
     near = most < reach_mm

@@ -32,7 +32,7 @@ def samples_of(table, label, patient):
 
 def out_of_fold(table, label, patient, seed=0, folds=5):
     found = np.full(len(label), np.nan)
-    for fold in patient_folds(label, patient, folds, 1, seed):
+    for fold in patient_folds(label, patient, folds=folds, repeats=1, seed=seed):
         train, test = (samples_of(table[part], label[part], patient[part]) for part in (fold.train, fold.test))
         fitted = Calibrated(LogisticModel(("table",))).fit(train, seed=seed)
         found[fold.test] = [1 - prediction.p_response for prediction in fitted.predict(test)]
@@ -41,7 +41,7 @@ def out_of_fold(table, label, patient, seed=0, folds=5):
 
 def test_no_patient_is_on_both_sides_and_each_lesion_is_tested_once_per_repeat():
     _, label, patient = cohort(1)
-    folds = patient_folds(label, patient, 5, 3, seed=4)
+    folds = patient_folds(label, patient, folds=5, repeats=3, seed=4)
     assert len(folds) == 15
     assert len({fold.name for fold in folds}) == 15
     for fold in folds:
@@ -50,17 +50,17 @@ def test_no_patient_is_on_both_sides_and_each_lesion_is_tested_once_per_repeat()
     for repeat in range(3):
         tested = np.concatenate([f.test for f in folds if f.repeat == repeat])
         assert sorted(tested.tolist()) == list(range(69))
-    again = patient_folds(label, patient, 5, 3, seed=4)
+    again = patient_folds(label, patient, folds=5, repeats=3, seed=4)
     assert all(np.array_equal(a.test, b.test) for a, b in zip(folds, again, strict=True))
-    other = patient_folds(label, patient, 5, 1, seed=5)
+    other = patient_folds(label, patient, folds=5, repeats=1, seed=5)
     assert any(not np.array_equal(a.test, b.test) for a, b in zip(folds, other, strict=False))
 
 
 def test_cohorts_that_cannot_be_split_are_refused():
     with pytest.raises(CohortError, match="expected both 0 and 1"):
-        patient_folds([1, 1, 1], ["a", "b", "c"], 2)
+        patient_folds([1, 1, 1], ["a", "b", "c"], folds=2)
     with pytest.raises(CohortError, match="1 patients with a lesion of the rarer class, fewer than 2 folds"):
-        patient_folds([0, 0, 1, 1], ["a", "b", "c", "c"], 2)
+        patient_folds([0, 0, 1, 1], ["a", "b", "c", "c"], folds=2)
 
 
 @pytest.mark.slow

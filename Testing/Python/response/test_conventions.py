@@ -43,7 +43,7 @@ def trajectory(*visits):
     ],
 )
 def test_twenty_percent(change, word):
-    assert classify(CONVENTIONS["volume-20"], change, change) == word
+    assert classify(CONVENTIONS["volume-20"], change, growth=change) == word
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_twenty_percent(change, word):
     ],
 )
 def test_sixty_five_percent_and_growth_from_the_nadir(change, growth, word):
-    assert classify(CONVENTIONS["volume-65"], change, growth) == word
+    assert classify(CONVENTIONS["volume-65"], change, growth=growth) == word
 
 
 def test_the_visit_nearest_ninety_days_in_the_window_gives_the_label():
@@ -109,13 +109,13 @@ def test_small_lesions_are_not_measurable_by_diameter():
 
 
 def test_thresholds_can_be_changed_and_say_so():
-    own = with_thresholds(CONVENTIONS["volume-20"], -50.0, 40.0)
+    own = with_thresholds(CONVENTIONS["volume-20"], -50.0, progression=40.0)
     assert own.name == "volume-20 changed to -50 %, +40 %"
-    assert classify(own, Change(-0.4, -0.45, -0.35), Change(-0.4, -0.45, -0.35)) == "stable"
-    assert classify(own, Change(0.6, 0.5, 0.7), Change(0.6, 0.5, 0.7)) == "progression"
-    assert with_thresholds(CONVENTIONS["volume-20"], None, None) is CONVENTIONS["volume-20"]
+    assert classify(own, Change(-0.4, -0.45, -0.35), growth=Change(-0.4, -0.45, -0.35)) == "stable"
+    assert classify(own, Change(0.6, 0.5, 0.7), growth=Change(0.6, 0.5, 0.7)) == "progression"
+    assert with_thresholds(CONVENTIONS["volume-20"], None, progression=None) is CONVENTIONS["volume-20"]
     with pytest.raises(CohortError, match="expected below 0 %"):
-        with_thresholds(CONVENTIONS["volume-20"], 20.0, None)
+        with_thresholds(CONVENTIONS["volume-20"], 20.0, progression=None)
 
 
 def test_a_proposal_is_never_more_than_indeterminate():

@@ -97,7 +97,7 @@ def test_octants_are_those_of_the_patient_whatever_the_images_axes():
 
 
 def test_the_unit_scales_gradients_and_no_angles():
-    one, two = (gradient_features(image_of(lambda p: p[..., 2] * 50), ball(5.0), unit) for unit in (1.0, 50.0))
+    one, two = (gradient_features(image_of(lambda p: p[..., 2] * 50), ball(5.0), unit=unit) for unit in (1.0, 50.0))
     assert two["gradient_gm_core_mean"] == pytest.approx(one["gradient_gm_core_mean"] / 50)
     assert two["gradient_rd_core_mean"] == pytest.approx(one["gradient_rd_core_mean"])
 

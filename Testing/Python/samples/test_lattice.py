@@ -15,7 +15,7 @@ from RTResponseCAMLib.samples.lattice import lesion_lattice
 def test_a_narrow_margin_gives_the_voxels_of_a_wide_one(radius_mm, step_mm):
     structure = ball(radius_mm, step=step_mm)
     stack = stack_planes(structure)
-    one, other = (lesion_lattice(structure, stack, margin_mm) for margin_mm in (2.0, 12.0))
+    one, other = (lesion_lattice(structure, stack, margin_mm=margin_mm) for margin_mm in (2.0, 12.0))
     for lattice in (one, other):
         assert float(lattice.share.sum()) == pytest.approx(stack.volume_mm3, rel=0.01)
     assert (one.share >= one.level).sum() == (other.share >= other.level).sum()

@@ -69,7 +69,7 @@ def test_the_digital_phantom_has_the_reference_values_of_ibsi(samples):
     settings = dict(radiomics.read_settings()["mr"])
     settings["imageType"] = {"Original": {}}
     settings["setting"] = {"binWidth": 1, "force2D": False, "additionalInfo": False}
-    found = radiomics.extract(image, mask, settings)
+    found = radiomics.extract(image, mask, settings=settings)
     with (folder / "ibsi_1_dig_phantom_reference_values.csv").open() as handle:
         reference = {
             r["tag"]: (float(r["reference value"]), float(r["tolerance"] or 0))
@@ -95,9 +95,9 @@ def smooth_noise(seed=0):
 @needs_pyradiomics
 def test_a_scanners_gain_does_not_change_a_feature():
     image, settings = smooth_noise(), radiomics.read_settings()
-    one = radiomics.mr_features(image, HEAD, ball(7.0), settings)
+    one = radiomics.mr_features(image, HEAD, structure=ball(7.0), settings=settings)
     brighter = sitk.Cast(image * 3.0 + 50.0, sitk.sitkFloat32)
-    other = radiomics.mr_features(brighter, HeadIntensity(350.0, 60.0), ball(7.0), settings)
+    other = radiomics.mr_features(brighter, HeadIntensity(350.0, 60.0), structure=ball(7.0), settings=settings)
     assert len(one) == 1130
     for name, value in one.items():
         # A voxel on the edge of a bin may fall to either side; what has no bins must not move.
@@ -110,21 +110,21 @@ def test_dose_features_are_in_gray_and_the_change_is_later_minus_planning():
     points = GRID.points()
     dose = Dose(GRID.image((30 - np.linalg.norm(points, axis=-1)).astype(np.float32)), ())
     settings = radiomics.read_settings()
-    found = radiomics.dose_features(dose, ball(8.0), settings)
+    found = radiomics.dose_features(dose, ball(8.0), settings=settings)
     assert found["dose_original_firstorder_Mean"] == pytest.approx(30 - 0.75 * 8, abs=0.15)
     weaker = Dose(sitk.Cast(dose.image - 2.0, sitk.sitkFloat32), ())
-    change = radiomics.change(found, radiomics.dose_features(weaker, ball(8.0), settings))
+    change = radiomics.change(found, radiomics.dose_features(weaker, ball(8.0), settings=settings))
     assert change["delta_dose_original_firstorder_Mean"] == pytest.approx(-2.0, abs=1e-3)
 
 
 @needs_pyradiomics
 def test_a_speck_is_refused_and_so_are_settings_that_pyradiomics_does_not_know():
     with pytest.raises(GeometryError, match="too few for radiomics"):
-        radiomics.mr_features(smooth_noise(), HEAD, ball(0.9), radiomics.read_settings())
+        radiomics.mr_features(smooth_noise(), HEAD, structure=ball(0.9), settings=radiomics.read_settings())
     settings = radiomics.read_settings()
     settings["mr"] = {**settings["mr"], "imageType": {"Fourier": {}}}
     with pytest.raises(RTResponseError, match="pyradiomics refuses"):
-        radiomics.mr_features(smooth_noise(), HEAD, ball(7.0), settings)
+        radiomics.mr_features(smooth_noise(), HEAD, structure=ball(7.0), settings=settings)
 
 
 def test_without_pyradiomics_the_reason_says_where_to_get_it(monkeypatch):
@@ -138,7 +138,7 @@ def test_without_pyradiomics_the_reason_says_where_to_get_it(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert "SlicerRadiomics" in (radiomics.why_unavailable() or "")
     with pytest.raises(RTResponseError, match="make radiomics"):
-        radiomics.mr_features(smooth_noise(), HEAD, ball(7.0), radiomics.read_settings())
+        radiomics.mr_features(smooth_noise(), HEAD, structure=ball(7.0), settings=radiomics.read_settings())
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_a_scene_whose_writing_was_cancelled_ends_on_the_main_thread(result, tmp
     steps = []
     with quiet_vtk():
         with pytest.raises(Cancelled):
-            save.write_result_scene(result, tmp_path / "scene.mrb", cancelled)
+            save.write_result_scene(result, tmp_path / "scene.mrb", on_main_thread=cancelled)
         assert len(save.LEFT_BEHIND) == 1
         save.write_result_scene(result, tmp_path / "scene.mrb")
     assert save.LEFT_BEHIND == []

@@ -31,7 +31,9 @@ def cohort(rho, patients, seed, each=3):
         lesion = lesion_of(field / field[BALL].std())
         places = GRID.points()[BALL][rng.integers(0, int(BALL.sum()), each)]
         points = [Point("", tuple(p), 0.0, "") for p in places.tolist()]
-        sampled, _ = sample_map([("L1", lesion)], points, 1.0, 0.0, draws=1, turns=99, seed=seed * 1000 + patient)
+        sampled, _ = sample_map(
+            [("L1", lesion)], points, radius_mm=1.0, error_mm=0.0, draws=1, turns=99, seed=seed * 1000 + patient
+        )
         draws.append(sampled.draws)
         turned.append(sampled.turned)
         names += [f"P{patient}"] * each
@@ -82,20 +84,20 @@ def test_the_map_is_read_where_the_points_lie():
     lesion = lesion_of(GRID.points() @ ramp)
     places = [CENTRE, CENTRE + np.asarray([3.2, -1.1, 0.4]), CENTRE + np.asarray([60, 0, 0])]
     points = [Point("", tuple(p), 1.0, "") for p in np.asarray(places).tolist()]
-    found, warnings = sample_map([("L3", lesion)], points, 1.5, 0.0, draws=2, turns=5)
+    found, warnings = sample_map([("L3", lesion)], points, radius_mm=1.5, error_mm=0.0, draws=2, turns=5)
     assert found.lesions == ("L3", "L3")
     np.testing.assert_allclose(found.draws[:, 0], np.asarray(places[:2]) @ ramp, atol=1e-4)
     assert found.turned.shape == (2, 5)
     assert found.turned[0] == pytest.approx(CENTRE @ ramp, abs=0.2)  # the centre stays where it is
     assert np.ptp(found.turned[1]) > 1
     assert {c.code for c in warnings} == {"points-outside"}
-    loose, _ = sample_map([("L3", lesion)], points[:2], 1.5, 1.0, draws=200, turns=0)
+    loose, _ = sample_map([("L3", lesion)], points[:2], radius_mm=1.5, error_mm=1.0, draws=200, turns=0)
     assert loose.draws[0].std() == pytest.approx(np.linalg.norm(ramp), rel=0.2)
 
 
 def test_a_planted_correlation_is_recovered_inside_its_interval():
     values, draws, turned, names = cohort(0.6, 39, 1)
-    found = align(values, draws, turned, names)
+    found = align(values, draws, turned=turned, patients=names)
     assert (found.points, found.patients) == (117, 39)
     assert found.low < 0.6 < found.high
     assert found.rho == pytest.approx(spearman(values, draws[:, 0]))
@@ -109,7 +111,7 @@ def test_a_level_per_patient_is_no_alignment():
     rng = np.random.default_rng(2)
     _, draws, turned, names = cohort(0.0, 20, 3)
     level = np.repeat(rng.normal(size=20), 3) * 3
-    found = align(level + rng.normal(size=60), draws + level[:, None], turned + level[:, None], names)
+    found = align(level + rng.normal(size=60), draws + level[:, None], turned=turned + level[:, None], patients=names)
     assert found.rho > 0.7
     assert found.spatial_p > 0.05
 
@@ -117,7 +119,8 @@ def test_a_level_per_patient_is_no_alignment():
 @pytest.mark.slow
 def test_without_alignment_p_is_even():
     """A few draws here; Testing/Benchmarks/alignment.py draws 200."""
-    found = [align(*cohort(0.0, 12, seed)) for seed in range(100, 140)]
+    cohorts = [cohort(0.0, 12, seed) for seed in range(100, 140)]
+    found = [align(values, draws, turned=turned, patients=names) for values, draws, turned, names in cohorts]
     for p in ([f.spatial_p for f in found], [f.slope_p for f in found]):
         assert sum(v <= 0.1 for v in p) <= 11  # 99.9 % of binomial draws
         assert 9 <= sum(v <= 0.5 for v in p) <= 31
@@ -125,20 +128,20 @@ def test_without_alignment_p_is_even():
 
 def test_too_few_points_or_no_difference_are_said():
     values, draws, turned, names = cohort(0.0, 2, 5, each=6)
-    assert align(values, draws, turned, names).slope is None
+    assert align(values, draws, turned=turned, patients=names).slope is None
     with pytest.raises(OutputError, match="fewer than"):
-        align(values[:4], draws[:4], None, names[:4])
+        align(values[:4], draws[:4], turned=None, patients=names[:4])
     with pytest.raises(OutputError, match="values"):
-        align(np.ones(12), draws, None, names)
+        align(np.ones(12), draws, turned=None, patients=names)
     with pytest.raises(OutputError, match="map"):
-        align(values, np.ones_like(draws), None, names)
+        align(values, np.ones_like(draws), turned=None, patients=names)
 
 
 def test_a_slide_becomes_blocks_at_their_place():
     raster = sitk.GetImageFromArray(np.kron(np.arange(1, 13).reshape(3, 4), np.ones((10, 10))).astype(np.float32))
     raster.SetSpacing((0.1, 0.1))
     move = sitk.TranslationTransform(3, (5.0, 6.0, 7.0))
-    found = slide_points(raster, move, 1.0)
+    found = slide_points(raster, move, block_mm=1.0)
     assert [p.value for p in found] == list(range(1, 13))
     assert found[0].place_mm == pytest.approx((5.45, 6.45, 7.0))
     assert found[5].place_mm == pytest.approx((6.45, 7.45, 7.0))
@@ -146,7 +149,7 @@ def test_a_slide_becomes_blocks_at_their_place():
     holes[:10, :10] = 0
     again = sitk.GetImageFromArray(holes)
     again.SetSpacing((0.1, 0.1))
-    assert [p.value for p in slide_points(again, None, 1.0)] == list(range(2, 13))
+    assert [p.value for p in slide_points(again, None, block_mm=1.0)] == list(range(2, 13))
 
 
 def test_habitats_overlap_as_they_were_laid():
@@ -154,7 +157,7 @@ def test_habitats_overlap_as_they_were_laid():
     lesion = lesion_of(x)
     labels = np.where(x > 0, 1, 2)
     labels[~BALL] = 3
-    rows = habitats([("L1", lesion, BALL & (x > 2))], {"L1": labels}, {1: "necrosis"})
+    rows = habitats([("L1", lesion, BALL & (x > 2))], {"L1": labels}, names={1: "necrosis"})
     first, second = rows
     assert [r["habitat"] for r in rows] == ["necrosis", "label 2"]
     assert (first["share_of_subregion"], second["share_of_subregion"]) == (1.0, 0.0)

@@ -33,7 +33,7 @@ def given(dose):
 
 def test_doses_of_subregion_and_rest_are_those_of_their_voxels():
     ramp = 20 + POINTS[..., 0]
-    mask, found = measure(lesion(POINTS[..., 0], ramp), Selection("value", 1.5), given(ramp), 20.0)
+    mask, found = measure(lesion(POINTS[..., 0], ramp), Selection("value", 1.5), dose=given(ramp), prescription_gy=20.0)
     assert (mask == (BALL & (POINTS[..., 0] > 1.5))).all()
     assert found.volume_cc == pytest.approx(mask.sum() / 1000)
     assert found.share == pytest.approx(mask.sum() / BALL.sum())
@@ -42,13 +42,15 @@ def test_doses_of_subregion_and_rest_are_those_of_their_voxels():
     assert found.subregion.dose_to_percent(98) == pytest.approx(21.5, abs=0.2)  # the face lies at x = 1.5
     assert found.below_prescription == pytest.approx(0.0)
     assert found.cold_share == 0.0
-    _, cold = measure(lesion(-POINTS[..., 0], ramp), Selection("value", 1.5), given(ramp), 20.0)
+    _, cold = measure(lesion(-POINTS[..., 0], ramp), Selection("value", 1.5), dose=given(ramp), prescription_gy=20.0)
     assert cold.cold_share == 1.0
     assert cold.below_prescription == pytest.approx(1.0)
 
 
 def test_robustness_names_the_range_of_the_figures():
-    _, found = measure(lesion(POINTS[..., 0], 20 + POINTS[..., 0]), Selection("value", 1.5), given(RADIAL), None)
+    _, found = measure(
+        lesion(POINTS[..., 0], 20 + POINTS[..., 0]), Selection("value", 1.5), dose=given(RADIAL), prescription_gy=None
+    )
     low, high = found.shifts.volume_cc
     assert low < found.volume_cc < high
     assert high - low == pytest.approx(2 * np.pi * 62 / 1000, rel=0.25)  # two planes' worth of the ball
@@ -56,19 +58,21 @@ def test_robustness_names_the_range_of_the_figures():
     assert 0.7 < found.shifts.dice < 1
     assert found.thresholds.volume_cc[0] < found.volume_cc < found.thresholds.volume_cc[1]
     speck = np.where((RADIUS < 1.1), 1.0, 0.0)
-    _, tiny = measure(lesion(speck), Selection("value", 0.5), given(RADIAL), None)
+    _, tiny = measure(lesion(speck), Selection("value", 0.5), dose=given(RADIAL), prescription_gy=None)
     assert {"smaller-than-shot"} <= {c.code for c in tiny.warnings}
 
 
 def test_empty_single_and_uncovered_subregions_are_said():
-    _, none = measure(lesion(RADIUS), Selection("value", 99.0), given(RADIAL), 20.0)
+    _, none = measure(lesion(RADIUS), Selection("value", 99.0), dose=given(RADIAL), prescription_gy=20.0)
     assert "empty-subregion" in {c.code for c in none.warnings}
     assert (none.volume_cc, none.subregion, none.cold_share) == (0.0, None, 0.0)
-    _, one = measure(lesion(np.where(RADIUS < 0.5, 1.0, 0.0)), Selection("value", 0.5), given(RADIAL), 20.0)
+    _, one = measure(
+        lesion(np.where(RADIUS < 0.5, 1.0, 0.0)), Selection("value", 0.5), dose=given(RADIAL), prescription_gy=20.0
+    )
     assert {"one-voxel", "smaller-than-shot"} <= {c.code for c in one.warnings}
     assert one.volume_cc == pytest.approx(0.001)
     assert one.subregion.mean_gy == pytest.approx(40, rel=0.01)
-    _, bare = measure(lesion(RADIUS, None), Selection("value", 4.0), given(RADIAL), 20.0)
+    _, bare = measure(lesion(RADIUS, None), Selection("value", 4.0), dose=given(RADIAL), prescription_gy=20.0)
     assert "dose-short" in {c.code for c in bare.warnings}
     assert (bare.subregion, bare.association, bare.shifts.mean_gy) == (None, None, None)
 
@@ -104,7 +108,7 @@ def test_a_boost_reaches_the_wish_and_names_its_cost():
     dose = 0.5 * RADIAL
     voxels = lesion(POINTS[..., 0], dose)
     part = BALL & (POINTS[..., 0] > 4)
-    found = what_if(voxels, part, given(dose), 18.0, 1)
+    found = what_if(voxels, part, dose=given(dose), wish_gy=18.0, fractions=1)
     assert found.d98_gy[0] == pytest.approx(np.percentile(dose[part], 2), rel=1e-3)
     assert found.d98_gy[1] >= 18.0 * 0.97
     assert found.risk_gy == 12.0
@@ -113,15 +117,15 @@ def test_a_boost_reaches_the_wish_and_names_its_cost():
     assert found.maximum_gy[1] > found.maximum_gy[0]
     assert found.bed10_gy[0] == pytest.approx(found.d98_gy[0] * (1 + found.d98_gy[0] / 10))
     assert "boost-estimate" in {c.code for c in found.warnings}
-    idle = what_if(voxels, part, given(dose), 0.1, None)
+    idle = what_if(voxels, part, dose=given(dose), wish_gy=0.1, fractions=None)
     assert idle.added_gy == 0
     assert (idle.risk_cc, idle.bed2_gy) == (None, None)
     assert "boost-idle" in {c.code for c in idle.warnings}
-    small = what_if(voxels, BALL & (RADIUS < 1.1), given(dose), 30.0, 1)
+    small = what_if(voxels, BALL & (RADIUS < 1.1), dose=given(dose), wish_gy=30.0, fractions=1)
     assert (small.shots, small.collimator_mm) == (1, 4)
     assert small.added_gy == pytest.approx(30 - np.percentile(dose[RADIUS < 1.1], 0), rel=0.1)
     assert "smaller-than-shot" in {c.code for c in small.warnings}
     assert pytest.approx(0.113, abs=0.001) == PAINTABLE_CC
-    assert what_if(voxels, np.zeros_like(part), given(dose), 18.0, 1) is None
+    assert what_if(voxels, np.zeros_like(part), dose=given(dose), wish_gy=18.0, fractions=1) is None
     with pytest.raises(ValueError, match="more than 0"):
-        what_if(voxels, part, given(dose), 0.0, 1)
+        what_if(voxels, part, dose=given(dose), wish_gy=0.0, fractions=1)

@@ -25,7 +25,7 @@ def test_the_parts_are_those_of_the_map_and_the_dose(ball):
     x = GRID.points()[..., 0]
     evidence = np.where(mask, x - x[mask].mean(), 0).astype(np.float32)
     dose = Dose(GRID.image((20 + 0.5 * (x - x.min())).astype(np.float32)), ())
-    found = lesion_voxels(GRID.image(evidence), structure, dose)
+    found = lesion_voxels(GRID.image(evidence), structure, dose=dose)
     inside, rest = compare(found, 2.0)
     above = mask & (evidence > 2.0)
     below = mask & ~above
@@ -40,7 +40,9 @@ def test_the_parts_are_those_of_the_map_and_the_dose(ball):
 
 def test_a_part_without_voxels_has_no_dose(ball):
     mask, structure = ball
-    found = lesion_voxels(GRID.image(mask.astype(np.float32)), structure, Dose(GRID.image(mask * np.float32(20)), ()))
+    found = lesion_voxels(
+        GRID.image(mask.astype(np.float32)), structure, dose=Dose(GRID.image(mask * np.float32(20)), ())
+    )
     inside, rest = compare(found, 5.0)
     assert (inside.volume_cc, inside.mean_gy) == (0.0, None)
     assert rest.volume_cc == pytest.approx(mask.sum() * GRID.voxel_cc)
@@ -50,7 +52,7 @@ def test_a_dose_grid_that_ends_within_the_lesion_gives_no_figures(ball):
     mask, structure = ball
     half = GRID.crop((0, 0, 0), (15, 28, 26))
     dose = Dose(half.image(np.full(half.shape, 20, dtype=np.float32)), ())
-    found = lesion_voxels(GRID.image(mask.astype(np.float32)), structure, dose)
+    found = lesion_voxels(GRID.image(mask.astype(np.float32)), structure, dose=dose)
     assert found.dose is None
     assert compare(found, 0.5)[0].mean_gy is None
 
@@ -64,7 +66,7 @@ def test_voxels_of_a_lesion_beyond_the_map_are_left_out(ball, axis, upper):
     size[axis] //= 2
     start[axis] = size[axis] if upper else 0
     half = GRID.crop(tuple(start), tuple(size))
-    found = lesion_voxels(half.blank(), structure, None)
+    found = lesion_voxels(half.blank(), structure, dose=None)
     index = np.rint(half.to_index(found.grid.points_of(found.inside)))
     assert ((index >= 0) & (index < size)).all()
     assert found.inside.sum() == pytest.approx(mask.sum() / 2, rel=0.02)

@@ -100,10 +100,11 @@ def test_doubtful_evidence_is_said(result):
     doubtful = replace(result, predictions=tuple(
         replace(p, warnings=(WarningCode.CAM_CHECK(what="is odd"),)) for p in result.predictions
     ))  # fmt: skip
-    found = align_study(doubtful, (), 1.0, 0.0)
+    found = align_study(doubtful, (), radius_mm=1.0, error_mm=0.0)
     assert sum(c.code == "evidence-in-doubt" and "odd" in c.text for c in found.warnings) == 3
 
 
+@pytest.mark.slow
 def test_a_slide_is_moved_as_slicer_saves_its_transform(result, study_folder, tmp_path, capsys):
     """The map itself as a slide, displaced and turned; the transform that brings it back, and the wrong way round."""
     values = sitk.Cast(result.cam, sitk.sitkFloat64)

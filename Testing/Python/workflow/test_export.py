@@ -69,7 +69,7 @@ def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, stud
     doubtful = replace(result.predictions[0], warnings=(WarningCode.CAM_CHECK(what="is odd"),))
     changed = replace(result, predictions=(doubtful, *result.predictions[1:]))
     drawn, _ = draw_subregions(changed, HALF, anyway=True)
-    names, _ = export_dicom(study_folder / "dicom", changed, drawn, tmp_path / "out", ("rtstruct",))
+    names, _ = export_dicom(study_folder / "dicom", changed, drawn=drawn, out=tmp_path / "out", names=("rtstruct",))
     data = pydicom.dcmread(tmp_path / "out" / names[0])
     first = data.StructureSetROISequence[0]
     assert "IN DOUBT: the map is odd" in first.ROIDescription
@@ -92,8 +92,8 @@ def test_nothing_to_contour_and_impossible_options_are_refused(result, study_fol
     drawn, warnings = draw_subregions(result, Selection("value", 1e6), anyway=True)
     assert {c.code for c in warnings} == {"empty-subregion"}
     with pytest.raises(OutputError, match="nothing to contour"):
-        export_dicom(study_folder / "dicom", result, drawn, tmp_path / "out")
-    content = write_subregions(result, drawn, warnings, tmp_path / "empty")
+        export_dicom(study_folder / "dicom", result, drawn=drawn, out=tmp_path / "out")
+    content = write_subregions(result, drawn, warnings=warnings, out=tmp_path / "empty")
     assert {row["volume_cc"] for row in content["subregions"]} == {0.0}
     for options in (
         ["--method", "percentile", "--value", "140"],
@@ -115,7 +115,7 @@ def test_a_cancelled_export_leaves_nothing(result, study_folder, tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        export_dicom(study_folder / "dicom", result, drawn, tmp_path / "out", progress=stop)
+        export_dicom(study_folder / "dicom", result, drawn=drawn, out=tmp_path / "out", progress=stop)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +129,7 @@ def test_a_study_without_dose_has_volumes_only(result):
 def test_a_margin_that_leaves_the_lesion_keeps_dose_boost_and_voxels(result, tmp_path):
     beyond = Selection("percentile", 50, margin_mm=4.0, clip=False)
     drawn, warnings = draw_subregions(result, beyond, anyway=True, boost_gy=45.0)
-    content = write_subregions(result, drawn, warnings, tmp_path / "out")
+    content = write_subregions(result, drawn, warnings=warnings, out=tmp_path / "out")
     image = sitk.ReadImage(str(tmp_path / "out" / "subregions.seg.nrrd"))
     labels, voxel = sitk.GetArrayFromImage(image), np.prod(image.GetSpacing()) / 1000
     for number, (one, row) in enumerate(zip(drawn, content["subregions"], strict=True), start=1):

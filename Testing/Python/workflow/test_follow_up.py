@@ -120,6 +120,7 @@ def test_a_lesion_that_is_gone_from_a_drawn_follow_up_has_vanished(own, folder):
     assert three_month_label(followed.trajectories[1]).word == "response"
 
 
+@pytest.mark.slow
 def test_a_lesion_that_was_not_drawn_but_enhances_is_no_response(own, folder):
     """A second plan holds its own targets only: what it leaves out has not gone."""
     draw_on_follow_up(own, folder, keep=lambda number: number != 2)
@@ -154,13 +155,14 @@ def test_a_lesion_at_or_beyond_the_edge_is_unknown_although_others_were_drawn(ow
     assert followed.trajectories[1].visits[0].warnings[0].code == "beyond-follow-up"
 
 
+@pytest.mark.slow
 def test_proposals_that_are_given_back_are_what_they_were(own, folder, tmp_path):
     """The written lesions lie on the planning grid; edited, they are given back as they are."""
     study = load_study(own, with_dose=False)
     transforms = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}
     first = follow_study(study, transforms)
     write_follow_up(first, tmp_path / "out", report=False)
-    again = follow_study(study, transforms, {"F1": tmp_path / "out" / "F1_lesions.seg.nrrd"})
+    again = follow_study(study, transforms, masks={"F1": tmp_path / "out" / "F1_lesions.seg.nrrd"})
     for one, other in zip(first.trajectories, again.trajectories, strict=True):
         assert (one.visits[0].status, other.visits[0].status) == ("proposed", "matched")
         assert other.visits[0].volume.cc == pytest.approx(one.visits[0].volume.cc, rel=0.12)  # 65 voxels
@@ -169,12 +171,12 @@ def test_proposals_that_are_given_back_are_what_they_were(own, folder, tmp_path)
     for key in plain.GetMetaDataKeys():
         plain.EraseMetaData(key)
     sitk.WriteImage(plain, str(tmp_path / "plain.nrrd"))  # here the grids of both scans are the same numbers
-    guessed = follow_study(study, transforms, {"F1": tmp_path / "plain.nrrd"})
+    guessed = follow_study(study, transforms, masks={"F1": tmp_path / "plain.nrrd"})
     assert [t.visits[0].status for t in guessed.trajectories] == ["matched"] * 3
     assert "mask-on-either" in {c.code for c in guessed.visits[0].warnings}
     elsewhere = sitk.Image([20, 20, 20], sitk.sitkUInt8)
     sitk.WriteImage(elsewhere, str(tmp_path / "elsewhere.nrrd"))
-    failed = follow_study(study, transforms, {"F1": tmp_path / "elsewhere.nrrd"})
+    failed = follow_study(study, transforms, masks={"F1": tmp_path / "elsewhere.nrrd"})
     assert "lies neither on the grid of F1 nor on that of the planning MR" in failed.visits[0].problem
 
 
@@ -189,9 +191,9 @@ def test_parts_of_lesions_in_a_label_map_belong_together_when_told_so(own, folde
     mask.CopyInformation(image)
     sitk.WriteImage(mask, str(tmp_path / "parts.nrrd"))
     files = {"F1": tmp_path / "parts.nrrd"}
-    loose = follow_study(study, transforms, files)
+    loose = follow_study(study, transforms, masks=files)
     assert "labels-touch" in {c.code for c in loose.visits[0].warnings}
-    whole = follow_study(study, transforms, files, mask_values=(1, 3))
+    whole = follow_study(study, transforms, masks=files, mask_values=(1, 3))
     voxel = float(np.prod(image.GetSpacing())) / 1000
     assert sum(t.visits[0].volume.cc for t in whole.trajectories) == pytest.approx(inside.sum() * voxel, rel=1e-3)
 
@@ -257,7 +259,7 @@ def test_a_manual_transform_and_a_label_map_are_used(folder, true_map):
     study = load_study(folder / "dicom", with_dose=False)
     files = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}
     masks = {"F1": folder / "truth" / "lesions_follow_up.nrrd"}
-    followed = follow_study(study, files, masks)
+    followed = follow_study(study, files, masks=masks)
     assert followed.visits[0].registration.method == "manual"
     assert [t.visits[0].source for t in followed.trajectories] == ["label map"] * 3
     with pytest.raises(StudyError, match="no such follow-up; the study has F1"):
@@ -311,7 +313,7 @@ def test_everything_is_written_and_readable(proposed, tmp_path):
 
 
 def test_the_report_states_the_rule_that_was_asked_for(proposed, tmp_path):
-    rule = with_thresholds(CONVENTIONS["rano-bm"], -50.0, 40.0)
+    rule = with_thresholds(CONVENTIONS["rano-bm"], -50.0, progression=40.0)
     write_follow_up(proposed, tmp_path / "out", label_convention=rule, window_days=(30, 200), target_days=120)
     text = (tmp_path / "out" / "report.html").read_text()
     assert "longest diameter is more than 50 % smaller" in text

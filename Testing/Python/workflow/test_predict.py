@@ -231,6 +231,7 @@ def test_the_exit_code_follows_the_type_of_an_error_never_its_words(monkeypatch,
     assert main(["--quiet", "inspect", str(tmp_path)]) == code
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_nothing(study_folder, tmp_path):
     """A real limit on file size, 300 kB, which the report exceeds."""
 

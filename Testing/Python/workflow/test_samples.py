@@ -46,6 +46,7 @@ def test_an_oblique_mr_has_the_right_volume(samples: Path):
     "name",
     ["ibsi_sts_mr_rtstruct/STS_002", "tcia_sts001_mr_t2", "dicompyler_core", "pydicom_test_files", "highdicom_seg"],
 )
+@pytest.mark.slow
 def test_every_sample_gives_a_result_or_a_clear_error(samples: Path, tmp_path, capsys, name):
     out = tmp_path / "out"
     code = main(["--quiet", "predict", str(samples / name), "--out", str(out), "--no-scene"])

@@ -56,7 +56,9 @@ def test_the_figures_beside_a_prediction_are_the_same(study):
     found = measure_dose(study)
     by_name = {h.name: h for h in found.histograms}
     for lesion in study.lesions:
-        metrics = dose_metrics(lesion.structure, study.dose, study.plan.prescription.dose_for(lesion.structure))
+        metrics = dose_metrics(
+            lesion.structure, study.dose, prescription_gy=study.plan.prescription.dose_for(lesion.structure)
+        )
         assert metrics.d98_gy == by_name[lesion.structure.name].dose_to_percent(98)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import SMALL
 from sklearn.metrics import roc_auc_score
@@ -16,10 +15,8 @@ from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.models.bundle import load_bundle
-from RTResponseCAMLib.models.calibration import platt_line
 from RTResponseCAMLib.models.registry import default_name, entry_of
 from RTResponseCAMLib.models.scale_space.classifier import Architecture
-from RTResponseCAMLib.models.scale_space.model import volume_factor
 from RTResponseCAMLib.models.scale_space.training import Schedule
 from RTResponseCAMLib.phantom.cohort import write_cohort
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
@@ -33,7 +30,7 @@ NAMED = {"name": default_name(), "options": SHORT, "card": {"name": "x"}}
 def cohort(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cohort") / "cohort"
     spec = PhantomSpec(seed=21, lesions=4, follow_up=False, **SMALL)
-    write_cohort(spec, 4, folder, (Variant.DARKER, Variant.TEXTURE), workers=1)
+    write_cohort(spec, 4, folder=folder, variants=(Variant.DARKER, Variant.TEXTURE), workers=1)
     return folder
 
 
@@ -128,36 +125,6 @@ def test_too_few_lesions_are_refused(cohort, tmp_path):
     with pytest.raises(CohortError, match="needed are 12 and both classes"):
         train_bundle(folder, tmp_path / "out", **NAMED)
     assert not (tmp_path / "out").exists()
-
-
-def test_calibration_finds_the_scale_that_was_lost():
-    rng = np.random.default_rng(0)
-    truth = rng.normal(0, 2, 6000)
-    p = 1 / (1 + np.exp(-truth))
-    labels = (rng.random(6000) < p).astype(int)
-    slope, intercept = platt_line((truth - 0.7) / 2.5, labels)
-    assert slope == pytest.approx(2.5, rel=0.12)
-    assert intercept == pytest.approx(0.7, abs=0.2)
-
-
-def test_calibration_never_turns_a_ranking_round():
-    """Inner folds that rank worse than chance must not make skill out of noise."""
-    labels = np.array([0, 1] * 30)
-    slope, _ = platt_line(np.where(labels == 1, -1.0, 1.0), labels)
-    assert 0 < slope < 0.06
-
-
-def test_held_out_lesions_say_how_much_volume_counts():
-    """Many lesions find the factor that was lost; a few move it a little; a volume without weight keeps its own."""
-    rng = np.random.default_rng(0)
-    rest, volumes = rng.normal(0, 1.5, 6000), rng.normal(0, 1.0, 6000)
-    truth = rest + 2.0 * volumes
-    p = 1 / (1 + np.exp(-truth))
-    labels = (rng.random(6000) < p).astype(int)
-    assert volume_factor(rest / 3, volumes / 3, labels) == pytest.approx(2.0, rel=0.1)
-    few = [volume_factor(rest[k : k + 69], volumes[k : k + 69], labels[k : k + 69]) for k in range(0, 1380, 69)]
-    assert 1.1 < np.mean(few) < 1.9
-    assert volume_factor(rest, 0 * volumes, labels) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_the_command_trains_by_default_as_the_comparison_does(monkeypatch):

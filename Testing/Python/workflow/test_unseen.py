@@ -44,6 +44,7 @@ def codes(result) -> set[str]:
     return {c.code for c in result.predictions[0].warnings}
 
 
+@pytest.mark.slow
 def test_pieces_that_no_patch_holds_are_said_and_stay_without_evidence(study, shipped):
     """As when all metastases are one ROI."""
     structure = study.lesions[0].structure
@@ -82,7 +83,7 @@ def test_beyond_the_scan_an_image_goes_on_and_the_lesion_says_so(study, shipped)
     result = predict_study(only(study, structure, mr=cut), shipped)
     assert "mr-edge" in codes(result)
     assert result.predictions[0].label == "indeterminate"
-    patch = sample_patch(cut, head_intensity(cut), structure, None, None)
+    patch = sample_patch(cut, head_intensity(cut), structure=structure, dose=None, prescription_gy=None)
     edge = Grid.of(cut).to_lps(np.asarray([[0, 0, last - 1]], dtype=float))[0, 2]
     beyond = patch.grid.points()[..., 2] > edge + 0.5
     within = np.abs(patch.grid.points()[..., 2] - edge) < 0.75
@@ -116,9 +117,9 @@ def test_a_model_that_learned_from_physical_dose_gives_no_class_on_weighted_dose
 
 def test_a_dose_that_is_not_known_is_no_dose_in_training_as_in_prediction(study):
     structure = study.lesions[0].structure
-    patch = sample_patch(study.mr, head_intensity(study.mr), structure, None, 20.0)
+    patch = sample_patch(study.mr, head_intensity(study.mr), structure=structure, dose=None, prescription_gy=20.0)
     assert not patch.has_dose
-    lesion = prepare(sample_of(patch, 0), Architecture(dose=True), 0)
+    lesion = prepare(sample_of(patch, 0), Architecture(dose=True), views=0)
     assert torch.equal(lesion.dose, torch.zeros_like(lesion.dose))
 
 

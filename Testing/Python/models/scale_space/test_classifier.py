@@ -145,7 +145,7 @@ def test_the_stem_does_not_know_left_from_right(patches):
 def test_the_volume_on_the_mr_averages_to_the_lesions_logit(shipped, study, patches):
     structures = [x.structure for x in study.lesions]
     evidences = predictions_of(shipped, patches)
-    cam, above = evidence_volume(Grid.of(study.mr), structures, patches, evidences, 0.0)
+    cam, above = evidence_volume(Grid.of(study.mr), structures, patches=patches, evidences=evidences, cut=0.0)
     values, labels = sitk.GetArrayFromImage(cam), sitk.GetArrayFromImage(above)
     for structure, evidence in zip(structures, evidences, strict=True):
         weight = occupancy(structure, Grid.of(cam)) * (values != 0)
@@ -179,7 +179,7 @@ def test_the_autoencoder_draws_what_varies_within_lesions_better_than_any_other_
         return PreparedLesion(varied, varied, torch.zeros(300, 1), np.arange(1, 301) / 300, 1.0, n % 2, f"p{n}")
 
     lesions = [lesion(n) for n in range(6)]
-    network = fit(lesions, Architecture(members=1, code_members=1, code=4), Schedule(steps=2))
+    network = fit(lesions, Architecture(members=1, code_members=1, code=4), schedule=Schedule(steps=2))
     with torch.no_grad():
         shown = network.standardised(lesions[0].surroundings).T[None, :, :, None, None]
         code = network.encode(shown) + network.encode_offset[:, None, None, None]
@@ -215,7 +215,9 @@ def test_what_volume_decides_is_learned_by_the_volumes_slope_within_the_usual_st
         share = np.arange(1, 61) / 60
         lesions.append(PreparedLesion(*tables, torch.zeros(60, 1), share, float(np.exp(size)), label, f"p{number}"))
     shape = Architecture(members=1, code_members=1)
-    networks = [fit(lesions, shape, replace(Schedule(), volume_rate=rate)) for rate in (Schedule().volume_rate, 1)]
+    networks = [
+        fit(lesions, shape, schedule=replace(Schedule(), volume_rate=rate)) for rate in (Schedule().volume_rate, 1)
+    ]
     own, slow = (float(network.volume_slope.detach().mean()) for network in networks)
     assert own > 0.6
     assert own > 2 * slow
@@ -227,10 +229,10 @@ def test_volume_that_decides_nothing_weighs_less_beside_evidence_than_its_traini
     before, after = [], []
     for seed in range(5):
         lesions = lesions_of_a_table(69, seed, lambda mean, _: 3 * mean[0])
-        after.append(fit(lesions, Architecture(), Schedule()).volume_slope.detach().numpy())
+        after.append(fit(lesions, Architecture(), schedule=Schedule()).volume_slope.detach().numpy())
         with monkeypatch.context() as without:
             without.setattr(training, "_weigh", lambda *_: None)
-            before.append(fit(lesions, Architecture(), Schedule()).volume_slope.detach().numpy())
+            before.append(fit(lesions, Architecture(), schedule=Schedule()).volume_slope.detach().numpy())
     shares = np.asarray([a.mean() / b.mean() for a, b in zip(after, before, strict=True)])
     assert ((shares >= 0) & (shares <= 1)).all()
     assert shares.mean() < 0.8
@@ -243,9 +245,9 @@ def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volum
     monkeypatch.setattr(training, "_worth", lambda *_: (-0.2, 2.0))
     # As faint as this the mean over heads of logarithms is the logarithm of their mean, which the last line asks for.
     faint = replace(Schedule(), smallness=0.02)
-    heard = fit(lesions, Architecture(), faint)
+    heard = fit(lesions, Architecture(), schedule=faint)
     monkeypatch.setattr(training, "LEAST_WORTH", training.NO_WORTH)
-    unheard = fit(lesions, Architecture(), faint)
+    unheard = fit(lesions, Architecture(), schedule=faint)
     assert torch.equal(heard.volume_slope, unheard.volume_slope)
     raised = (heard.slope - unheard.slope).detach().exp()
     assert float(raised.min()) > 1.2
@@ -261,7 +263,7 @@ def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volum
 def test_three_lesions_can_be_learned_from():
     """Bootstraps of one class, lesions that no head left out: nothing may run away."""
     lesions = [replace(lesion, label=int(n == 0)) for n, lesion in enumerate(lesions_of_a_table(3, 4, lambda *_: 0.0))]
-    network = fit(lesions, Architecture(), Schedule(steps=20))
+    network = fit(lesions, Architecture(), schedule=Schedule(steps=20))
     for lesion in lesions:
         assert abs(_total(network, lesion)) < 5
 

@@ -42,7 +42,7 @@ def ball(radius_mm: float, size: int = 32, soft: float = 1.0) -> Patch:
 
 def test_a_lesion_as_it_is_comes_first_and_views_count_the_same():
     patch = ball(9.0)
-    plain, varied = (prepare(sample_of(patch, 1), Architecture(), views) for views in (0, 3))
+    plain, varied = (prepare(sample_of(patch, 1), Architecture(), views=views) for views in (0, 3))
     count = int(patch.inside.sum())
     assert plain.features.shape == (count, STEM_CHANNELS + DEPTH_TERMS)
     assert torch.equal(varied.features[:count], plain.features)
@@ -61,7 +61,7 @@ def test_training_pools_what_the_forward_pass_pools(radius_mm):
     network = AutoencoderClassifier(Architecture(members=2, half_cc=0.3)).eval()
     torch.nn.init.normal_(network.usual)
     patch = replace(ball(radius_mm), mr_spacing_mm=(1.0, 1.0, 3.0))
-    lesion = prepare(sample_of(patch, 1), network.architecture, 0)
+    lesion = prepare(sample_of(patch, 1), network.architecture, views=0)
     with torch.inference_mode():
         mr, occupancy = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy))
         whole = network(mr, occupancy, coarseness=patch.coarseness).total[0]
@@ -90,7 +90,7 @@ def test_what_is_usual_at_a_depth_is_gone_and_what_is_not_stays():
 
     samples = [rimmed(8 + 0.5 * (n % 5), 0.0, n) for n in range(9)] + [rimmed(9.0, 0.6, 9)]
     shape = Architecture(members=1, code_members=1)
-    lesions = [prepare(sample, shape, 0) for sample in samples]
+    lesions = [prepare(sample, shape, views=0) for sample in samples]
 
     def contrast(network: AutoencoderClassifier, number: int, left: np.ndarray, right: np.ndarray) -> float:
         """Difference of the raw brightness, as the heads read it, between two parts of a lesion."""
@@ -99,7 +99,7 @@ def test_what_is_usual_at_a_depth_is_gone_and_what_is_not_stays():
         return float(values[left[inside]].mean() - values[right[inside]].mean())
 
     short = Schedule(steps=2)
-    network, plain = (fit(lesions, replace(shape, depth=depth), short) for depth in (True, False))
+    network, plain = (fit(lesions, replace(shape, depth=depth), schedule=short) for depth in (True, False))
     rim, middle = (away > 6) & (away < 8), away < 4
     side, other = ((from_middle[..., 2] > 0) == positive for positive in (True, False))
     assert abs(contrast(network, 2, rim, middle)) < 0.35 * abs(contrast(plain, 2, rim, middle))
@@ -107,7 +107,7 @@ def test_what_is_usual_at_a_depth_is_gone_and_what_is_not_stays():
 
 
 def test_prepared_lesions_depend_on_their_place_alone():
-    one, again, other = (prepare(sample_of(ball(5.0), 0, index=n), Architecture(), 2) for n in (2, 2, 3))
+    one, again, other = (prepare(sample_of(ball(5.0), 0, index=n), Architecture(), views=2) for n in (2, 2, 3))
     assert torch.equal(one.features, again.features)
     assert not torch.equal(one.features, other.features)
 
