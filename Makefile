@@ -39,6 +39,11 @@ radiomics: $(VENV)/.demo
 	fi
 	$(BIN)/python -c 'import radiomics; print("pyradiomics", radiomics.__version__)'
 
+# Does a test notice when a token changes? MODULES="dosimetry/dvh …" SAMPLE=20 (0: every mutant); goes on where it was.
+mutation: $(VENV)/.test
+	$(PIP) 'cosmic-ray>=8.3'
+	$(BIN)/python Testing/Mutation/mutate.py $(MODULES) --sample $(or $(SAMPLE),20)
+
 clean:
 	rm -rf $(VENV) demo
 

@@ -151,7 +151,7 @@ class SubregionSection(Section):
                 from RTResponseCAMLib.scene.subregion import Preview
 
                 self._preview = Preview(slicer.mrmlScene)
-            self._preview.show(voxels, mask, self._parameters.mrVolume)
+            self._preview.show(voxels, mask, reference=self._parameters.mrVolume)
 
     def _enable(self, create: bool, reason: str) -> None:
         self._ui.createSegmentButton.enabled = create

@@ -40,7 +40,11 @@ def truth(study):
     return {x.structure.name: lesion_dose(study, x.structure).mean_gy for x in study.lesions}
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+# Every third member at each commit, all of them in `make test-all`.
+SPREAD = [m if n % 3 == 0 else pytest.param(m, marks=pytest.mark.slow) for n, m in enumerate(MEMBERS)]
+
+
+@pytest.mark.parametrize("member", SPREAD)
 def test_member(member: Member, own_study, study, truth):
     member.change(own_study)
     if member.refused:

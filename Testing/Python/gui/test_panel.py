@@ -229,7 +229,7 @@ def test_the_next_lesion_comes_by_keyboard_and_goes_round(loaded):
         seen.append(loaded.parameters.selectedLesion)
     assert seen[0] == seen[3]
     assert len(set(seen)) == 3
-    loaded._shortcuts[1]._qt.activated.emit()
+    loaded._shortcuts._added[1]._qt.activated.emit()
     assert loaded.parameters.selectedLesion == seen[2]
 
 
@@ -420,6 +420,7 @@ def hollow(data):
         sequence.append(inner)
 
 
+@pytest.mark.slow
 def test_each_warning_of_a_lesion_has_the_mark_of_its_severity(host, panel, study_folder, tmp_path):
     folder = shutil.copytree(study_folder / "dicom", tmp_path / "dicom")
     edit(folder / "plan_t1c" / "RS.dcm", hollow)

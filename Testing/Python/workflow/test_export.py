@@ -182,6 +182,8 @@ def test_evidence_is_contoured_from_where_it_speaks_for_non_response(study_folde
 
     seen = []
     monkeypatch.setattr(evidence, "NEUTRAL", 0.25)
-    monkeypatch.setattr("RTResponseCAMLib.workflow.subregion.draw_subregions", lambda *a: seen.append(a[1]) or ((), ()))
+    monkeypatch.setattr(
+        "RTResponseCAMLib.workflow.subregion.draw_subregions", lambda *a, **_: seen.append(a[1]) or ((), ())
+    )
     assert main(["--quiet", "subregion", str(study_folder / "dicom"), "--out", str(tmp_path / "out")]) == DONE
     assert seen[0].value == 0.25

@@ -180,6 +180,7 @@ def test_proposals_that_are_given_back_are_what_they_were(own, folder, tmp_path)
     assert "lies neither on the grid of F1 nor on that of the planning MR" in failed.visits[0].problem
 
 
+@pytest.mark.slow
 def test_parts_of_lesions_in_a_label_map_belong_together_when_told_so(own, folder, tmp_path):
     study = load_study(own, with_dose=False)
     transforms = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}

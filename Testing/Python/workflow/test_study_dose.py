@@ -126,6 +126,7 @@ def weighted(study_folder, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_weighted_dose_is_named_wherever_a_dose_is_written(weighted, tmp_path, capsys):
     assert main(["--quiet", "dvh", str(weighted), "--out", str(tmp_path / "dvh")]) == DONE
     assert "Gy (RBE)" in capsys.readouterr().out
