@@ -11,6 +11,7 @@ from typer import Option
 from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Interpolation, Json, OutOptions, StudyOptions
+from RTResponseCAMLib.cli.tables import number, print_table
 from RTResponseCAMLib.progress import Progress, part
 from RTResponseCAMLib.warnings import labeled
 
@@ -39,25 +40,39 @@ def dvh(
         loaded, out.out, overwrite=out.overwrite, interpolation=interpolation.value, progress=part(progress, 0.4, 1.0)
     )
     close(progress)
-    print(json.dumps(content, indent=2, ensure_ascii=False) if json_ else _dvh_text(content, out.out))
+    if json_:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        _print(content, out.out)
 
 
-def _dvh_text(content: dict[str, Any], out: Path) -> str:
-    unit = content["dose_unit"]
-    lines = [content["notice"], f"{'structure':<20}{'cm³':>9}{'mean':>8}{'D98':>8}{'D50':>8}{'D2':>8}  {unit}"]
-    for row in content["structures"]:
-        doses = "".join(f"{row[key]:8.2f}" for key in ("mean_gy", "d98_gy", "d50_gy", "d2_gy"))
-        beyond = f"  ({100 * row['outside_grid']:.0f} % outside the dose)" if row["outside_grid"] >= 0.005 else ""
-        lines.append(f"{row['structure']:<20.19}{row['volume_cc']:9.3f}{doses}{beyond}")
-    if content["targets"]:
-        lines.append(f"{'target':<20}{'Rx':>8}{'cover':>8}{'select':>8}{'PCI':>8}{'GI':>8}")
+def _print(content: dict[str, Any], out: Path) -> None:
+    unit, doses = content["dose_unit"], ("mean_gy", "d98_gy", "d50_gy", "d2_gy")
+    print(content["notice"])
+    rows = [
+        [
+            row["structure"],
+            number(row["volume_cc"], 3),
+            *(number(row[key]) for key in doses),
+            f"{100 * row['outside_grid']:.0f} % outside the dose" if row["outside_grid"] >= 0.005 else "",
+        ]
+        for row in content["structures"]
+    ]
+    print_table(["structure", "cm³", *(f"{name} ({unit})" for name in ("mean", "D98", "D50", "D2")), ""], rows)
+    indices = ("coverage", "selectivity", "paddick_ci", "gradient_index")
+    targets = [
+        [row["name"], number(row["prescription_gy"]), *(number(row[key], 3) for key in indices)]
+        for row in content["targets"]
+    ]
+    if targets:
+        print_table(
+            ["target", f"prescription ({unit})", "coverage", "selectivity", "Paddick CI", "gradient index"], targets
+        )
     for row in content["targets"]:
-        indices = [row[key] for key in ("coverage", "selectivity", "paddick_ci", "gradient_index")]
-        words = "".join("       –" if v is None else f"{v:8.3f}" for v in indices)
-        lines.append(f"{row['name']:<20.19}{row['prescription_gy']:8.2f}{words}")
-        lines += [f"      ! {text}" for text in row["cautions"]]
-    lines += [f"! {labeled(**warning)}" for warning in content["cautions"]]
-    return "\n".join([*lines, f"dose between grid points: {content['interpolation']}", f"written: {out}"])
+        print("".join(f"{row['name']} ! {text}\n" for text in row["cautions"]), end="")
+    for warning in content["cautions"]:
+        print(f"! {labeled(**warning)}")
+    print(f"dose between grid points: {content['interpolation']}\nwritten: {out}")
 
 
 COMMANDS = (Command("dvh", "dose-volume histograms of all structures, and indices of the plan for each target", dvh),)

@@ -14,6 +14,7 @@ from typer import Argument, Option
 from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Json, OutOptions
+from RTResponseCAMLib.cli.tables import number, print_table
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.progress import Progress
 
@@ -89,7 +90,10 @@ def evaluate(
         progress=progress,
     )
     close(progress)
-    print(json.dumps(comparison.as_json(), indent=2) if json_ else _comparison_text(comparison, out.out))
+    if json_:
+        print(json.dumps(comparison.as_json(), indent=2))
+    else:
+        _print(comparison, out.out)
 
 
 def _tables(given: list[str]) -> dict[str, Path]:
@@ -106,22 +110,22 @@ def _tables(given: list[str]) -> dict[str, Path]:
     return tables
 
 
-def _comparison_text(comparison: Comparison, out: Path) -> str:
-    lines = [f"written: {out}", comparison.notice]
+def _print(comparison: Comparison, out: Path) -> None:
+    print(f"written: {out}\n{comparison.notice}")
     for name, found in (("internal", comparison.internal), ("external", comparison.external)):
         if found is None:
             continue
-        lines.append(f"{name}: {found.lesions} lesions of {found.patients} patients")
+        print(f"{name}: {found.lesions} lesions of {found.patients} patients")
+        rows = []
         for approach in found.approaches.values():
             auc, brier = approach.metrics["auc"], approach.metrics["brier"]
-            interval = f"{_number(auc.value)} ({_number(auc.low)} to {_number(auc.high)})"
-            lines.append(f"  {approach.title:<36}AUC {interval}  Brier {_number(brier.value)}")
-    lines += [f"! {name} was not run: {reason}" for name, reason in comparison.not_run.items()]
-    return "\n".join(lines + [f"! {text}" for text in (*comparison.cohort.cautions, *comparison.cohort.left_out)])
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+            interval = f"{number(auc.low, 3)} to {number(auc.high, 3)}"
+            rows.append([approach.title, number(auc.value, 3), interval, number(brier.value, 3)])
+        print_table(["approach", "AUC", "95 % interval", "Brier"], rows)
+    for name, reason in comparison.not_run.items():
+        print(f"! {name} was not run: {reason}")
+    for text in (*comparison.cohort.cautions, *comparison.cohort.left_out):
+        print(f"! {text}")
 
 
 COMMANDS = (Command("evaluate", "compare models on a cohort, without leaks; resumes what was interrupted", evaluate),)

@@ -11,6 +11,7 @@ from typer import Option
 from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Json, ModelOptions, OutOptions, StudyOptions
+from RTResponseCAMLib.cli.tables import number, print_table
 from RTResponseCAMLib.progress import Progress, part
 from RTResponseCAMLib.warnings import by_severity
 
@@ -56,7 +57,7 @@ def predict(
             content["seconds"] = stages.seconds
         print(json.dumps(content, indent=2))
         return
-    print(_table(result.predictions))
+    _print(result.predictions)
     for warning in by_severity(result.warnings):
         print(f"! {warning.labeled()}")
     print(f"written: {out.out}")
@@ -64,13 +65,20 @@ def predict(
         print("\n".join(f"{name:<18} {seconds:7.2f} s" for name, seconds in stages.seconds.items()))
 
 
-def _table(predictions: Sequence[Any]) -> str:
-    lines = [f"{'':4}{'ROI':<20}{'cm³':>8}  {'p(response)':<20}{'label':<15}"]
+def _print(predictions: Sequence[Any]) -> None:
+    rows = [
+        [
+            f"{p.lesion.id} {p.lesion.structure.name}",
+            p.label,
+            number(p.volume_cc, 3),
+            f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})",
+        ]
+        for p in predictions
+    ]
+    print_table(["lesion", "class", "cm³", "p(response)"], rows, numbers_from=2)
     for p in predictions:
-        interval = f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})"
-        lines.append(f"{p.lesion.id:<4}{p.lesion.structure.name:<20.19}{p.volume_cc:8.3f}  {interval:<20}{p.label:<15}")
-        lines += [f"      ! {w.labeled()}" for w in by_severity(p.warnings)]
-    return "\n".join(lines)
+        for warning in by_severity(p.warnings):
+            print(f"{p.lesion.id} ! {warning.labeled()}")
 
 
 COMMANDS = (Command("predict", "probability and evidence map for each lesion of a study", predict),)

@@ -14,6 +14,7 @@ from typer import Option
 from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Interpolation, Json, ModelOptions, OutOptions, StudyOptions
+from RTResponseCAMLib.cli.tables import number, print_table
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.progress import Progress, part
 from RTResponseCAMLib.warnings import by_severity, labeled
@@ -74,7 +75,8 @@ def subregion(
     if json_:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
-    print("\n".join([content["notice"], *_table(content["subregions"])]))
+    print(content["notice"])
+    _print(content["subregions"])
     print("\n".join([*(f"! {labeled(**c)}" for c in content["cautions"]), f"written: {out.out}"]))
 
 
@@ -155,20 +157,25 @@ def _contoured(
     return result, drawn, warnings
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _print(rows: Sequence[dict[str, Any]]) -> None:
     unit = next((row["dose_unit"] for row in rows if row["dose_unit"]), "Gy")
-    lines = [f"{'':4}{'ROI':<18}{'cm³':>8}{'share':>7}{'mean':>8}{'D98':>8}{'rest: mean':>12}{'D98':>8}  {unit}"]
+    doses = ("mean_gy", "d98_gy", "rest_mean_gy", "rest_d98_gy")
+    table = [
+        [
+            f"{row['lesion']} {row['name']}",
+            number(row["volume_cc"], 3),
+            f"{100 * row['share_of_lesion']:.0f} %",
+            *(number(row[key]) for key in doses),
+        ]
+        for row in rows
+    ]
+    names = (f"mean ({unit})", f"D98 ({unit})", f"rest: mean ({unit})", f"rest: D98 ({unit})")
+    print_table(["subregion", "cm³", "share of lesion", *names], table)
     for row in rows:
-        keys = ("mean_gy", "d98_gy", "rest_mean_gy", "rest_d98_gy")
-        doses = "".join(
-            f"{'–' if row[key] is None else format(row[key], '.2f'):>{width}}"
-            for key, width in zip(keys, (8, 8, 12, 8), strict=True)
-        )
-        share = f"{100 * row['share_of_lesion']:.0f} %"
-        lines.append(f"{row['lesion']:<4}{row['name']:<18.17}{row['volume_cc']:8.3f}{share:>7}{doses}")
-        lines += [f"      {text}" for text in row["words"]]
-        lines += [f"      ! {text}" for text in row["cautions"]]
-    return lines
+        for text in row["words"]:
+            print(f"{row['lesion']} {text}")
+        for text in row["cautions"]:
+            print(f"{row['lesion']} ! {text}")
 
 
 COMMANDS = (
