@@ -40,11 +40,17 @@ def truth(study):
     return {x.structure.name: lesion_dose(study, x.structure).mean_gy for x in study.lesions}
 
 
-# Every third member at each commit, all of them in `make test-all`.
-SPREAD = [m if n % 3 == 0 else pytest.param(m, marks=pytest.mark.slow) for n, m in enumerate(MEMBERS)]
+def spread(members: list) -> list:
+    """Every third member at each commit, all of them in `make test-all`."""
+    found = []
+    for number, member in enumerate(members):
+        values, marks = getattr(member, "values", (member,)), getattr(member, "marks", ())
+        slow = [pytest.mark.slow] if number % 3 else []
+        found.append(pytest.param(*values, marks=[*marks, *slow], id=getattr(member, "id", None)))
+    return found
 
 
-@pytest.mark.parametrize("member", SPREAD)
+@pytest.mark.parametrize("member", spread(MEMBERS))
 def test_member(member: Member, own_study, study, truth):
     member.change(own_study)
     if member.refused:
