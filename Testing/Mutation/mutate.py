@@ -5,8 +5,9 @@
 
 Every module of ``modules.toml`` names its tests. A random sample of its mutants is run (``--sample 0``: all of them) in
 a copy of the tracked files below ``--out``; what was run is kept there, and a second call goes on. Mutants of type
-annotations are left out: nobody evaluates them. Printed are the share that was caught and the survivors; those that
-change nothing are listed in ``equivalent.toml`` with the reason, and do not count.
+annotations are left out, nobody evaluates them, and so are those of ``@dataclass(frozen=True)``. Printed are the share
+that was caught and the survivors; those that change nothing are listed in ``equivalent.toml`` with the reason, and do
+not count.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tomllib
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TIMEOUT_S = 120
+GUARDS = ("@dataclass",)  # lines that protect from changes later on: no value depends on them
 
 
 def annotation_ranges(source: str) -> list[tuple[int, int, int, int]]:
@@ -62,10 +64,13 @@ def begin(module: str, tests: list[str], *, tree: Path, session: Path, sample: i
     )
     if not session.is_file():
         subprocess.run([sys.executable, "-m", "cosmic_ray.cli", "init", config, session], cwd=tree, check=True)
-        ranges = annotation_ranges((tree / path).read_text())
+        source = (tree / path).read_text()
+        ranges = annotation_ranges(source)
+        guards = {n for n, line in enumerate(source.splitlines(), start=1) if line.strip().startswith(GUARDS)}
         with sqlite3.connect(session) as db:
             rows = db.execute("select job_id, start_pos_row, start_pos_col from mutation_specs").fetchall()
-            real = [j for j, r, c in rows if not any((a, b) <= (r, c) < (d, e) for a, b, d, e in ranges)]
+            kept_out = [(j, r, c) for j, r, c in rows if r not in guards]
+            real = [j for j, r, c in kept_out if not any((a, b) <= (r, c) < (d, e) for a, b, d, e in ranges)]
             real.sort()
             kept = set(random.Random(f"{seed}{module}").sample(real, min(sample or len(real), len(real))))
             for job, _, _ in rows:

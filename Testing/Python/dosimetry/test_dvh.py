@@ -153,3 +153,37 @@ def test_figures_agree_with_eclipse(samples):
         apart.append([found.dose_to_percent(x) - np.interp(-x, -table[:, 1], table[:, 0]) for x in (95, 50)])
     assert len(apart) == 5
     assert (np.abs(apart).mean(axis=0) <= 0.06).all()
+
+
+@pytest.mark.parametrize(("volume_cc", "by_share"), [(1.9, False), (2.1, True), (2.9, True)])
+def test_near_minimum_and_maximum_are_shares_from_two_cubic_centimetres_on(volume_cc, by_share):
+    """ICRU 91: below 2 cm³ they are the doses of 35 mm³."""
+    radius = (volume_cc / cc(1)) ** (1 / 3)
+    found = dvh(ball(radius), dose_of(peaked(radius)), interpolation="cubic")
+    assert (found.near_minimum_gy() == found.dose_to_percent(98)) is by_share
+    assert (found.near_maximum_gy() == found.dose_to_percent(2)) is by_share
+    if not by_share:
+        assert found.near_minimum_gy() == found.dose_to_cc(found.volume_cc - 0.035)
+        assert found.near_maximum_gy() == found.dose_to_cc(0.035)
+
+
+def test_the_whole_volume_has_a_dose_and_no_more_than_that():
+    found = dvh(ball(5.0), dose_of(peaked(5.0)))
+    assert found.dose_to_cc(found.volume_cc) == found.dose_gy[0]
+    assert found.dose_to_cc(found.volume_cc * (1 + 1e-12)) == found.dose_gy[0]  # rounding
+    assert found.dose_to_cc(found.volume_cc * 1.001) is None
+    assert found.dose_to_cc(0.0) == found.dose_gy[-1]
+    assert found.dose_to_cc(-0.001) is None
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_the_first_planes_of_a_dose_count_like_others(interpolation):
+    """A body at the corner of the grid: its dose must not depend on which voxel is the first."""
+    steep = Grid((24, 24, 24), (1.0,) * 3, (0.0, 0.0, 0.0))
+    dose = Dose(steep.image((10 + steep.points()[..., 0]).astype(np.float32)), ())
+    corner = Structure(1, "GTV", "GTV", tuple(c + np.asarray([4.0, 4.0, 4.0]) for c in ball(3.0).contours))
+    found = dvh(corner, dose, interpolation=interpolation)
+    middle = 10 + 4.0 + float(CENTRE[0])
+    assert found.mean_gy == pytest.approx(middle, abs=0.35)
+    assert found.dose_gy[0] == pytest.approx(found.mean_gy - 3.0, abs=0.2)
+    assert found.dose_gy[-1] == pytest.approx(found.mean_gy + 3.0, abs=0.2)

@@ -172,3 +172,62 @@ def test_blocks_find_the_nearest_target_as_if_each_voxel_were_asked(share):
     found = isodose._nearest_body(kept, GRID, nearest, number)
     assert np.mean(found[kept] == expected) > 0.999
     assert (found[~kept] == -1).all()
+
+
+def test_isodoses_that_meet_at_half_the_prescription_alone_are_named_so():
+    one, two = np.asarray([-8.0, 0, 0]), np.asarray([8.0, 0, 0])
+    apart = dose_of(np.maximum(peaked(one, 5.0), peaked(two, 5.0)))
+    alone = plan_metrics([placed(5.0, one), placed(5.0, two, 2)], apart, prescription=Prescription(20.0, 50.0, 1))
+    assert [c.code for m in alone for c in m.warnings] == []
+    near = np.asarray([4.5, 0, 0])
+    joined = dose_of(np.maximum(peaked(one, 5.0), peaked(near, 5.0)))
+    found = plan_metrics([placed(5.0, one), placed(5.0, near, 2)], joined, prescription=Prescription(20.0, 50.0, 1))
+    for metrics in found:
+        (said,) = metrics.warnings
+        assert said.code == "isodoses-meet"
+        assert "isodose of half the prescription" in said.text
+
+
+def test_the_share_of_a_target_beyond_the_grid_is_said_in_percent():
+    edge = float(GRID.points()[0, 0, -1, 0]) + 0.5  # half a voxel beyond the last centre
+    (found,) = plan_metrics(
+        [placed(6.0, [edge, 0, 0])], dose_of(peaked(np.asarray([edge, 0, 0]), 6.0)),
+        prescription=Prescription(20.0, None, 1),
+    )  # fmt: skip
+    (said,) = (c.text for c in found.warnings if c.code == "target-outside-dose")
+    share = float(said.split(" %")[0].split()[-1])
+    assert share == pytest.approx(50, abs=6)
+
+
+@pytest.mark.parametrize(("fractions", "risk_gy"), [(1, 12.0), (3, 20.0), (5, 24.0), (2, None), (None, None)])
+def test_the_dose_at_risk_is_that_of_the_fractions(fractions, risk_gy):
+    """HyTEC: V12 of one fraction, V20 of three, V24 of five; of others none is known."""
+    centre, radius = np.zeros(3), 6.0
+    (found,) = plan_metrics(
+        [placed(radius, centre)], dose_of(peaked(centre, radius)), prescription=Prescription(20.0, 50.0, fractions),
+        interpolation="cubic",
+    )  # fmt: skip
+    assert found.risk_gy == risk_gy
+    if risk_gy is None:
+        assert found.risk_cc is None
+    else:
+        assert found.risk_cc == pytest.approx(cc(radius) * np.log2(40 / risk_gy) ** 1.5, rel=0.01)
+    if fractions == 1:
+        assert nyumets_row(found)["volume_12gy"] == found.risk_cc
+    elif fractions:
+        assert nyumets_row(found)["volume_12gy"] is None
+
+
+def test_progress_goes_up_to_the_end_and_names_each_target_once():
+    heard = []
+    centres = [np.asarray([-14.0, 0, 0]), np.asarray([14.0, 0, 0])]
+    targets = [placed(4.0, c, n) for n, c in enumerate(centres, start=1)]
+    plan_metrics(
+        targets, dose_of(*(peaked(c, 4.0) for c in centres)), prescription=Prescription(20.0, 50.0, 1),
+        progress=lambda fraction, text="": heard.append((fraction, text)),
+    )  # fmt: skip
+    fractions = [fraction for fraction, _ in heard]
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] <= fractions[-1] <= 1
+    indices = [text for _, text in heard if text.startswith("indices of target")]
+    assert indices == ["indices of target 1 of 2", "indices of target 2 of 2"]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.metrics import (
     PatientAuc,
+    _auc_of_ranks,
+    _fold_numbers,
+    _mid_ranks,
     auc_difference,
     auc_interval,
     by_stratum,
     calibration,
+    fitting_variance,
     holm,
     net_benefit,
     patient_weights,
@@ -162,3 +167,89 @@ def test_what_cannot_be_judged_is_refused(labels, scores, message):
 def test_holm_asks_more_of_each_of_many_p_values():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def two_folds(seed=3, lesions=24):
+    """Labels, scores with ties, patients and folds; both classes in each fold."""
+    rng = np.random.default_rng(seed)
+    label = np.tile([0, 1], lesions // 2)
+    score = np.round(expit(rng.normal(0, 1, lesions) + 0.8 * label), 1)
+    fold = np.repeat([0, 1], lesions // 2)
+    return label, score, np.asarray([f"p{n // 2:02d}" for n in range(lesions)]), fold
+
+
+def test_the_variance_of_fitting_is_nadeau_and_bengios():
+    label, score, _, fold = two_folds()
+    aucs = [roc_auc_score(label[fold == n], score[fold == n]) for n in (0, 1)]
+    expected = np.var(aucs, ddof=1) * (1 / 2 + 0.5 / 0.5)
+    assert fitting_variance(label, score, folds=fold) == pytest.approx(expected)
+    thirds = np.repeat([0, 1, 2], 8)
+    aucs = [roc_auc_score(label[thirds == n], score[thirds == n]) for n in range(3)]
+    expected = np.var(aucs, ddof=1) * (1 / 3 + (1 / 3) / (2 / 3))
+    assert fitting_variance(label, score, folds=thirds) == pytest.approx(expected)
+    assert fitting_variance(label, score, folds=None) == 0.0
+    assert fitting_variance(label, score, folds=np.zeros(24, dtype=int)) == 0.0  # one model, fitted elsewhere
+
+
+def test_the_variance_of_a_difference_is_that_of_the_folds_differences():
+    label, score, _, fold = two_folds()
+    other = np.random.default_rng(9).random(len(label))
+    gaps = [
+        roc_auc_score(label[fold == n], score[fold == n]) - roc_auc_score(label[fold == n], other[fold == n])
+        for n in (0, 1)
+    ]
+    expected = np.var(gaps, ddof=1) * (1 / 2 + 1)
+    assert fitting_variance(label, score, folds=fold, other=other) == pytest.approx(expected)
+
+
+def test_the_interval_of_a_difference_lies_about_it_and_is_that_of_its_resamples():
+    label, score, patient, _ = two_folds(lesions=60)
+    other = np.random.default_rng(9).random(len(label))
+    gap = auc_difference(label, score, other=other, patients=patient, seed=4)
+    assert gap.value == pytest.approx(roc_auc_score(label, score) - roc_auc_score(label, other))
+    assert gap.value - gap.low == pytest.approx(gap.high - gap.value)
+    one, two = (PatientAuc(label, s, patient) for s in (score, other))
+    weights = patient_weights(30, seed=4)
+    spread = np.nanstd(one.of(weights) - two.of(weights)) * (30 / 29) ** 0.5
+    assert gap.high - gap.value == pytest.approx(1.959964 * spread, rel=1e-5)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_ranks_within_folds_give_the_auc_of_their_pairs(repeats):
+    """Ties share their mean rank; lesions of two folds, or of two repeats, are never compared."""
+    label, score, patient, fold = two_folds()
+    scores = np.stack([score, 1 - score])[:repeats]
+    folds = np.stack([fold, fold[::-1]])[:repeats]
+    place = _fold_numbers(folds, scores.shape)
+    assert len(np.unique(place)) == 2 * repeats
+    assert all(len(np.unique(row)) == 2 for row in place)
+    ranks = _mid_ranks(scores.ravel(), place.ravel())
+    for number in np.unique(place):
+        at = place.ravel() == number
+        assert ranks[at].tolist() == rankdata(scores.ravel()[at]).tolist()
+    expected = PatientAuc(label, scores, patient, folds).value
+    assert _auc_of_ranks(np.tile(label, repeats), ranks, place.ravel()) == pytest.approx(expected)
+    with pytest.raises(CohortError, match="have not one fold for each lesion"):
+        _fold_numbers(folds[:, :-1], scores.shape)
+
+
+def test_p_is_the_share_of_orders_that_rank_as_well_and_folds_make_it_larger():
+    label, score, patient, fold = two_folds(lesions=40)
+    plain = permutation_p(label, score, patients=patient, repeats=600)
+    auc = PatientAuc(label, score, patient).value
+    rng = np.random.default_rng(0)
+    pairs = label.reshape(-1, 2)
+    drawn = [roc_auc_score(pairs[rng.permutation(20)].ravel(), score) for _ in range(600)]
+    assert plain == pytest.approx((np.mean([d >= auc - 1e-12 for d in drawn])), abs=0.06)
+    same = permutation_p(label, np.full(40, 0.5), patients=patient, repeats=50)
+    assert same == 1.0  # nothing ranks: every order does as well
+    assert permutation_p(label, score, patients=patient, folds=fold, repeats=600) >= plain
+
+
+def test_a_stratum_needs_four_lesions_of_both_classes():
+    label, score, patient, _ = two_folds()
+    strata = {"three": np.arange(24) < 3, "four": np.arange(24) < 4, "one class": label == 1}
+    found = by_stratum(label, score, patients=patient, strata=strata)
+    assert np.isnan(found["three"].value)
+    assert np.isnan(found["one class"].value)
+    assert found["four"].value == pytest.approx(roc_auc_score(label[:4], score[:4]))

@@ -255,3 +255,21 @@ def test_coverage_of_a_half_covered_pixel_is_one_half():
 def test_a_pixel_centre_on_the_left_edge_is_inside_and_on_the_right_edge_outside():
     square = np.array([[1.0, -0.5], [3.0, -0.5], [3.0, 1.5], [1.0, 1.5]])
     np.testing.assert_array_equal(pixel_centres_inside([square], 5, rows=2), [[0, 1, 1, 0, 0]] * 2)
+
+
+def test_parts_far_from_each_other_keep_their_volumes_whole():
+    """Each part is sampled in a box of its own, whose last planes count like its first."""
+    from bodies import ball, cc
+
+    from RTResponseCAMLib.imaging.occupancy import occupancy as fractions_of
+
+    one, other = ball(4.3, np.asarray([-12.2, 0.3, 0.1])), ball(3.1, np.asarray([11.7, -2.4, 3.3]))
+    both = Structure(1, "GTV", "GTV", (*one.contours, *other.contours))
+    for step in (0.8, 1.0, 1.7):
+        grid = Grid((int(60 / step),) * 3, (step,) * 3, (-29.6, -29.7, -29.8))
+        found = fractions_of(both, grid)
+        left = grid.points()[..., 0] < 0
+        for side, structure in ((left, one), (~left, other)):
+            own = fractions_of(structure, grid)
+            np.testing.assert_allclose(found[side], own[side], atol=1e-5)
+        assert found.sum() * grid.voxel_cc == pytest.approx(cc(4.3) + cc(3.1), rel=0.03)

@@ -13,6 +13,7 @@ from RTResponseCAMLib.models.calibration import (
     platt_line,
     smoothed_targets,
 )
+from RTResponseCAMLib.models.folds import inner_folds
 from RTResponseCAMLib.models.interface import FittedModel, LesionModel, LesionPrediction
 from RTResponseCAMLib.models.scale_space.model import volume_factor
 from RTResponseCAMLib.progress import silent
@@ -116,6 +117,16 @@ def test_each_lesion_is_calibrated_by_a_model_that_has_not_seen_its_patient():
     expected = [fitted.calibration.slope * totals[s.patient] + fitted.calibration.intercept for s in samples]
     assert np.log(fitted.held_out / (1 - fitted.held_out)) == pytest.approx(expected)
     assert 0.3 < fitted.threshold < 0.7
+
+
+def test_inner_folds_are_drawn_by_the_models_seed_and_that_of_the_fit():
+    samples = samples_of(40)
+    labels, patients = np.array([s.label for s in samples]), np.array([s.patient for s in samples])
+    model = Told({s.patient: float(n) for n, s in enumerate(samples)})
+    model.seed = 5
+    Calibrated(model).fit(samples, seed=3)
+    expected = [set(patients[fold.test]) for fold in inner_folds(labels, patients, seed=8)]
+    assert [set(patients) - seen for _, seen in model.fitted_on[:-1]] == expected
 
 
 def test_a_model_that_says_the_same_of_everyone_is_left_as_it_is():

@@ -93,3 +93,23 @@ def test_what_was_asked_for_can_be_read():
     for word in ("80th percentile", "1 mm", "0.1 cm3", "2 largest", "-0.5 mm"):
         assert word in text
     assert "clipped" in Selection(clip=False).as_text()
+
+
+def test_limits_of_a_percentile_are_those_of_percentiles_alone():
+    for percent in (0.0, 100.0):
+        assert Selection("percentile", percent).value == percent
+    for percent in (-0.5, 100.5):
+        with pytest.raises(ValueError, match="expected 0 to 100"):
+            Selection("percentile", percent)
+    assert (
+        Selection("otsu", 150.0).value == Selection("value", 150.0).value == Selection("volume", 150.0).value == 150.0
+    )
+
+
+def test_a_box_that_need_not_be_wider_is_the_same():
+    assert padded(RAMP, 0.0) is RAMP
+    assert padded(RAMP, -2.0) is RAMP
+    wider = padded(RAMP, 0.5)
+    assert wider.grid.size == tuple(n + 2 for n in GRID.size)
+    assert wider.inside.sum() == BALL.sum()
+    np.testing.assert_allclose(wider.grid.points()[1, 1, 1], GRID.points()[0, 0, 0])

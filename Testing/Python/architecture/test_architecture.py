@@ -1,4 +1,4 @@
-"""The house keeps its rules: floors, lists, lazy imports, nothing unpickled, a README that works."""
+"""The architecture keeps its rules: layers, lists, lazy imports, nothing unpickled, a README that works."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_nothing_unsafe_is_loaded(pattern):
     assert found == []
 
 
-def test_the_floors_hold():
+def test_the_layers_hold():
     done = subprocess.run(
         [Path(sys.executable).parent / "lint-imports"], capture_output=True, text=True, cwd=ROOT, check=False
     )
