@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.files import decimal, save
-from RTResponseCAMLib.dicom.rtdose import read_plan_dose
+from RTResponseCAMLib.dicom.rtdose import _evenly, read_plan_dose
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.study import Plan
 
@@ -281,3 +281,50 @@ def test_decimal_strings_keep_their_exponent():
         text = decimal(value)
         assert len(text) <= 16
         assert float(text) == pytest.approx(value, rel=1e-8)
+
+
+def test_a_repeat_is_counted_apart_from_the_boxes_that_add_up(dose_file):
+    """Three files of one plan: a box, its repeat, and a box of another place."""
+    again, aside = (dose_file.with_name(f"RD{n}.dcm") for n in (2, 3))
+    for path, shift_mm in ((again, 0.0), (aside, 400.0)):
+        data = pydicom.dcmread(dose_file)
+        data.SOPInstanceUID = pydicom.uid.generate_uid()
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        x, y, z = (float(v) for v in data.ImagePositionPatient)
+        data.ImagePositionPatient = [decimal(v) for v in (x + shift_mm, y, z)]
+        save(data, path)
+    dose, warnings = read_plan_dose((dose_file, again, aside))
+    counts = {w.code.value: [word for word in w.text.split() if word.isdigit()] for w in warnings}
+    assert counts == {"dose-repeated": ["1"], "dose-summed": ["2"]}
+    one, _ = read_plan_dose((dose_file,))
+    assert values_of(dose).sum() == pytest.approx(2 * values_of(one).sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("step_mm", "refused"), [(50.0, False), (50.5, True)])
+def test_frames_may_lie_fifty_millimetres_apart(dose_file, step_mm, refused):
+    count = int(pydicom.dcmread(dose_file).NumberOfFrames)
+    path = rewritten(dose_file, GridFrameOffsetVector=[decimal(n * step_mm) for n in range(count)])
+    if refused:
+        with pytest.raises(GeometryError, match="farther apart than 50 mm"):
+            read_plan_dose((path,))
+    else:
+        assert read_plan_dose((path,))[0].image.GetSpacing()[2] == pytest.approx(step_mm)
+
+
+def test_between_uneven_frames_the_dose_is_linear():
+    offsets = np.asarray([0.0, 1.0, 3.0, 4.0, 7.0])
+    values = np.stack([np.full((2, 3), 10 * v, np.float32) for v in offsets])
+    even, places = _evenly(values, offsets, 1.0)
+    assert places.tolist() == list(range(8))
+    np.testing.assert_allclose(even[:, 1, 2], 10 * places, rtol=1e-6)
+    bent = np.stack([np.full((1, 1), v, np.float32) for v in (0.0, 8.0, 4.0)])
+    found, _ = _evenly(bent, np.asarray([0.0, 2.0, 6.0]), 1.0)
+    assert found.ravel().tolist() == pytest.approx([0, 4, 8, 7, 6, 5, 4])
+
+
+def test_frames_far_from_even_steps_are_refused():
+    """Steps so unlike that the grid would be more than four times as large, and sixteen frames more."""
+    values = np.zeros((3, 1, 1), np.float32)
+    assert len(_evenly(values, np.asarray([0.0, 1.0, 27.0]), 1.0)[0]) == 28
+    with pytest.raises(GeometryError, match="far from even steps"):
+        _evenly(values, np.asarray([0.0, 1.0, 28.0]), 1.0)

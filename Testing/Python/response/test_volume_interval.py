@@ -10,6 +10,7 @@ from bodies import ball, cc
 
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
+from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.response.diameter import diameters, of_parts
 from RTResponseCAMLib.response.volume import Volume, absent_volume, change_interval, volume_interval
 from RTResponseCAMLib.study import Structure
@@ -83,3 +84,20 @@ def test_parts_of_a_lesion_add_their_diameters():
     parts = [diameters(ball(3.0)), diameters(ball(4.0))]
     assert of_parts(parts).longest_mm == pytest.approx(14.0, rel=0.02)
     assert of_parts(parts).perpendicular_mm == parts[1].perpendicular_mm
+
+
+def test_a_lesion_that_is_not_seen_is_at_most_a_ball_of_the_boundary():
+    found = absent_volume(1.5)
+    assert (found.cc, found.low_cc) == (0.0, 0.0)
+    assert found.high_cc == pytest.approx(4 / 3 * np.pi * 1.5**3 / 1000)
+
+
+@pytest.mark.parametrize("slice_mm", [1.0, 3.0])
+def test_the_interval_is_about_the_volume_of_the_contours_however_coarse_they_are(slice_mm):
+    """Of coarse contours the shape between planes is a guess: its level is the one that encloses their volume."""
+    structure = ball(7.0, step=slice_mm)
+    found = volume_interval(structure, 0.5)
+    assert found.cc == pytest.approx(contour_volume_cc(structure), rel=1e-6)
+    radius = (found.cc * 3000 / (4 * np.pi)) ** (1 / 3)
+    for ends, moved in ((found.low_cc, -0.5), (found.high_cc, 0.5)):
+        assert ends == pytest.approx(4 / 3 * np.pi * (radius + moved) ** 3 / 1000, rel=0.03)
