@@ -68,10 +68,12 @@ def begin(module: str, tests: list[str], *, tree: Path, session: Path, sample: i
         ranges = annotation_ranges(source)
         guards = {n for n, line in enumerate(source.splitlines(), start=1) if line.strip().startswith(GUARDS)}
         with sqlite3.connect(session) as db:
-            rows = db.execute("select job_id, start_pos_row, start_pos_col from mutation_specs").fetchall()
+            rows = db.execute(
+                "select job_id, start_pos_row, start_pos_col from mutation_specs "
+                "order by start_pos_row, start_pos_col, operator_name, occurrence"
+            ).fetchall()
             kept_out = [(j, r, c) for j, r, c in rows if r not in guards]
             real = [j for j, r, c in kept_out if not any((a, b) <= (r, c) < (d, e) for a, b, d, e in ranges)]
-            real.sort()
             kept = set(random.Random(f"{seed}{module}").sample(real, min(sample or len(real), len(real))))
             for job, _, _ in rows:
                 if job not in kept:

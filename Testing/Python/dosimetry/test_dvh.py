@@ -187,3 +187,32 @@ def test_the_first_planes_of_a_dose_count_like_others(interpolation):
     assert found.mean_gy == pytest.approx(middle, abs=0.35)
     assert found.dose_gy[0] == pytest.approx(found.mean_gy - 3.0, abs=0.2)
     assert found.dose_gy[-1] == pytest.approx(found.mean_gy + 3.0, abs=0.2)
+    assert found.outside == 0.0
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_voxel_of_the_dose_reaches_half_its_size_beyond_its_middle(axis, side):
+    """Half of a ball whose middle lies on that border is outside; none of one that ends just within."""
+    grid = Grid((20, 20, 20), (1.0,) * 3, (0.0, 0.0, 0.0))
+    dose = Dose(grid.image(np.full(grid.shape, 10.0, np.float32)), ())
+    border = np.asarray([9.5, 9.5, 9.5])
+    border[axis] = -0.5 if side < 0 else 19.5
+
+    def at(centre):
+        moved = tuple(c - np.asarray(CENTRE) + centre for c in ball(3.0).contours)
+        return dvh(Structure(1, "GTV", "GTV", moved), dose)
+
+    assert at(border).outside == pytest.approx(0.5, abs=0.06)
+    inward = border.copy()
+    inward[axis] -= side * 3.6
+    assert at(inward).outside == 0.0
+
+
+def test_a_curve_ends_with_the_first_dose_that_nothing_receives():
+    found = dvh(ball(5.0), dose_of(peaked(5.0)))
+    for step in (0.5, 1.0):
+        doses, volumes = found.cumulative(step)
+        assert doses.tolist() == [n * step for n in range(int(np.ceil(found.dose_gy[-1] / step)) + 2)]
+        assert volumes[0] == found.volume_cc
+        assert volumes[-1] == 0.0

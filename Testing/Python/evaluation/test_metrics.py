@@ -21,6 +21,7 @@ from RTResponseCAMLib.evaluation.metrics import (
     fitting_variance,
     holm,
     net_benefit,
+    on_logit_scale,
     patient_weights,
     permutation_p,
     point_metrics,
@@ -253,3 +254,16 @@ def test_a_stratum_needs_four_lesions_of_both_classes():
     assert np.isnan(found["three"].value)
     assert np.isnan(found["one class"].value)
     assert found["four"].value == pytest.approx(roc_auc_score(label[:4], score[:4]))
+
+
+def test_an_interval_on_the_logit_scale_is_worked_by_hand():
+    drawn = np.array([0.6, 0.7, 0.8, 0.75])
+    found = on_logit_scale(0.7, drawn, patients=10)
+    spread = np.std(logit(drawn)) * (10 / 9) ** 0.5
+    assert logit(found.high) - logit(0.7) == pytest.approx(1.959964 * spread, rel=1e-5)
+    assert logit(0.7) - logit(found.low) == pytest.approx(1.959964 * spread, rel=1e-5)
+    wider = on_logit_scale(0.7, drawn, patients=10, variance=0.01)
+    both = np.hypot(spread, 0.1 / (0.7 * 0.3))
+    assert logit(wider.high) - logit(0.7) == pytest.approx(1.959964 * both, rel=1e-5)
+    edge = on_logit_scale(0.999, drawn, patients=10, variance=0.01)  # the share's own variance is not taken below 0.01
+    assert logit(edge.high) - logit(0.999) == pytest.approx(1.959964 * np.hypot(spread, 0.1 / 0.01), rel=1e-4)
