@@ -26,6 +26,17 @@ class RTResponseError(Exception):
         """The same error with its texts changed; the place stays."""
         return type(self)(self.where, change(self.what), change(self.fix))
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # An error of another process arrives as it was raised, not as one message.
+        more = {name: value for name, value in vars(self).items() if name not in ("where", "what", "fix")}
+        return _raised_elsewhere, (type(self), self.where, self.what, self.fix, more)
+
+
+def _raised_elsewhere(
+    kind: type[RTResponseError], where: str, what: str, fix: str, more: dict[str, Any]
+) -> RTResponseError:
+    return kind(where, what, fix, **more)
+
 
 class StudyError(RTResponseError):
     """A DICOM study, or a file of it, cannot be used as it is."""
