@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     if isinstance(version, int) and version < OLDEST_SCHEMA:
         what = f"has schema version {version}; since version {OLDEST_SCHEMA} weights mean something else"
         raise ModelError(path, what, "Train the model again with `rtresponsecam train`, by the command in its card")
+    if version is not None and not isinstance(version, int):
+        raise ModelError(path, f"has schema version {version!r}, expected a whole number", "Restore the bundle")
     if version == OLDEST_SCHEMA:
         card = _from_schema_7(card, path)
     missing = [name for name in REQUIRED if name not in card]
@@ -100,10 +103,39 @@ def read_card(folder: Path) -> dict[str, Any]:
         what = f"lacks {', '.join(lacking)} of the input specification (preprocessing)"
         raise ModelError(path, what, "Restore the bundle, or train it again")
     try:
-        InputSpecification.of(card)
+        inputs = InputSpecification.of(card)
+        if not 0 < inputs.spacing_mm < math.inf or not 0 <= inputs.margin_mm < math.inf:
+            raise ValueError("spacing_mm or margin_mm is no length")
     except (TypeError, ValueError) as error:
         raise ModelError(path, f"has an unreadable input specification ({error})", "Restore the bundle") from error
+    _check_values(card, path)
     return dict(card)
+
+
+def _check_values(card: Mapping[str, Any], path: Path) -> None:
+    """Refuse values that a model cannot be restored from.
+
+    Raises
+    ------
+    ModelError : the first of them, named.
+    """
+    line, weights = card["calibration"], card["weights"]
+    named = {
+        "calibration": isinstance(line, dict) and _is_number(line.get("slope")) and _is_number(line.get("intercept")),
+        "threshold": _is_number(card["threshold"]) and 0 <= float(card["threshold"]) <= 1,
+        "weights": isinstance(weights, list)
+        and bool(weights)
+        and isinstance(weights[0], dict)
+        and all(isinstance(weights[0].get(key), str) for key in ("file", "sha256")),
+        "architecture": isinstance(card["architecture"], dict),
+    }
+    wrong = [name for name, right in named.items() if not right]
+    if wrong:
+        raise ModelError(path, f"holds no usable {', '.join(wrong)}", "Restore the bundle, or train it again")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _from_schema_7(card: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -123,3 +123,32 @@ def test_weights_outside_the_bundle_are_refused(own_bundle):
     change_card(own_bundle, weights=[{**card["weights"][0], "file": "../../x.safetensors"}])
     with pytest.raises(ModelError, match="are missing"):
         load_bundle(own_bundle, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": []}, "no usable weights"),
+        ({"weights": [{"file": "weights.safetensors"}]}, "no usable weights"),
+        ({"weights": "weights.safetensors"}, "no usable weights"),
+        ({"calibration": 1.0}, "no usable calibration"),
+        ({"calibration": {"slope": "steep", "intercept": 0}}, "no usable calibration"),
+        ({"calibration": {"slope": float("nan"), "intercept": 0}}, "no usable calibration"),
+        ({"threshold": "high"}, "no usable threshold"),
+        ({"threshold": 1.5}, "no usable threshold"),
+        ({"architecture": [1]}, "no usable architecture"),
+        ({"model": 7}, "is of model '7'"),
+        ({"preprocessing": "as usual"}, "of the input specification"),
+        ({"schema_version": "8"}, "has schema version '8', expected a whole number"),
+    ],
+)
+def test_values_that_nothing_can_be_restored_from_are_named(own_bundle, changes, message):
+    change_card(own_bundle, **changes)
+    with pytest.raises(ModelError, match=message):
+        load_bundle(own_bundle, "cpu")
+
+
+def test_a_card_that_is_no_object_is_refused(own_bundle):
+    (own_bundle / "model.json").write_text("[8]")
+    with pytest.raises(ModelError, match="no JSON object"):
+        load_bundle(own_bundle, "cpu")
