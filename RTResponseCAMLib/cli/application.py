@@ -79,9 +79,7 @@ Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=
 
 
 def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="and nothing else")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar")] = False,
+    version: Version = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar; stands before the command")] = False,
 ) -> None:
     QUIET["quiet"] = quiet

@@ -107,7 +107,7 @@ def _running(*, quiet: bool) -> Iterator[Bar]:
         raise typer.Exit(FAILED) from None
     except typer.Exit:
         raise
-    except (OSError, MemoryError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever a library raises: a user reads one line
         if os.environ.get("RTRESPONSECAM_DEBUG"):
             raise
         bar.close()

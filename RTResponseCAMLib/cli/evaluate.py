@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +19,6 @@ from RTResponseCAMLib.progress import Progress
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.evaluation.results import Comparison
-
-TABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes the name of files
 
 
 class Indeterminate(str, Enum):
@@ -65,12 +62,10 @@ def evaluate(
     from RTResponseCAMLib.samples.radiomics import SETTINGS, read_settings
     from RTResponseCAMLib.workflow.evaluate import evaluate as compare
 
-    for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1), ("workers", workers, 1)):
-        if value < least:
-            raise CohortError(f"--{name}", f"is {value}", "Give a larger number")
     tables = _tables(features)
+    names = [name.strip() for name in models.split(",") if name.strip()]
     protocol = Protocol(
-        models=chosen_models(models.split(",") if models else default_models(), tuple(tables)),
+        models=chosen_models(names or default_models(), tuple(tables)),
         tables=tuple(tables),
         folds=folds,
         repeats=repeats,
@@ -101,9 +96,8 @@ def _tables(given: list[str]) -> dict[str, Path]:
     tables: dict[str, Path] = {}
     for text in given:
         name, _, file = text.partition("=")
-        if not name or not file or not TABLE_NAME.fullmatch(name):
-            fix = "Name the table in letters, digits, - and _"
-            raise CohortError("--features", f"is '{text}', expected NAME=table.csv", fix)
+        if not name or not file:
+            raise CohortError("--features", f"is '{text}', expected NAME=table.csv", "Name the table, and its file")
         if name in tables:
             raise CohortError("--features", f"two models are called '{name}'", "Give the table another name")
         tables[name] = Path(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,8 @@ def train(
     )
     close(progress)
     print(json.dumps(figures, indent=2))
+    if not entry_of(approach).explains:
+        print("! this model gives no evidence map: predict cannot show it, a comparison can", file=sys.stderr)
 
 
 COMMANDS = (Command("train", "fit a model on a cohort and write a bundle", train),)

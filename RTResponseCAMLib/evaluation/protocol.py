@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
-from RTResponseCAMLib.errors import CohortError
+from RTResponseCAMLib.errors import CohortError, ModelError
 from RTResponseCAMLib.models.feature_table import table_entry
 from RTResponseCAMLib.models.registry import ModelEntry, entries
 from RTResponseCAMLib.samples.build import SampleSettings, why_unavailable
+
+TABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes the name of files
+LEAST = {"folds": 2, "repeats": 1}
+MOST_SEED = 2**31
 
 
 def default_models() -> tuple[str, ...]:
@@ -50,6 +55,27 @@ class Protocol:
         """Plain values."""
         return dict(json.loads(json.dumps(asdict(self))))
 
+    def check(self) -> None:
+        """Refuse numbers that no comparison can have, and options that none of the models has.
+
+        Raises
+        ------
+        CohortError : too few folds or repeats, or a seed that is none.
+        ModelError : an option that no model has, or a value outside its limits.
+        """
+        for name, least in LEAST.items():
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+                raise CohortError(f"--{name}", f"is {getattr(self, name)}, expected {least} or more", "Correct it")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < MOST_SEED:
+            raise CohortError("--seed", f"is {self.seed}, expected 0 to {MOST_SEED - 1}", "Choose another seed")
+        known = {name for entry in entries() for name in entry.known_options(self.options)}
+        unknown = sorted(set(self.options) - known)
+        if unknown:
+            raise ModelError("options", f"no model has {', '.join(unknown)}", "Leave it out")
+        for entry in entries():
+            if entry.known_options(self.options):
+                entry.model(entry.known_options(self.options))
+
     def label_of(self, row: CohortRow) -> int | None:
         """Label by which a row is learned from and evaluated; None: neither."""
         return row.label if self.indeterminate == "as-labelled" else row.certain_label
@@ -77,12 +103,16 @@ def chosen_models(names: Sequence[str], tables: Sequence[str] = ()) -> tuple[str
     ------
     CohortError : an unknown name, or a table with the name of a model or of another table.
     """
+    if isinstance(names, str):
+        raise CohortError("--models", f"is the text '{names}', expected several names", "Give a list of names")
     known = [entry.name for entry in entries()]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise CohortError("--models", f"names {', '.join(unknown)}", f"Choose of {', '.join(known)}")
     families = {family for entry in entries() for family in entry.requires.families}
     for name in tables:
+        if not TABLE_NAME.fullmatch(name):
+            raise CohortError("--features", f"names a table '{name}'", "Name the table in letters, digits, - and _")
         if name in known or name in families or list(tables).count(name) > 1:
             raise CohortError("--features", f"two models are called '{name}'", "Give the table another name")
     wanted = {*(entry.name for entry in entries() if entry.baseline), *names}

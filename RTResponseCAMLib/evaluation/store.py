@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +38,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
-        raise OutputError(path, what, "Free some space, then resume") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "Free some space, then resume" if full else "Choose another --out"
+        raise OutputError(path, what, fix) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where there is no such folder there is no such file
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -105,35 +110,80 @@ def _patch_json(patch: Patch) -> dict[str, Any]:
 def read_cases(
     folder: Path, rows: Sequence[CohortRow], *, label_of: Callable[[CohortRow], int | None] = certain_label
 ) -> list[CohortLesion]:
-    """All sampled lesions, in the order of the manifest; their index counts those that could be sampled, from 1."""
+    """All sampled lesions, in the order of the manifest; their index counts those that could be sampled, from 1.
+
+    Raises
+    ------
+    OutputError : a file is damaged.
+    """
     found: dict[int, CohortLesion] = {}
     for path in sorted(folder.glob("[0-9]*[0-9].json")):
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            for i, entry in enumerate(read_json(path)):
-                row = rows[entry["row"]]
-                features = {
-                    family: {k: np.nan if v is None else v for k, v in values.items()}
-                    for family, values in entry["features"].items()
-                }
-                sample = LesionSample(
-                    _patch(entry["patch"], {name: arrays[f"{name}{i}"] for name in ("mr", "dose", "occupancy")})
-                    if entry["patch"]
-                    else None,
-                    np.nan if entry["volume_cc"] is None else entry["volume_cc"],
-                    features,
-                    None,
-                    row.patient_group,
-                    row.course,
-                    row.lesion,
-                    label_of(row),
-                    missing=entry["missing"],
-                )
-                source = Source(row.patient_group, entry["scan"], entry["person"])
-                found[entry["row"]] = CohortLesion(row, sample, source)
+        with whole(path):
+            found |= _read_case(path, rows, label_of)
     return [
         replace(found[position], sample=replace(found[position].sample, index=index))
         for index, position in enumerate(sorted(found), start=1)
     ]
+
+
+def read_task(path: Path) -> dict[str, Any]:
+    """What a task of a comparison found.
+
+    Raises
+    ------
+    OutputError : the file is damaged.
+    """
+    with whole(path):
+        found = dict(read_json(path))
+        if not all(len(found[key]) == len(found["test"]) for key in ("p", "total", "from_volume")):
+            raise ValueError("lengths differ")
+        float(found["threshold"]), float(found["seconds"]), dict(found["chosen"])
+        return found
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Whatever a damaged file makes its reader raise becomes one error.
+
+    Raises
+    ------
+    OutputError : the reader raises.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OSError, zipfile.BadZipFile) as error:
+        raise OutputError(path, "is no file of a comparison", "Remove it, or choose another --out") from error
+
+
+def _read_case(
+    path: Path, rows: Sequence[CohortRow], label_of: Callable[[CohortRow], int | None]
+) -> dict[int, CohortLesion]:
+    found: dict[int, CohortLesion] = {}
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+        for i, entry in enumerate(read_json(path)):
+            row = rows[entry["row"]]
+            features = {
+                family: {k: np.nan if v is None else v for k, v in values.items()}
+                for family, values in entry["features"].items()
+            }
+            sample = LesionSample(
+                _patch(entry["patch"], {name: arrays[f"{name}{i}"] for name in ("mr", "dose", "occupancy")})
+                if entry["patch"]
+                else None,
+                np.nan if entry["volume_cc"] is None else entry["volume_cc"],
+                features,
+                None,
+                row.patient_group,
+                row.course,
+                row.lesion,
+                label_of(row),
+                missing=entry["missing"],
+            )
+            source = Source(row.patient_group, entry["scan"], entry["person"])
+            found[entry["row"]] = CohortLesion(row, sample, source)
+    if not found:
+        raise ValueError("no lesion")
+    return found
 
 
 def _patch(entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> Patch:

@@ -89,7 +89,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     if isinstance(version, int) and version < OLDEST_SCHEMA:
         what = f"has schema version {version}; since version {OLDEST_SCHEMA} weights mean something else"
         raise ModelError(path, what, "Train the model again with `rtresponsecam train`, by the command in its card")
-    if version is not None and not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise ModelError(path, f"has schema version {version!r}, expected a whole number", "Restore the bundle")
     if version == OLDEST_SCHEMA:
         card = _from_schema_7(card, path)
@@ -121,17 +121,26 @@ def _check_values(card: Mapping[str, Any], path: Path) -> None:
     """
     line, weights = card["calibration"], card["weights"]
     named = {
-        "calibration": isinstance(line, dict) and _is_number(line.get("slope")) and _is_number(line.get("intercept")),
+        "calibration": isinstance(line, dict)
+        and all(_is_number(line.get(key)) for key in ("slope", "intercept"))
+        and line["slope"] > 0,
         "threshold": _is_number(card["threshold"]) and 0 <= float(card["threshold"]) <= 1,
         "weights": isinstance(weights, list)
         and bool(weights)
         and isinstance(weights[0], dict)
         and all(isinstance(weights[0].get(key), str) for key in ("file", "sha256")),
         "architecture": isinstance(card["architecture"], dict),
+        "preprocessing": isinstance(card["preprocessing"]["dose"], bool)
+        and _are_texts(card["preprocessing"]["families"]),
+        "cautions": _are_texts(card.get("cautions", [])),
     }
     wrong = [name for name, right in named.items() if not right]
     if wrong:
         raise ModelError(path, f"holds no usable {', '.join(wrong)}", "Restore the bundle, or train it again")
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _is_number(value: Any) -> bool:

@@ -81,8 +81,13 @@ class ModelEntry:
         for option in fields(self.options) if self.options is not None else ():
             low, high = (option.metadata.get(end) for end in ("low", "high"))
             value = options.get(option.name, option.default)
+            where = f"--{option.name.replace('_', '-')}"
+            fits = isinstance(value, bool) == isinstance(option.default, bool) and isinstance(value, (int, float))
+            if not fits or (isinstance(option.default, int) and value != int(value)):
+                kind = "a whole number" if isinstance(option.default, int) else "a number"
+                kind = "true or false" if isinstance(option.default, bool) else kind
+                raise ModelError(where, f"is {value!r}, expected {kind}", "Choose another value")
             if low is not None and high is not None and not low <= value <= high:
-                where = f"--{option.name.replace('_', '-')}"
                 raise ModelError(where, f"is {value}, expected {low:g} to {high:g}", "Choose another value")
         return self.make(options)
 

@@ -12,6 +12,7 @@ from RTResponseCAMLib.tables import plain_cell
 
 KEYS = ("patient_group_id", "course", "lesion")
 MAX_PROBLEMS = 20
+LIMITS = (1e-30, 1e30)  # beyond them a variance is no number any more
 Key = tuple[str, str, str]
 
 
@@ -31,10 +32,17 @@ def read_feature_table(path: Path) -> dict[Key, Features]:
             names = [(name or "").strip() for name in reader.fieldnames or ()]
             reader.fieldnames = names
             lines = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise CohortError(path, what, "Give the file of the table") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise CohortError(path, f"is no readable UTF-8 CSV file ({error})", "Save it as CSV UTF-8") from error
     lacking = [name for name in ("patient_group_id", "lesion") if name not in names]
     features = [n for n in names if n and n not in KEYS and not n.startswith("diagnostics")]
+    other = next((mark for mark in (";", "\t") if len(names) == 1 and mark in names[0]), None)
+    if other is not None:
+        what = f"is delimited by {'semicolons' if other == ';' else 'tabs'}, expected commas"
+        raise CohortError(path, what, "Save it with commas, and decimal points")
     if lacking or not features:
         what = f"lacks the column(s) {', '.join(lacking)}" if lacking else "holds no column of features"
         raise CohortError(path, what, f"Give the columns {', '.join(KEYS)}, and one for each feature")
@@ -44,6 +52,10 @@ def read_feature_table(path: Path) -> dict[Key, Features]:
     problems: list[str] = []
     found: dict[Key, Features] = {}
     for number, line in enumerate(lines, start=2):
+        given = sum(line.get(name) is not None for name in names) + len(line.get(None) or ())
+        if given != len(names):
+            problems.append(f"line {number}: has {given} cells for {len(names)} columns (decimal commas?)")
+            continue
         cells = {name: plain_cell((line.get(name) or "").strip()) for name in names if name}
         key = cells["patient_group_id"], cells.get("course") or "1", cells["lesion"]
         if key in found:
@@ -54,6 +66,11 @@ def read_feature_table(path: Path) -> dict[Key, Features]:
                 values[name] = float(cells[name]) if cells[name] else math.nan
             except ValueError:
                 problems.append(f"line {number}: column {name} is '{cells[name]}', expected a number")
+                continue
+            size = abs(values[name])
+            if math.isfinite(size) and size and not LIMITS[0] <= size <= LIMITS[1]:
+                text = f"expected 0 or a size of {LIMITS[0]:g} to {LIMITS[1]:g}"
+                problems.append(f"line {number}: column {name} is '{cells[name]}', {text}")
         found[key] = values
     if problems:
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""

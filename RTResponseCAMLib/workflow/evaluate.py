@@ -16,7 +16,7 @@ import numpy as np
 from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cohort.identity import refuse_shared_scans, shared_people
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort
-from RTResponseCAMLib.errors import CohortError, OutputError
+from RTResponseCAMLib.errors import CohortError, ExistsError
 from RTResponseCAMLib.evaluation.engine import end_workers
 from RTResponseCAMLib.evaluation.protocol import Protocol, row_keys, what_changed
 from RTResponseCAMLib.evaluation.results import CohortResult, CohortSummary, Comparison, FeatureCount
@@ -32,7 +32,7 @@ from RTResponseCAMLib.evaluation.run import (
     run_tasks,
     sample_all,
 )
-from RTResponseCAMLib.evaluation.store import read_cases, read_json, whole_file, write_json
+from RTResponseCAMLib.evaluation.store import read_cases, read_json, read_task, whole, whole_file, write_json
 from RTResponseCAMLib.evaluation.summary import summarize
 from RTResponseCAMLib.models.card import SCHEMA_VERSION
 from RTResponseCAMLib.progress import Progress, part, silent
@@ -69,6 +69,9 @@ def evaluate(
         patient groups, patients of ``external`` in ``cohort``; nothing to compare.
     OutputError : ``out`` exists and is no comparison, or one that was begun on other data or with other settings.
     """
+    protocol.check()
+    if workers < 1:
+        raise CohortError("--workers", f"is {workers}", "Give 1 or more")
     known = {name: read_feature_table(path) for name, path in (tables or {}).items()}
     rows = read_cohort(cohort, images=not known)
     check_labels(rows, protocol, path=cohort)
@@ -130,7 +133,9 @@ def _brought(
     found = [{name: table.get((r.patient_group, r.course, r.lesion)) for name, table in known.items()} for r in rows]
     for name in known:
         if all(tables[name] is None for tables in found):
-            what = f"holds no lesion of the table '{name}'"
+            example = ", ".join(next(iter(known[name]), ()))
+            what = f"holds no lesion of the table '{name}', whose first is ({example}); its own first is "
+            what += f"({rows[0].patient_group}, {rows[0].course}, {rows[0].lesion})"
             raise CohortError(where, what, "Give both the same patient_group_id, course and lesion")
     return tuple(found)
 
@@ -153,14 +158,17 @@ def _begin(
     }
     if os.path.lexists(out):
         found = (out / RUN).is_file()
-        reason = what_changed(read_json(out / RUN), now) if found else "exists already and is no comparison"
+        reason: str | None = "exists already and is no comparison"
+        if found:
+            with whole(out / RUN):
+                reason = what_changed(dict(read_json(out / RUN).items()), now)
         if reason is None and not overwrite:
             return
         if not overwrite:
             what = f"{reason}; it is not resumed" if found else "exists already and is no comparison"
-            raise OutputError(out, what, "Choose another --out, or give --overwrite to begin anew")
+            raise ExistsError(out, what, "Choose another --out, or give --overwrite to begin anew")
         if not found:
-            raise OutputError(out, "exists already and is no comparison", "Choose another --out, or remove it yourself")
+            raise ExistsError(out, "exists already and is no comparison", "Choose another --out, or remove it yourself")
         shutil.rmtree(out)
     write_json(out / RUN, now)
 
@@ -209,7 +217,7 @@ def _comparison(
     outside: dict[str, list[Any]] = {}
     for task in tasks:
         where = results if task.fold is not None else outside
-        where.setdefault(task.model, []).append(read_json(task.out))
+        where.setdefault(task.model, []).append(read_task(task.out))
     use = evaluated(lesions, protocol)
     needs = [entry.requires for entry in protocol.entries() if entry.name not in reasons]
     read = {f for n in needs for f in n.families} | ({"dose"} if any(n.dose for n in needs) else set())
@@ -307,7 +315,7 @@ def _prediction_rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for task in (t for t in tasks if t.fold is not None):
-        found = read_json(task.out)
+        found = read_task(task.out)
         for place, position in enumerate(found["test"]):
             row = lesions[position].row
             rows.append(
@@ -337,7 +345,7 @@ def _gallery(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: P
     for task in tasks:
         if task.model not in explaining[:1] or task.fold is None or task.fold.repeat:
             continue
-        content = read_json(task.out)
+        content = read_task(task.out)
         with np.load(task.out.with_suffix(".npz"), allow_pickle=False) as maps:
             for place, position in enumerate(content["test"]):
                 lesion = lesions[position]

@@ -32,7 +32,7 @@ class Options:
     dropout: float = _option(0.9, "share of a voxel's features left out at each step", 0, 0.95)
     views: int = _option(2, "augmented copies of each lesion with another contour and scan", 0, 20)
     smallness: float = _option(0.005, "weight of the mean squared local evidence", 0, 100)
-    seed: int = _option(7, "of training and folds")
+    seed: int = _option(7, "of training and folds", 0, 2**31 - 1)
 
 
 def _make(dose: bool, options: Mapping[str, Any]) -> LesionModel:

@@ -129,9 +129,25 @@ def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[A
     values = dict(architecture)
     if values.pop("form", "signed") != "signed":  # of bundles before schema 8
         raise ValueError("cumulative hazards are not supported any more")
+    _check_shape(values)
     network = AutoencoderClassifier(Architecture(**values))
     network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     return FittedScaleSpace(network.eval())
+
+
+def _check_shape(values: Mapping[str, Any]) -> None:
+    """Refuse an architecture that lacks a value, or has one of another kind: none is assumed.
+
+    Raises
+    ------
+    ValueError : it does.
+    """
+    for name, usual in Architecture().as_json().items():
+        value = values.get(name)
+        numbers = (int, float) if isinstance(usual, float) else int
+        right = isinstance(value, bool) if isinstance(usual, bool) else isinstance(value, numbers)
+        if not right or (isinstance(value, bool) != isinstance(usual, bool)) or not 0 <= float(value or 0) < 1e6:
+            raise ValueError(f"{name} is {value!r}")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from comparisons import SHORT, own_cohort, table, write_rows
 
-from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
-from RTResponseCAMLib.errors import CohortError, OutputError
+import RTResponseCAMLib
+from RTResponseCAMLib.cli import BAD_INPUT, DONE, FAILED, main
+from RTResponseCAMLib.errors import CohortError, OutputError, RTResponseError
 from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models
 from RTResponseCAMLib.samples.feature_table import read_feature_table
 from RTResponseCAMLib.workflow.evaluate import evaluate
@@ -105,7 +106,9 @@ def test_a_table_of_other_lesions_is_refused(small_cohort, tmp_path):
         row["lesion"] = f"L{number}"
     path = write_table(tmp_path / "mine.csv", brought(rows))
     protocol = Protocol(models=chosen_models([], ("mine",)), tables=("mine",), folds=2, repeats=1)
-    with pytest.raises(CohortError, match="holds no lesion of the table 'mine'"):
+    with pytest.raises(
+        CohortError, match=r"holds no lesion of the table 'mine', whose first is \(someone, 1, L0\); its own first is"
+    ):
         evaluate(small_cohort, tmp_path / "out", protocol=protocol, tables={"mine": path})
 
 
@@ -117,6 +120,12 @@ def test_a_table_of_other_lesions_is_refused(small_cohort, tmp_path):
         ("patient_group_id,lesion,f,f\np,L,1,2\n", "names column.* f twice"),
         ("patient_group_id,lesion,f\np,L,1\np,L,2\n", "line 3: repeats lesion 'L'"),
         ("patient_group_id,lesion,f\np,L,red\n", "line 2: column f is 'red', expected a number"),
+        ("patient_group_id,lesion,f,g\np,L,1,9,3,6\n", r"line 2: has 6 cells for 4 columns \(decimal commas"),
+        ("patient_group_id,lesion,f,g\np,L,1\n", "line 2: has 3 cells for 4 columns"),
+        ("patient_group_id;lesion;f\np;L;1\n", "delimited by semicolons, expected commas"),
+        ("patient_group_id\tlesion\tf\np\tL\t1\n", "delimited by tabs, expected commas"),
+        ("patient_group_id,lesion,f\np,L,1e300\n", "line 2: column f is '1e300', expected 0 or a size of"),
+        ("patient_group_id,lesion,f\np,L,1e-310\n", "line 2: column f is '1e-310', expected 0 or a size of"),
     ],
 )
 def test_a_bad_table_is_named_with_its_line_and_column(tmp_path, text, message):
@@ -140,9 +149,10 @@ def test_empty_cells_are_gaps_and_courses_default_to_the_first(tmp_path):
     [
         (["mine"], "is 'mine', expected NAME=table.csv"),
         (["a b=x.csv"], "Name the table in letters"),
+        (["../x=x.csv"], "Name the table in letters"),
         (["volume=x.csv"], "two models are called 'volume'"),
         (["m=x.csv", "m=y.csv"], "two models are called 'm'"),
-        (["m=absent.csv"], "absent.csv: is no readable UTF-8 CSV file"),
+        (["m=absent.csv"], "absent.csv: cannot be read (No such file"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(small_cohort, tmp_path, capsys, given, message):
@@ -150,3 +160,60 @@ def test_options_that_cannot_be_meant_are_refused(small_cohort, tmp_path, capsys
     options = [word for text in given for word in ("--features", text)]
     assert main(["--quiet", "evaluate", str(cohort), "--out", str(tmp_path / "out"), *options]) == BAD_INPUT
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"folds": 1}, "--folds: is 1, expected 2 or more"),
+        ({"folds": "2"}, "--folds: is 2, expected 2 or more"),
+        ({"repeats": 0}, "--repeats: is 0, expected 1 or more"),
+        ({"seed": -1}, "--seed: is -1, expected 0 to"),
+        ({"workers": 0}, "--workers: is 0"),
+        ({"options": {"stepz": 3}}, "options: no model has stepz"),
+        ({"options": {"steps": -5}}, "--steps: is -5, expected 10 to"),
+        ({"options": {"steps": "x"}}, "--steps: is 'x', expected a whole number"),
+        ({"models": "volume"}, "is the text 'volume', expected several names"),
+        ({"tables": {"../../escaped": "x.csv"}}, "names a table '../../escaped'"),
+    ],
+)
+def test_arguments_that_no_comparison_can_have_are_refused_before_anything_is_read(tmp_path, given, message):
+    cohort, _ = bare_cohort(tmp_path)
+    with pytest.raises(RTResponseError, match=message):
+        RTResponseCAMLib.evaluate(cohort, tmp_path / "out", **{"models": ["volume"], **given})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("folds/r0f0/mine.json", "{}"),
+        ("folds/r0f0/mine.json", '{"test": [0]}'),
+        ("run.json", "[]"),
+        ("lesions/00000.json", "[1]"),
+        ("lesions/00000.json", "{}"),
+        ("lesions/00000.npz", None),
+    ],
+)
+def test_a_damaged_file_of_a_comparison_is_named(tmp_path, name, content):
+    cohort, rows = bare_cohort(tmp_path)
+    path = write_table(tmp_path / "mine.csv", brought(rows))
+    given = {"models": ["volume"], "tables": {"mine": path}, "folds": 2, "repeats": 1}
+    RTResponseCAMLib.evaluate(cohort, tmp_path / "out", **given)
+    damaged = tmp_path / "out" / name
+    damaged.unlink()
+    if content is not None:
+        damaged.write_text(content)
+    with pytest.raises(OutputError, match=f"{damaged.stem}.*is no file of a comparison"):
+        RTResponseCAMLib.evaluate(cohort, tmp_path / "out", **given)
+
+
+def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(tmp_path, capsys):
+    cohort, rows = bare_cohort(tmp_path)
+    path = write_table(tmp_path / "mine.csv", brought(rows))
+    (tmp_path / "file").touch()
+    line = ["evaluate", str(cohort), "--features", f"mine={path}", "--models", "volume, ", "--workers", "1"]
+    assert main(["--quiet", *line, "--out", str(tmp_path / "file" / "x")]) == FAILED
+    assert "Choose another --out" in capsys.readouterr().err
+    (tmp_path / "there").mkdir()
+    assert main(["--quiet", *line, "--out", str(tmp_path / "there")]) == BAD_INPUT

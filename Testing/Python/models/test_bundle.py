@@ -139,6 +139,11 @@ def test_weights_outside_the_bundle_are_refused(own_bundle):
         ({"architecture": [1]}, "no usable architecture"),
         ({"model": 7}, "is of model '7'"),
         ({"preprocessing": "as usual"}, "of the input specification"),
+        ({"calibration": {"slope": -1, "intercept": 0}}, "no usable calibration"),
+        ({"threshold": float("nan")}, "no usable threshold"),
+        ({"architecture": {}}, "does not fit the architecture"),
+        ({"cautions": "careful"}, "no usable cautions"),
+        ({"schema_version": None}, "has schema version None"),
         ({"schema_version": "8"}, "has schema version '8', expected a whole number"),
     ],
 )
@@ -151,4 +156,20 @@ def test_values_that_nothing_can_be_restored_from_are_named(own_bundle, changes,
 def test_a_card_that_is_no_object_is_refused(own_bundle):
     (own_bundle / "model.json").write_text("[8]")
     with pytest.raises(ModelError, match="no JSON object"):
+        load_bundle(own_bundle, "cpu")
+
+
+@pytest.mark.parametrize(("name", "value"), [("half_cc", "x"), ("dose", 3), ("members", None), ("context_mm", -1.0)])
+def test_an_architecture_with_a_value_of_another_kind_is_refused(own_bundle, name, value):
+    card = json.loads((own_bundle / "model.json").read_text())
+    change_card(own_bundle, architecture={**card["architecture"], name: value})
+    with pytest.raises(ModelError, match="does not fit the architecture"):
+        load_bundle(own_bundle, "cpu")
+
+
+@pytest.mark.parametrize(("name", "value"), [("dose", "x"), ("families", "x"), ("spacing_mm", 0), ("margin_mm", -1)])
+def test_inputs_of_another_kind_are_refused(own_bundle, name, value):
+    card = json.loads((own_bundle / "model.json").read_text())
+    change_card(own_bundle, preprocessing={**card["preprocessing"], name: value})
+    with pytest.raises(ModelError, match=r"no usable preprocessing|unreadable input specification"):
         load_bundle(own_bundle, "cpu")
