@@ -160,6 +160,16 @@ def test_bed_needs_a_fraction():
         bed_gy(20.0, 0, alpha_beta_gy=TUMOUR)
 
 
+@pytest.mark.parametrize("alpha_beta_gy", [0.0, -0.5, -2.0])
+def test_bed_needs_an_alpha_beta_above_zero(alpha_beta_gy):
+    with pytest.raises(ValueError, match="above 0"):
+        bed_gy(20.0, 1, alpha_beta_gy=alpha_beta_gy)
+
+
+def test_bed_takes_a_small_alpha_beta():
+    assert bed_gy(2.0, 1, alpha_beta_gy=0.5) == pytest.approx(10.0)
+
+
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_blocks_find_the_nearest_target_as_if_each_voxel_were_asked(share):
     """The whole box, and a body of scattered voxels: where targets meet, and at a rim that is no whole block."""
