@@ -16,7 +16,7 @@ INNER_FOLDS = 4
 
 @dataclass(frozen=True)
 class Fold:
-    """One test fold: positions of lesions to learn from and to be judged on; no patient is in both."""
+    """One test fold: positions of lesions to train on and to evaluate on; no patient is in both."""
 
     repeat: int
     number: int

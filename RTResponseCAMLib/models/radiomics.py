@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from RTResponseCAMLib.models.baselines import logistic_entry
 
-FILTERS = "Radiomics, with LoG and wavelet"
 TEXT = "pyradiomics with the settings stored in run.json"
 ENTRIES = (
     logistic_entry(

@@ -170,15 +170,15 @@ def _check_maps(model: LesionModel, samples: Sequence[LesionSample]) -> dict[str
     return {"lesions": len(held_out), **{name: round(v, 4) for name, v in found.items() if np.isfinite(v)}}
 
 
-def _beaten_by_volume(figures: Mapping[str, Any], judged: Mapping[str, int]) -> list[str]:
+def _beaten_by_volume(figures: Mapping[str, Any], evaluated: Mapping[str, int]) -> list[str]:
     """Where the volume alone, larger for non-response, ranked held-out lesions better than the model.
 
-    ``judged`` is the number of lesions by label source; a few lesions tell nothing.
+    ``evaluated`` is the number of lesions by label source; a few lesions tell nothing.
     """
     plain = figures["volume_alone"]
     pairs = [("all labels", figures["auc"], plain["auc"])]
-    for name, count in judged.items():
-        if count >= MIN_LESIONS and len(judged) > 1:
+    for name, count in evaluated.items():
+        if count >= MIN_LESIONS and len(evaluated) > 1:
             pairs.append((f"labels: {name}", *(f["auc_by_label_source"][name] for f in (figures, plain))))
     return [
         f"Volume alone ranked held-out lesions better than this model ({what}; AUC {_with_interval(volume)} against "

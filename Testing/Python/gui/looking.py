@@ -11,8 +11,14 @@ def view_of(host, name):
     return host.scene.GetSingletonNode(name, "vtkMRMLSliceNode")
 
 
-def composite_of(host, name):
+def composite_of(host, name="Red"):
     return host.scene.GetSingletonNode(name, "vtkMRMLSliceCompositeNode")
+
+
+def voxels(node) -> np.ndarray:
+    from RTResponseCAMLib.scene.nodes import voxels_of
+
+    return np.array(voxels_of(node))
 
 
 def middle_of(panel):
