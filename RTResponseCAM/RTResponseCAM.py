@@ -163,10 +163,10 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, _caller, _event, node):
         """Note what exists only for a node, while it can still be asked."""
-        from RTResponseCAMLib.scene.belongings import belongings_of
+        from RTResponseCAMLib.scene.dependent_nodes import dependent_nodes_of
 
         if not slicer.mrmlScene.IsClosing() and node.IsA("vtkMRMLScalarVolumeNode"):
-            self._dependents[node.GetID()] = belongings_of(node)
+            self._dependents[node.GetID()] = dependent_nodes_of(node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, _caller, _event, node):
@@ -209,7 +209,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.follow_study(self._parameterNode)
             self.display.apply()
             self.lesions.follow_selection()
-            self.subregion.follow_cut()
+            self.subregion.follow_threshold()
         self.refreshSoon()
 
     def refreshSoon(self, _caller=None, _event=None):

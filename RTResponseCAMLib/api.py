@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.evaluation.results import Comparison
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.workflow.follow_up import FollowedStudy
 
 
-def load_study(folder: str | Path, *, progress: Progress = silent, **options: Any) -> Study:
+def load_study(folder: str | Path, *, progress: Progress = no_progress, **options: Any) -> Study:
     """Read a Gamma Knife study from a folder with its DICOM export, in any order and nesting.
 
     Parameters
@@ -50,7 +50,7 @@ def predict(
     model: str | Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Result:
     """Predict the response of every lesion of a study, with an evidence map.
 
@@ -84,14 +84,14 @@ def predict(
     if out is not None:
         check_free(Path(out), overwrite)
     bundle = load_bundle(Path(model) if model is not None else default_bundle(), device)
-    loaded = load_study(study, progress=part(progress, 0.0, 0.3)) if isinstance(study, (str, Path)) else study
-    result = predict_study(loaded, bundle, progress=part(progress, 0.3, 0.8))
+    loaded = load_study(study, progress=subprogress(progress, 0.0, 0.3)) if isinstance(study, (str, Path)) else study
+    result = predict_study(loaded, bundle, progress=subprogress(progress, 0.3, 0.8))
     if out is not None:
-        write_result(result, Path(out), overwrite=overwrite, progress=part(progress, 0.8, 1.0))
+        write_result(result, Path(out), overwrite=overwrite, progress=subprogress(progress, 0.8, 1.0))
     return result
 
 
-def follow_up(study: str | Path | Study, *, progress: Progress = silent, **options: Any) -> FollowedStudy:
+def follow_up(study: str | Path | Study, *, progress: Progress = no_progress, **options: Any) -> FollowedStudy:
     """Register the follow-ups of a study and measure its lesions on them.
 
     Parameters
@@ -107,9 +107,9 @@ def follow_up(study: str | Path | Study, *, progress: Progress = silent, **optio
 
     loaded = study
     if isinstance(study, (str, Path)):
-        loaded = load_study(study, progress=part(progress, 0.0, 0.2), with_dose=False)
+        loaded = load_study(study, progress=subprogress(progress, 0.0, 0.2), with_dose=False)
     assert not isinstance(loaded, (str, Path))
-    return follow_study(loaded, progress=part(progress, 0.2, 1.0), **options)
+    return follow_study(loaded, progress=subprogress(progress, 0.2, 1.0), **options)
 
 
 def train(
@@ -120,7 +120,7 @@ def train(
     options: Mapping[str, Any] | None = None,
     card: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Train a model on a cohort and write a bundle; returns the held-out figures that its card carries.
 
@@ -167,7 +167,7 @@ def evaluate(
     seed: int = 0,
     workers: int = 1,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Comparison:
     """Compare models on a cohort, without leaks; what was interrupted goes on.
 

@@ -16,11 +16,11 @@ class Progress(Protocol):
         """Report; may raise `Cancelled`."""
 
 
-def silent(fraction: float, text: str = "") -> None:
+def no_progress(fraction: float, text: str = "") -> None:
     """Report nothing, never cancel."""
 
 
-def part(progress: Progress, start: float, stop: float) -> Progress:
+def subprogress(progress: Progress, start: float, stop: float) -> Progress:
     """Give the share ``start``…``stop`` of a larger job to a smaller one."""
 
     def report(fraction: float, text: str = "") -> None:

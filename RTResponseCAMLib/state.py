@@ -17,7 +17,7 @@ class Row:
     ----------
     segment_id : its segment in the lesions' segmentation.
     volume_cc, mean_gy, d98_gy : cm³, Gy, Gy; ``coverage`` 0…1.
-    p_response, p_low, p_high, label, doubts : see `study.Prediction`; label "" before a prediction.
+    p_response, p_low, p_high, label, quality_flags : see `study.Prediction`; label "" before a prediction.
     warnings, severities : texts of the warnings, the most serious first, and how serious each is (`warnings.Severity`).
     dose_unit : of the columns of the dose, "Gy" or "Gy (RBE)".
     """
@@ -35,7 +35,7 @@ class Row:
     p_high: float | None = None
     label: str = ""
     warnings: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    quality_flags: tuple[str, ...] = ()
     severities: tuple[str, ...] = ()
     dose_unit: str = "Gy"
 

@@ -33,7 +33,7 @@ class Structure:
     name : ROI Name made unique within the study ("GTV", "GTV#2").
     kind : RT ROI Interpreted Type (3006,00A4), "" when absent.
     contours : closed planar polygons, each ``(n, 3)`` LPS mm, n ≥ 3; empty for a ROI without contours.
-    color : display colour, red, green, blue in 0…255.
+    color : display color, red, green, blue in 0…255.
     """
 
     number: int
@@ -196,7 +196,7 @@ class Prediction:
     label : "response", "non-response", or "indeterminate" when the interval straddles the threshold.
     evidence : share of the total per patch voxel (float32 on its own LPS grid, zero outside the lesion);
         its voxel sum + ``bias`` is ``total``.
-    spread : standard deviation of ``evidence`` over the ensemble, same grid.
+    ensemble_sd : standard deviation of ``evidence`` over the ensemble, same grid.
     bias, total : logits of non-response.
     dose : metrics of the lesion, None without a dose.
     from_volume : the part of ``bias`` that the lesion's volume alone gives.
@@ -211,7 +211,7 @@ class Prediction:
     p_response_high: float
     label: str
     evidence: sitk.Image
-    spread: sitk.Image
+    ensemble_sd: sitk.Image
     bias: float
     total: float
     dose: DoseMetrics | None
@@ -220,7 +220,7 @@ class Prediction:
     checks: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
-    def doubts(self) -> tuple[str, ...]:
+    def quality_flags(self) -> tuple[str, ...]:
         """Why its evidence is not contoured unasked: no class, a failed check, or a map shared with another lesion."""
         return tuple(c.text for c in self.warnings if c.code.flags_map)
 
@@ -234,9 +234,9 @@ class Result:
     cam : evidence as it is shown, float32 on the planning MR's voxels, cropped to the lesions, zero elsewhere.
         The logit of non-response the lesion had if all of it were like this voxel; its mean over a lesion is the
         lesion's logit.
-    subregions : uint8 on the grid of ``cam``: number of the lesion where local evidence exceeds ``cut``.
+    subregions : uint8 on the grid of ``cam``: number of the lesion where evidence exceeds ``subregion_threshold``.
     scale : the name of ``cam``'s scale.
-    cut : local evidence above which a voxel speaks for non-response.
+    subregion_threshold : local evidence above which a voxel speaks for non-response.
     provenance : program, model and input identities; no patient data.
     """
 
@@ -245,6 +245,6 @@ class Result:
     cam: sitk.Image
     subregions: sitk.Image
     scale: str
-    cut: float
+    subregion_threshold: float
     provenance: Mapping[str, str]
     warnings: tuple[Warning, ...]

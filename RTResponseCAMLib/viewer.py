@@ -8,9 +8,9 @@ from typing import Any
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.scene.build import build_scene
-from RTResponseCAMLib.scene.chatter import quiet_vtk
 from RTResponseCAMLib.scene.display import VIEWS, refresh_legend
 from RTResponseCAMLib.scene.nodes import ras
+from RTResponseCAMLib.scene.vtk_logging import silence_vtk
 from RTResponseCAMLib.study import Result
 
 SIZE = 620
@@ -31,9 +31,9 @@ def picture_lesions(result: Result, folder: Path) -> tuple[Path, ...]:
             "trame-slicer", "is not installed, so slice views cannot be drawn", "Install RTResponseCAM[viewer]"
         ) from error
     paths = []
-    with quiet_vtk():
+    with silence_vtk():
         app = SlicerApp()
-        with quiet_vtk():  # the application has just put its own, talkative output window in place
+        with silence_vtk():  # the application has just put its own, talkative output window in place
             views = _open_views(app)
             refresh_legend(build_scene(app.scene, result).cam)
             for prediction in result.predictions:

@@ -26,7 +26,7 @@ class Severity(str, Enum):
 
 
 NOTE, WARNING, SERIOUS = Severity
-NO_CLASS, IN_DOUBT = "withholds the class", "the evidence is not contoured unasked"
+NO_CLASS, FLAGGED = "withholds the class", "the evidence is not contoured unasked"
 UNLIKE = "the model has not seen the like: withholds the class"
 
 
@@ -54,7 +54,7 @@ class WarningCode(str, Enum):
         member.severity, member.template = severity, template
         member.unlike_training = UNLIKE in effects
         member.withholds_class = NO_CLASS in effects or member.unlike_training
-        member.flags_map = IN_DOUBT in effects or member.withholds_class
+        member.flags_map = FLAGGED in effects or member.withholds_class
         return member
 
     def __call__(self, **values: Any) -> Warning:
@@ -290,11 +290,11 @@ class WarningCode(str, Enum):
         "MR voxels of {voxels} mm are coarser than the {seen:.2g} mm that the model was trained on: texture looks "
         "smoother than it is, and evidence may be far off")
     NO_INTERVAL = "no-interval", WARNING, "the model gives no interval of p: how certain it is, is not known"
-    INDETERMINATE = "indeterminate", SERIOUS, "the interval holds the threshold: no class is given", IN_DOUBT
-    UNFAMILIAR = "unfamiliar", SERIOUS, "unlike anything the model was trained on: no class is given", IN_DOUBT
-    CAM_CHECK = "cam-check", SERIOUS, "the map {what}", IN_DOUBT
+    INDETERMINATE = "indeterminate", SERIOUS, "the interval holds the threshold: no class is given", FLAGGED
+    UNFAMILIAR = "unfamiliar", SERIOUS, "unlike anything the model was trained on: no class is given", FLAGGED
+    CAM_CHECK = "cam-check", SERIOUS, "the map {what}", FLAGGED
     SHARED_VOXELS = ("shared-voxels", SERIOUS,
-        "shares {count} voxels with another lesion: the map holds one of them there", IN_DOUBT)
+        "shares {count} voxels with another lesion: the map holds one of them there", FLAGGED)
     MODEL = "model", WARNING, "{text}"
 
     # Follow-ups
@@ -307,7 +307,7 @@ class WarningCode(str, Enum):
     SEVERAL_STRUCTURE_SETS = ("several-structure-sets", WARNING,
         "{count} structure sets were contoured on the follow-up; {used} is used: {reason}")
     NOT_TAKEN = "not-taken", NOTE, "structures of {visit} that are not taken for lesions: {names}"
-    NO_LESIONS_DRAWN = ("no-lesions-drawn", WARNING,
+    NO_LESIONS_CONTOURED = ("no-lesions-drawn", WARNING,
         "no structure of the follow-up with contours looks like a lesion; empty does not mean gone")
     MASK_ON_EITHER = ("mask-on-either", WARNING,
         "the label map fits the grids of both scans; it is taken as drawn on the {scan}")
@@ -315,9 +315,9 @@ class WarningCode(str, Enum):
     LABELS_TOUCH = ("labels-touch", WARNING,
         "labels of the map touch one another: parts of one lesion belong together (--mask-values)")
     MERGED_LESIONS = "merged-lesions", NOTE, "{lesions} share a region at {visit}; they are measured together"
-    NOTHING_DRAWN = "nothing-drawn", NOTE, "nothing was drawn on the follow-up, and nothing was proposed"
+    NOTHING_CONTOURED = "nothing-drawn", NOTE, "nothing was drawn on the follow-up, and nothing was proposed"
     NOTHING_PROPOSED = "nothing-proposed", WARNING, "{reason}"
-    NOT_DRAWN = ("not-drawn", WARNING,
+    LESION_NOT_CONTOURED = ("not-drawn", WARNING,
         "{lesion} was not drawn at {visit} although tissue enhances in its place: gone or forgotten?")
     PROPOSED_REGION = "proposed-region", WARNING, "'{name}': proposed by the program, not drawn by a person; edit it"
     PROPOSAL_LIMITED = ("proposal-limited", WARNING,
@@ -334,9 +334,9 @@ class WarningCode(str, Enum):
         "the subregion is not steady: with the map 1 mm off, Dice falls to {dice:.2f}")
     BOOST_ESTIMATE = "boost-estimate", WARNING, "{note}"
     BOOST_IDLE = "boost-idle", NOTE, "the subregion receives {dose:g} {unit} already"
-    NOT_CONTOURED = "not-contoured", WARNING, "{name} is not contoured: {doubts}"
+    NOT_CONTOURED = "not-contoured", WARNING, "{name} is not contoured: {quality_flags}"
     POINTS_OUTSIDE = "points-outside", NOTE, "{outside} of {count} points lie in no lesion of the map and are left out"
-    EVIDENCE_IN_DOUBT = "evidence-in-doubt", WARNING, "{where}: its evidence is in doubt: {doubts}"
+    FLAGGED_EVIDENCE = "evidence-in-doubt", WARNING, "{where}: its evidence is in doubt: {quality_flags}"
     NO_HABITAT = ("no-habitat", WARNING,
         "{patient}: the label map holds nothing within the lesions; check its frame of reference")
     FEW_PATIENTS = ("few-patients", WARNING,

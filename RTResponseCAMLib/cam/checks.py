@@ -1,6 +1,6 @@
 """Can this map be trusted? Checks of one prediction, and of a model; those that fail become warnings.
 
-Of one prediction: does the map add up; does it stay when the MR gets noisier, or the contour lies half a millimetre
+Of one prediction: does the map add up; does it stay when the MR gets noisier, or the contour lies half a millimeter
 off; does the prediction fall further without the strongest voxels than without others; is the map this lesion's own or
 the same for all; how much do the heads agree. Of a model, on lesions it has not seen: how much of a map is left when
 the heads' weights are random, and how alike maps of two trainings are [criteria of Arun et al., Radiol Artif Intell
@@ -72,20 +72,20 @@ def check_map(model: CalibratedModel, sample: LesionSample, *, seed: int = 0) ->
     patch = patch_of(sample)
     inside = patch.inside
     noisy = patch.mr + NOISE * rng.standard_normal(patch.mr.shape).astype(np.float32)
-    variants = [(patch.mr, patch.occupancy), (noisy, patch.occupancy)]
+    variants = [(patch.mr, patch.fraction), (noisy, patch.fraction)]
     share = SHIFT_MM / patch.grid.spacing_mm[0]
     for axis in range(3):
         for sign in (-1, 1):
-            variants.append((patch.mr, (1 - share) * patch.occupancy + share * np.roll(patch.occupancy, sign, axis)))
+            variants.append((patch.mr, (1 - share) * patch.fraction + share * np.roll(patch.fraction, sign, axis)))
     found = model.predict(_variants(sample, variants))
     maps = [_map_of(each) for each in found]
     (own,) = model.predict([sample], members=True)
-    straight = _local(maps[0], patch.occupancy)
-    noise = _correlation(straight[inside], _local(maps[1], patch.occupancy)[inside])
+    straight = _local(maps[0], patch.fraction)
+    noise = _correlation(straight[inside], _local(maps[1], patch.fraction)[inside])
     shifted = []
-    for map_, (_, occupancy) in zip(maps[2:], variants[2:], strict=True):
-        both = inside & (occupancy > INSIDE)
-        shifted.append(_correlation(straight[both], _local(map_, occupancy)[both]))
+    for map_, (_, fraction) in zip(maps[2:], variants[2:], strict=True):
+        both = inside & (fraction > INSIDE)
+        shifted.append(_correlation(straight[both], _local(map_, fraction)[both]))
     heads = own.member_maps
     return MapChecks(
         gap=abs(float(_map_of(own).sum(dtype=np.float64)) + own.bias - own.total),
@@ -94,7 +94,7 @@ def check_map(model: CalibratedModel, sample: LesionSample, *, seed: int = 0) ->
         deletion=_deletion(model, sample, straight, inside, rng),
         fixed_pattern=_fixed(model.fitted.mean_pattern, straight, patch),
         rim_share=_rim(maps[0], inside, patch.grid.spacing_mm[0]),
-        agreement=np.nan if heads is None else _agreement(_local(heads, patch.occupancy)[:, inside]),
+        agreement=np.nan if heads is None else _agreement(_local(heads, patch.fraction)[:, inside]),
     )
 
 
@@ -129,7 +129,7 @@ def model_checks(
 
     Returns
     -------
-    ``randomised_abs_rho`` : mean |ρ| between maps before and after the weights are drawn anew; NaN where the model has
+    ``randomized_abs_rho`` : mean |ρ| between maps before and after the weights are drawn anew; NaN where the model has
     no such control.
     ``seed_to_seed`` : mean correlation with the maps of ``others``; both within lesions.
     """
@@ -139,19 +139,19 @@ def model_checks(
     for sample in samples:
         patch = patch_of(sample)
         own, *rest = (
-            _local(_map_of(each.predict([sample])[0]), patch.occupancy)[patch.inside]
+            _local(_map_of(each.predict([sample])[0]), patch.fraction)[patch.inside]
             for each in (model, *controls, *others)
         )
         left += [abs(_correlation(own, random, ranks=True)) for random in rest[: len(controls)]]
         alike += [_correlation(own, other) for other in rest[len(controls) :]]
-    return {"randomised_abs_rho": _mean(left), "seed_to_seed": _mean(alike)}
+    return {"randomized_abs_rho": _mean(left), "seed_to_seed": _mean(alike)}
 
 
 def model_warnings_of(checks: dict[str, float]) -> tuple[str, ...]:
     """Sentences for the card of a model that failed a check."""
     found = []
-    if checks.get("randomised_abs_rho", 0.0) > RANDOM_LEFT:
-        rho = checks["randomised_abs_rho"]
+    if checks.get("randomized_abs_rho", 0.0) > RANDOM_LEFT:
+        rho = checks["randomized_abs_rho"]
         found.append(
             f"Much of this model's maps is structure of the image: with random weights |ρ| is still {rho:.2f}."
         )
@@ -162,13 +162,13 @@ def model_warnings_of(checks: dict[str, float]) -> tuple[str, ...]:
 
 def mean_pattern(patches: Sequence[Patch], maps: Sequence[Array32]) -> Array32:
     """Mean local map of some lesions, each brought to the same box and to unit spread, ``(12, 12, 12)``."""
-    return np.mean([_pattern(_local(m, p.occupancy), p.inside) for p, m in zip(patches, maps, strict=True)], axis=0)
+    return np.mean([_pattern(_local(m, p.fraction), p.inside) for p, m in zip(patches, maps, strict=True)], axis=0)
 
 
 def _variants(sample: LesionSample, variants: Sequence[tuple[Array32, Array32]]) -> list[LesionSample]:
     """Copies of a sample with other MR and partial-volume fractions."""
     patch = patch_of(sample)
-    return [replace(sample, patch=replace(patch, mr=mr, occupancy=fraction)) for mr, fraction in variants]
+    return [replace(sample, patch=replace(patch, mr=mr, fraction=fraction)) for mr, fraction in variants]
 
 
 def _map_of(prediction: LesionPrediction) -> Array32:
@@ -191,9 +191,9 @@ def _deletion(
     orders = [np.argsort(-local.ravel()[where], kind="stable"), *(rng.permutation(len(where)) for _ in range(3))]
     variants = []
     for order in orders:
-        volume = np.cumsum(patch.occupancy.ravel()[where][order])
+        volume = np.cumsum(patch.fraction.ravel()[where][order])
         gone = where[order[: max(int(np.searchsorted(volume, DELETED * volume[-1])), 1)]]
-        rest = patch.occupancy.copy()
+        rest = patch.fraction.copy()
         rest.ravel()[gone] = 0
         variants.append((patch.mr, rest))
     totals = np.asarray([found.total - found.from_volume for found in model.predict(_variants(sample, variants))])
@@ -214,14 +214,14 @@ def _pattern(local: Array32, inside: Mask) -> Array32:
     factors = [PATTERN / (s.stop - s.start) for s in box]
     mask = zoom(inside[box].astype(np.float32), factors, order=1, grid_mode=True, mode="nearest") > 0.5
     values = zoom(np.where(inside, local, local[inside].mean())[box], factors, order=1, grid_mode=True, mode="nearest")
-    spread = float(values[mask].std()) if mask.any() else 0.0
-    scaled = np.where(mask, (values - values[mask].mean()) / spread, 0) if spread > 0 else np.zeros_like(values)
+    sd = float(values[mask].std()) if mask.any() else 0.0
+    scaled = np.where(mask, (values - values[mask].mean()) / sd, 0) if sd > 0 else np.zeros_like(values)
     return scaled.astype(np.float32)
 
 
-def _local(map_: Array32, occupancy: Array32) -> Array32:
+def _local(map_: Array32, fraction: Array32) -> Array32:
     """Evidence of each voxel from its share of the map: shares of cut voxels are small whatever their evidence."""
-    return np.asarray(map_ / np.maximum(occupancy, 1e-6), dtype=np.float32)
+    return np.asarray(map_ / np.maximum(fraction, 1e-6), dtype=np.float32)
 
 
 def _rim(map_: Array32, inside: Mask, spacing_mm: float) -> float:

@@ -75,7 +75,7 @@ def gradient_maps(
     with _kept(layers[layer]) as kept, torch.enable_grad():
         total = fitted.differentiable_total(sample) * (1 if toward == "non-response" else -1)
         gradients = torch.autograd.grad(total, kept)
-    inside = torch.from_numpy(patch_of(sample).occupancy > 0).to(total.device)
+    inside = torch.from_numpy(patch_of(sample).fraction > 0).to(total.device)
     activation, gradient = (
         torch.cat([_as_channels(t.detach(), inside) for t in tensors]) for tensors in (kept, gradients)
     )

@@ -14,11 +14,11 @@ import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.imaging.fraction import box_fraction, stands_for, structure_box
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, stands_for, structure_box
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.models.interface import LesionPrediction
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import Structure
 
 RIM_MM = 0.6  # standard deviation of what a voxel's MR is blurred with
@@ -37,7 +37,7 @@ def local_evidence(patch: Patch, evidence: LesionPrediction) -> Array32:
     if evidence.map is None:
         raise ModelError("model", "gives no evidence map", "Use a model that explains itself")
     inside = patch.inside
-    weight = patch.occupancy / patch.occupancy.sum()
+    weight = patch.fraction / patch.fraction.sum()
     local = np.where(inside, evidence.map / np.maximum(weight, 1e-12), 0.0) + evidence.bias
     nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
     return np.asarray(local[tuple(nearest)], dtype=np.float32)
@@ -45,21 +45,21 @@ def local_evidence(patch: Patch, evidence: LesionPrediction) -> Array32:
 
 def shown_evidence(patch: Patch, evidence: LesionPrediction) -> Array32:
     """The map as it is shown, on the patch's grid."""
-    return _shown(local_evidence(patch, evidence), patch.occupancy, patch.grid, evidence.total)
+    return _shown(local_evidence(patch, evidence), patch.fraction, patch.grid, evidence.total)
 
 
-def own_share(occupancy: Array32, grid: Grid) -> Array32:
+def own_evidence_weight(fraction: Array32, grid: Grid) -> Array32:
     """How much of its own evidence a voxel shows, ``[z, y, x]``, 0…1: 1 in the middle of a lesion, less at its rim.
 
     Occupancy times the root of the occupancy around, relative to the lesion's fullest voxel. Our own form, chosen on
     development phantoms (``Docs/methods.md``).
     """
-    around = gaussian_filter(occupancy, RIM_MM / np.asarray(grid.spacing_mm)[::-1], mode="constant")
-    return np.asarray(occupancy * np.sqrt(around / max(float(around.max()), 1e-6)), dtype=np.float32)
+    around = gaussian_filter(fraction, RIM_MM / np.asarray(grid.spacing_mm)[::-1], mode="constant")
+    return np.asarray(fraction * np.sqrt(around / max(float(around.max()), 1e-6)), dtype=np.float32)
 
 
-def _shown(local: Array32, occupancy: Array32, grid: Grid, total: float) -> Array32:
-    return np.asarray(total + (local - total) * own_share(occupancy, grid), dtype=np.float32)
+def _shown(local: Array32, fraction: Array32, grid: Grid, total: float) -> Array32:
+    return np.asarray(total + (local - total) * own_evidence_weight(fraction, grid), dtype=np.float32)
 
 
 def evidence_volume(
@@ -68,10 +68,10 @@ def evidence_volume(
     *,
     patches: Sequence[Patch],
     evidences: Sequence[LesionPrediction],
-    cut: float,
-    progress: Progress = silent,
+    subregion_threshold: float,
+    progress: Progress = no_progress,
 ) -> tuple[sitk.Image, sitk.Image]:
-    """The map as it is shown, and the lesion's number where it exceeds ``cut``.
+    """The map as it is shown, and the lesion's number where it exceeds ``subregion_threshold``.
 
     Both lie on the MR's voxels, cropped to the lesions.
 
@@ -94,13 +94,13 @@ def evidence_volume(
         moved = sitk.GetArrayFromImage(
             sitk.Resample(local, box.blank(), sitk.Transform(), sitk.sitkLinear, float("nan"), sitk.sitkFloat32)
         )
-        share = box_occupancy(structure, box)
+        share = box_fraction(structure, box)
         inside = stands_for(share) & np.isfinite(moved)
         start = starts[number - 1] - low
         view, own = _overlap(whole.shape, start[::-1], box.shape)
         shown = _shown(moved, share, box, evidence.total)
         cam[view][inside[own]] = shown[own][inside[own]]
-        above[view][inside[own]] = np.where(shown[own][inside[own]] > cut, number, 0)
+        above[view][inside[own]] = np.where(shown[own][inside[own]] > subregion_threshold, number, 0)
     return whole.image(cam), whole.image(above)
 
 

@@ -17,7 +17,7 @@ from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Json, ModelOptions, OutOptions
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.progress import Progress, subprogress
 from RTResponseCAMLib.warnings import labeled
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def align(
     ] = None,
     block: Annotated[float, Option("--block", metavar="MM", help="blocks of the slide that are averaged")] = 1.5,
     habitats: Annotated[
-        Path | None, Option("--habitats", metavar="LABELS", help="label map: necrosis, enhancement, oedema …")
+        Path | None, Option("--habitats", metavar="LABELS", help="label map: necrosis, enhancement, edema …")
     ] = None,
     json_: Json = False,
     progress: Progress,
@@ -91,9 +91,9 @@ def align(
     bundle = load_bundle(model.model or default_bundle(), model.device.value)
     aligned, scale = [], ""
     for number, (folder, name) in enumerate(zip(studies, names, strict=True)):
-        within = part(progress, number / len(names), (number + 1) / len(names))
-        study = load_study(folder, progress=part(within, 0.0, 0.5), with_dose=bundle.inputs.dose)
-        result = predict_study(study, bundle, progress=part(within, 0.5, 1.0))
+        within = subprogress(progress, number / len(names), (number + 1) / len(names))
+        study = load_study(folder, progress=subprogress(within, 0.0, 0.5), with_dose=bundle.inputs.dose)
+        result = predict_study(study, bundle, progress=subprogress(within, 0.5, 1.0))
         scale = result.scale
         aligned.append(
             align_study(result, by_study[name], radius_mm=radius, error_mm=error, labels=labels, seed=number)
@@ -119,7 +119,7 @@ def _read_image(path: Path, flat: bool = False) -> Any:
         raise StudyError(path, "cannot be read as an image", "Save it as NRRD, NIfTI or TIFF") from error
     if image.GetNumberOfComponentsPerPixel() > 1 or image.GetDimension() > 3:
         what = f"has {image.GetNumberOfComponentsPerPixel()} components in {image.GetDimension()} dimensions"
-        raise StudyError(path, f"{what}, expected one value per pixel", "Save a single layer without colours")
+        raise StudyError(path, f"{what}, expected one value per pixel", "Save a single layer without colors")
     if image.GetDimension() < 3 and not flat:
         raise StudyError(path, "is flat, expected a volume", "Save the label map of the whole MR")
     return image
@@ -136,13 +136,13 @@ def _aligned_text(content: dict[str, Any]) -> str:
         )
         if found["slope"] is not None:
             slope = f"{found['slope']:.2f} ({found['slope_low']:.2f} to {found['slope_high']:.2f})"
-            lines.append(f"      mixed model, standardised slope {slope}, p {found['slope_p']:.4f}")
+            lines.append(f"      mixed model, standardized slope {slope}, p {found['slope_p']:.4f}")
     for row in content["habitats"]:
         lines.append(
             f"{row['lesion']} {row['habitat']}: {100 * row['share_of_lesion']:.0f} % of the lesion, "
             f"{100 * row['share_of_subregion']:.0f} % of its subregion"
         )
-    return "\n".join([*lines, *(f"! {labeled(**c)}" for c in content["cautions"])])
+    return "\n".join([*lines, *(f"! {labeled(**c)}" for c in content["warnings"])])
 
 
 def _range(found: dict[str, Any]) -> str:

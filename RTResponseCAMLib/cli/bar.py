@@ -20,8 +20,8 @@ class Bar:
 
         self.stopped = False
         columns = TextColumn("{task.description:<34.34}"), TaskProgressColumn(), BarColumn(30), TimeElapsedColumn()
-        silent = quiet or not sys.stderr.isatty()
-        self._bar = RichProgress(*columns, console=Console(stderr=True), disable=silent, transient=False)
+        no_progress = quiet or not sys.stderr.isatty()
+        self._bar = RichProgress(*columns, console=Console(stderr=True), disable=no_progress, transient=False)
         self._task = self._bar.add_task("", total=1.0)
 
     def __call__(self, fraction: float, text: str = "") -> None:

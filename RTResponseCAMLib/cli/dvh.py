@@ -12,7 +12,7 @@ from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Interpolation, Json, OutOptions, StudyOptions
 from RTResponseCAMLib.cli.tables import number, print_table
-from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.progress import Progress, subprogress
 from RTResponseCAMLib.warnings import labeled
 
 
@@ -35,9 +35,13 @@ def dvh(
     from RTResponseCAMLib.workflow.output import check_free
 
     check_free(out.out, out.overwrite)
-    loaded = study.load(part(progress, 0.0, 0.4))
+    loaded = study.load(subprogress(progress, 0.0, 0.4))
     content = write_dose(
-        loaded, out.out, overwrite=out.overwrite, interpolation=interpolation.value, progress=part(progress, 0.4, 1.0)
+        loaded,
+        out.out,
+        overwrite=out.overwrite,
+        interpolation=interpolation.value,
+        progress=subprogress(progress, 0.4, 1.0),
     )
     close(progress)
     if json_:
@@ -69,8 +73,8 @@ def _print(content: dict[str, Any], out: Path) -> None:
             ["target", f"prescription ({unit})", "coverage", "selectivity", "Paddick CI", "gradient index"], targets
         )
     for row in content["targets"]:
-        print("".join(f"{row['name']} ! {text}\n" for text in row["cautions"]), end="")
-    for warning in content["cautions"]:
+        print("".join(f"{row['name']} ! {text}\n" for text in row["warnings"]), end="")
+    for warning in content["warnings"]:
         print(f"! {labeled(**warning)}")
     print(f"dose between grid points: {content['interpolation']}\nwritten: {out}")
 

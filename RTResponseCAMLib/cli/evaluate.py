@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Indeterminate(str, Enum):
     """What becomes of lesions whose change may lie on either side of the threshold."""
 
-    UNLABELLED = "unlabelled"
-    AS_LABELLED = "as-labelled"
+    UNLABELED = "unlabeled"
+    AS_LABELED = "as-labeled"
 
 
 def evaluate(
@@ -50,7 +50,7 @@ def evaluate(
     indeterminate: Annotated[
         Indeterminate,
         Option("--indeterminate", help="lesions whose change may lie on either side of the threshold"),
-    ] = Indeterminate.UNLABELLED,
+    ] = Indeterminate.UNLABELED,
     settings: Annotated[Path | None, Option("--settings", metavar="JSON", help="of pyradiomics")] = None,
     workers: Annotated[int, Option("--workers", show_default="all cores")] = os.cpu_count() or 1,
     seed: Annotated[int, Option("--seed")] = 0,
@@ -118,7 +118,7 @@ def _print(comparison: Comparison, out: Path) -> None:
         print_table(["approach", "AUC", "95 % interval", "Brier"], rows)
     for name, reason in comparison.not_run.items():
         print(f"! {name} was not run: {reason}")
-    for text in (*comparison.cohort.cautions, *comparison.cohort.left_out):
+    for text in (*comparison.cohort.warnings, *comparison.cohort.left_out):
         print(f"! {text}")
 
 

@@ -13,7 +13,7 @@ from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import FolderOptions, Json, OutOptions
 from RTResponseCAMLib.errors import RTResponseError
-from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.progress import Progress, subprogress
 from RTResponseCAMLib.response.conventions import CONVENTIONS, with_thresholds
 from RTResponseCAMLib.response.trajectory import TARGET_DAYS, WINDOW_DAYS
 from RTResponseCAMLib.response.volume import BOUNDARY_MM
@@ -71,14 +71,14 @@ def follow_up(
         what = f"is day {target_day} within days {window[0]} to {window[1]}: not in order"
         raise RTResponseError("the label's visit", what, "Correct --target-day or --window FIRST LAST")
     reading = vars(study.reading()) | {"with_dose": False}
-    loaded = load_study(study.study, progress=part(progress, 0.0, 0.2), **reading)
+    loaded = load_study(study.study, progress=subprogress(progress, 0.0, 0.2), **reading)
     followed = follow_study(
         loaded,
         _named_files(transform, "--transform"),
         masks=_named_files(mask, "--mask"),
         boundary_mm=boundary_mm,
         propose=not no_proposals,
-        progress=part(progress, 0.2, 0.9),
+        progress=subprogress(progress, 0.2, 0.9),
         mask_values=_labels(mask_values),
     )
     content = write_follow_up(
@@ -88,7 +88,7 @@ def follow_up(
         label_convention=chosen,
         window_days=window,
         target_days=target_day,
-        progress=part(progress, 0.9, 1.0),
+        progress=subprogress(progress, 0.9, 1.0),
     )
     close(progress)
     print(json.dumps(content, indent=2, ensure_ascii=False) if json_ else _follow_up_text(content, out.out))
@@ -117,7 +117,7 @@ def _named_files(given: list[str], option: str) -> dict[str, Path]:
 
 def _follow_up_text(content: dict[str, Any], out: Path) -> str:
     lines = [f"written: {out}", content["notice"]]
-    lines += [f"! {labeled(**c)}" for c in content["cautions"]]
+    lines += [f"! {labeled(**c)}" for c in content["warnings"]]
     if content["day_zero"]:
         lines.append(f"days count from {content['day_zero']}")
     for visit in content["visits"]:
@@ -126,14 +126,14 @@ def _follow_up_text(content: dict[str, Any], out: Path) -> str:
         when = "unknown day" if visit["days"] is None else f"day {visit['days']}"
         source = f" by {visit['date_source']}" if visit["date_source"] else ""
         lines.append(f"{visit['visit']} '{visit['description']}', {when}{source}: {how}")
-        lines += [f"      ! {labeled(**c)}" for c in visit["cautions"] if not visit["problem"]]
+        lines += [f"      ! {labeled(**c)}" for c in visit["warnings"] if not visit["problem"]]
     for lesion in content["lesions"]:
         label = lesion["label"]
         change = ""
         if label["change"] is not None:
             low, high = label["change_interval"]
             change = f"  {100 * label['change']:+.0f} % ({100 * low:+.0f} … {100 * high:+.0f} %) at {label['visit']}"
-        lines.append(f"{lesion['id']:<4}{lesion['name']:<20}{label['word']:<15}{change}  {label['reason']}")
+        lines.append(f"{lesion['id']:<4}{lesion['name']:<20}{label['category']:<15}{change}  {label['reason']}")
     lines += [f"! {text}" for text in content["remarks"]]
     return "\n".join(lines)
 

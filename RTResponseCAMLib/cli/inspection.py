@@ -12,7 +12,7 @@ from RTResponseCAMLib.progress import Progress
 
 def inspect(study: StudyOptions, *, json_: Json = False, progress: Progress) -> None:
     """List what a folder holds."""
-    from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
+    from RTResponseCAMLib.dicom.inspect import as_text, inspect_folder
 
     found = inspect_folder(study.study, study.reading(), progress=progress)
     close(progress)

@@ -74,7 +74,7 @@ class FolderOptions:
         list[str],
         Option(
             "--visit", metavar="TEXT",
-            help="part of the Series Description of a follow-up that is not recognised (repeatable)",
+            help="part of the Series Description of a follow-up that is not recognized (repeatable)",
         ),
     ] = field(default_factory=list)  # fmt: skip
 

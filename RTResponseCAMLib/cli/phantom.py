@@ -61,13 +61,13 @@ def phantom_study(
     progress: Progress,
 ) -> None:
     """One synthetic patient."""
-    from RTResponseCAMLib.phantom.patient import draw_patient
+    from RTResponseCAMLib.phantom.patient import sample_patient
     from RTResponseCAMLib.phantom.write import write_patient
     from RTResponseCAMLib.workflow.output import new_folder
 
     spec = _spec(options, variant.value, matrix, patient)
     with new_folder(out.out, out.overwrite) as folder:
-        write_patient(draw_patient(spec), folder, progress=progress)
+        write_patient(sample_patient(spec), folder, progress=progress)
     close(progress)
     print(f"written: {out.out} (dicom/ and truth/)")
 

@@ -12,7 +12,7 @@ from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Json, ModelOptions, OutOptions, StudyOptions
 from RTResponseCAMLib.cli.tables import number, print_table
-from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.progress import Progress, subprogress
 from RTResponseCAMLib.warnings import by_severity
 
 
@@ -39,15 +39,15 @@ def predict(
     stages.begin("load model")
     bundle = load_bundle(model.model or default_bundle(), model.device.value)
     stages.begin("read study")
-    loaded = study.load(part(progress, 0.0, 0.3))
-    result = predict_study(loaded, bundle, progress=part(progress, 0.3, 0.5), stages=stages)
+    loaded = study.load(subprogress(progress, 0.0, 0.3))
+    result = predict_study(loaded, bundle, progress=subprogress(progress, 0.3, 0.5), stages=stages)
     write_result(
         result,
         out.out,
         overwrite=out.overwrite,
         scene=None if no_scene else write_scene,
         pictures=pictures,
-        progress=part(progress, 0.5, 1.0),
+        progress=subprogress(progress, 0.5, 1.0),
         stages=stages,
     )
     close(progress)

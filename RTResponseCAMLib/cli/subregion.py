@@ -16,7 +16,7 @@ from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import Interpolation, Json, ModelOptions, OutOptions, StudyOptions
 from RTResponseCAMLib.cli.tables import number, print_table
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.progress import Progress, part
+from RTResponseCAMLib.progress import Progress, subprogress
 from RTResponseCAMLib.warnings import by_severity, labeled
 
 
@@ -67,9 +67,9 @@ def subregion(
     """Contour the evidence of each lesion and measure it against the rest."""
     from RTResponseCAMLib.workflow.subregion import write_subregions
 
-    result, drawn, warnings = _contoured(study, model, selection, out, part(progress, 0.0, 0.9))
+    result, drawn, warnings = _contoured(study, model, selection, out, subprogress(progress, 0.0, 0.9))
     content = write_subregions(
-        result, drawn, warnings=warnings, out=out.out, overwrite=out.overwrite, progress=part(progress, 0.9, 1.0)
+        result, drawn, warnings=warnings, out=out.out, overwrite=out.overwrite, progress=subprogress(progress, 0.9, 1.0)
     )
     close(progress)
     if json_:
@@ -77,7 +77,7 @@ def subregion(
         return
     print(content["notice"])
     _print(content["subregions"])
-    print("\n".join([*(f"! {labeled(**c)}" for c in content["cautions"]), f"written: {out.out}"]))
+    print("\n".join([*(f"! {labeled(**c)}" for c in content["warnings"]), f"written: {out.out}"]))
 
 
 def export(
@@ -97,7 +97,7 @@ def export(
     from RTResponseCAMLib.workflow.export import export_dicom
 
     names = [format_of(name).name for name in formats] or [entry.name for entry in known()]
-    result, drawn, warnings = _contoured(study, model, selection, out, part(progress, 0.0, 0.7))
+    result, drawn, warnings = _contoured(study, model, selection, out, subprogress(progress, 0.0, 0.7))
     written, more = export_dicom(
         study.study,
         result,
@@ -105,7 +105,7 @@ def export(
         out=out.out,
         names=names,
         overwrite=out.overwrite,
-        progress=part(progress, 0.7, 1.0),
+        progress=subprogress(progress, 0.7, 1.0),
     )
     close(progress)
     for warning in by_severity((*result.warnings, *warnings, *more)):
@@ -122,7 +122,7 @@ def _contoured(
     from RTResponseCAMLib.subregion.select import Selection
     from RTResponseCAMLib.workflow.output import check_free
     from RTResponseCAMLib.workflow.predict import predict_study
-    from RTResponseCAMLib.workflow.subregion import draw_subregions
+    from RTResponseCAMLib.workflow.subregion import contour_subregions
 
     check_free(out.out, out.overwrite)
     bundle = load_bundle(model.model or default_bundle(), model.device.value)
@@ -144,15 +144,15 @@ def _contoured(
             raise ValueError(f"the boost is {chosen.boost:g} Gy, expected more than 0")
     except ValueError as error:
         raise StudyError("the selection", str(error), "Correct the option") from error
-    loaded = study.load(part(progress, 0.0, 0.4))
-    result = predict_study(loaded, bundle, progress=part(progress, 0.4, 0.8))
-    drawn, warnings = draw_subregions(
+    loaded = study.load(subprogress(progress, 0.0, 0.4))
+    result = predict_study(loaded, bundle, progress=subprogress(progress, 0.4, 0.8))
+    drawn, warnings = contour_subregions(
         result,
         selection,
         anyway=chosen.anyway,
         boost_gy=chosen.boost,
         interpolation=chosen.interpolation.value,
-        progress=part(progress, 0.8, 1.0),
+        progress=subprogress(progress, 0.8, 1.0),
     )
     return result, drawn, warnings
 
@@ -174,7 +174,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         for text in row["words"]:
             print(f"{row['lesion']} {text}")
-        for text in row["cautions"]:
+        for text in row["warnings"]:
             print(f"{row['lesion']} ! {text}")
 
 

@@ -28,7 +28,7 @@ def train(
     approach: Annotated[str, Option("--approach", metavar="MODEL", help="name of a registered model")] = default_name(),
     name: Annotated[str, Option("--name")] = "unnamed model",
     description: Annotated[str, Option("--description")] = "",
-    caution: Annotated[list[str], Option("--caution", help="sentence shown beside every result (repeatable)")] = [],  # noqa: B006
+    warning: Annotated[list[str], Option("--warning", help="sentence shown beside every result (repeatable)")] = [],  # noqa: B006
     cohort_note: Annotated[str, Option("--cohort-note", help="how the cohort was made, for the card")] = "",
     progress: Progress,
 ) -> None:
@@ -46,7 +46,7 @@ def train(
         "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
         "cohort": cohort_note,
         "command": train_command(approach, chosen),
-        "cautions": list(caution),
+        "warnings": list(warning),
     }
     figures = train_bundle(
         cohort, out.out, name=approach, options=chosen, card=card, overwrite=out.overwrite, progress=progress

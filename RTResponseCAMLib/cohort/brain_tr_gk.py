@@ -18,14 +18,14 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, text_in
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import contents_of, find_chain
+from RTResponseCAMLib.dicom.load import contents_of, find_reference_graph
 from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.labels import read_volume
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 COURSE = re.compile(r"GK\.(\d+)_(\d+)$", re.IGNORECASE)
 LESION = re.compile(r"GK\.(\d+)_(\d+)_L_?(.+)\.nrrd$", re.IGNORECASE)
@@ -39,7 +39,7 @@ DAYS_PER_MONTH = 30.44
 MIN_LIKENESS = 0.6
 
 
-def import_brain_tr_gk(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+def import_brain_tr_gk(source: Path, progress: Progress = no_progress) -> tuple[list[CohortRow], list[str]]:
     """Rows of every lesion below ``source`` (NRRD where there are any, else DICOM), and remarks.
 
     Raises
@@ -133,11 +133,11 @@ def _dicom_course(
     study: Path, patient: str, course: str, lines: list[dict[str, Any]]
 ) -> tuple[list[CohortRow], list[str]]:
     index = index_folder(study)
-    chain = find_chain(contents_of(index))
-    structures, _ = read_structures(chain.structures.path)
+    graph = find_reference_graph(contents_of(index))
+    structures, _ = read_structures(graph.structures.path)
     drawn = tuple(s for s in structures if not s.name.startswith("*"))
-    lesions, _ = choose_lesions(chain.structures.path, drawn)
-    scrub = Scrubber([chain.images[0].header, chain.structures.header])
+    lesions, _ = choose_lesions(graph.structures.path, drawn)
+    scrub = Scrubber([graph.images[0].header, graph.structures.header])
     matched = _locations([x.structure.name for x in lesions], lines)
     rows, remarks = [], []
     for lesion in lesions:

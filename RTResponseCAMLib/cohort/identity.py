@@ -1,7 +1,7 @@
 """Whether patient groups are different people: one person under two groups would be trained on and evaluated on.
 
 The manifest tells people apart by ``patient_group_id`` alone. What was read tells more: one scan under two groups,
-copied or anonymised anew, is one person; one Patient ID under two groups may be.
+copied or anonymized anew, is one person; one Patient ID under two groups may be.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def refuse_shared_scans(sources: Iterable[Source], where: Path) -> None:
 def shared_people(sources: Iterable[Source]) -> list[str]:
     """What to say of groups that hold one DICOM Patient ID: one sentence, or none."""
     found = _shared((s.person, s.group) for s in sources)
-    doubt = "if they are one person, an approach is evaluated on people it was trained on"
-    return [f"patient groups hold one DICOM Patient ID ({named(found)}): {doubt}"] if found else []
+    consequence = "if they are one person, an approach is evaluated on people it was trained on"
+    return [f"patient groups hold one DICOM Patient ID ({named(found)}): {consequence}"] if found else []
 
 
 def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:

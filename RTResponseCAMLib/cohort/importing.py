@@ -12,13 +12,13 @@ from RTResponseCAMLib.cohort.importers import importer_of
 from RTResponseCAMLib.cohort.manifest import CohortRow, read_cohort, write_manifest
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.warnings import WarningCode
 
 VOLUME_TOLERANCE = 0.05
 
 
-def import_cohort(name: str, source: Path, *, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+def import_cohort(name: str, source: Path, *, folder: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Write ``folder/manifest.csv`` and ``folder/import.json`` (counts and remarks); returns the latter's content.
 
     Raises
@@ -52,7 +52,7 @@ def counts(rows: list[CohortRow]) -> dict[str, int]:
     }
 
 
-def check_cohort(folder: Path, progress: Progress = silent) -> dict[str, Any]:
+def check_cohort(folder: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Read every case that a manifest names; ``problems`` holds one sentence for each that cannot be used.
 
     Raises

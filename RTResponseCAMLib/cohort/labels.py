@@ -78,16 +78,16 @@ def label_rows(
     before = {lesion.id: volume_interval(lesion.structure) for lesion in planned}
     after = [volume_interval(region) for region in regions]
     remarks = [f"{later.path.name}: {len(new)} new lesion(s), not in the cohort"] if new else []
-    labelled = []
+    labeled = []
     for row, match in zip(rows, matches, strict=True):
         base, now = match.volumes(before, after)
-        labelled.append(
-            labelled_row(row, base, after=now, days=later.days, source=f"volume, {later.name}, {match.word}")
+        labeled.append(
+            labeled_row(row, base, after=now, days=later.days, source=f"volume, {later.name}, {match.status}")
         )
-    return labelled, remarks
+    return labeled, remarks
 
 
-def labelled_row(row: CohortRow, before: Volume, *, after: Volume, days: int | None, source: str) -> CohortRow:
+def labeled_row(row: CohortRow, before: Volume, *, after: Volume, days: int | None, source: str) -> CohortRow:
     """A row with the label of its change: more than 20 % smaller is a response."""
     change = change_interval(before, after)
     word = classify(THRESHOLD, change, growth=None)

@@ -8,7 +8,7 @@ course              treatment course of that person, "1", "2", …
 lesion              ROI name of ``study``, or a name for the region of ``mask``
 study               folder with the DICOM export, relative to the manifest
 mr, mask            contrast-enhanced T1 and its label map, on one grid, relative to the manifest
-mask_values         label values that make up the tumour, joined by "+" ("1+2"); empty: every value but 0
+mask_values         label values that make up the tumor, joined by "+" ("1+2"); empty: every value but 0
 region              which island of those values, 1 the largest; empty: all of them together
 dose, rx_gy         dose volume in Gy and the prescribed total dose, Gy
 fractions           number of fractions

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from RTResponseCAMLib.cohort.labels import labelled_row
+from RTResponseCAMLib.cohort.labels import labeled_row
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.cohort.sheets import number_in, read_sheet
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.labels import label_structure, read_volume
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.response.trajectory import nearest_in_window
 from RTResponseCAMLib.response.volume import Volume, volume_interval
 
@@ -48,8 +48,8 @@ class Radiosurgery:
     fractions: int | None
 
 
-def import_openbtai(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
-    """One row per lesion: labelled where a scan lies before and one about three months after its radiosurgery.
+def import_openbtai(source: Path, progress: Progress = no_progress) -> tuple[list[CohortRow], list[str]]:
+    """One row per lesion: labeled where a scan lies before and one about three months after its radiosurgery.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def _patient(patient: int, scans: list[Scan], treated: dict[tuple[int, int], Rad
         if begin is not None and place is not None:
             visit = after[place]
             now = _volume(masks[visit.day], values)
-            row = labelled_row(
+            row = labeled_row(
                 row, volume, after=now, days=visit.day - begin, source="volume, segmentation of the data set"
             )
         rows.append(row)

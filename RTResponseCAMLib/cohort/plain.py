@@ -20,12 +20,12 @@ from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.labels import SUFFIXES, label_structure, labels_touch, read_volume
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 FOLLOW_UP = re.compile(r"follow_up_(\d+)_mask$", re.IGNORECASE)
 
 
-def import_plain(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+def import_plain(source: Path, progress: Progress = no_progress) -> tuple[list[CohortRow], list[str]]:
     """Rows of every lesion, and remarks.
 
     Raises

@@ -1,7 +1,7 @@
 """PROTEAS-brain-mets (Zenodo 17253793, CC BY): linac radiosurgery with dose and segmented follow-ups.
 
 ``P01/BraTS/baseline|fu1…/t1c.nii.gz``, ``P01/P01_RTP.nii.gz`` (Gy, NaN outside the grid), masks with 1 necrosis,
-2 enhancing, 3 oedema in ``tumor_segmentation`` or ``tumor segmentation``, days from ``DICOM/T1C_<date>``.
+2 enhancing, 3 edema in ``tumor_segmentation`` or ``tumor segmentation``, days from ``DICOM/T1C_<date>``.
 P04a and P04b are two rounds of one person. A visit without a mask may be a complete response or not annotated:
 it stays unknown.
 """
@@ -21,15 +21,15 @@ from RTResponseCAMLib.cohort.sheets import by_header, number_in, read_sheet, tex
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.labels import read_volume
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 FOLDER = re.compile(r"P(\d+)([a-z]?)$", re.IGNORECASE)
 MASK_FOLDERS = ("tumor_segmentation", "tumor segmentation")
-TUMOUR = (1, 2)
+TUMOR = (1, 2)
 HOT_SPOT = (0.98, 1.7)  # dose maximum / prescription of the published plans is 1.12 to 1.30
 
 
-def import_proteas(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+def import_proteas(source: Path, progress: Progress = no_progress) -> tuple[list[CohortRow], list[str]]:
     """Rows of every patient folder below ``source``, and remarks.
 
     Raises
@@ -63,16 +63,16 @@ def _import_one(folder: Path, doses: dict[str, tuple[float | None, int | None]])
     masks = _masks(folder)
     mr = folder / "BraTS" / "baseline" / "t1c.nii.gz"
     if "baseline" not in masks or not mr.is_file():
-        missing = "tumour mask" if mr.is_file() else "t1c"
+        missing = "tumor mask" if mr.is_file() else "t1c"
         return [], [f"{name}: no baseline {missing}; left out"]
     mask = read_volume(masks["baseline"])
-    islands = islands_of(mask, TUMOUR)
+    islands = islands_of(mask, TUMOR)
     dose = folder / f"{name}_RTP.nii.gz"
     rx, fractions, remarks = _prescription(name, dose, doses)
     rows = [
         CohortRow(
             patient_group=group, course=course, lesion=f"{name} lesion {s.number}", mr=mr, mask=masks["baseline"],
-            mask_values=TUMOUR, region=s.number, dose=dose if dose.is_file() else None, rx_gy=rx, fractions=fractions,
+            mask_values=TUMOR, region=s.number, dose=dose if dose.is_file() else None, rx_gy=rx, fractions=fractions,
             volume_cc=contour_volume_cc(s), label_source="unknown: no follow-up mask within days 60 to 120",
         )
         for s in islands
@@ -83,7 +83,7 @@ def _import_one(folder: Path, doses: dict[str, tuple[float | None, int | None]])
     visit = nearest_three_months(later)
     if visit is None or not rows:
         return rows, remarks
-    rows, said = label_rows(rows, islands, mask=mask, later=visit, find=lambda later: islands_of(later, TUMOUR))
+    rows, said = label_rows(rows, islands, mask=mask, later=visit, find=lambda later: islands_of(later, TUMOR))
     return rows, remarks + [f"{name}: {text}" for text in said]
 
 

@@ -14,13 +14,13 @@ from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.labels import read_volume
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 FOLDER = re.compile(r"(\d{6})([A-Z])$", re.IGNORECASE)
 METASTASIS = (1,)
 
 
-def import_ucsf_bmsr(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
+def import_ucsf_bmsr(source: Path, progress: Progress = no_progress) -> tuple[list[CohortRow], list[str]]:
     """Rows of every metastasis, and remarks.
 
     Raises

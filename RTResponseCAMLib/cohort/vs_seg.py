@@ -1,7 +1,7 @@
-"""Vestibular-Schwannoma-SEG (TCIA, CC BY): real GammaPlan exports, of a benign tumour. For reading, not for labels.
+"""Vestibular-Schwannoma-SEG (TCIA, CC BY): real GammaPlan exports, of a benign tumor. For reading, not for labels.
 
 ``VS-SEG-001/<study>/<series>/*.dcm`` as downloaded, or ``vs_gk_1_t1/`` after the publishers' conversion. The plan is
-there once per MR; the chain on the contrast-enhanced T1 is used. The tumour is called TV, tv, AN or otherwise; it is
+there once per MR; the chain on the contrast-enhanced T1 is used. The tumor is called TV, tv, AN or otherwise; it is
 found by name, never by position in the list.
 """
 
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
 from RTResponseCAMLib.dicom.index import index_folder
-from RTResponseCAMLib.dicom.load import contents_of, find_chain
+from RTResponseCAMLib.dicom.load import contents_of, find_reference_graph
 from RTResponseCAMLib.dicom.privacy import Scrubber
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.errors import CohortError, RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 DOWNLOADED = re.compile(r"VS-SEG-(\d+)$", re.IGNORECASE)
 CONVERTED = re.compile(r"vs_gk_(\d+)_t1$", re.IGNORECASE)
-TUMOUR = re.compile(r"\s*(tv|an|vs|gtv|tumou?r)\b", re.IGNORECASE)
-NOT_TUMOUR = re.compile(r"brainstem|modiolus|cochlea|test|\*|skull|vol\b|vol\s*\d|men\b", re.IGNORECASE)
+TUMOR = re.compile(r"\s*(tv|an|vs|gtv|tumou?r)\b", re.IGNORECASE)
+NOT_TUMOR = re.compile(r"brainstem|modiolus|cochlea|test|\*|skull|vol\b|vol\s*\d|men\b", re.IGNORECASE)
 
 
-def import_vs_seg(source: Path, progress: Progress = silent) -> tuple[list[CohortRow], list[str]]:
-    """One row per patient: the tumour on the T1; labels are unknown, because no response was recorded.
+def import_vs_seg(source: Path, progress: Progress = no_progress) -> tuple[list[CohortRow], list[str]]:
+    """One row per patient: the tumor on the T1; labels are unknown, because no response was recorded.
 
     Raises
     ------
@@ -50,17 +50,17 @@ def _row(folder: Path) -> CohortRow:
     match = DOWNLOADED.fullmatch(folder.name) or CONVERTED.fullmatch(folder.name)
     assert match is not None
     index = index_folder(folder)
-    chain = find_chain(contents_of(index))
-    structures, _ = read_structures(chain.structures.path)
-    drawn = [s for s in structures if s.contours and not NOT_TUMOUR.search(s.name)]
-    named = [s for s in drawn if TUMOUR.match(s.name)] or drawn
+    graph = find_reference_graph(contents_of(index))
+    structures, _ = read_structures(graph.structures.path)
+    drawn = [s for s in structures if s.contours and not NOT_TUMOR.search(s.name)]
+    named = [s for s in drawn if TUMOR.match(s.name)] or drawn
     if not named:
         names = ", ".join(s.name for s in structures)
-        raise CohortError(folder, f"has no ROI that looks like the tumour; it has {names}", "Name it in the manifest")
+        raise CohortError(folder, f"has no ROI that looks like the tumor; it has {names}", "Name it in the manifest")
     best = max(named, key=contour_volume_cc)
     return CohortRow(
         patient_group=f"VS-SEG-{int(match.group(1)):03d}",
         course="1",
-        lesion=Scrubber([chain.images[0].header, chain.structures.header])(best.name), study=folder,
+        lesion=Scrubber([graph.images[0].header, graph.structures.header])(best.name), study=folder,
         volume_cc=contour_volume_cc(best), label_source="unknown: vestibular schwannoma, no response recorded",
     )  # fmt: skip

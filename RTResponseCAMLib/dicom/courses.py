@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from RTResponseCAMLib.dicom.chain import Chain, chains_of, why_unlinked
 from RTResponseCAMLib.dicom.dates import image_date, object_date
 from RTResponseCAMLib.dicom.identity import compare, person_key
 from RTResponseCAMLib.dicom.index import Entry, Index
@@ -26,6 +25,7 @@ from RTResponseCAMLib.dicom.plans import (
     plan_name,
 )
 from RTResponseCAMLib.dicom.privacy import pseudonym
+from RTResponseCAMLib.dicom.reference_graph import ReferenceGraph, reference_graphs_of, why_unlinked
 from RTResponseCAMLib.dicom.references import referenced
 from RTResponseCAMLib.dicom.registration import Links
 from RTResponseCAMLib.dicom.series_kind import T1C, series_kind
@@ -43,14 +43,14 @@ class Course:
     label : label of the plan or structure set.
     patient : pseudonym.
     date : date of the plan, None when unknown.
-    chains : best first.
+    graphs : best first.
     """
 
     name: str
     label: str
     patient: str
     date: np.datetime64 | None
-    chains: tuple[Chain, ...]
+    graphs: tuple[ReferenceGraph, ...]
 
 
 def find_courses(
@@ -68,25 +68,25 @@ def find_courses(
     """
     _check_wanted(index, plan, structures)
     persons: list[Entry] = []
-    groups: dict[tuple[bool, str, str, int], list[Chain]] = {}
+    groups: dict[tuple[bool, str, str, int], list[ReferenceGraph]] = {}
     sets = [s for s in index.structures if structures is None or is_named(s, structures)]
-    chains = [chain for one in sets for chain in chains_of(index, one, links=links, wanted_plan=plan)]
+    graphs = [graph for one in sets for graph in reference_graphs_of(index, one, links=links, wanted_plan=plan)]
     if plan is not None:
-        chains = [c for c in chains if c.plan is not None]
-    treated = [c for c in chains if c.plan is not None or c.doses]
-    for chain in chains:
+        graphs = [c for c in graphs if c.plan is not None]
+    treated = [c for c in graphs if c.plan is not None or c.doses]
+    for graph in graphs:
         # Contours without plan or dose on a planning series are a second set of its course, no course of their own.
-        host = chain
-        if chain not in treated:
-            same = [c for c in chains if c.images is chain.images]
+        host = graph
+        if graph not in treated:
+            same = [c for c in graphs if c.images is graph.images]
             host = max([c for c in same if c in treated] or same, key=lambda c: (_rank(c), contoured_at(c.structures)))
-            if host not in treated and any(_follows(chain, c) for c in treated):
+            if host not in treated and any(_follows(graph, c) for c in treated):
                 continue  # contoured on a follow-up
         named = host.plan or host.structures
         label = named.text("RTPlanLabel") or host.structures.text("StructureSetLabel") or "unnamed"
         date = _plan_date(host)
         key = (date is not None, str(date), label, _person(persons, host.structures))
-        groups.setdefault(key, []).append(chain)
+        groups.setdefault(key, []).append(graph)
     courses = []
     for number, key in enumerate(sorted(groups), start=1):
         members = tuple(sorted(groups[key], key=_rank, reverse=True))
@@ -95,7 +95,7 @@ def find_courses(
     return tuple(courses)
 
 
-def choose_chain(
+def choose_reference_graph(
     index: Index,
     courses: tuple[Course, ...],
     *,
@@ -103,7 +103,7 @@ def choose_chain(
     series: str | None = None,
     course: str | None = None,
     registration_warnings: Sequence[Warning] = (),
-) -> Chain:
+) -> ReferenceGraph:
     """Choose the course, and of its chains the one that ends at the T1c series.
 
     Parameters
@@ -125,13 +125,13 @@ def choose_chain(
     if not courses:
         raise why_unlinked(index, index.structures[0], links=links, registration_warnings=registration_warnings)
     chosen = _choose_course(index, courses, course)
-    chains = list(chosen.chains)
+    graphs = list(chosen.graphs)
     if series is not None:
-        chains = [c for c in chains if series == c.images[0].text("SeriesInstanceUID") or _described(c, series)]
-    if not chains:
+        graphs = [c for c in graphs if series == c.images[0].text("SeriesInstanceUID") or _described(c, series)]
+    if not graphs:
         names = sorted({files[0].text("SeriesDescription") for files in index.series.values()})
         raise StudyError(index.folder, f"no planning series matches '{series}'; there are {names}", "Correct --series")
-    best, warnings = _best_structures(index, chains)
+    best, warnings = _best_structures(index, graphs)
     check_twin(index, best.structures)
     check_choice(index, best.choice)
     if best.plan is not None:
@@ -151,9 +151,9 @@ def choose_chain(
         name = best.images[0].text("SeriesDescription") or "without description"
         kind = series_kind(best.images[0])
         why = f" (it is {kind.computed})" if kind.computed else f" ({kind.why})" if kind.why else ""
-        what = f"the planning series '{name}' cannot be recognised as a contrast-enhanced T1{why}"
+        what = f"the planning series '{name}' cannot be recognized as a contrast-enhanced T1{why}"
         warnings.append(WarningCode.NOT_T1C(what=what))
-    rivals = {c.images[0].text("SeriesInstanceUID") for c in chains if c.t1c_score == best.t1c_score}
+    rivals = {c.images[0].text("SeriesInstanceUID") for c in graphs if c.t1c_score == best.t1c_score}
     if len(rivals) > 1:
         warnings.append(WarningCode.SEVERAL_T1C(count=len(rivals), used=best.images[0].text("SeriesDescription")))
     if course is None and len(courses) > 1:
@@ -163,7 +163,7 @@ def choose_chain(
     return replace(best, warnings=tuple(warnings))
 
 
-def _unlinked_plans(index: Index, chain: Chain) -> list[Warning]:
+def _unlinked_plans(index: Index, graph: ReferenceGraph) -> list[Warning]:
     """Plans of this patient that name no structure set of the folder, where the structures have none."""
     here = {s.uid for s in index.structures}
     reason = "it names no structure set of the folder (300C,0060), and lies in another frame of reference or in none"
@@ -171,8 +171,8 @@ def _unlinked_plans(index: Index, chain: Chain) -> list[Warning]:
         WarningCode.NOT_LINKED(file=plan.path.name, reason=reason)
         for plan in index.plans
         if not here & set(referenced(plan, "ReferencedStructureSetSequence"))
-        and not compare(plan, chain.structures).other
-        and plan not in chain.choice.rivals
+        and not compare(plan, graph.structures).other
+        and plan not in graph.choice.rivals
     ]
 
 
@@ -193,19 +193,19 @@ def _person(persons: list[Entry], entry: Entry) -> int:
     return len(persons) - 1
 
 
-def _rank(chain: Chain) -> tuple[int, bool, bool, bool, int, int]:
-    structures = chain.structures
+def _rank(graph: ReferenceGraph) -> tuple[int, bool, bool, bool, int, int]:
+    structures = graph.structures
     return (
-        chain.t1c_score, structures.modality == "RTSTRUCT", chain.plan is not None, len(chain.doses) > 0,
-        approval(structures), len(chain.images),
+        graph.t1c_score, structures.modality == "RTSTRUCT", graph.plan is not None, len(graph.doses) > 0,
+        approval(structures), len(graph.images),
     )  # fmt: skip
 
 
-def _best_structures(index: Index, chains: Sequence[Chain]) -> tuple[Chain, list[Warning]]:
+def _best_structures(index: Index, graphs: Sequence[ReferenceGraph]) -> tuple[ReferenceGraph, list[Warning]]:
     """The best chain; of structure sets on its series that rank alike the latest, which must be a single one."""
-    best = chains[0]
+    best = graphs[0]
     check_twin(index, best.structures)
-    others = [c for c in chains if c.images is best.images and c.structures is not best.structures]
+    others = [c for c in graphs if c.images is best.images and c.structures is not best.structures]
     alike = [c for c in others if _rank(c) == _rank(best)]
     reason = "RTSTRUCT before SEG, with plan and dose before without, approved before not"
     if alike:
@@ -226,19 +226,19 @@ def _best_structures(index: Index, chains: Sequence[Chain]) -> tuple[Chain, list
     return best, [WarningCode.SEVERAL_STRUCTURE_SETS_OF_PLAN(sets=count, plans=plans, used=used, reason=reason)]
 
 
-def _plan_date(chain: Chain) -> np.datetime64 | None:
-    for entry, keyword in ((chain.plan, "RTPlanDate"), (chain.structures, "StructureSetDate")):
+def _plan_date(graph: ReferenceGraph) -> np.datetime64 | None:
+    for entry, keyword in ((graph.plan, "RTPlanDate"), (graph.structures, "StructureSetDate")):
         day = object_date(entry, (keyword,)).day if entry is not None else None
         if day is not None:
             return day
-    return image_date(chain.images[0]).day
+    return image_date(graph.images[0]).day
 
 
-def _follows(chain: Chain, treated: Chain) -> bool:
+def _follows(graph: ReferenceGraph, treated: ReferenceGraph) -> bool:
     """Whether a structure set was contoured on a later scan of a patient who had been treated by then."""
-    own, theirs = (image_date(c.images[0]).day for c in (chain, treated))
+    own, theirs = (image_date(c.images[0]).day for c in (graph, treated))
     later = own is not None and theirs is not None and bool(own > theirs)
-    return later and not compare(chain.structures, treated.structures).other
+    return later and not compare(graph.structures, treated.structures).other
 
 
 def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None) -> Course:
@@ -248,16 +248,16 @@ def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None
         if len(found) != 1:
             raise StudyError(index.folder, f"has no single course '{wanted}'; there are {listed}", "Correct --course")
         return found[0]
-    persons = [course.chains[0].structures for course in courses]
+    persons = [course.graphs[0].structures for course in courses]
     differing = [c for pair in itertools.combinations(persons, 2) if (c := compare(*pair)).other]
     if differing:
         what = f"holds plans of several patients, by {differing[0].reason}: {listed}"
         fix = "Give the folder of one patient, or choose with --course"
         raise QuestionError(index.folder, what, fix, option="course", choices=_named(courses))
-    with_dose = [course for course in courses if course.chains[0].doses]
-    planned = [course for course in courses if course.chains[0].plan is not None]
+    with_dose = [course for course in courses if course.graphs[0].doses]
+    planned = [course for course in courses if course.graphs[0].plan is not None]
     pool = with_dose or planned or list(courses)
-    planning = [course for course in pool if course.chains[0].images[0].modality == "MR"] or pool
+    planning = [course for course in pool if course.graphs[0].images[0].modality == "MR"] or pool
     # Without plan and dose, later structure sets are rather contoured on follow-ups.
     chosen = planning[-1] if with_dose or planned else planning[0]
     same_day = [course for course in planning if course.date == chosen.date and course is not chosen]
@@ -272,5 +272,5 @@ def _named(courses: Sequence[Course]) -> list[tuple[str, str]]:
     return [(c.name, f"{c.name} '{c.label}' of {c.patient}") for c in courses]
 
 
-def _described(chain: Chain, text: str) -> bool:
-    return text.lower() in chain.images[0].text("SeriesDescription").lower()
+def _described(graph: ReferenceGraph, text: str) -> bool:
+    return text.lower() in graph.images[0].text("SeriesDescription").lower()

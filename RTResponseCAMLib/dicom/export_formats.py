@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib import __version__
-from RTResponseCAMLib.dicom.originals import Originals
+from RTResponseCAMLib.dicom.source_series import SourceSeries
 from RTResponseCAMLib.dicom.write_images import parametric_map, segmentation
 from RTResponseCAMLib.dicom.write_rtstruct import Region, rtstruct
 from RTResponseCAMLib.errors import OutputError
@@ -24,11 +24,11 @@ class ExportInput:
 
     Attributes
     ----------
-    originals : the planning MR's instances, to which the object refers. regions : the subregions.
+    source_series : the planning MR's instances, to which the object refers. regions : the subregions.
     cam, scale : the evidence on the MR's voxels, and the name of its scale.
     """
 
-    originals: Originals
+    source_series: SourceSeries
     regions: Sequence[Region]
     cam: sitk.Image
     scale: str
@@ -52,15 +52,15 @@ class ExportFormat:
 
 
 def _rtstruct(given: ExportInput) -> Made:
-    return rtstruct(given.originals, given.regions, label="RTResponseCAM", version=__version__)
+    return rtstruct(given.source_series, given.regions, label="RTResponseCAM", version=__version__)
 
 
 def _segmentation(given: ExportInput) -> Made:
-    return segmentation(given.originals, given.regions, version=__version__), ()
+    return segmentation(given.source_series, given.regions, version=__version__), ()
 
 
 def _parametric_map(given: ExportInput) -> Made:
-    return parametric_map(given.originals, given.cam, scale=given.scale, version=__version__), ()
+    return parametric_map(given.source_series, given.cam, scale=given.scale, version=__version__), ()
 
 
 _FORMATS = [

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from RTResponseCAMLib.dicom.chain import Chain
 from RTResponseCAMLib.dicom.dates import ObjectDate, all_alike, days_between, image_date, object_date
 from RTResponseCAMLib.dicom.identity import Comparison, Verdict, compare
 from RTResponseCAMLib.dicom.index import Entry, Index
 from RTResponseCAMLib.dicom.plans import approval, contoured_at
+from RTResponseCAMLib.dicom.reference_graph import ReferenceGraph
 from RTResponseCAMLib.dicom.references import frames_of, map_into, referenced_series
 from RTResponseCAMLib.dicom.registration import Links
 from RTResponseCAMLib.dicom.series_kind import Contrast, SeriesKind, series_kind
@@ -63,7 +63,7 @@ class _Scan:
 
 
 def find_follow_ups(
-    index: Index, chain: Chain, *, links: Links, wanted: Sequence[str] = ()
+    index: Index, graph: ReferenceGraph, *, links: Links, wanted: Sequence[str] = ()
 ) -> tuple[tuple[FollowUp, ...], DayZero, tuple[Warning, ...]]:
     """Visits of the same patient after day zero, earliest first (unknown days last); day zero; warnings.
 
@@ -75,18 +75,18 @@ def find_follow_ups(
     ------
     StudyError : nothing matches a wanted text.
     """
-    planning = chain.images[0]
+    planning = graph.images[0]
     series = [files[0] for files in index.series.values()]
     studies = {first.text("StudyInstanceUID") for first in series if series_kind(first).is_t1c}
     alike = len(studies) > 1 and all_alike((*series, *index.plans, *index.structures))
-    zero = DayZero(None, "") if alike else day_zero(chain)
+    zero = DayZero(None, "") if alike else day_zero(graph)
     warnings = list(zero.warnings)
     if alike:
         warnings.append(WarningCode.DATES_ALIKE(count=len(studies)))
     scans: list[_Scan] = []
     for uid, files in index.series.items():
         first = files[0]
-        if files is chain.images or first.modality != "MR" or (alike and _same_session(first, planning)):
+        if files is graph.images or first.modality != "MR" or (alike and _same_session(first, planning)):
             continue
         kind = series_kind(first)
         date = ObjectDate(None) if alike else image_date(first)
@@ -97,7 +97,7 @@ def find_follow_ups(
                 continue
             dates = " and ".join([date.source, *(f"{title} ({n:+d} days)" for title, n in date.differing)])
             date, days = ObjectDate(None, "", (f"{dates}: they lie before and after day zero",)), None
-        scan = _Scan(uid, files, kind, days, date, tuple(_drawn_on(index, uid)))
+        scan = _Scan(uid, files, kind, days, date, tuple(_contoured_on_scan(index, uid)))
         if not any(scan.is_named(text) for text in wanted) and not _is_visit(scan, warnings):
             continue
         person = compare(first, planning)
@@ -127,16 +127,16 @@ def find_follow_ups(
     return tuple(visit for _, visit in sorted(found, key=lambda item: item[0])), zero, tuple(warnings)
 
 
-def day_zero(chain: Chain) -> DayZero:
+def day_zero(graph: ReferenceGraph) -> DayZero:
     """The day from which a study's days count, and where it comes from."""
-    scan = image_date(chain.images[0])
+    scan = image_date(graph.images[0])
     warnings = _problems("the planning MR", scan)
     plan = ObjectDate(None)
-    if chain.plan is not None:
-        plan = object_date(chain.plan, ("RTPlanDate",))
+    if graph.plan is not None:
+        plan = object_date(graph.plan, ("RTPlanDate",))
         warnings += _problems("the plan", plan)
     if plan.day is None:
-        drawn = object_date(chain.structures, ("StructureSetDate",))
+        drawn = object_date(graph.structures, ("StructureSetDate",))
         near = drawn.day is not None and scan.day is not None and 0 <= days_between(scan.day, drawn.day) <= NEAR_DAYS
         plan = drawn if near else plan
     if plan.day is None or scan.day is None:
@@ -160,8 +160,8 @@ def _is_visit(scan: _Scan, warnings: list[Warning]) -> bool:
     if scan.kind.computed and (scan.kind.contrast is not Contrast.NO) and scan.kind.t1 is not False:
         warnings.append(WarningCode.SERIES_DERIVED(name=scan.name, day=scan.when, reason=f"it is {scan.kind.computed}"))
         return False
-    if scan.kind.doubt:
-        warnings.append(WarningCode.SERIES_UNSURE(name=scan.name, day=scan.when, reason=scan.kind.doubt))
+    if scan.kind.uncertainty:
+        warnings.append(WarningCode.SERIES_UNSURE(name=scan.name, day=scan.when, reason=scan.kind.uncertainty))
     return scan.kind.is_t1c
 
 
@@ -215,7 +215,7 @@ def _same_session(one: Entry, other: Entry) -> bool:
     return bool(study and study == other.text("StudyInstanceUID")) or bool(frames_of(one) & frames_of(other))
 
 
-def _drawn_on(index: Index, series_uid: str) -> list[Entry]:
+def _contoured_on_scan(index: Index, series_uid: str) -> list[Entry]:
     """Structure sets first, then segmentations, that name the series."""
     return [entry for entry in index.structures if series_uid in referenced_series(entry, index)]
 

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.dicom.values import (
+from RTResponseCAMLib.dicom.validation import (
     EXPORT_AGAIN,
     damaged,
     numbers,
@@ -52,7 +52,7 @@ class Slice:
     ----------
     entry, frame : file and number of the frame in it, from 0.
     axes : rows x, y, normal; LPS, right-handed.
-    position : centre of the first pixel, LPS mm.
+    position : center of the first pixel, LPS mm.
     steps : row step (y) and column step (x), mm.
     shape : rows, columns.
     slope, intercept : stored value × slope + intercept is the image's value.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from RTResponseCAMLib.dicom.dates import parse_date
+from RTResponseCAMLib.dicom.free_text import folded
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.dicom.words import folded
 
-# What anonymisers write in place of an ID or a name; a number behind it makes it a pseudonym, which tells persons apart
+# What anonymizers write in place of an ID or a name; a number behind it makes it a pseudonym, which tells persons apart
 PLACEHOLDER = re.compile(
     r"(anon[a-z]*|anonimo|no\s?name|unknown|none|null|n/?a|removed|deleted|de-?identified|de-?id|hidden|masked|blank"
     r"|patient|patientid|subject|test|dummy|x+|0+|\*+|-+|\?+)"

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 
 from RTResponseCAMLib.dicom.files import NotDicom, content_key, read_header
 from RTResponseCAMLib.errors import StudyError
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -124,7 +124,7 @@ class Index:
         return None
 
 
-def index_folder(folder: Path, progress: Progress = silent) -> Index:
+def index_folder(folder: Path, progress: Progress = no_progress) -> Index:
     """Read the header of every file below ``folder``; copies of one object are taken once.
 
     Raises

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from RTResponseCAMLib.dicom.chain import Chain
-from RTResponseCAMLib.dicom.courses import Course, choose_chain, find_courses
+from RTResponseCAMLib.dicom.courses import Course, choose_reference_graph, find_courses
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
 from RTResponseCAMLib.dicom.identity import compare, person_key
@@ -21,10 +20,11 @@ from RTResponseCAMLib.dicom.index import TAGS, Entry, Index, index_folder
 from RTResponseCAMLib.dicom.mr import Series, read_series
 from RTResponseCAMLib.dicom.options import AS_FOUND, NO_DOSE, ReadOptions
 from RTResponseCAMLib.dicom.plans import check_twin, is_named
-from RTResponseCAMLib.dicom.plausible import check_dose
+from RTResponseCAMLib.dicom.plausibility import check_dose
 from RTResponseCAMLib.dicom.prescriptions import check_prescription, unprescribed, with_prescription
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym, unnamed_errors
-from RTResponseCAMLib.dicom.references import contour_images, drawn_on, frames_of, map_into, roi_frames
+from RTResponseCAMLib.dicom.reference_graph import ReferenceGraph
+from RTResponseCAMLib.dicom.references import contour_images, contoured_on, frames_of, map_into, roi_frames
 from RTResponseCAMLib.dicom.registration import Links, map_between, read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtplan import read_plan, unclear_prescriptions
@@ -33,7 +33,7 @@ from RTResponseCAMLib.dicom.seg import read_segments
 from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import Matrix, moved_structure
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import GY, Dose, FollowUp, Lesion, Plan, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -51,7 +51,7 @@ class Contents:
 
 
 def load_study(
-    folder: Path, prescription_gy: float | None = None, *, progress: Progress = silent, **options: Any
+    folder: Path, prescription_gy: float | None = None, *, progress: Progress = no_progress, **options: Any
 ) -> Study:
     """Read a Gamma Knife study.
 
@@ -66,12 +66,15 @@ def load_study(
         and no rule decides, and when dose and prescription cannot belong together.
     """
     with _collector_paused():
-        index = index_folder(folder, part(progress, 0.0, 0.3))
+        index = index_folder(folder, subprogress(progress, 0.0, 0.3))
         scrub = Scrubber(index.headers())
         given = ReadOptions(prescription_gy, **options)
         with unnamed_errors(scrub):
             contents = contents_of(index, given)
-            return _unnamed(read_chain(contents, find_chain(contents, given), options=given, progress=progress), scrub)
+            return _unnamed(
+                read_reference_graph(contents, find_reference_graph(contents, given), options=given, progress=progress),
+                scrub,
+            )
 
 
 @contextmanager
@@ -99,15 +102,15 @@ def contents_of(index: Index, options: ReadOptions = AS_FOUND) -> Contents:
     )
 
 
-def find_chain(contents: Contents, options: ReadOptions = AS_FOUND) -> Chain:
+def find_reference_graph(contents: Contents, options: ReadOptions = AS_FOUND) -> ReferenceGraph:
     """Choose the objects that are read together.
 
     Raises
     ------
-    StudyError : see `courses.choose_chain`.
+    StudyError : see `courses.choose_reference_graph`.
     """
     course = options.course or (options.course_if_several if len(contents.courses) > 1 else None)
-    return choose_chain(
+    return choose_reference_graph(
         contents.index,
         contents.courses,
         links=contents.links,
@@ -117,7 +120,7 @@ def find_chain(contents: Contents, options: ReadOptions = AS_FOUND) -> Chain:
     )
 
 
-def read_follow_up(follow_up: FollowUp, progress: Progress = silent) -> Series:
+def read_follow_up(follow_up: FollowUp, progress: Progress = no_progress) -> Series:
     """Read a later MR series; it lies in its own frame of reference, nothing is registered.
 
     Raises
@@ -144,7 +147,9 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     return structures, tuple(replace(w, text=scrub(w.text)) for w in reader[1]), entry.modality
 
 
-def read_chain(contents: Contents, chain: Chain, *, options: ReadOptions, progress: Progress = silent) -> Study:
+def read_reference_graph(
+    contents: Contents, graph: ReferenceGraph, *, options: ReadOptions, progress: Progress = no_progress
+) -> Study:
     """Read the objects of a chain; texts still hold what the headers state of the patient.
 
     Raises
@@ -152,23 +157,27 @@ def read_chain(contents: Contents, chain: Chain, *, options: ReadOptions, progre
     StudyError, GeometryError : see `load_study`.
     """
     index, links = contents.index, contents.links
-    structures, structure_warnings = read_chain_structures(chain, links, progress=part(progress, 0.3, 0.4))
-    lesions, lesion_warnings = choose_lesions(chain.structures.path, structures, wanted=options.rois)
-    mr = read_series(chain.images, lambda: drawn_on(chain.structures, chain.images), progress=part(progress, 0.4, 0.8))
+    structures, structure_warnings = read_reference_graph_structures(
+        graph, links, progress=subprogress(progress, 0.3, 0.4)
+    )
+    lesions, lesion_warnings = choose_lesions(graph.structures.path, structures, wanted=options.rois)
+    mr = read_series(
+        graph.images, lambda: contoured_on(graph.structures, graph.images), progress=subprogress(progress, 0.4, 0.8)
+    )
     progress(0.8, "reading the dose")
-    plan, plan_warnings, unread = _read_plan(chain)
-    dose, dose_warnings = _read_dose(contents, chain, plan, options)
+    plan, plan_warnings, unread = _read_plan(graph)
+    dose, dose_warnings = _read_dose(contents, graph, plan, options)
     unit = dose.unit if dose is not None else GY
     plan = with_prescription(plan, dose, lesions=lesions, options=options)
     plan_warnings += unclear_prescriptions(plan) if plan is not None else ()
     if dose is not None:
-        check_prescription(chain, plan, lesions=lesions, unread=unread, unit=unit)
-    plausible = check_dose(dose, plan, lesions=lesions, where=chain.doses[0].path if chain.doses else index.folder)
-    visits, zero, visit_warnings = find_follow_ups(index, chain, links=links, wanted=options.visits)
-    first = chain.images[0]
+        check_prescription(graph, plan, lesions=lesions, unread=unread, unit=unit)
+    plausible = check_dose(dose, plan, lesions=lesions, where=graph.doses[0].path if graph.doses else index.folder)
+    visits, zero, visit_warnings = find_follow_ups(index, graph, links=links, wanted=options.visits)
+    first = graph.images[0]
     warnings = (
-        *index.warnings, *contents.registration_warnings, *chain.warnings, *structure_warnings, *lesion_warnings,
-        *mr.warnings, *_elsewhere(index, chain), *dose_warnings, *plan_warnings,
+        *index.warnings, *contents.registration_warnings, *graph.warnings, *structure_warnings, *lesion_warnings,
+        *mr.warnings, *_elsewhere(index, graph), *dose_warnings, *plan_warnings,
         *unprescribed(plan, lesions, unit=unit), *_gap_warnings(mr, lesions), *plausible, *visit_warnings,
     )  # fmt: skip
     progress(1.0, "study read")
@@ -184,29 +193,29 @@ def read_chain(contents: Contents, chain: Chain, *, options: ReadOptions, progre
         warnings=warnings,
         sources={
             "mr_series": pseudonym(first.text("SeriesInstanceUID")),
-            "rtstruct": pseudonym(chain.structures.uid),
-            "rtplan": pseudonym(chain.plan.uid) if chain.plan else "",
+            "rtstruct": pseudonym(graph.structures.uid),
+            "rtplan": pseudonym(graph.plan.uid) if graph.plan else "",
             "rtdose": " ".join(dose.sources) if dose else "",
-            "course": next(c.name for c in contents.courses if any(k.structures is chain.structures for k in c.chains)),
+            "course": next(c.name for c in contents.courses if any(k.structures is graph.structures for k in c.graphs)),
         },
         day_zero=zero.source,
     )
 
 
-def read_chain_structures(
-    chain: Chain, links: Links, *, progress: Progress = silent
+def read_reference_graph_structures(
+    graph: ReferenceGraph, links: Links, *, progress: Progress = no_progress
 ) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     """Structures in the frame of the images; a ROI that lies in another frame, without a map, is left out."""
-    if chain.structures.modality == "SEG":
-        structures, warnings = read_segments(chain.structures)
+    if graph.structures.modality == "SEG":
+        structures, warnings = read_segments(graph.structures)
     else:
-        structures, warnings = read_structures(chain.structures.path, progress)
-    own, theirs = roi_frames(chain.structures), frames_of(chain.images[0])
-    listed = frames_of(chain.structures)
+        structures, warnings = read_structures(graph.structures.path, progress)
+    own, theirs = roi_frames(graph.structures), frames_of(graph.images[0])
+    listed = frames_of(graph.structures)
     placed: list[Structure] = []
     foreign, unlisted = [], []
     for s in structures:
-        matrix, frame = chain.to_images, own.get(str(s.number), "")
+        matrix, frame = graph.to_images, own.get(str(s.number), "")
         if frame in theirs:
             matrix = None
         elif frame and theirs:
@@ -216,7 +225,7 @@ def read_chain_structures(
                 foreign += [s.name] if s.contours else []
                 s = replace(s, contours=())
             elif matrix is None:  # nothing else lies in that frame: one that was renamed for this ROI alone
-                matrix = chain.to_images
+                matrix = graph.to_images
                 unlisted += [s.name] if s.contours else []
         placed.append(s if matrix is None else moved_structure(matrix, s))
     if foreign:
@@ -227,25 +236,25 @@ def read_chain_structures(
 
 
 def _read_dose(
-    contents: Contents, chain: Chain, plan: Plan | None, options: ReadOptions
+    contents: Contents, graph: ReferenceGraph, plan: Plan | None, options: ReadOptions
 ) -> tuple[Dose | None, tuple[Warning, ...]]:
     index, links = contents.index, contents.links
-    doses, chosen = _wanted_doses(index, chain, options.doses)
+    doses, chosen = _wanted_doses(index, graph, options.doses)
     if not options.with_dose:
         return None, ()
     if options.doses == (NO_DOSE,):
         return None, (WarningCode.NO_DOSE(reason="the dose is left out, as asked for; the prediction ignores dose"),)
     if not doses:
         none = WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan; the prediction ignores dose")
-        return None, (none, *_foreign_doses(index, chain))
-    frames = frames_of(chain.images[0])
+        return None, (none, *_foreign_doses(index, graph))
+    frames = frames_of(graph.images[0])
     moves: dict[Path, Matrix] = {}
     for entry in doses:
         if not chosen:
             check_twin(index, entry)
         if not frames or not frames_of(entry) or frames & frames_of(entry):
             continue
-        matrix = map_into(links, entry, images=chain.images[0])
+        matrix = map_into(links, entry, images=graph.images[0])
         if matrix is None:
             raise StudyError(
                 entry.path,
@@ -259,19 +268,19 @@ def _read_dose(
     )
     if moves:
         warnings = (*warnings, WarningCode.MOVED_DOSE())
-    if chosen and len(chain.doses) != len(doses):
+    if chosen and len(graph.doses) != len(doses):
         used = ", ".join(e.path.name for e in doses)
-        warnings = (*warnings, WarningCode.DOSE_CHOSEN(count=max(len(chain.doses), len(doses)), used=used))
+        warnings = (*warnings, WarningCode.DOSE_CHOSEN(count=max(len(graph.doses), len(doses)), used=used))
     if plan is not None and plan.ion and dose.unit == GY:
         warnings = (*warnings, WarningCode.ION_PRESCRIPTION())
     return dose, warnings
 
 
-def _foreign_doses(index: Index, chain: Chain) -> list[Warning]:
+def _foreign_doses(index: Index, graph: ReferenceGraph) -> list[Warning]:
     """Why the doses that are there are not those of the structures."""
     found = []
     for entry in index.doses:
-        person = compare(entry, chain.structures)
+        person = compare(entry, graph.structures)
         reason = "it names another plan and structure set, and lies in another frame of reference or in none (--dose)"
         if person.other:
             reason = f"it belongs to another patient than the structures, by {person.reason}"
@@ -279,15 +288,15 @@ def _foreign_doses(index: Index, chain: Chain) -> list[Warning]:
     return found
 
 
-def _elsewhere(index: Index, chain: Chain) -> list[Warning]:
+def _elsewhere(index: Index, graph: ReferenceGraph) -> list[Warning]:
     """Warn where contours name slices of another series of the same planes: the scan was cut into several series."""
-    if chain.structures.modality != "RTSTRUCT":
+    if graph.structures.modality != "RTSTRUCT":
         return []
-    planes = [str(chain.images[0].header.get(k)) for k in SAME_PLANES]
+    planes = [str(graph.images[0].header.get(k)) for k in SAME_PLANES]
     alike = [f for f in index.series.values() if [str(f[0].header.get(k)) for k in SAME_PLANES] == planes]
-    others = [files for files in alike if files is not chain.images]
-    wanted = set(contour_images(chain.structures)) if others else set()  # the whole object is read for it
-    own = {e.uid for e in chain.images}
+    others = [files for files in alike if files is not graph.images]
+    wanted = set(contour_images(graph.structures)) if others else set()  # the whole object is read for it
+    own = {e.uid for e in graph.images}
     if not own & wanted:
         return []
     found = []
@@ -299,10 +308,10 @@ def _elsewhere(index: Index, chain: Chain) -> list[Warning]:
     return found
 
 
-def _wanted_doses(index: Index, chain: Chain, wanted: tuple[str, ...]) -> tuple[tuple[Entry, ...], bool]:
+def _wanted_doses(index: Index, graph: ReferenceGraph, wanted: tuple[str, ...]) -> tuple[tuple[Entry, ...], bool]:
     """The doses of the chain, or those whose files the user names."""
     if not wanted or wanted == (NO_DOSE,):
-        return chain.doses, False
+        return graph.doses, False
     found = []
     for text in wanted:
         hits = [e for e in index.doses if is_named(e, text)]
@@ -314,22 +323,22 @@ def _wanted_doses(index: Index, chain: Chain, wanted: tuple[str, ...]) -> tuple[
     if len({e.path for e in found}) < len(found):
         raise StudyError("--dose", f"names a file twice: {', '.join(wanted)}", "Name each file once")
     for entry in found:
-        person = compare(entry, chain.structures)
+        person = compare(entry, graph.structures)
         if person.other:
             what = f"belongs to another patient than the structures, by {person.reason}"
             raise StudyError(entry.path, what, "Choose a dose of this patient")
     return tuple(found), True
 
 
-def _read_plan(chain: Chain) -> tuple[Plan | None, tuple[Warning, ...], str]:
+def _read_plan(graph: ReferenceGraph) -> tuple[Plan | None, tuple[Warning, ...], str]:
     """The plan, its warnings, and why it cannot be read ("" when it can)."""
-    if chain.plan is None:
+    if graph.plan is None:
         return None, (), ""
     try:
-        return *read_plan(chain.plan.path), ""
+        return *read_plan(graph.plan.path), ""
     except StudyError as error:
         # The plan serves for its prescription only: a damaged one must not keep dose and targets from view.
-        return None, (WarningCode.UNREADABLE_PLAN(file=chain.plan.path.name, reason=error.what),), error.what
+        return None, (WarningCode.UNREADABLE_PLAN(file=graph.plan.path.name, reason=error.what),), error.what
 
 
 def _gap_warnings(mr: Series, lesions: tuple[Lesion, ...]) -> list[Warning]:

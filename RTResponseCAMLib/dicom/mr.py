@@ -15,10 +15,10 @@ from RTResponseCAMLib.dicom.frames import Slice, Wanted, slices_of
 from RTResponseCAMLib.dicom.index import Entry
 from RTResponseCAMLib.dicom.pixels import MAX_PIXEL_BYTES, padding_of, stored_frames
 from RTResponseCAMLib.dicom.stacks import DRIFT_MM, Stack, choose_stack
-from RTResponseCAMLib.dicom.values import EXPORT_AGAIN
+from RTResponseCAMLib.dicom.validation import EXPORT_AGAIN
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 MAX_VOXELS = 2**28
@@ -42,7 +42,7 @@ class Series:
     warnings: tuple[Warning, ...]
 
 
-def read_series(entries: tuple[Entry, ...], wanted: Wanted = dict, *, progress: Progress = silent) -> Series:
+def read_series(entries: tuple[Entry, ...], wanted: Wanted = dict, *, progress: Progress = no_progress) -> Series:
     """Read a series, classic or enhanced multi-frame.
 
     Missing slices and uneven or sheared stacks are resampled linearly onto a regular grid, with a warning.

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import new_file, save, transfer_syntax
-from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, whole_number
+from RTResponseCAMLib.dicom.validation import EXPORT_AGAIN, whole_number
 from RTResponseCAMLib.errors import StudyError
 
 MAX_PIXEL_BYTES = 2**30
@@ -58,11 +58,11 @@ def pixel_format(path: Path, header: Dataset, *, photometric: tuple[str, ...] = 
 
     Raises
     ------
-    StudyError : an attribute absent or out of range, colour or inverted pixels, bits that are not the lowest, a lookup
+    StudyError : an attribute absent or out of range, color or inverted pixels, bits that are not the lowest, a lookup
         table, more than 1 GB, or a file that is cut short.
     """
     if whole_number(path, header, keyword="SamplesPerPixel", low=1, high=4, default=1) != 1:
-        raise StudyError(path, "is a colour image, expected one sample per pixel", "Export the original series")
+        raise StudyError(path, "is a color image, expected one sample per pixel", "Export the original series")
     meaning = str(header.get("PhotometricInterpretation", "") or "MONOCHROME2").upper()
     if meaning not in photometric:
         what = f"PhotometricInterpretation (0028,0004) is {meaning}, expected {' or '.join(photometric)}"

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import SimpleITK as sitk
 
-from RTResponseCAMLib.dicom.chain import Chain
 from RTResponseCAMLib.dicom.options import NO_DOSE, ReadOptions
+from RTResponseCAMLib.dicom.reference_graph import ReferenceGraph
 from RTResponseCAMLib.errors import QuestionError, StudyError
 from RTResponseCAMLib.study import GY, Dose, Lesion, Plan, Prescription
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 
 def check_prescription(
-    chain: Chain, plan: Plan | None, *, lesions: tuple[Lesion, ...], unread: str = "", unit: str = GY
+    graph: ReferenceGraph, plan: Plan | None, *, lesions: tuple[Lesion, ...], unread: str = "", unit: str = GY
 ) -> None:
     """Ask where the prescription of a lesion is absent, or where several are stated.
 
@@ -27,7 +27,7 @@ def check_prescription(
     ------
     StudyError : names the lesion, the doses that are stated, and the option that answers.
     """
-    where = chain.plan.path if chain.plan else chain.structures.path
+    where = graph.plan.path if graph.plan else graph.structures.path
     if plan is not None:
         own = plan.prescription.by_roi if plan.prescription is not None else {}
         for lesion in lesions:

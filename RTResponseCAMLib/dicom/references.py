@@ -54,7 +54,7 @@ def contour_images(structures: Entry) -> ImageReferences:
         return {}
 
 
-def drawn_on(structures: Entry, images: Iterable[Entry]) -> ImageReferences:
+def contoured_on(structures: Entry, images: Iterable[Entry]) -> ImageReferences:
     """Images that single contours name, else those that the object lists: whole series are listed, and more.
 
     Contours that name none of ``images`` say nothing.

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.identity import compare
 from RTResponseCAMLib.dicom.index import Entry, Index
-from RTResponseCAMLib.dicom.values import damaged, numbers
+from RTResponseCAMLib.dicom.validation import damaged, numbers
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import Matrix, is_rigid, moved_points
 from RTResponseCAMLib.warnings import Warning, WarningCode

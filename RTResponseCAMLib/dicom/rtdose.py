@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.pixels import pixel_format, stored_frames
 from RTResponseCAMLib.dicom.privacy import pseudonym
-from RTResponseCAMLib.dicom.values import damaged, numbers, orientation, pixel_spacing, position
+from RTResponseCAMLib.dicom.validation import damaged, numbers, orientation, pixel_spacing, position
 from RTResponseCAMLib.errors import GeometryError, QuestionError, StudyError
+from RTResponseCAMLib.imaging.dose_sum import plan_total, same_voxels, total_on_one_grid
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.rigid import Matrix, moved_image
-from RTResponseCAMLib.imaging.sums import plan_total, same_voxels, total_on_one_grid
 from RTResponseCAMLib.study import GY, GY_RBE, Dose, Plan
 from RTResponseCAMLib.warnings import Warning, WarningCode
 

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.index import ION_PLAN
-from RTResponseCAMLib.dicom.values import damaged, numbers, whole_number
+from RTResponseCAMLib.dicom.validation import damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.study import Plan, Prescription
 from RTResponseCAMLib.warnings import Warning, WarningCode

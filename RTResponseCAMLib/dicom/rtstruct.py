@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.targets import TARGET_KINDS, UNSPECIFIC
-from RTResponseCAMLib.dicom.values import damaged, whole_number
+from RTResponseCAMLib.dicom.validation import damaged, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.parts import without_spikes
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import FloatArray, Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -25,7 +25,7 @@ REPORTED = 64  # contours between two reports
 MAX_ROIS, MAX_CONTOURS, MAX_POINTS = 1000, 50_000, 5_000_000
 
 
-def read_structures(path: Path, progress: Progress = silent) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
+def read_structures(path: Path, progress: Progress = no_progress) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
     """Read every ROI; those without a usable contour stay in the list, empty.
 
     Raises

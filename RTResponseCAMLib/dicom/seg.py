@@ -15,7 +15,7 @@ from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import Entry
 from RTResponseCAMLib.dicom.pixels import padding_of, stored_frames
 from RTResponseCAMLib.dicom.targets import ANATOMY, LESION_WORD, name_words
-from RTResponseCAMLib.dicom.values import EXPORT_AGAIN, damaged, numbers, whole_number
+from RTResponseCAMLib.dicom.validation import EXPORT_AGAIN, damaged, numbers, whole_number
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.outlines import pixel_edges
 from RTResponseCAMLib.study import FloatArray, Structure
@@ -23,15 +23,15 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 
 LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 MAX_SEGMENTS = 1000
-PHOTOMETRIC = ("MONOCHROME2", "PALETTE COLOR")  # a label map may bring the colours of its labels
-# SNOMED CT and its older SRT codes: neoplasm (of brain), metastasis (of brain), primary and recurrent tumour, mass,
-# lesion, gross tumour volume; enhancing lesion (NCIt).
-TUMOUR_TYPES = {
+PHOTOMETRIC = ("MONOCHROME2", "PALETTE COLOR")  # a label map may bring the colors of its labels
+# SNOMED CT and its older SRT codes: neoplasm (of brain), metastasis (of brain), primary and recurrent tumor, mass,
+# lesion, gross tumor volume; enhancing lesion (NCIt).
+TUMOR_TYPES = {
     "108369006", "M-80003", "126952004", "14799000", "M-80006", "128462008", "94225005", "86049000", "372087000",
     "25173007", "4147007", "M-03000", "52988006", "M-01100", "228791009", "C113842",
 }  # fmt: skip
-# Oedema, necrosis, haemorrhage, non-enhancing lesion, background.
-BESIDE_TUMOUR = {"79654002", "M-36300", "6574001", "M-54000", "50960005", "M-37000", "C81175", "125040"}
+# Edema, necrosis, haemorrhage, non-enhancing lesion, background.
+BESIDE_TUMOR = {"79654002", "M-36300", "6574001", "M-54000", "50960005", "M-37000", "C81175", "125040"}
 # Anatomical and body structure, substances, physical object, function, spatial concept (CID 7150).
 ANATOMY_CATEGORIES = {
     "91723000", "T-D000A", "123037004", "91720002", "105590001", "260787004", "A-00004", "246464006", "309825002",
@@ -108,7 +108,7 @@ def _structures(
 
 
 def _kind(item: Dataset) -> str:
-    """RT ROI Interpreted Type by the segment's property codes: GTV of a tumour, ORGAN of anatomy, "" of the rest.
+    """RT ROI Interpreted Type by the segment's property codes: GTV of a tumor, ORGAN of anatomy, "" of the rest.
 
     Tissue is what programs write where the user chose nothing, and says nothing.
     """
@@ -116,19 +116,19 @@ def _kind(item: Dataset) -> str:
         _code(item, keyword)
         for keyword in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence")
     )
-    if kind in TUMOUR_TYPES:
+    if kind in TUMOR_TYPES:
         return "GTV"
     if category in ANATOMY_CATEGORIES or _is_anatomy(item):
         return "ORGAN"
-    return "OTHER" if kind in BESIDE_TUMOUR else ""
+    return "OTHER" if kind in BESIDE_TUMOR else ""
 
 
 def _is_anatomy(item: Dataset) -> bool:
     """Whether the meaning of the property type is anatomy, whatever the category: Tissue, Bone."""
     found = item.get("SegmentedPropertyTypeCodeSequence")
     words = name_words(str(found[0].get("CodeMeaning", ""))) if found else []
-    tumour = any(LESION_WORD.fullmatch(word) or word in ("neoplasm", "mass", "malignant") for word in words)
-    return not tumour and any(ANATOMY.fullmatch(word) for word in words)
+    tumor = any(LESION_WORD.fullmatch(word) or word in ("neoplasm", "mass", "malignant") for word in words)
+    return not tumor and any(ANATOMY.fullmatch(word) for word in words)
 
 
 def _code(item: Dataset, keyword: str) -> str:

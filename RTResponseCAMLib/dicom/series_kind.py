@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from RTResponseCAMLib.dicom.free_text import apart_at_capitals, folded
 from RTResponseCAMLib.dicom.index import Entry
-from RTResponseCAMLib.dicom.words import apart_at_capitals, folded
 
 T1C = 3  # score from which a series is a contrast-enhanced T1
 LONG_ECHO_MS = 60.0  # above it a spin or gradient echo is not T1-weighted
@@ -127,7 +127,7 @@ class SeriesKind:
         return self.score >= T1C
 
     @property
-    def doubt(self) -> str:
+    def uncertainty(self) -> str:
         """Why it is not taken for a contrast-enhanced T1 although it may be one; "" where nothing is in doubt."""
         if self.is_t1c or self.computed or self.t1 is False or self.contrast is Contrast.NO:
             return ""

@@ -2,7 +2,7 @@
 
 Nothing is compared exactly. Directions and pixels may differ by what orientation and spacing are stated to; two slices
 share a place when they are nearer than a tenth of the usual step; positions are fitted by even steps, and may be off by
-the rounding of the file's own decimals. Acquisitions are recognised by what they cover, whatever packages they came in.
+the rounding of the file's own decimals. Acquisitions are recognized by what they cover, whatever packages they came in.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Stack:
     drift_mm : shift of each slice within its plane against the first, (column, row) direction, mm ``(n, 2)``.
     regular : the slices are evenly spaced and not sheared: no resampling is needed.
     gaps_mm : intervals along the normal without a slice.
-    origin_mm : centre of the first pixel of the first slice, LPS; fitted where positions are rounded.
+    origin_mm : center of the first pixel of the first slice, LPS; fitted where positions are rounded.
     warnings : what was unusual.
     """
 
@@ -289,19 +289,19 @@ def _rounded(slices: list[Slice]) -> tuple[Array64, float, Warning] | None:
     first, count = slices[0], len(slices)
     places = np.asarray([s.position for s in slices])
     number = np.arange(count)
-    centred = number - number.mean()
-    per_step = centred @ (places - places.mean(axis=0)) / (centred @ centred)
+    centerd = number - number.mean()
+    per_step = centerd @ (places - places.mean(axis=0)) / (centerd @ centerd)
     step = float(per_step @ first.axes[2])
     if count < 3 or step <= 0 or (precision < COARSE_MM and turn * step * count < DRIFT_MM):
         return None
     # A coordinate is off by half its last decimal at most, a place by the diagonal of that cube; the fit by less.
     tolerance = min(0.87 * precision, MOST_ROUNDING * step) + SAME_PLACE_MM
-    fitted = places.mean(axis=0) + centred[:, None] * per_step
+    fitted = places.mean(axis=0) + centerd[:, None] * per_step
     sideways = float(np.abs(first.axes[:2] @ per_step).max()) * count
     away = np.linalg.norm(places - fitted, axis=1)
     if float(away.max()) > tolerance or sideways > precision + turn * step * count + DRIFT_MM:
         return None
-    straight = places.mean(axis=0) + centred[:, None] * (step * first.axes[2])
+    straight = places.mean(axis=0) + centerd[:, None] * (step * first.axes[2])
     change = float(np.linalg.norm(places - straight, axis=1).max())
     what = (
         f"positions are stated to {precision:g} mm" if precision >= COARSE_MM else f"directions are stated to {turn:g}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from RTResponseCAMLib.dicom.words import apart_at_capitals, folded
+from RTResponseCAMLib.dicom.free_text import apart_at_capitals, folded
 from RTResponseCAMLib.errors import GeometryError, StudyError
 from RTResponseCAMLib.imaging.overlap import without_nested
 from RTResponseCAMLib.imaging.planes import contour_volume_cc

@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 
 from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.index import OWN_EXPORT
-from RTResponseCAMLib.dicom.originals import Originals, complete, in_unicode
+from RTResponseCAMLib.dicom.source_series import SourceSeries, complete, in_unicode
 from RTResponseCAMLib.dicom.write_rtstruct import Region
 from RTResponseCAMLib.errors import OutputError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MODEL_NAME = "RTResponseCAM"
 
 
-def segmentation(originals: Originals, regions: Sequence[Region], *, version: str) -> Dataset:
+def segmentation(source_series: SourceSeries, regions: Sequence[Region], *, version: str) -> Dataset:
     """A binary SEG with a segment per region; empty frames are left out.
 
     Raises
@@ -42,8 +42,10 @@ def segmentation(originals: Originals, regions: Sequence[Region], *, version: st
     drawn = [region for region in regions if region.mask.any()]
     if not drawn:
         raise OutputError("", "no region holds a voxel", "Choose a lower threshold")
-    sources, frames = _sources(originals)
-    pixels = np.stack([_on_frames(r.mask, r.grid, originals, frames, bool) for r in drawn], axis=-1).astype(np.uint8)
+    sources, frames = _sources(source_series)
+    pixels = np.stack([_on_frames(r.mask, r.grid, source_series, frames, bool) for r in drawn], axis=-1).astype(
+        np.uint8
+    )
     segments = [
         SegmentDescription(
             segment_number=number,
@@ -76,7 +78,7 @@ def segmentation(originals: Originals, regions: Sequence[Region], *, version: st
     return found
 
 
-def parametric_map(originals: Originals, cam: sitk.Image, *, scale: str, version: str) -> Dataset:
+def parametric_map(source_series: SourceSeries, cam: sitk.Image, *, scale: str, version: str) -> Dataset:
     """The raw evidence as float32 frames, RESEARCH, on those slices that hold any; 0 outside lesions.
 
     Raises
@@ -87,9 +89,9 @@ def parametric_map(originals: Originals, cam: sitk.Image, *, scale: str, version
     hd = _highdicom()
     from pydicom.sr.codedict import codes
 
-    sources, frames = _sources(originals)
+    sources, frames = _sources(source_series)
     values = sitk.GetArrayFromImage(cam)
-    pixels = _on_frames(values, Grid.of(cam), originals, frames, np.float32)
+    pixels = _on_frames(values, Grid.of(cam), source_series, frames, np.float32)
     used = np.flatnonzero(pixels.reshape(len(pixels), -1).any(axis=1))
     if not len(used):
         raise OutputError("", "the map is empty", "Predict first")
@@ -158,25 +160,25 @@ def _algorithm(version: str) -> AlgorithmIdentificationSequence:
     )
 
 
-def _sources(originals: Originals) -> tuple[list[Dataset], list[int]]:
+def _sources(source_series: SourceSeries) -> tuple[list[Dataset], list[int]]:
     """Source objects, and for each frame of theirs the slice that it shows (-1: none of this stack)."""
-    if not originals.regular:
+    if not source_series.regular:
         raise StudyError(
-            originals.slices[0].path.parent, "holds an MR of uneven or sheared slices: voxels are not its pixels",
-            "Export RTSTRUCT, whose contours are in millimetres",
+            source_series.slices[0].path.parent, "holds an MR of uneven or sheared slices: voxels are not its pixels",
+            "Export RTSTRUCT, whose contours are in millimeters",
         )  # fmt: skip
-    paths = list(dict.fromkeys(one.path for one in originals.slices))
+    paths = list(dict.fromkeys(one.path for one in source_series.slices))
     sources = [complete(read_header(path)) for path in paths]
-    if len(sources) < len(originals.slices):
+    if len(sources) < len(source_series.slices):
         frames = [-1] * int(sources[0].NumberOfFrames)
-        for number, one in enumerate(originals.slices):
+        for number, one in enumerate(source_series.slices):
             frames[one.frame] = number
         return sources[:1], frames
     return sources, list(range(len(sources)))
 
 
 def _on_frames(
-    values: npt.NDArray[Any], grid: Grid, originals: Originals, frames: Sequence[int], kind: Any
+    values: npt.NDArray[Any], grid: Grid, source_series: SourceSeries, frames: Sequence[int], kind: Any
 ) -> npt.NDArray[Any]:
     """Voxels of a box of the MR on all frames ``(frame, row, column)``; what lies outside the MR is cut off.
 
@@ -184,8 +186,8 @@ def _on_frames(
     ------
     StudyError : the box does not run along the MR's slices.
     """
-    rows, columns = originals.slices[0].shape
-    first = originals.slices[0]
+    rows, columns = source_series.slices[0].shape
+    first = source_series.slices[0]
     if np.abs(np.asarray(grid.direction).reshape(3, 3).T - np.asarray(first.axes)).max() > 1e-3:
         what = "holds slices that run otherwise than the voxels of the study"
         raise StudyError(first.path.parent, what, "Load the study from this folder, and predict again")
@@ -195,7 +197,7 @@ def _on_frames(
         round(float(start @ axis) / s)
         for axis, s in zip(first.axes, (first.steps[1], first.steps[0], step), strict=True)
     )
-    whole = np.zeros((len(originals.slices), rows, columns), dtype=kind)
+    whole = np.zeros((len(source_series.slices), rows, columns), dtype=kind)
     into, own = [], []
     for begin, size, limit in zip((k, j, i), values.shape, whole.shape, strict=True):
         low, high = max(begin, 0), min(begin + size, limit)

@@ -19,7 +19,7 @@ from pydicom.uid import RTStructureSetStorage, generate_uid
 from RTResponseCAMLib.dicom.files import decimal, new_file
 from RTResponseCAMLib.dicom.frames import Slice
 from RTResponseCAMLib.dicom.index import OWN_EXPORT
-from RTResponseCAMLib.dicom.originals import Originals, describe
+from RTResponseCAMLib.dicom.source_series import SourceSeries, describe
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import keyholed, pixel_edges
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -49,12 +49,12 @@ class Region:
 
 
 def rtstruct(
-    originals: Originals, regions: Sequence[Region], *, label: str, version: str
+    source_series: SourceSeries, regions: Sequence[Region], *, label: str, version: str
 ) -> tuple[Dataset, tuple[Warning, ...]]:
     """A structure set of regions; those without a voxel are left out, with a warning."""
     now = datetime.now()
     data = new_file(RTStructureSetStorage, generate_uid())
-    describe(data, originals)
+    describe(data, source_series)
     data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "RTSTRUCT", generate_uid(), 9001
     data.SeriesDescription = "RTResponseCAM subregions, RESEARCH"
     data.OperatorsName = ""
@@ -64,11 +64,11 @@ def rtstruct(
     data.StructureSetLabel = label[:16]
     data.StructureSetDescription = "Research use only. Contours of a classifier's evidence; not reviewed."
     data.StructureSetDate, data.StructureSetTime = data.InstanceCreationDate, data.InstanceCreationTime
-    data.ReferencedFrameOfReferenceSequence = [_referenced_frame(originals)]
+    data.ReferencedFrameOfReferenceSequence = [_referenced_frame(source_series)]
     data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = [], [], []
     warnings = []
     for region in regions:
-        contours, between = _contours(region, originals)
+        contours, between = _contours(region, source_series)
         if not contours:
             warnings.append(WarningCode.EMPTY_REGION(name=region.name))
             continue
@@ -100,7 +100,7 @@ def _add(data: Dataset, region: Region, contours: list[Dataset]) -> None:
     data.RTROIObservationsSequence.append(observation)
 
 
-def _contours(region: Region, originals: Originals) -> tuple[list[Dataset], list[float]]:
+def _contours(region: Region, source_series: SourceSeries) -> tuple[list[Dataset], list[float]]:
     """Contour items, and the places (mm along the normal) of planes without a slice of the MR."""
     found: list[Dataset] = []
     between: list[float] = []
@@ -108,9 +108,9 @@ def _contours(region: Region, originals: Originals) -> tuple[list[Dataset], list
         outlines = keyholed(pixel_edges(plane)) if plane.any() else []
         for n, outline in enumerate(outlines):
             points = region.grid.to_lps(np.column_stack([outline, np.full(len(outline), float(k))]))
-            at = originals.slice_at(points[0])
+            at = source_series.slice_at(points[0])
             if at is None and n == 0:
-                between.append(float(points[0] @ originals.slices[0].axes[2]))
+                between.append(float(points[0] @ source_series.slices[0].axes[2]))
             found.append(_contour(points, at, len(found) + 1))
     return found, between
 
@@ -135,19 +135,19 @@ def _image(one: Slice) -> Dataset:
     return item
 
 
-def _referenced_frame(originals: Originals) -> Dataset:
-    images = {one.entry.uid: one for one in originals.slices}
+def _referenced_frame(source_series: SourceSeries) -> Dataset:
+    images = {one.entry.uid: one for one in source_series.slices}
     series = Dataset()
-    series.SeriesInstanceUID = str(originals.header.SeriesInstanceUID)
+    series.SeriesInstanceUID = str(source_series.header.SeriesInstanceUID)
     series.ContourImageSequence = [_image(one) for one in images.values()]
     for item in series.ContourImageSequence:
         if "ReferencedFrameNumber" in item:
             del item.ReferencedFrameNumber
     study = Dataset()
     study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # the retired class that RT objects still name here
-    study.ReferencedSOPInstanceUID = str(originals.header.StudyInstanceUID)
+    study.ReferencedSOPInstanceUID = str(source_series.header.StudyInstanceUID)
     study.RTReferencedSeriesSequence = [series]
     frame = Dataset()
-    frame.FrameOfReferenceUID = str(originals.header.FrameOfReferenceUID)
+    frame.FrameOfReferenceUID = str(source_series.header.FrameOfReferenceUID)
     frame.RTReferencedStudySequence = [study]
     return frame

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-TUMOUR, BRAIN = 10.0, 2.0  # usual α/β, Gy
+TUMOR, BRAIN = 10.0, 2.0  # usual α/β, Gy
 NOTE = "LQ model, no correction for repair or time; unreliable above 10 Gy per fraction"
 Dose = TypeVar("Dose", float, npt.NDArray[Any])
 

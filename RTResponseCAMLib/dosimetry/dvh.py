@@ -20,10 +20,10 @@ import SimpleITK as sitk
 from scipy.ndimage import map_coordinates, spline_filter
 
 from RTResponseCAMLib.errors import GeometryError
-from RTResponseCAMLib.imaging.body import BodyPoints, body_points
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.imaging.volume_sampling import VolumeSamples, volume_samples
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import GY, Dose, Structure
 
 INTERPOLATIONS = {"linear": 1, "cubic": 3, "quintic": 5}
@@ -119,11 +119,11 @@ def dvh(structure: Structure, dose: Dose, *, interpolation: str = "linear") -> D
     GeometryError : the structure has no usable contours.
     ValueError : an interpolation of another name.
     """
-    return body_dvh(structure.name, body_points(structure), dose=dose, interpolation=interpolation)
+    return sampled_dvh(structure.name, volume_samples(structure), dose=dose, interpolation=interpolation)
 
 
 def dvhs(
-    structures: Sequence[Structure], dose: Dose, *, interpolation: str = "linear", progress: Progress = silent
+    structures: Sequence[Structure], dose: Dose, *, interpolation: str = "linear", progress: Progress = no_progress
 ) -> list[Dvh | GeometryError]:
     """Histograms of several structures, in threads: most of the time is spent where Python lets others work.
 
@@ -150,13 +150,13 @@ def dvhs(
     return found
 
 
-def body_dvh(name: str, body: BodyPoints, *, dose: Dose, interpolation: str = "linear") -> Dvh:
+def sampled_dvh(name: str, samples: VolumeSamples, *, dose: Dose, interpolation: str = "linear") -> Dvh:
     """As `dvh`, of points that are there already."""
-    values, reached = dose_at(dose, body.points_mm, interpolation=interpolation)
+    values, reached = dose_at(dose, samples.points_mm, interpolation=interpolation)
     order = np.argsort(values)
-    weight = body.weight_cc[order]
+    weight = samples.weight_cc[order]
     above = np.cumsum(weight[::-1])[::-1] - weight / 2
-    outside = float(body.weight_cc[~reached].sum() / body.weight_cc.sum())
+    outside = float(samples.weight_cc[~reached].sum() / samples.weight_cc.sum())
     return Dvh(name, values[order], weight, above, interpolation, outside, dose.unit)
 
 

@@ -13,8 +13,8 @@ from scipy.ndimage import find_objects, label, zoom
 from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.dosimetry.dvh import INTERPOLATIONS
-from RTResponseCAMLib.imaging.body import BodyPoints
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.volume_sampling import VolumeSamples
 from RTResponseCAMLib.study import Dose
 
 MARGIN = 3  # voxels of the dose grid around an isodose
@@ -36,7 +36,7 @@ class IsodoseField:
     dose, change, owner : Gy, what one step changes it by, and the number of the nearest target.
     voxel_cc : volume of each voxel, cm³.
     together : per level, the targets whose isodoses of that level are one.
-    cut : per level, the targets whose isodose of that level reaches the edge of the dose grid.
+    truncated : per level, the targets whose isodose of that level reaches the edge of the dose grid.
     """
 
     dose: Array32
@@ -44,13 +44,13 @@ class IsodoseField:
     owner: npt.NDArray[np.int16]
     voxel_cc: Array32
     together: Mapping[float, Sequence[set[int]]]
-    cut: Mapping[float, set[int]]
+    truncated: Mapping[float, set[int]]
 
     def of(self, number: int) -> IsodoseField:
         """The part that one target owns."""
         own = self.owner == number
         return IsodoseField(
-            self.dose[own], self.change[own], self.owner[own], self.voxel_cc[own], self.together, self.cut
+            self.dose[own], self.change[own], self.owner[own], self.voxel_cc[own], self.together, self.truncated
         )
 
     def above_cc(self, level_gy: float) -> npt.NDArray[np.float64]:
@@ -60,16 +60,16 @@ class IsodoseField:
 
 
 def isodose_field(
-    dose: Dose, bodies: Sequence[BodyPoints], *, levels_gy: Sequence[float], interpolation: str
+    dose: Dose, target_samples: Sequence[VolumeSamples], *, levels_gy: Sequence[float], interpolation: str
 ) -> IsodoseField:
     """Fine voxels of everything above the lowest of the levels."""
     lowest = min(levels_gy)
-    nearest = cKDTree(np.concatenate([b.points_mm for b in bodies]))
-    number = np.repeat(np.arange(len(bodies), dtype=np.int16), [len(b.points_mm) for b in bodies])
-    smallest = [float(b.weight_cc.sum()) for b in bodies]
+    nearest = cKDTree(np.concatenate([b.points_mm for b in target_samples]))
+    number = np.repeat(np.arange(len(target_samples), dtype=np.int16), [len(b.points_mm) for b in target_samples])
+    smallest = [float(b.weight_cc.sum()) for b in target_samples]
     found: list[tuple[Array32, Array32, npt.NDArray[np.int16], Array32]] = []
     together: dict[float, list[set[int]]] = {level: [] for level in levels_gy}
-    cut: dict[float, set[int]] = {level: set() for level in levels_gy}
+    truncated: dict[float, set[int]] = {level: set() for level in levels_gy}
     for box in _regions(dose, lowest):
         owners = set(_owners_of(dose, box, nearest, number, lowest))
         fine_mm = SMALL_MM if min(smallest[n] for n in owners) < SMALL_CC else FINE_MM
@@ -81,23 +81,23 @@ def isodose_field(
         if len(owners) == 1:
             owner = np.where(kept, np.int16(owners.pop()), np.int16(-1))
         else:
-            owner = _nearest_body(kept, grid, nearest, number)
+            owner = _nearest_samples(kept, grid, nearest, number)
         for level in together:
             pieces, count = label(fine >= level)
             inside = pieces > 0
             pairs = np.unique(np.column_stack([pieces[inside], owner[inside]]), axis=0)
             together[level] += [set(pairs[pairs[:, 0] == n, 1].tolist()) for n in range(1, count + 1)]
             for face in _faces(dose, box):
-                cut[level] |= set(owner[face][inside[face]].tolist())
+                truncated[level] |= set(owner[face][inside[face]].tolist())
         found.append((fine[kept], change[kept], owner[kept], np.full(int(kept.sum()), grid.voxel_cc, np.float32)))
     if not found:
         none = np.zeros(0, dtype=np.float32)
-        return IsodoseField(none, none, none.astype(np.int16), none, together, cut)
+        return IsodoseField(none, none, none.astype(np.int16), none, together, truncated)
     fine_gy, changes, owned, voxels = (np.concatenate([part[n] for part in found]) for n in range(4))
-    return IsodoseField(fine_gy, changes, owned.astype(np.int16, copy=False), voxels, together, cut)
+    return IsodoseField(fine_gy, changes, owned.astype(np.int16, copy=False), voxels, together, truncated)
 
 
-def _nearest_body(
+def _nearest_samples(
     kept: npt.NDArray[np.bool_], grid: Grid, nearest: cKDTree, number: npt.NDArray[np.int16]
 ) -> npt.NDArray[np.int16]:
     """Number of the nearest target of each kept voxel, −1 elsewhere; asked one by one only where targets meet."""

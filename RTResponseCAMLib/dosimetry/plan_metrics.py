@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from scipy.spatial import cKDTree
 
-from RTResponseCAMLib.dosimetry.dvh import Dvh, body_dvh
+from RTResponseCAMLib.dosimetry.dvh import Dvh, sampled_dvh
 from RTResponseCAMLib.dosimetry.isodose import IsodoseField, isodose_field
-from RTResponseCAMLib.imaging.body import BodyPoints, body_points
 from RTResponseCAMLib.imaging.planes import stack_planes
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.imaging.volume_sampling import VolumeSamples, volume_samples
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import GY, Dose, Prescription, Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -68,7 +68,7 @@ def plan_metrics(
     *,
     prescription: Prescription,
     interpolation: str = "linear",
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> list[TargetMetrics]:
     """Measure every target of a plan.
 
@@ -76,12 +76,13 @@ def plan_metrics(
     ------
     GeometryError : a target has no usable contours.
     """
-    bodies = []
+    target_samples = []
     for number, target in enumerate(targets):
         progress(0.5 * number / len(targets), f"target {number + 1} of {len(targets)}")
-        bodies.append(body_points(target))
+        target_samples.append(volume_samples(target))
     histograms = [
-        body_dvh(t.name, b, dose=dose, interpolation=interpolation) for t, b in zip(targets, bodies, strict=True)
+        sampled_dvh(t.name, b, dose=dose, interpolation=interpolation)
+        for t, b in zip(targets, target_samples, strict=True)
     ]
     progress(0.5, "isodose volumes")
     levels = [prescription.dose_for(t) for t in targets]
@@ -89,14 +90,14 @@ def plan_metrics(
     risk = RISK_GY.get(prescription.fractions or 0) if dose.unit == GY else None
     field = isodose_field(
         dose,
-        bodies,
+        target_samples,
         levels_gy=[*levels, *(v / 2 for v in levels), *([risk] if risk else [])],
         interpolation=interpolation,
     )
     found = []
     for number, (target, histogram, level) in enumerate(zip(targets, histograms, levels, strict=True)):
         progress(0.6 + 0.4 * number / len(targets), f"indices of target {number + 1} of {len(targets)}")
-        found.append(_of_target(number, target, histogram, level, risk, field, bodies, targets))
+        found.append(_of_target(number, target, histogram, level, risk, field, target_samples, targets))
     return found
 
 
@@ -124,7 +125,7 @@ def _of_target(
     level: float,
     risk: float | None,
     field: IsodoseField,
-    bodies: Sequence[BodyPoints],
+    target_samples: Sequence[VolumeSamples],
     targets: Sequence[Structure],
 ) -> TargetMetrics:
     part = field.of(number)
@@ -133,7 +134,7 @@ def _of_target(
     covered = histogram.volume_at_cc(level)
     within_half = float(half @ part.dose)
     maximum = max(float(histogram.dose_gy[-1]), float(part.dose.max(initial=0.0)))
-    nearest, separation = _nearest(number, bodies)
+    nearest, separation = _nearest(number, target_samples)
     coverage = covered / histogram.volume_cc
     # Both volumes are exact to a part in a hundred only: a quotient above 1 is no selectivity.
     selectivity = min(covered / piv, 1.0) if piv > 0 else None
@@ -172,22 +173,22 @@ def _warnings(
             others = ", ".join(names[n] for n in met)
             found.append(WarningCode.ISODOSES_MEET(name=names[number], what=what, others=others))
             break
-    if number in field.cut.get(level / 2, set()):
+    if number in field.truncated.get(level / 2, set()):
         found.append(WarningCode.ISODOSE_CUT(name=names[number]))
     if histogram.outside > 0:
         found.append(WarningCode.TARGET_OUTSIDE_DOSE(name=names[number], percent=100 * histogram.outside))
     return tuple(found)
 
 
-def _nearest(number: int, bodies: Sequence[BodyPoints]) -> tuple[int | None, float | None]:
+def _nearest(number: int, target_samples: Sequence[VolumeSamples]) -> tuple[int | None, float | None]:
     """Which other target lies nearest, and how far its surface is, mm; 0 where they touch or overlap."""
     best: tuple[int | None, float | None] = (None, None)
-    tree = cKDTree(bodies[number].points_mm)
-    for other, body in enumerate(bodies):
+    tree = cKDTree(target_samples[number].points_mm)
+    for other, samples in enumerate(target_samples):
         if other == number:
             continue
-        apart = float(tree.query(body.points_mm, workers=-1)[0].min())
-        if apart <= max(bodies[number].step_mm, body.step_mm):
+        apart = float(tree.query(samples.points_mm, workers=-1)[0].min())
+        if apart <= max(target_samples[number].step_mm, samples.step_mm):
             apart = 0.0
         if best[1] is None or apart < best[1]:
             best = other, apart

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-from RTResponseCAMLib.evaluation.metrics import CLIP, LEAST_LOGITS, Estimate, patient_weights, point_metrics
+from RTResponseCAMLib.evaluation.metrics import CLIP, MIN_LOGIT_SD, Estimate, patient_weights, point_metrics
 
 REPEATS = 500
 NEWTON_STEPS = 25
@@ -82,8 +82,8 @@ def weighted_calibration(y: Array64, p: Array64, *, weights: Array64) -> tuple[A
         q = expit(held[:, None] + x)
         held += np.clip((weights * (y - q)).sum(axis=1) / ((weights * q * (1 - q)).sum(axis=1) + 1e-9), -1, 1)
     mean = (weights @ x) / weights.sum(axis=1)
-    spread = np.sqrt(np.maximum((weights @ x**2) / weights.sum(axis=1) - mean**2, 0))
-    return np.where(spread < LEAST_LOGITS, np.nan, free[:, 1]), held
+    logit_sd = np.sqrt(np.maximum((weights @ x**2) / weights.sum(axis=1) - mean**2, 0))
+    return np.where(logit_sd < MIN_LOGIT_SD, np.nan, free[:, 1]), held
 
 
 def _average_precision(y: Array64, p: Array64, weights: Array64) -> Array64:

@@ -18,8 +18,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, br
 from RTResponseCAMLib.errors import CohortError
 
 CLIP = 1e-4
-MIN_SPREAD = 1e-6
-LEAST_LOGITS = 0.05  # spread of logits from which a calibration slope means something
+MIN_STANDARD_ERROR = 1e-6
+MIN_LOGIT_SD = 0.05  # spread of logits from which a calibration slope means something
 REPEATS = 2000
 Array64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
@@ -76,7 +76,7 @@ def calibration(labels: Labels, probabilities: Array64) -> tuple[float, float]:
         z = beta[0] + (beta[1] if slope is None else slope) * x
         return float(np.logaddexp(0, z).sum() - labels @ z)
 
-    if float(np.std(x)) < LEAST_LOGITS:
+    if float(np.std(x)) < MIN_LOGIT_SD:
         return float("nan"), float(minimize(loss, np.asarray([0.0]), args=(1.0,), method="BFGS").x[0])
     free = minimize(loss, np.asarray([0.0, 1.0]), args=(None,), method="BFGS").x
     held = minimize(loss, np.asarray([0.0]), args=(1.0,), method="BFGS").x
@@ -199,11 +199,11 @@ def on_logit_scale(value: float, drawn: Array64, *, patients: int, variance: flo
     agree, of so few lesions, is no certainty.
     """
     middle = logit(np.clip(value, CLIP, 1 - CLIP))
-    spread = float(np.std(logit(np.clip(drawn, CLIP, 1 - CLIP)))) * (patients / max(patients - 1, 1)) ** 0.5
-    spread = float(np.hypot(spread, variance**0.5 / max(value * (1 - value), 0.01)))
-    if spread < MIN_SPREAD:
-        spread = float("nan")
-    reach = float(norm.ppf(0.975)) * spread
+    standard_error = float(np.std(logit(np.clip(drawn, CLIP, 1 - CLIP)))) * (patients / max(patients - 1, 1)) ** 0.5
+    standard_error = float(np.hypot(standard_error, variance**0.5 / max(value * (1 - value), 0.01)))
+    if standard_error < MIN_STANDARD_ERROR:
+        standard_error = float("nan")
+    reach = float(norm.ppf(0.975)) * standard_error
     return Estimate(value, float(expit(middle - reach)), float(expit(middle + reach)))
 
 
@@ -225,9 +225,9 @@ def auc_difference(
     count = len(aucs[0].names)
     weights = patient_weights(count, repeats, seed=seed)
     drawn = aucs[0].of(weights) - aucs[1].of(weights)
-    spread = float(np.nanstd(drawn)) * (count / max(count - 1, 1)) ** 0.5
-    spread = float(np.hypot(spread, fitting_variance(labels, one, folds=folds, other=other) ** 0.5))
-    value, reach = aucs[0].value - aucs[1].value, float(norm.ppf(0.975)) * spread
+    standard_error = float(np.nanstd(drawn)) * (count / max(count - 1, 1)) ** 0.5
+    standard_error = float(np.hypot(standard_error, fitting_variance(labels, one, folds=folds, other=other) ** 0.5))
+    value, reach = aucs[0].value - aucs[1].value, float(norm.ppf(0.975)) * standard_error
     return Estimate(value, value - reach, value + reach)
 
 
@@ -261,11 +261,11 @@ def permutation_p(
         for places in alike:
             mixed[places] = y[rng.permutation(places)]
         drawn[n] = _auc_of_ranks(np.tile(mixed, len(rows)), ranks, place)
-    spread = float(drawn.std())
+    standard_error = float(drawn.std())
     more = fitting_variance(labels, scores, folds=folds)
     if not np.isfinite(more):
         return 1.0
-    wider = np.hypot(spread, more**0.5) / spread if spread > 0 else 1.0
+    wider = np.hypot(standard_error, more**0.5) / standard_error if standard_error > 0 else 1.0
     hits = int((0.5 + (drawn - 0.5) * wider >= found - 1e-12).sum())
     return (hits + 1) / (repeats + 1)
 

@@ -34,8 +34,8 @@ class Protocol:
     ----------
     models : names of the registry; the baselines are always among them.
     tables : names of feature tables that the user brought; each is a model of its own.
-    indeterminate : "unlabelled" (lesions whose change may lie on either side teach what needs no label, and are not
-        evaluated) or "as-labelled".
+    indeterminate : "unlabeled" (lesions whose change may lie on either side teach what needs no label, and are not
+        evaluated) or "as-labeled".
     options : of the models, by name; each model takes those that it has.
     settings : of pyradiomics; empty takes those that ship.
     spacing_mm : of the patches.
@@ -46,7 +46,7 @@ class Protocol:
     folds: int = 5
     repeats: int = 3
     seed: int = 0
-    indeterminate: str = "unlabelled"
+    indeterminate: str = "unlabeled"
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     spacing_mm: float = 1.0
@@ -78,7 +78,7 @@ class Protocol:
 
     def label_of(self, row: CohortRow) -> int | None:
         """Label by which a row is learned from and evaluated; None: neither."""
-        return row.label if self.indeterminate == "as-labelled" else row.certain_label
+        return row.label if self.indeterminate == "as-labeled" else row.certain_label
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """Entries of the models, in the order of the registry, then those of the tables."""

@@ -11,7 +11,9 @@ import numpy as np
 if TYPE_CHECKING:
     from RTResponseCAMLib.evaluation.metrics import Estimate
 
-SCHEMA_VERSION = 2  # 2: "approaches" instead of "arms", "evaluated" instead of "judged"
+SCHEMA_VERSION = (
+    3  # 3: "warnings" instead of "cautions"; 2: "approaches" instead of "arms", "evaluated" instead of "judged"
+)
 Line = tuple[list[float], list[float]]
 
 
@@ -109,7 +111,7 @@ class CohortSummary:
     Attributes
     ----------
     rows, sampled, evaluated : of the manifest; those that could be sampled; those with a label that counts.
-    cautions, left_out : sentences. remarks : sentence → number of lesions.
+    warnings, left_out : sentences. remarks : sentence → number of lesions.
     volume_cc : least, quartiles and largest; None where no volume is known.
     """
 
@@ -119,7 +121,7 @@ class CohortSummary:
     indeterminate: int
     without_label: int
     left_out: tuple[str, ...]
-    cautions: tuple[str, ...]
+    warnings: tuple[str, ...]
     remarks: Mapping[str, int]
     follow_up_days: str
     label_sources: Mapping[str, int]

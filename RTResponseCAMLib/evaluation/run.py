@@ -24,7 +24,7 @@ from RTResponseCAMLib.evaluation.store import read_cases, read_json, write_array
 from RTResponseCAMLib.models.calibration import Calibrated
 from RTResponseCAMLib.models.folds import Fold, patient_folds
 from RTResponseCAMLib.models.registry import ModelEntry
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.build import why_unavailable
 from RTResponseCAMLib.samples.cohort import CohortLesion, sample_case, sample_row, with_tables
 from RTResponseCAMLib.samples.sample import Features
@@ -61,7 +61,9 @@ class Task:
     out: Path
 
 
-def sample_all(cohort: Cohort, protocol: Protocol, *, workers: int, progress: Progress = silent) -> tuple[str, ...]:
+def sample_all(
+    cohort: Cohort, protocol: Protocol, *, workers: int, progress: Progress = no_progress
+) -> tuple[str, ...]:
     """Sample every case that is not sampled yet; returns why cases are left out."""
     cases = cases_of(cohort.rows)
     treated = Counter((row.patient_group, row.course) for row in cohort.rows)
@@ -154,7 +156,7 @@ def run_tasks(
     external: Cohort | None,
     protocol: Protocol,
     workers: int,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> None:
     """Do every task whose file is missing."""
     jobs = [(task, cohort, external, protocol) for task in tasks if not task.out.is_file()]
@@ -215,7 +217,7 @@ def predict_fold(
     samples = [others[i].sample for i in test]
     predictions = fitted.predict(samples)
     line = fitted.calibration
-    chosen = {"slope": line.slope, "intercept": line.intercept, "unlabelled": len(unlabeled), **fitted.fitted.summary()}
+    chosen = {"slope": line.slope, "intercept": line.intercept, "unlabeled": len(unlabeled), **fitted.fitted.summary()}
     found = {
         "p": [1 - p.p_response for p in predictions],
         "low": [_known(1 - p.high) for p in predictions],

@@ -77,7 +77,7 @@ def write_case(folder: Path, number: int, *, lesions: Sequence[CohortLesion], po
         f"{name}{i}": getattr(lesion.sample.patch, name)
         for i, lesion in enumerate(lesions)
         if lesion.sample.patch is not None
-        for name in ("mr", "dose", "occupancy")
+        for name in ("mr", "dose", "fraction")
     }
     write_arrays(folder / f"{number:05d}.npz", arrays)
     content = [
@@ -167,7 +167,7 @@ def _read_case(
                 for family, values in entry["features"].items()
             }
             sample = LesionSample(
-                _patch(entry["patch"], {name: arrays[f"{name}{i}"] for name in ("mr", "dose", "occupancy")})
+                _patch(entry["patch"], {name: arrays[f"{name}{i}"] for name in ("mr", "dose", "fraction")})
                 if entry["patch"]
                 else None,
                 np.nan if entry["volume_cc"] is None else entry["volume_cc"],

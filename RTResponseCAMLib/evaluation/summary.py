@@ -28,7 +28,7 @@ CALIBRATION_BINS = 5
 Array64 = npt.NDArray[np.float64]
 
 
-def gather(
+def collect_results(
     results: Mapping[str, Sequence[Mapping[str, Any]]], use: Sequence[int]
 ) -> dict[str, tuple[Array64, Array64, npt.NDArray[np.intp]]]:
     """Probabilities, thresholds and fold numbers per approach, ``(repeats, lesions)``; results in order of folds.
@@ -69,12 +69,14 @@ def summarize(
     patients = [lesions[i].row.patient_group for i in use]
     volumes = np.asarray([lesions[i].sample.volume_cc for i in use])
     strata = {_stratum(a, b): (volumes >= a) & (volumes < b) for a, b in STRATA_CC}
-    gathered = gather(results, use)
-    ran = [entry for entry in protocol.entries() if entry.name in gathered]
-    chances = [permutation_p(labels, gathered[e.name][0], patients=patients, folds=gathered[e.name][2]) for e in ran]
+    predictions = collect_results(results, use)
+    ran = [entry for entry in protocol.entries() if entry.name in predictions]
+    chances = [
+        permutation_p(labels, predictions[e.name][0], patients=patients, folds=predictions[e.name][2]) for e in ran
+    ]
     approaches: dict[str, Approach] = {}
     for entry, chance, adjusted in zip(ran, chances, holm(chances), strict=True):
-        p, cut, folds = gathered[entry.name]
+        p, cut, folds = predictions[entry.name]
         metrics = {
             "auc": auc_interval(labels, p, patients=patients, folds=folds),
             **metric_intervals(labels, p, thresholds=cut, patients=patients),
@@ -107,7 +109,9 @@ def summarize(
         for n, a in enumerate(approaches)
         for b in list(approaches)[n + 1 :]
         for difference in [
-            auc_difference(labels, gathered[a][0], other=gathered[b][0], patients=patients, folds=gathered[a][2])
+            auc_difference(
+                labels, predictions[a][0], other=predictions[b][0], patients=patients, folds=predictions[a][2]
+            )
         ]
     )
     return CohortResult(len(labels), sum(labels), len(set(patients)), approaches, differences)

@@ -44,7 +44,7 @@ class Shown(Enum):
 
 
 class Colors(Enum):
-    """Colour map of the evidence."""
+    """Color map of the evidence."""
 
     EVIDENCE = "evidence"
     HEAT = "heat"
@@ -57,7 +57,7 @@ class Colors(Enum):
 
 
 class Scale(Enum):
-    """Range of the colours."""
+    """Range of the colors."""
 
     FIXED = "fixed"
     LESION = "lesion"

@@ -26,7 +26,7 @@ class LesionSection(Section):
         self._ui.nextLesionButton.connect("clicked(bool)", lambda _checked=False: self.move(1))
 
     def select(self, lesion: str) -> None:
-        """Choose a lesion and centre the views on it."""
+        """Choose a lesion and center the views on it."""
         if self._parameters is None:
             return
         again = lesion == self._selected
@@ -44,7 +44,7 @@ class LesionSection(Section):
         self._selected = self._parameters.selectedLesion
 
     def follow_selection(self) -> None:
-        """Centre the views when the selection was changed elsewhere."""
+        """Center the views when the selection was changed elsewhere."""
         lesion = self._parameters.selectedLesion
         if lesion != self._selected:
             self._selected = lesion

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from RTResponseCAMLib.gui.events import drawn_once
 from RTResponseCAMLib.gui.parameters import HEATMAP_PARAMETERS, PARAMETER_VERSION, PanelParameters
 from RTResponseCAMLib.gui.side_by_side import SideBySide
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
@@ -120,7 +120,7 @@ class PanelLogic:
 
         return self.show_study(open_study(Path(folder)), self.getParameterNode())
 
-    def show_study(self, opened: Any, parameters: Any, *, progress: Progress = silent) -> Any:
+    def show_study(self, opened: Any, parameters: Any, *, progress: Progress = no_progress) -> Any:
         """Add a study that was read to the scene, choose it, show it."""
         with drawn_once():
             nodes = self.session.add(opened, parameters, progress=progress)
@@ -161,7 +161,7 @@ class PanelLogic:
         ------
         RTResponseError : there is no result, or it cannot be written.
         """
-        return self.export_work(Path(folder), on_main_thread=lambda call: call(), dicom=dicom)(silent)
+        return self.export_work(Path(folder), on_main_thread=lambda call: call(), dicom=dicom)(no_progress)
 
     def export_work(
         self, out: Path, *, on_main_thread: OnMainThread, dicom: Path | None = None, between: Progress | None = None
@@ -206,9 +206,9 @@ class PanelLogic:
             for name in HEATMAP_PARAMETERS:
                 setattr(parameters, name, parameters.default(name).value)
 
-    def show_dvh(self, parameters: Any, cut: float) -> Any:
+    def show_dvh(self, parameters: Any, threshold: float) -> Any:
         """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""
-        chart = self.session.subregions.chart(parameters, cut)
+        chart = self.session.subregions.chart(parameters, threshold)
         layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if layout is not None and layout.IsLayoutDescription(layout.SlicerLayoutFourUpPlotView):
             layout.SetViewArrangement(layout.SlicerLayoutFourUpPlotView)
@@ -231,11 +231,11 @@ class PanelLogic:
         """
         from RTResponseCAMLib.scene.points import show_points
         from RTResponseCAMLib.subregion.points import read_points
-        from RTResponseCAMLib.workflow.align import points_in_words, points_of
+        from RTResponseCAMLib.workflow.align import points_of, points_summary
 
         name = self.session.folder.name if self.session.folder is not None else ""
         points = points_of(read_points(Path(table), frame), name, studies=[name])
-        words = points_in_words(self.result, points) if self.result is not None else []
+        words = points_summary(self.result, points) if self.result is not None else []
         lists = show_points(slicer.mrmlScene, points)
         self.session.display.apply(self.getParameterNode())
         return lists, words

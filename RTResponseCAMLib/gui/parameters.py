@@ -23,7 +23,7 @@ class PanelParameters:
     device, scope - Where to run, and on which lesions.
     selectedLesion - Id of the lesion in the views.
     opacity ... legend - How the evidence is shown (threshold in units of local evidence).
-    subregionCut - Local evidence above which a voxel belongs to the subregion.
+    subregionThreshold - Local evidence above which a voxel belongs to the subregion.
     version - Of these parameters; others are put back to their defaults.
     """
 
@@ -47,7 +47,7 @@ class PanelParameters:
     doseDisplay: DoseDisplay = DoseDisplay.LINES
     graded: bool = False
     legend: bool = True
-    subregionCut: Annotated[float, WithinRange(-20, 20)] = 0.0
+    subregionThreshold: Annotated[float, WithinRange(-20, 20)] = 0.0
     version: int = PARAMETER_VERSION
 
 

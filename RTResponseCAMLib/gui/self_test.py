@@ -63,8 +63,8 @@ class SelfTest(ScriptedLoadableModuleTest):
         self.assertLess(low, high)
         subregions = logic.session.subregions
         voxels = subregions.voxels(parameters)
-        cut = voxels.peak / 2 if voxels.above(voxels.peak / 2).any() else float(voxels.evidence.min()) - 1
-        segment_id = subregions.create(parameters, cut, anyway=True)
+        threshold = voxels.peak / 2 if voxels.above(voxels.peak / 2).any() else float(voxels.evidence.min()) - 1
+        segment_id = subregions.create(parameters, threshold, anyway=True)
         self.assertIsNotNone(nodes.lesions.GetSegmentation().GetSegment(segment_id))
         self.assertEqual(dict(logic.state(parameters).stale), {})
         with tempfile.TemporaryDirectory() as place:

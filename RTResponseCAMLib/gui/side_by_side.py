@@ -31,10 +31,10 @@ class SideBySide:
 
     def show(self, parameters: Any, display: Display) -> Any:
         """Put the views in a row; returns the layout that was there."""
-        from RTResponseCAMLib.scene.views import remember_views, show_side_by_side
+        from RTResponseCAMLib.scene.views import show_side_by_side, store_views
 
         if self._before is None:
-            self._before = _shown_lesion(parameters), remember_views(slicer.mrmlScene)
+            self._before = _shown_lesion(parameters), store_views(slicer.mrmlScene)
         before = show_side_by_side(slicer.mrmlScene, parameters.followUpVolume is not None)
         let_events_happen()  # Qt gives new views their size: only then can they be turned to a lesion
         with drawn_once():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.errors import QuestionError
     from RTResponseCAMLib.progress import Progress
     from RTResponseCAMLib.state import State
-    from RTResponseCAMLib.workflow.sample import Opened
+    from RTResponseCAMLib.workflow.sample import LoadedStudy
 
 
 class StudySection(Section):
@@ -45,7 +45,7 @@ class StudySection(Section):
         """Read a DICOM folder in the background and show it; where its objects disagree, the user is asked."""
         self._folder, self._options = folder, options
 
-        def read(progress: Progress) -> Opened:
+        def read(progress: Progress) -> LoadedStudy:
             from RTResponseCAMLib.workflow.sample import open_study
 
             return open_study(folder, progress, options=options)
@@ -55,7 +55,7 @@ class StudySection(Section):
     def load_sample(self) -> None:
         """Make the synthetic study in the background and show it."""
 
-        def make(progress: Progress) -> Opened:
+        def make(progress: Progress) -> LoadedStudy:
             from RTResponseCAMLib.workflow.sample import open_sample
 
             return open_sample(progress)
@@ -87,12 +87,12 @@ class StudySection(Section):
         self._ui.studyMessageLabel.text = "<br>".join(lines)
         self._ui.studyMessageLabel.setVisible(bool(lines))
 
-    def _load(self, read: Callable[[Progress], Opened]) -> None:
+    def _load(self, read: Callable[[Progress], LoadedStudy]) -> None:
         if self._runner.busy:
             return
         self._failure, self._question = "", None
 
-        def work(progress: Progress) -> Opened:
+        def work(progress: Progress) -> LoadedStudy:
             # What the main thread needs to show it: importing takes half a second, and longer from a network drive.
             import RTResponseCAMLib.workflow.session  # noqa: F401
 

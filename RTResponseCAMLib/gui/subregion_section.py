@@ -24,7 +24,7 @@ class SubregionSection(Section):
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
-        self._cut, self._lesion, self._previewing = 0.0, "", False
+        self._threshold, self._lesion, self._previewing = 0.0, "", False
         self._preview: Any = None
         self._drawn: tuple[float, str | None, LesionVoxels | None] = (0.0, None, None)  # cut, transform, of what
         self._created, self._message = "", ""
@@ -43,14 +43,14 @@ class SubregionSection(Section):
         self._ui.editSegmentButton.connect("clicked(bool)", self._on_edit)
         self._ui.dvhButton.connect("clicked(bool)", self._on_dvh)
         self._ui.measureButton.connect("clicked(bool)", self._on_measure)
-        self._ui.despiteDoubtsCheckBox.connect("toggled(bool)", lambda _checked: self._show())
+        self._ui.contourFlaggedCheckBox.connect("toggled(bool)", lambda _checked: self._show())
         self._cuts = {
             self._ui.cutZeroButton: ("value", 0.0),
             self._ui.cutPercentileButton: ("percentile", 80.0),
             self._ui.cutOtsuButton: ("otsu", 0.0),
         }
         for button, (method, value) in self._cuts.items():
-            button.connect("clicked(bool)", lambda _checked=False, m=method, v=value: self._choose_cut(m, v))
+            button.connect("clicked(bool)", lambda _checked=False, m=method, v=value: self._choose_threshold(m, v))
 
     @property
     def busy(self) -> bool:
@@ -65,17 +65,17 @@ class SubregionSection(Section):
 
     def connect_parameters(self) -> None:
         """Take the present threshold for shown."""
-        self._cut, self._lesion = self._parameters.subregionCut, self._parameters.selectedLesion
+        self._threshold, self._lesion = self._parameters.subregionThreshold, self._parameters.selectedLesion
 
-    def follow_cut(self) -> None:
+    def follow_threshold(self) -> None:
         """Update outline, volume and table when threshold or lesion have changed."""
-        cut, lesion = self._parameters.subregionCut, self._parameters.selectedLesion
-        if (cut, lesion) == (self._cut, self._lesion):
+        threshold, lesion = self._parameters.subregionThreshold, self._parameters.selectedLesion
+        if (threshold, lesion) == (self._threshold, self._lesion):
             return
         if lesion != self._lesion:  # asked for one lesion, not for the next
-            self._ui.despiteDoubtsCheckBox.checked = False
-        self._previewing = self._previewing or cut != self._cut
-        self._cut, self._lesion, self._message = cut, lesion, ""
+            self._ui.contourFlaggedCheckBox.checked = False
+        self._previewing = self._previewing or threshold != self._threshold
+        self._threshold, self._lesion, self._message = threshold, lesion, ""
         self._show()
 
     def hide_preview(self) -> None:
@@ -116,26 +116,26 @@ class SubregionSection(Section):
             self._fill(())
             self._enable(False, self._ui.subregionVolumeLabel.text)
             self._enable_dose(voxels, False)
-            self._ui.despiteDoubtsCheckBox.setVisible(False)
+            self._ui.contourFlaggedCheckBox.setVisible(False)
             return
         from RTResponseCAMLib.subregion.voxels import compare
 
-        mask = voxels.above(self._cut)
-        inside, rest = compare(voxels, self._cut)
+        mask = voxels.above(self._threshold)
+        inside, rest = compare(voxels, self._threshold)
         whole = inside.volume_cc + rest.volume_cc
         share = 100 * inside.volume_cc / whole if whole else 0.0
-        text = _("{volume:.3f} cm³ of {whole:.3f} cm³ ({share:.0f} %) above {cut:.2f}")
-        text = text.format(volume=inside.volume_cc, whole=whole, share=share, cut=self._cut)
+        text = _("{volume:.3f} cm³ of {whole:.3f} cm³ ({share:.0f} %) above {threshold:.2f}")
+        text = text.format(volume=inside.volume_cc, whole=whole, share=share, threshold=self._threshold)
         row = self._work.subregions.row(self._parameters)
-        doubts = "; ".join(row.doubts) if row is not None else ""
-        doubted = [_("In doubt: {doubts}").format(doubts=doubts)] if doubts else []
-        self._ui.subregionVolumeLabel.text = "\n".join([*([self._message] if self._message else []), text, *doubted])
-        self._ui.despiteDoubtsCheckBox.setVisible(bool(doubts))
+        quality_flags = "; ".join(row.quality_flags) if row is not None else ""
+        flagged = [_("Quality flags: {quality_flags}").format(quality_flags=quality_flags)] if quality_flags else []
+        self._ui.subregionVolumeLabel.text = "\n".join([*([self._message] if self._message else []), text, *flagged])
+        self._ui.contourFlaggedCheckBox.setVisible(bool(quality_flags))
         self._fill(((_("Subregion"), inside), (_("Rest of lesion"), rest)))
         stale = self._lesion in self._stale
         some = bool(mask.any()) and not stale
         self._enable_dose(voxels, some)
-        allowed = not doubts or self._ui.despiteDoubtsCheckBox.checked
+        allowed = not quality_flags or self._ui.contourFlaggedCheckBox.checked
         reason = _("Keep the subregion as a segment.")
         if stale:
             reason = _("Results are out of date: predict again.")
@@ -145,8 +145,8 @@ class SubregionSection(Section):
             reason = _("The evidence is in doubt: tick the box above to contour it all the same.")
         self._enable(some and allowed, reason)
         under = self._parameters.mrVolume.GetTransformNodeID()
-        if self._previewing and (self._drawn[:2] != (self._cut, under) or self._drawn[2] is not voxels):
-            self._drawn = self._cut, under, voxels
+        if self._previewing and (self._drawn[:2] != (self._threshold, under) or self._drawn[2] is not voxels):
+            self._drawn = self._threshold, under, voxels
             if self._preview is None:
                 from RTResponseCAMLib.scene.subregion import Preview
 
@@ -167,7 +167,7 @@ class SubregionSection(Section):
         self._ui.measureButton.text = _("Cancel") if busy else _("Measure")
         self._ui.measureButton.enabled = busy or some
         # Voxels are read anew when map, contour or dose change: figures of the old ones must not stay.
-        fits = self._measured and self._of[:2] == (self._cut, self._lesion) and self._of[2] is voxels is not None
+        fits = self._measured and self._of[:2] == (self._threshold, self._lesion) and self._of[2] is voxels is not None
         self._ui.measureText.plainText = self._measured if fits else ""
         self._ui.measureText.setVisible(bool(fits))
         for button in self._cuts:
@@ -177,19 +177,19 @@ class SubregionSection(Section):
         hint = _("Dose-volume histograms of the subregion and the rest of the lesion.")
         self._ui.dvhButton.toolTip = hint if dosed else _("No dose reaches the whole lesion.")
 
-    def _choose_cut(self, method: str, value: float) -> None:
-        from RTResponseCAMLib.scene.lesions import cut_of_map
-        from RTResponseCAMLib.subregion.select import Selection, cut_of
+    def _choose_threshold(self, method: str, value: float) -> None:
+        from RTResponseCAMLib.scene.lesions import stored_subregion_threshold
+        from RTResponseCAMLib.subregion.select import Selection, subregion_threshold
 
         voxels = self._voxels()
         if voxels is not None:
             if method == "value":  # where evidence begins to speak for non-response, in the map's own scale
-                value = cut_of_map(self._parameters.camVolume, value)
-            self._ui.subregionSlider.value = cut_of(voxels, Selection(method, value))
+                value = stored_subregion_threshold(self._parameters.camVolume, value)
+            self._ui.subregionSlider.value = subregion_threshold(voxels, Selection(method, value))
 
     def _on_dvh(self, _checked: bool = False) -> None:
         try:
-            self._logic.show_dvh(self._parameters, self._cut)
+            self._logic.show_dvh(self._parameters, self._threshold)
         except RTResponseError as error:
             self._message = str(error)
         self._panel.refresh()
@@ -198,10 +198,10 @@ class SubregionSection(Section):
         if self._runner.busy:
             self._runner.cancel()
             return
-        self._of = self._cut, self._lesion, self._voxels()
+        self._of = self._threshold, self._lesion, self._voxels()
         try:
             boost_gy = float(self._ui.boostSpinBox.value)
-            work = self._work.subregions.measuring(self._parameters, self._cut, boost_gy=boost_gy)
+            work = self._work.subregions.measuring(self._parameters, self._threshold, boost_gy=boost_gy)
         except RTResponseError as error:
             self._measured = str(error)
             self._panel.refresh()
@@ -230,8 +230,8 @@ class SubregionSection(Section):
 
     def _on_create(self, _checked: bool = False) -> None:
         try:
-            cut, anyway = self._parameters.subregionCut, bool(self._ui.despiteDoubtsCheckBox.checked)
-            self._created = self._work.subregions.create(self._parameters, cut, anyway=anyway)
+            threshold, anyway = self._parameters.subregionThreshold, bool(self._ui.contourFlaggedCheckBox.checked)
+            self._created = self._work.subregions.create(self._parameters, threshold, anyway=anyway)
         except RTResponseError as error:
             self._message = str(error)
         else:

@@ -1,1 +1,1 @@
-"""Grids, contours to voxels, resampling, intensity normalisation, lesion patches. LPS, mm, arrays ``[z, y, x]``."""
+"""Grids, contours to voxels, resampling, intensity normalization, lesion patches. LPS, mm, arrays ``[z, y, x]``."""

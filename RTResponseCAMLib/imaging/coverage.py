@@ -19,7 +19,7 @@ def pixel_coverage(polygons: Sequence[Array64], columns: int, *, rows: int, samp
 
     Parameters
     ----------
-    polygons : closed polygons ``(n, 2)`` in continuous pixel indices (column, row); pixel centres are integers.
+    polygons : closed polygons ``(n, 2)`` in continuous pixel indices (column, row); pixel centers are integers.
     """
     lines = (np.arange(rows * samples) + 0.5) / samples - 0.5
     line, x = crossings(polygons, lines)
@@ -37,8 +37,8 @@ def pixel_coverage(polygons: Sequence[Array64], columns: int, *, rows: int, samp
     return np.clip((fill + tail)[:, :columns] / samples, 0.0, 1.0)
 
 
-def pixel_centres_inside(polygons: Sequence[Array64], columns: int, *, rows: int) -> npt.NDArray[np.bool_]:
-    """Tell which pixel centres lie inside, ``(rows, columns)``, by the even-odd rule."""
+def pixel_centers_inside(polygons: Sequence[Array64], columns: int, *, rows: int) -> npt.NDArray[np.bool_]:
+    """Tell which pixel centers lie inside, ``(rows, columns)``, by the even-odd rule."""
     line, x = crossings(polygons, np.arange(rows, dtype=np.float64))
     toggles = np.zeros((rows, columns + 1), dtype=np.int64)
     first = np.clip(np.ceil(x), 0, columns).astype(np.intp)

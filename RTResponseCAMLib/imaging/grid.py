@@ -1,4 +1,4 @@
-"""A sampling grid in patient space: where voxel centres lie, and nothing about their values."""
+"""A sampling grid in patient space: where voxel centers lie, and nothing about their values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from RTResponseCAMLib.study import FloatArray
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel centres in LPS, mm.
+    """Voxel centers in LPS, mm.
 
     Attributes
     ----------
     size : number of voxels along the index axes i, j, k (x, y, z of an unrotated image).
     spacing_mm : step along each index axis, mm.
-    origin_mm : LPS position of the centre of voxel (0, 0, 0), mm.
+    origin_mm : LPS position of the center of voxel (0, 0, 0), mm.
     direction : row-major 3 × 3 direction cosines; column c is the LPS unit vector of index axis c.
     """
 
@@ -50,7 +50,7 @@ class Grid:
         return np.asarray(self.direction, dtype=np.float64).reshape(3, 3) * np.asarray(self.spacing_mm)
 
     def to_index(self, points_mm: FloatArray) -> npt.NDArray[np.float64]:
-        """Continuous indices (i, j, k) of LPS points ``(n, 3)``; voxel centres are integers."""
+        """Continuous indices (i, j, k) of LPS points ``(n, 3)``; voxel centers are integers."""
         offset = np.asarray(points_mm, dtype=np.float64) - np.asarray(self.origin_mm)
         return np.asarray(offset @ np.linalg.inv(self.axes).T)
 
@@ -69,13 +69,13 @@ class Grid:
         return i, j, k
 
     def points(self) -> npt.NDArray[np.float64]:
-        """LPS points of all voxel centres, ``[z, y, x, 3]``, mm."""
+        """LPS points of all voxel centers, ``[z, y, x, 3]``, mm."""
         k, j, i = np.indices(self.shape, dtype=np.float64)
         flat = np.stack([i.ravel(), j.ravel(), k.ravel()], axis=1)
         return self.to_lps(flat).reshape(*self.shape, 3)
 
     def points_of(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        """LPS points ``(n, 3)`` of the voxel centres of a mask ``[z, y, x]``, mm."""
+        """LPS points ``(n, 3)`` of the voxel centers of a mask ``[z, y, x]``, mm."""
         return self.to_lps(np.argwhere(mask)[:, ::-1])
 
     def image(self, array: npt.NDArray[Any]) -> sitk.Image:
@@ -96,7 +96,7 @@ class Grid:
 
 
 def same_grid(one: Grid, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
-    """Tell whether every voxel centre of two grids coincides within ``tolerance_mm``."""
+    """Tell whether every voxel center of two grids coincides within ``tolerance_mm``."""
     if one.size != other.size:
         return False
     corners = np.asarray([(i, j, k) for i in (0, one.size[0]) for j in (0, one.size[1]) for k in (0, one.size[2])])
@@ -104,7 +104,7 @@ def same_grid(one: Grid, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
 
 
 def share_outside(weight: npt.NDArray[np.float32], grid: Grid, *, box: Grid, reach: float) -> float:
-    """Share of ``weight`` (``[z, y, x]``, on ``grid``) over ``reach`` voxels beyond the voxel centres of ``box``."""
+    """Share of ``weight`` (``[z, y, x]``, on ``grid``) over ``reach`` voxels beyond the voxel centers of ``box``."""
     index = box.to_index(grid.points_of(weight > 0))
     beyond = ((index < -reach - 1e-6) | (index > np.asarray(box.size) - 1 + reach + 1e-6)).any(axis=1)
     return float(weight[weight > 0][beyond].sum() / weight.sum())

@@ -40,7 +40,7 @@ def evened_head(image: sitk.Image) -> sitk.Image:
     return sitk.SmoothingRecursiveGaussian(even, [SMOOTHING_VOXELS * s for s in image.GetSpacing()])
 
 
-def head_centre(mask: sitk.Image) -> npt.NDArray[np.float64]:
+def head_center(mask: sitk.Image) -> npt.NDArray[np.float64]:
     """Centroid of the upper 150 mm of the head: how far a scan reaches down the neck must not matter."""
     grid = Grid.of(mask)
     k, j, i = np.nonzero(sitk.GetArrayViewFromImage(mask))
@@ -51,7 +51,7 @@ def head_centre(mask: sitk.Image) -> npt.NDArray[np.float64]:
 
 
 def _local_mean(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
-    """Mean of the head about each voxel (Gaussian, 20 mm), by normalised convolution on coarse voxels."""
+    """Mean of the head about each voxel (Gaussian, 20 mm), by normalized convolution on coarse voxels."""
     weight = sitk.Cast(mask, sitk.sitkFloat32)
     sums, weights = (sitk.SmoothingRecursiveGaussian(shrunk(i, MASK_MM), FIELD_MM) for i in (image * weight, weight))
     means = sitk.GetArrayViewFromImage(sums) / np.maximum(sitk.GetArrayViewFromImage(weights), 0.02)

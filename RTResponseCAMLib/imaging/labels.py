@@ -66,7 +66,7 @@ def read_mr(path: Path) -> sitk.Image:
 
 
 def label_structures(image: sitk.Image, values: tuple[int, ...] | None = None) -> tuple[Structure, ...]:
-    """Islands of a label map (voxels of one label that touch, 26-neighbours) as structures, largest first.
+    """Islands of a label map (voxels of one label that touch, 26-neighbors) as structures, largest first.
 
     Parameters
     ----------

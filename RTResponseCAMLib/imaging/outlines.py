@@ -1,6 +1,6 @@
 """Closed outlines in a plane of pixels: level lines, and the edges of a mask's pixels. The way from voxels to contours.
 
-Even-odd: an outline inside another is a hole. Points are continuous pixel indices (i, j), pixel centres are integers.
+Even-odd: an outline inside another is a hole. Points are continuous pixel indices (i, j), pixel centers are integers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CASES: tuple[tuple[tuple[int, int], ...], ...] = (
 
 
 def level_lines(plane: npt.NDArray[np.floating[Any]], level: float = 0.0) -> list[Array64]:
-    """Closed lines where a plane ``[j, i]`` crosses ``level``, linear between pixel centres (marching squares).
+    """Closed lines where a plane ``[j, i]`` crosses ``level``, linear between pixel centers (marching squares).
 
     Lines that reach the border are closed along it. Returns arrays ``(n, 2)`` of (i, j).
     """

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.fraction import filled_voxels
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import filled_voxels
 from RTResponseCAMLib.imaging.parts import points_inside
 from RTResponseCAMLib.imaging.planes import Array64, stack_planes
 from RTResponseCAMLib.study import Structure
@@ -22,7 +22,7 @@ VOLUME_RANKS = {"GTV": 0, "CTV": 2, "PTV": 3}
 Mask = npt.NDArray[np.bool_]
 
 
-def near(one: Structure, other: Structure, *, reach_mm: float) -> bool:
+def is_within(one: Structure, other: Structure, *, reach_mm: float) -> bool:
     """Whether the bounding boxes come closer than ``reach_mm``."""
     return _boxes_meet(_box(one), _box(other), reach_mm)
 
@@ -46,7 +46,7 @@ def share_on_image(structure: Structure, image: sitk.Image) -> float:
 
 
 def without_nested(structures: tuple[Structure, ...]) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
-    """Leave out what another structure of the same drawing stands for: the same tumour must not count twice.
+    """Leave out what another structure of the same drawing stands for: the same tumor must not count twice.
 
     One that holds two others or more, which lie apart, is their outline or their sum, and goes. Of two of which one
     holds four fifths of the other, GTV goes before CTV before PTV (by type or name), else the larger goes first.

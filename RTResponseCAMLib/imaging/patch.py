@@ -12,8 +12,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.fraction import box_fraction
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
 from RTResponseCAMLib.study import Dose, Structure
@@ -36,26 +36,26 @@ class Patch:
     ----------
     mr : T1c in head units: (value − head median) / head inter-quartile range.
     dose : dose / prescription; exactly 1 everywhere when there is no dose (``has_dose`` False).
-    occupancy : fraction of the voxel inside the lesion.
+    fraction : fraction of the voxel inside the lesion.
     mr_spacing_mm : voxels of the MR that it was sampled from (x, y, z of that MR); None where it came from none.
     """
 
     grid: Grid
     mr: Array32
     dose: Array32
-    occupancy: Array32
+    fraction: Array32
     has_dose: bool
     mr_spacing_mm: tuple[float, float, float] | None = None
 
     @property
-    def coarseness(self) -> float:
+    def mr_voxel_volume_ratio(self) -> float:
         """Volume of a voxel of the MR over that of the patch's, at least 1: voxels that one measurement fills."""
         return max(float(np.prod(self.mr_spacing_mm or (0.0,)) / np.prod(self.grid.spacing_mm)), 1.0)
 
     @property
     def inside(self) -> npt.NDArray[np.bool_]:
         """Voxels that belong to the lesion ``[z, y, x]``; never none, however small it is."""
-        return np.asarray(self.occupancy > min(INSIDE, 0.5 * float(self.occupancy.max())))
+        return np.asarray(self.fraction > min(INSIDE, 0.5 * float(self.fraction.max())))
 
 
 def patch_grid(
@@ -63,7 +63,7 @@ def patch_grid(
 ) -> Grid:
     """Cube that holds the lesion and a margin; its side is a multiple of 8 voxels, 24 to 96.
 
-    Centred on the middle of the contours' bounding box. Where voxels of ``mr`` are no coarser and its axes are those of
+    Centerd on the middle of the contours' bounding box. Where voxels of ``mr`` are no coarser and its axes are those of
     the patient, but for half a voxel: the middle then lies on one of them. Between voxels an image is smoother than on
     them, and the texture of a lesion would hang on where its middle happens to lie.
     """
@@ -106,8 +106,8 @@ def sample_patch(
     where = f"ROI '{structure.name}'"
     if not np.isfinite(intensity).all():
         raise GeometryError(where, "lies where the MR holds values that are no numbers", "Export the MR again")
-    occupancy = box_occupancy(structure, grid)
-    if not occupancy.any():
+    fraction = box_fraction(structure, grid)
+    if not fraction.any():
         raise GeometryError(
             where,
             f"is nowhere within {MAX_SIZE / 2 * spacing_mm:.0f} mm of its own middle",
@@ -119,9 +119,9 @@ def sample_patch(
         relative = sitk.GetArrayFromImage(resample(dose.image, grid)) / np.float32(prescription_gy)
     return Patch(
         grid,
-        ((intensity - head.median) / head.spread).astype(np.float32),
+        ((intensity - head.median) / head.iqr).astype(np.float32),
         relative.astype(np.float32),
-        occupancy,
+        fraction,
         has_dose,
         Grid.of(mr).spacing_mm,
     )

@@ -83,7 +83,7 @@ def stack_planes(structure: Structure) -> PlaneStack:
     """Sort the contours of a structure into parallel planes.
 
     Repetitions of a contour (also with other points, see `parts.without_repeats`) and contours of fewer than three
-    points or no area are left out. In each connected part a plane stands for the half distance to its neighbours; at
+    points or no area are left out. In each connected part a plane stands for the half distance to its neighbors; at
     the ends, and at gaps over 1.6 × the median distance (a lost slice: a warning), for half the median distance.
 
     The volume is even-odd area × slab, corrected for how the areas run between the planes and out at both ends
@@ -178,15 +178,15 @@ def _stack(
     if not areas.sum() > 0:
         what = "has outlines that run round twice: by the even-odd rule nothing lies within them"
         raise GeometryError(where, what, "Draw each outline once and export the ROI again")
-    volume = _volume(offsets, slabs, areas, as_drawn=voxels or bool(warnings))
+    volume = _volume(offsets, slabs, areas, as_contoured=voxels or bool(warnings))
     warnings += _loops(planes, areas, slabs[:, 1] - slabs[:, 0], where)
     if any(len(p) > 1 for p in planes):
         thickness = slabs[:, 1] - slabs[:, 0]
         outer = np.asarray([outer_area(p) for p in planes])
         crossing = np.asarray([crosses(p) for p in planes])
         lost = np.where(crossing, CROSSED, HOLLOW)  # even-odd takes what outlines share out twice
-        doubtful = areas < lost * outer
-        if outer[doubtful] @ thickness[doubtful] > FEW_PLANES * (outer @ thickness):
+        flagged = areas < lost * outer
+        if outer[flagged] @ thickness[flagged] > FEW_PLANES * (outer @ thickness):
             inner, whole = float(areas @ thickness), float(outer @ thickness)
             values = {"volume": inner / 1000, "outer": whole / 1000, "share": 100 * inner / whole}
             warnings += (WarningCode.HOLLOW_OUTLINE(where=where, **values),)
@@ -360,10 +360,10 @@ def _along_voxels(polygons: list[list[Array64]]) -> bool:
     return bool(np.abs(turn - turn[0]).max() < 0.02)
 
 
-def _volume(offsets: Array64, slabs: Array64, areas: Array64, as_drawn: bool) -> float:
-    """Area × slab, mm³, drawn towards the volume under a smooth curve of areas unless ``as_drawn``."""
+def _volume(offsets: Array64, slabs: Array64, areas: Array64, as_contoured: bool) -> float:
+    """Area × slab, mm³, drawn towards the volume under a smooth curve of areas unless ``as_contoured``."""
     plain = float(areas @ (slabs[:, 1] - slabs[:, 0]))
-    if as_drawn or len(offsets) < 3:
+    if as_contoured or len(offsets) < 3:
         return plain
     smooth = float(CubicSpline(offsets, areas).integrate(offsets[0], offsets[-1]))
     for z, area in ((offsets[2::-1], areas[2::-1]), (offsets[-3:], areas[-3:])):

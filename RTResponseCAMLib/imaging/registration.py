@@ -16,10 +16,10 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.head import evened_head, head_centre, head_mask
+from RTResponseCAMLib.imaging.head import evened_head, head_center, head_mask
 from RTResponseCAMLib.imaging.resample import shrunk
 from RTResponseCAMLib.imaging.rigid import Matrix, as_matrix, as_transform, is_rigid, moved_points
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import FollowUp, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -65,11 +65,11 @@ class Registration:
 
 
 def register_rigidly(
-    planning: sitk.Image, follow_up: sitk.Image, *, same_frame: bool = False, progress: Progress = silent
+    planning: sitk.Image, follow_up: sitk.Image, *, same_frame: bool = False, progress: Progress = no_progress
 ) -> Registration:
     """Find the rigid map of the planning MR onto a follow-up MR.
 
-    Starts from the common frame of reference when ``same_frame``, and from aligned centres, turned in steps; what fits
+    Starts from the common frame of reference when ``same_frame``, and from aligned centers, turned in steps; what fits
     best is refined.
 
     Raises
@@ -84,26 +84,26 @@ def register_rigidly(
     starts = _ranked_starts(coarse, same_frame)
     refined: list[Start] = []
     failure: GeometryError | None = None
-    doubtful: Registration | None = None
+    flagged: Registration | None = None
     for attempt, count in enumerate(STARTS):
         # Few starts find most heads; more are tried only where the answer cannot be trusted.
-        share = part(progress, 1 - 0.9**attempt, 1 - 0.9 ** (attempt + 1) if attempt < len(STARTS) - 1 else 1.0)
+        share = subprogress(progress, 1 - 0.9**attempt, 1 - 0.9 ** (attempt + 1) if attempt < len(STARTS) - 1 else 1.0)
         for number in range(len(refined), min(count, len(starts))):
             share(0.5 * number / count, "looking for the head")
             refined.append(_refined(coarse, starts[number]))
         _, method, transform = min(refined, key=lambda item: item[0])
         try:
-            found = _from_start(fixed, moving, mask, planning, transform, method, part(share, 0.5, 1.0))
+            found = _from_start(fixed, moving, mask, planning, transform, method, subprogress(share, 0.5, 1.0))
         except GeometryError as error:
             failure = error
             continue
         if not found.warnings and (found.disagreement_mm or 0.0) <= GOOD_DISAGREEMENT_MM:
             return found
-        doubtful = found
-    if doubtful is None:
+        flagged = found
+    if flagged is None:
         assert failure is not None
         raise failure
-    return doubtful
+    return flagged
 
 
 def _from_start(
@@ -145,7 +145,12 @@ def accept_transform(planning: sitk.Image, follow_up: sitk.Image, *, matrix: Mat
 
 
 def register_follow_up(
-    study: Study, follow_up: FollowUp, *, image: sitk.Image, given: Matrix | None = None, progress: Progress = silent
+    study: Study,
+    follow_up: FollowUp,
+    *,
+    image: sitk.Image,
+    given: Matrix | None = None,
+    progress: Progress = no_progress,
 ) -> Registration:
     """Map the plan onto a follow-up: as given, by a DICOM registration, or by finding it, in this order.
 
@@ -170,16 +175,16 @@ def largest_difference_mm(one: Matrix, other: Matrix, *, image: sitk.Image) -> f
 
 
 def _ranked_starts(level: Level, same_frame: bool) -> list[Start]:
-    """Centres of both heads laid on one another and turned in steps, best first; the common frame before all."""
-    centre, other = head_centre(level[2]), head_centre(head_mask(level[1]))
+    """Centers of both heads laid on one another and turned in steps, best first; the common frame before all."""
+    center, other = head_center(level[2]), head_center(head_mask(level[1]))
     scored: list[Start] = []
     for angles in itertools.product(TURNS_DEG, repeat=3):
-        start = sitk.Euler3DTransform(centre.tolist(), *np.radians(angles).tolist(), (other - centre).tolist())
+        start = sitk.Euler3DTransform(center.tolist(), *np.radians(angles).tolist(), (other - center).tolist())
         scored.append((_metric(level, start), "moments", start))
     scored.sort(key=lambda item: item[0])
     if same_frame:
         start = sitk.Euler3DTransform()
-        start.SetCenter(centre.tolist())
+        start.SetCenter(center.tolist())
         scored.insert(0, (_metric(level, start), "frame", start))
     return scored
 

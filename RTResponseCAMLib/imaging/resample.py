@@ -76,10 +76,10 @@ def _crop_around(image: sitk.Image, grid: Grid) -> sitk.Image:
 
 @dataclass(frozen=True)
 class HeadIntensity:
-    """Robust centre and spread of the head's tissue in one MR series, in its own intensity units."""
+    """Robust center and spread of the head's tissue in one MR series, in its own intensity units."""
 
     median: float
-    spread: float
+    iqr: float
 
 
 def head_intensity(mr: sitk.Image) -> HeadIntensity:

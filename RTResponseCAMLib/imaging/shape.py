@@ -82,7 +82,7 @@ def _interpolated(stack: PlaneStack, step: float) -> Shape:
     return Shape(stack.axes, np.asarray([*low, w[0]]), np.asarray([step, step, depth]), distance.astype(np.float32))
 
 
-def shape_occupancy(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArray[np.float32]:
+def shape_fraction(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArray[np.float32]:
     """Fraction of each voxel inside, ``[z, y, x]``; ``keep_volume`` moves the surface until the sum is the stack's.
 
     Moving is right only where the whole structure lies on the grid.
@@ -97,7 +97,7 @@ def shape_occupancy(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.
 
 
 def shape_mask(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArray[np.bool_]:
-    """Voxels whose centre lies inside the body between the planes, ``[z, y, x]``."""
+    """Voxels whose center lies inside the body between the planes, ``[z, y, x]``."""
     shape = shape_of(stack, grid)
     coarse = _coarse(shape, grid)
     shift_mm = 0.0
@@ -108,7 +108,7 @@ def shape_mask(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArr
 
 
 def _coarse(shape: Shape, grid: Grid) -> Array64:
-    """Distances at all voxel centres ``(n,)``, slice by slice: points of a whole grid would take ten times its size."""
+    """Distances at all voxel centers ``(n,)``, slice by slice: points of a whole grid would take ten times its size."""
     j, i = np.indices(grid.shape[1:], dtype=np.float64)
     slice_ = np.column_stack([i.ravel(), j.ravel(), np.zeros(i.size)])
     found = np.empty((grid.size[2], i.size))

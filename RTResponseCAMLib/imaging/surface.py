@@ -12,7 +12,7 @@ Array64 = npt.NDArray[np.float64]
 def distance_from_surface(field: Array64, step_mm: float, *, reach_mm: float) -> Array64:
     """Distances, positive inside, of lattice points to where ``field`` changes sign; infinite beyond ``reach_mm``.
 
-    The surface is known where straight lines between neighbours cross zero; between these points distances are too
+    The surface is known where straight lines between neighbors cross zero; between these points distances are too
     large by less than a step, and by much less where they are some steps long.
     """
     inside = field > 0

@@ -15,7 +15,7 @@ from RTResponseCAMLib.models.card import CARD, SCHEMA_VERSION, WEIGHTS, InputSpe
 from RTResponseCAMLib.models.interface import Calibration, FittedModel, LesionPrediction
 from RTResponseCAMLib.models.registry import ModelEntry, entry_of
 from RTResponseCAMLib.models.weights import read_weights
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample
 
 MAX_WEIGHT_BYTES = 200 * 2**20
@@ -52,7 +52,7 @@ class Bundle:
         return InputSpecification.of(self.card)
 
     def predict(
-        self, samples: Sequence[LesionSample], *, members: bool = False, progress: Progress = silent
+        self, samples: Sequence[LesionSample], *, members: bool = False, progress: Progress = no_progress
     ) -> list[LesionPrediction]:
         """Calibrated predictions, in the order of the samples; raises as `FittedModel.predict`."""
         return self.model.predict(samples, members=members, progress=progress)

@@ -13,7 +13,7 @@ from scipy.special import expit
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.models.folds import inner_folds
 from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedModel, LesionModel, LesionPrediction
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample
 
 LOG_SLOPES, OFFSETS = (float(np.log(0.05)), 4.0), (-20.0, 20.0)  # limits of the calibration line
@@ -38,7 +38,7 @@ class CalibratedModel:
     held_out: Array64 = field(default_factory=lambda: NONE64)
 
     def predict(
-        self, samples: Sequence[LesionSample], *, members: bool = False, progress: Progress = silent
+        self, samples: Sequence[LesionSample], *, members: bool = False, progress: Progress = no_progress
     ) -> list[LesionPrediction]:
         """Calibrated predictions, in the order of the samples; raises as `FittedModel.predict`."""
         return self.fitted.predict(samples, calibration=self.calibration, members=members, progress=progress)
@@ -50,7 +50,9 @@ class Calibrated:
 
     model: LesionModel
 
-    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = silent) -> CalibratedModel:
+    def fit(
+        self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress
+    ) -> CalibratedModel:
         """Fit on all samples; calibrate and choose the threshold on inner folds of their patients.
 
         Raises

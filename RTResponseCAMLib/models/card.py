@@ -11,8 +11,10 @@ from typing import Any
 
 from RTResponseCAMLib.errors import ModelError
 
-SCHEMA_VERSION = 8  # 8: names the model and its inputs; 7: last change of what weights mean, the stem included
-OLDEST_SCHEMA = 7
+# 9: "warnings" instead of "cautions", names of options and tensors as in the vocabulary; 8: names the model and its
+# inputs; 7: last change of what weights mean, the stem included.
+SCHEMA_VERSION = 9
+OLDEST_SCHEMA, RENAMED_SCHEMA = 7, 9
 SCHEMA_7_MODEL = "scale-space"  # the one model of that schema
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 REQUIRED = ("schema_version", "name", "model", "architecture", "preprocessing", "calibration", "threshold", "weights")
@@ -66,7 +68,7 @@ def default_bundle() -> Path:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Read ``model.json`` without touching the weights; a card of schema 7 is read as one of today.
+    """Read ``model.json`` without touching the weights; cards of schema 7 and 8 are converted.
 
     Raises
     ------
@@ -93,6 +95,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise ModelError(path, f"has schema version {version!r}, expected a whole number", "Restore the bundle")
     if version == OLDEST_SCHEMA:
         card = _from_schema_7(card, path)
+    if version < RENAMED_SCHEMA and "cautions" in card:
+        card = {**card, "warnings": card["cautions"]}
     missing = [name for name in REQUIRED if name not in card]
     if missing:
         raise ModelError(path, f"lacks {', '.join(missing)}", "Restore the bundle, or train it again")
@@ -132,7 +136,7 @@ def _check_values(card: Mapping[str, Any], path: Path) -> None:
         "architecture": isinstance(card["architecture"], dict),
         "preprocessing": isinstance(card["preprocessing"]["dose"], bool)
         and _are_texts(card["preprocessing"]["families"]),
-        "cautions": _are_texts(card.get("cautions", [])),
+        "warnings": _are_texts(card.get("warnings", [])),
     }
     wrong = [name for name, right in named.items() if not right]
     if wrong:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.folds import Fold
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.sample import LesionSample
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class LesionPrediction:
     total : calibrated logit of non-response.
     map : evidence map ``[z, y, x]`` float32 on the patch's grid, zero outside the lesion; None where the model cannot
         explain itself. Σ map + bias = total.
-    spread : standard deviation of the map over an ensemble, same shape; None without an ensemble.
+    ensemble_sd : standard deviation of the map over an ensemble, same shape; None without an ensemble.
     from_volume : the part of ``bias`` that the lesion's volume alone gives.
     member_maps : maps of the ensemble's members ``(members, z, y, x)``; only where they were asked for.
     diagnostics : further figures by name, for the reader of a comparison.
@@ -59,7 +59,7 @@ class LesionPrediction:
     high: float
     total: float
     map: Array32 | None = None
-    spread: Array32 | None = None
+    ensemble_sd: Array32 | None = None
     bias: float = 0.0
     from_volume: float = 0.0
     member_maps: Array32 | None = None
@@ -76,7 +76,7 @@ class FittedModel(ABC):
         *,
         calibration: Calibration = UNCALIBRATED,
         members: bool = False,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
         """Predict samples, in their order.
 
@@ -144,7 +144,7 @@ class LesionModel(ABC):
     seed: int = 0
 
     @abstractmethod
-    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = silent) -> FittedModel:
+    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress) -> FittedModel:
         """Fit on all samples given; those without a label may only teach what needs none.
 
         Raises
@@ -158,7 +158,7 @@ class LesionModel(ABC):
         folds: Sequence[Fold],
         *,
         seed: int = 0,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> tuple[FittedModel, Array64]:
         """Fit on everyone, and predict each labeled lesion by a model that has not seen its patient.
 
@@ -178,9 +178,9 @@ class LesionModel(ABC):
             span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
             tested = {labeled[i].patient for i in fold.test}
             training = [sample for sample in samples if sample.patient not in tested]
-            fitted = self.fit(training, seed=seed + 1000 * (number + 1), progress=part(progress, *span))
+            fitted = self.fit(training, seed=seed + 1000 * (number + 1), progress=subprogress(progress, *span))
             totals[fold.test] = [p.total for p in fitted.predict([labeled[i] for i in fold.test])]
-        last = part(progress, len(folds) / (len(folds) + 1), 1.0)
+        last = subprogress(progress, len(folds) / (len(folds) + 1), 1.0)
         return self.fit(samples, seed=seed, progress=last), totals
 
     def settings(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 
 from RTResponseCAMLib.models.folds import Fold, inner_folds
 from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedModel, LesionModel, LesionPrediction
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample
 
 PENALTIES = (0.003, 0.03, 0.3)
@@ -53,7 +53,7 @@ class FittedLogistic(FittedModel):
         *,
         calibration: Calibration = UNCALIBRATED,
         members: bool = False,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
         """Predict; a feature that a lesion lacks counts as the training lesions' median."""
         table = _finite(feature_table(self.families, self.names, samples=samples))
@@ -103,7 +103,9 @@ class LogisticModel(LesionModel):
     families: tuple[str, ...]
     keep: str = ""
 
-    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = silent) -> FittedLogistic:
+    def fit(
+        self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress
+    ) -> FittedLogistic:
         """Fit on the labeled samples; inner folds choose penalty and number of features."""
         labeled = [sample for sample in samples if sample.label is not None]
         labels = np.asarray([int(sample.label or 0) for sample in labeled])
@@ -116,7 +118,7 @@ class LogisticModel(LesionModel):
         folds: Sequence[Fold],
         *,
         seed: int = 0,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> tuple[FittedLogistic, Array64]:
         """Choose penalty and number of features by the folds, and refit; held-out logits are those of the choice."""
         labeled = [sample for sample in samples if sample.label is not None]

@@ -34,7 +34,7 @@ class Anatomy:
     bias: Field
 
 
-def draw_anatomy(spec: PhantomSpec) -> Anatomy:
+def sample_anatomy(spec: PhantomSpec) -> Anatomy:
     """Draw a head from the seed."""
     rng = spec.rng(1)
     return Anatomy(
@@ -127,7 +127,7 @@ def _outside_the_brain(x: Array32, y: Array32, z: Array32, depth: Array32, mottl
 
 
 def head_coordinates(reference: sitk.Image, to_head: sitk.Transform) -> tuple[Array32, Array32, Array32]:
-    """x, y, z of every voxel centre in the head frame, three arrays ``[z, y, x]``, mm (affine transforms)."""
+    """x, y, z of every voxel center in the head frame, three arrays ``[z, y, x]``, mm (affine transforms)."""
     nx, ny, nz = reference.GetSize()
     return _coordinates(_affine(reference, to_head), (nz, ny, nx), slice(0, nz))
 

@@ -12,10 +12,10 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.cohort.manifest import CohortRow, write_manifest
 from RTResponseCAMLib.errors import RTResponseError
-from RTResponseCAMLib.phantom.patient import LESION_COUNTS, draw_patient
+from RTResponseCAMLib.phantom.patient import LESION_COUNTS, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 
 def write_cohort(
@@ -25,7 +25,7 @@ def write_cohort(
     folder: Path,
     variants: tuple[Variant, ...],
     workers: int = 1,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     total: int | None = None,
 ) -> None:
     """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants take turns from patient to patient.
@@ -77,7 +77,7 @@ def _one_thread() -> None:
 
 def _write_one(spec: PhantomSpec, folder: Path) -> list[CohortRow]:
     name = f"P{spec.patient:04d}"
-    patient = draw_patient(spec)
+    patient = sample_patient(spec)
     write_patient(patient, folder / name)
     return [
         CohortRow(

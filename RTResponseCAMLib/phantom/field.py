@@ -15,7 +15,7 @@ Array64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Field:
-    """Zero-mean, unit-variance field on a lattice centred on the origin, ``[z, y, x]``."""
+    """Zero-mean, unit-variance field on a lattice centerd on the origin, ``[z, y, x]``."""
 
     values: Array32
     step_mm: float

@@ -21,7 +21,7 @@ COARSE_GAIN = 1.5
 
 @dataclass(frozen=True)
 class PhantomLesion:
-    """Everything known about one planted lesion; coordinates relative to ``centre_mm`` in the head frame.
+    """Everything known about one planted lesion; coordinates relative to ``center_mm`` in the head frame.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class PhantomLesion:
 
     name: str
     variant: Variant
-    centre_mm: Array64
+    center_mm: Array64
     radius_mm: float
     stretch: Array64
     bumps: Field
@@ -61,7 +61,7 @@ class PhantomLesion:
         return self.volume_ratio >= RESPONSE_RATIO
 
     def level(self, points_mm: Array64) -> Array32:
-        """Positive inside, 1 in the middle, 0 on the surface; points ``(…, 3)`` relative to the centre."""
+        """Positive inside, 1 in the middle, 0 on the surface; points ``(…, 3)`` relative to the center."""
         local = points_mm / (self.radius_mm * self.scale)
         distance = np.sqrt(np.einsum("...i,ij,...j->...", local, self.stretch, local))
         return np.asarray(1 - distance + 0.13 * self.bumps.at(local * 10.0), dtype=np.float32)
@@ -78,7 +78,7 @@ class PhantomLesion:
 
 
 def draw_lesion(
-    spec: PhantomSpec, number: int, *, centre_mm: Array64, volume_cc: float, rng: np.random.Generator
+    spec: PhantomSpec, number: int, *, center_mm: Array64, volume_cc: float, rng: np.random.Generator
 ) -> PhantomLesion:
     """Draw shape, subregion, look and response of one lesion of a given volume."""
     radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
@@ -89,7 +89,7 @@ def draw_lesion(
     lesion = PhantomLesion(
         name=f"GTV {number}",
         variant=spec.variant,
-        centre_mm=centre_mm,
+        center_mm=center_mm,
         radius_mm=radius,
         stretch=stretch,
         bumps=random_field(rng, 16.0, scale_mm=5.0),
@@ -113,7 +113,7 @@ def draw_lesion(
 
 
 def paint(lesion: PhantomLesion, background: Array32, *, points_mm: Array64, softness_mm: float) -> Array32:
-    """Draw the lesion into intensities at head-frame points relative to its centre."""
+    """Draw the lesion into intensities at head-frame points relative to its center."""
     level = lesion.level(points_mm)
     edge = np.clip(0.5 + level * lesion.radius_mm * lesion.scale / softness_mm, 0, 1)
     rim_width = 0.12 + 0.8 / max(lesion.radius_mm, 2.0)

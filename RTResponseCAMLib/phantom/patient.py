@@ -13,10 +13,10 @@ from RTResponseCAMLib.imaging.outlines import level_lines
 from RTResponseCAMLib.phantom.anatomy import (
     Anatomy,
     depth_mm,
-    draw_anatomy,
     head_coordinates,
     in_ventricles,
     render_head,
+    sample_anatomy,
 )
 from RTResponseCAMLib.phantom.field import Array32, Array64
 from RTResponseCAMLib.phantom.lesion import PhantomLesion, draw_lesion, paint
@@ -50,10 +50,10 @@ class Patient:
     days: int
 
 
-def draw_patient(spec: PhantomSpec) -> Patient:
+def sample_patient(spec: PhantomSpec) -> Patient:
     """Draw a patient from the seed; no image is rendered yet."""
-    anatomy = draw_anatomy(spec)
-    lesions = _draw_lesions(spec, anatomy)
+    anatomy = sample_anatomy(spec)
+    lesions = _sample_lesions(spec, anatomy)
     targets = tuple(plan_target(spec, lesion, number=n) for n, lesion in enumerate(lesions))
     rng = spec.rng(2)
     pose = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.0, (3.1, -2.4, 5.7))
@@ -114,7 +114,7 @@ def render_dose(patient: Patient, targets: tuple[int, ...], *, step_mm: float = 
     """Dose of the whole plan in Gy on a box around the given targets that is not the MR grid."""
     corners = np.concatenate(
         [
-            patient.lesions[n].centre_mm + np.asarray([[-1], [1]]) * (patient.lesions[n].radius_mm + BOX_MARGIN_MM)
+            patient.lesions[n].center_mm + np.asarray([[-1], [1]]) * (patient.lesions[n].radius_mm + BOX_MARGIN_MM)
             for n in targets
         ]
     )
@@ -132,7 +132,7 @@ def render_dose(patient: Patient, targets: tuple[int, ...], *, step_mm: float = 
 
 
 def label_maps(patient: Patient, grid: Grid, *, follow_up: bool = False) -> tuple[sitk.Image, sitk.Image]:
-    """True lesions and true resistant subregions by voxel centre: uint8 label = lesion number (1, 2, …)."""
+    """True lesions and true resistant subregions by voxel center: uint8 label = lesion number (1, 2, …)."""
     to_head = patient.follow_up_to_head if follow_up else patient.to_head
     whole, resistant = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
     for number, lesion in enumerate(patient.lesions, start=1):
@@ -191,18 +191,18 @@ def _skull_contours(patient: Patient, grid: Grid, every: int) -> tuple[Array64, 
 def _head_points(
     grid: Grid, to_head: sitk.Transform, lesion: PhantomLesion, reach_mm: float
 ) -> tuple[tuple[slice, slice, slice], Array64]:
-    """Array box around a lesion and its points relative to the lesion's centre, in the head frame."""
-    centre = grid.to_index(np.asarray([to_head.GetInverse().TransformPoint(lesion.centre_mm.tolist())]))[0]
+    """Array box around a lesion and its points relative to the lesion's center, in the head frame."""
+    center = grid.to_index(np.asarray([to_head.GetInverse().TransformPoint(lesion.center_mm.tolist())]))[0]
     reach = reach_mm / np.asarray(grid.spacing_mm)
-    low = np.maximum(np.floor(centre - reach).astype(int), 0)
-    high = np.minimum(np.ceil(centre + reach).astype(int) + 1, grid.size)
+    low = np.maximum(np.floor(center - reach).astype(int), 0)
+    high = np.minimum(np.ceil(center + reach).astype(int) + 1, grid.size)
     start = (int(low[0]), int(low[1]), int(low[2]))
     part = grid.crop(start, tuple(np.maximum(high - low, 1).tolist()))
-    points = np.stack(head_coordinates(part.blank(), to_head), axis=-1) - lesion.centre_mm
+    points = np.stack(head_coordinates(part.blank(), to_head), axis=-1) - lesion.center_mm
     return (slice(low[2], high[2]), slice(low[1], high[1]), slice(low[0], high[0])), points.astype(np.float64)
 
 
-def _draw_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, ...]:
+def _sample_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, ...]:
     rng = spec.rng(3)
     counts, shares = zip(*LESION_COUNTS, strict=True)
     count = spec.lesions if spec.lesions is not None else int(rng.choice(counts, p=shares))
@@ -212,9 +212,9 @@ def _draw_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, .
     lesions = []
     for number, volume in enumerate(volumes, start=1):
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
-        centre = _find_place(anatomy, radius, placed, rng)
-        placed.append((centre, radius))
-        lesions.append(draw_lesion(spec, number, centre_mm=centre, volume_cc=float(volume), rng=rng))
+        center = _find_place(anatomy, radius, placed, rng)
+        placed.append((center, radius))
+        lesions.append(draw_lesion(spec, number, center_mm=center, volume_cc=float(volume), rng=rng))
     return tuple(lesions)
 
 

@@ -22,7 +22,7 @@ COVERED = 0.98
 class TargetDose:
     """Shots of one target: positions in the head frame (mm), half-dose radii (mm), peak scaled to Gy."""
 
-    centres_mm: Array64
+    centers_mm: Array64
     r50_mm: Array64
     scale_gy: float
     prescription_gy: float
@@ -31,13 +31,13 @@ class TargetDose:
     def at(self, points_mm: Array64) -> Array32:
         """Dose in Gy at head-frame points ``(…, 3)``."""
         total = np.zeros(points_mm.shape[:-1], dtype=np.float64)
-        for centre, r50 in zip(self.centres_mm, self.r50_mm, strict=True):
-            total += _shot(points_mm, centre, r50)
+        for center, r50 in zip(self.centers_mm, self.r50_mm, strict=True):
+            total += _shot(points_mm, center, r50)
         return np.asarray(self.scale_gy * total, dtype=np.float32)
 
 
-def _shot(points_mm: Array64, centre: Array64, r50: float) -> Array64:
-    squared = ((points_mm - centre) ** 2).sum(axis=-1) / r50**2
+def _shot(points_mm: Array64, center: Array64, r50: float) -> Array64:
+    squared = ((points_mm - center) ** 2).sum(axis=-1) / r50**2
     return np.asarray(1 / (1 + squared**2))
 
 
@@ -53,25 +53,25 @@ def plan_target(spec: PhantomSpec, lesion: PhantomLesion, *, number: int) -> Tar
     inside = points[level > 0]
     count = int(np.clip(round(1 + 2.2 * np.log2(1 + lesion.volume_cc)), 1, 9))
     seeds = points[level > 0.25]
-    centres = [seeds.mean(axis=0)]
-    while len(centres) < count:
-        gaps = np.min([((seeds - c) ** 2).sum(axis=1) for c in centres], axis=0)
-        centres.append(seeds[int(np.argmax(gaps))])
+    centers = [seeds.mean(axis=0)]
+    while len(centers) < count:
+        gaps = np.min([((seeds - c) ** 2).sum(axis=1) for c in centers], axis=0)
+        centers.append(seeds[int(np.argmax(gaps))])
     isodose = float(rng.uniform(0.32, 0.58))
     base = lesion.radius_mm / count ** (1 / 3)
     wiggle = rng.uniform(0.85, 1.15, count)
 
     def covering_isodose(stretch: float) -> float:
-        dose = np.sum([_shot(inside, c, stretch * base * w) for c, w in zip(centres, wiggle, strict=True)], axis=0)
+        dose = np.sum([_shot(inside, c, stretch * base * w) for c, w in zip(centers, wiggle, strict=True)], axis=0)
         return float(np.quantile(dose, 1 - COVERED) / dose.max())
 
     stretch = float(brentq(lambda s: covering_isodose(s) - isodose, 0.2, 4.0, xtol=1e-3))
     radii = stretch * base * wiggle
-    peak = float(np.max(np.sum([_shot(inside, c, r) for c, r in zip(centres, radii, strict=True)], axis=0)))
+    peak = float(np.max(np.sum([_shot(inside, c, r) for c, r in zip(centers, radii, strict=True)], axis=0)))
     diameter = 2 * lesion.radius_mm
     prescription = 24.0 if diameter <= 20 else 18.0 if diameter <= 30 else 15.0
     return TargetDose(
-        np.asarray(centres) + lesion.centre_mm,
+        np.asarray(centers) + lesion.center_mm,
         radii,
         prescription / isodose / peak,
         prescription,

@@ -27,7 +27,7 @@ from RTResponseCAMLib.phantom.patient import (
     render_mr,
     second_grid,
 )
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import Structure
 
 PLAN_DATE = "20200110"
@@ -52,14 +52,14 @@ def names_of(patient: Patient) -> Names:
     return Names(f"PHANTOM-{patient.spec.seed}-{patient.spec.patient:04d}", repr(patient.spec))
 
 
-def write_patient(patient: Patient, folder: Path, *, progress: Progress = silent, truth: bool = True) -> None:
+def write_patient(patient: Patient, folder: Path, *, progress: Progress = no_progress, truth: bool = True) -> None:
     """Write ``folder/dicom/…`` and, unless ``truth`` is False, ``folder/truth/…``."""
     names, spec = names_of(patient), patient.spec
     grid = planning_grid(patient)
     progress(0.0, "planning MR")
     mr = render_mr(patient, grid)
     uids = write_mr(
-        folder / "dicom/t1c", mr, names=names, series="T1c", date=PLAN_DATE, progress=part(progress, 0.2, 0.4)
+        folder / "dicom/t1c", mr, names=names, series="T1c", date=PLAN_DATE, progress=subprogress(progress, 0.2, 0.4)
     )
     progress(0.4, "dose")
     groups: list[tuple[int, ...]] = [(n,) for n in range(len(patient.lesions))]
@@ -83,7 +83,12 @@ def write_patient(patient: Patient, folder: Path, *, progress: Progress = silent
         later = render_mr(patient, grid, follow_up=True)
         date = str(day).replace("-", "")
         write_mr(
-            folder / "dicom/follow_up", later, names=names, series="FU", date=date, progress=part(progress, 0.7, 0.9)
+            folder / "dicom/follow_up",
+            later,
+            names=names,
+            series="FU",
+            date=date,
+            progress=subprogress(progress, 0.7, 0.9),
         )
     if truth:
         progress(0.9, "truth")
@@ -98,8 +103,8 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
         whole, resistant = label_maps(patient, grid, follow_up=moment == "follow_up")
         sitk.WriteImage(whole, str(folder / f"lesions_{moment}.nrrd"), useCompression=True)
         sitk.WriteImage(resistant, str(folder / f"resistant_{moment}.nrrd"), useCompression=True)
-    chain = sitk.CompositeTransform([patient.follow_up_to_head.GetInverse(), patient.to_head])
-    sitk.WriteTransform(as_transform(as_matrix(chain)), str(folder / "planning_to_follow_up.tfm"))
+    graph = sitk.CompositeTransform([patient.follow_up_to_head.GetInverse(), patient.to_head])
+    sitk.WriteTransform(as_transform(as_matrix(graph)), str(folder / "planning_to_follow_up.tfm"))
     truth = {
         "note": "Synthetic. Label 1 = non-response (did not shrink by more than 20 %).",
         "seed": patient.spec.seed,
@@ -126,7 +131,7 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
 
 
 def write_mr(
-    folder: Path, image: sitk.Image, *, names: Names, series: str, date: str, progress: Progress = silent
+    folder: Path, image: sitk.Image, *, names: Names, series: str, date: str, progress: Progress = no_progress
 ) -> list[str]:
     """Write one MR series, a file per slice; returns the SOP instance UIDs from the first slice on."""
     folder.mkdir(parents=True, exist_ok=True)

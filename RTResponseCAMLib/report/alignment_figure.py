@@ -14,7 +14,7 @@ from RTResponseCAMLib.imaging.planes import Array64
 IN_LEGEND = 10
 
 
-def draw_alignment(
+def plot_alignment(
     values: Sequence[float],
     draws: Array64,
     *,
@@ -24,7 +24,7 @@ def draw_alignment(
     path: Path,
     notice: str,
 ) -> None:
-    """Write a scatter plot; bars are the standard deviation for the localisation error, colours the types."""
+    """Write a scatter plot; bars are the standard deviation for the localization error, colors the types."""
     figure = Figure(figsize=(7.2, 5.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

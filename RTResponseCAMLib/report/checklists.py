@@ -63,7 +63,7 @@ def _of_approaches(comparison: Comparison) -> dict[str, str | None]:
         "described": "".join(f" {text}" for text in described),
         "robust": "Repeats with other folds and seeds." if comparison.protocol["repeats"] > 1 else None,
         "parametric": "Approaches with and without dose are compared." if doses else None,
-        "discretisation": "As in run.json." if extracted else None,
+        "discretization": "As in run.json." if extracted else None,
         "image_types": f"pyradiomics: {types}." if extracted else None,
         "classes": f"pyradiomics: {classes}." if extracted else None,
         "interpretability": "Held-out evidence maps that add up to the prediction." if explaining else None,
@@ -84,7 +84,7 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
         "days": cohort.follow_up_days,
         "indeterminate": cohort.indeterminate,
         "policy": "evaluated as labeled"
-        if protocol["indeterminate"] == "as-labelled"
+        if protocol["indeterminate"] == "as-labeled"
         else "not evaluated; they teach only what needs no label",
         "left_out": len(cohort.left_out),
         "not_run": ", ".join(comparison.not_run) or "none",

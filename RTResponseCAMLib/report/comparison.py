@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from RTResponseCAMLib.evaluation.results import Comparison
-from RTResponseCAMLib.report.comparison_figures import draw_curves, draw_differences, draw_gallery
+from RTResponseCAMLib.report.comparison_figures import plot_curves, plot_differences, plot_gallery
 from RTResponseCAMLib.report.figures import as_data_uri
 
 TEMPLATE = "comparison.html.jinja"
@@ -31,7 +31,7 @@ def write_comparison(
 
     Parameters
     ----------
-    gallery : held-out lesions with ``mr``, ``occupancy`` and ``map`` ``[z, y, x]``.
+    gallery : held-out lesions with ``mr``, ``fraction`` and ``map`` ``[z, y, x]``.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), trim_blocks=True
@@ -40,8 +40,8 @@ def write_comparison(
         (
             title,
             found,
-            as_data_uri(draw_curves(found, folds=found is comparison.internal)),
-            as_data_uri(draw_differences(found)),
+            as_data_uri(plot_curves(found, folds=found is comparison.internal)),
+            as_data_uri(plot_differences(found)),
         )
         for found, title in ((comparison.internal, "Cross-validation"), (comparison.external, "External cohort"))
         if found is not None
@@ -51,6 +51,6 @@ def write_comparison(
         metrics=METRICS,
         cohorts=cohorts,
         checklists=checklists,
-        maps=as_data_uri(draw_gallery(gallery)) if gallery else "",
+        maps=as_data_uri(plot_gallery(gallery)) if gallery else "",
     )
     path.write_text(text, encoding="utf-8")

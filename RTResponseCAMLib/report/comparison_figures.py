@@ -12,11 +12,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from RTResponseCAMLib.appearance import EVIDENCE_RANGE, evidence_palette
+from RTResponseCAMLib.colors import EVIDENCE_RANGE, evidence_palette
 from RTResponseCAMLib.evaluation.results import CohortResult
 
 
-def draw_curves(found: CohortResult, *, folds: bool) -> Figure:
+def plot_curves(found: CohortResult, *, folds: bool) -> Figure:
     """Four panels: ROC, precision-recall, calibration, decision; ``folds``: predictions come from several models."""
     figure = Figure(figsize=(11.5, 10.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -46,7 +46,7 @@ def draw_curves(found: CohortResult, *, folds: bool) -> Figure:
     return figure
 
 
-def draw_differences(found: CohortResult) -> Figure:
+def plot_differences(found: CohortResult) -> Figure:
     """AUC of each approach with its interval, and its difference from the reference."""
     names, reference = list(found.approaches), found.reference
     figure = Figure(figsize=(11.5, 0.9 + 0.36 * len(names)), dpi=110, layout="constrained")
@@ -70,7 +70,7 @@ def draw_differences(found: CohortResult) -> Figure:
     return figure
 
 
-def draw_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
+def plot_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
     """Held-out lesions, largest axial slice: MR above, MR with local evidence below."""
     count = len(gallery)
     columns = min(count, 6)
@@ -81,8 +81,8 @@ def draw_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
     palette, norm = ListedColormap(evidence_palette()), Normalize(*EVIDENCE_RANGE)
     for place, entry in enumerate(gallery):
         above, below = (axes[2 * (place // columns) + k, place % columns] for k in (0, 1))
-        middle = int(np.argmax(entry["occupancy"].sum(axis=(1, 2))))
-        mr, inside, map_ = (entry[k][middle] for k in ("mr", "occupancy", "map"))
+        middle = int(np.argmax(entry["fraction"].sum(axis=(1, 2))))
+        mr, inside, map_ = (entry[k][middle] for k in ("mr", "fraction", "map"))
         for axis in (above, below):
             axis.imshow(mr, cmap="gray", vmin=np.percentile(mr, 2), vmax=np.percentile(mr, 99.5))
         below.imshow(np.ma.masked_where(inside < 0.5, map_), cmap=palette, norm=norm, alpha=0.75)
@@ -90,7 +90,7 @@ def draw_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
         truth = "non-response" if entry["label"] else "response"
         above.set_title(f"{entry['lesion']}\n{entry['volume_cc']:.2f} cm³, {truth}", fontsize=8)
         below.set_title(
-            f"p(non-response) {entry['p']:.2f}, cut {entry['cut']:.2f}",
+            f"p(non-response) {entry['p']:.2f}, threshold {entry['threshold']:.2f}",
             fontsize=8,
             color="#1c2530" if entry["right"] else "#b00020",
         )

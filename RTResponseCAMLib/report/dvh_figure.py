@@ -1,4 +1,4 @@
-"""Cumulative dose-volume histograms on one chart: targets in colour, everything else grey."""
+"""Cumulative dose-volume histograms on one chart: targets in color, everything else gray."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from RTResponseCAMLib.study import GY
 IN_LEGEND = 14
 
 
-def draw_histograms(
+def plot_histograms(
     histograms: Sequence[Dvh],
     targets: Sequence[str],
     *,
@@ -37,8 +37,8 @@ def histogram_figure(
 ) -> Figure:
     """Draw the chart.
 
-    ``targets`` are the names of those drawn in colour; ``companions`` are drawn dashed, in the colour of the target
-    that stands against their name. All others are grey.
+    ``targets`` are the names of those drawn in color; ``companions`` are drawn dashed, in the color of the target
+    that stands against their name. All others are gray.
     """
     figure = Figure(figsize=inches, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

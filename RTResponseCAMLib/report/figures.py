@@ -16,9 +16,9 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from RTResponseCAMLib.appearance import EVIDENCE_RANGE, ISODOSE_COLORS, evidence_palette, isodose_levels
+from RTResponseCAMLib.colors import EVIDENCE_RANGE, ISODOSE_COLORS, evidence_palette, isodose_levels
+from RTResponseCAMLib.imaging.fraction import box_fraction
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import HeadIntensity, resample
 from RTResponseCAMLib.study import GY, Prediction, Result
@@ -63,7 +63,7 @@ def lesion_planes(result: Result, prediction: Prediction) -> tuple[list[LesionPl
         planes.append(
             LesionPlane(
                 np.squeeze(sitk.GetArrayFromImage(resample(result.study.mr, grid, smooth=True, outside=0.0)), axis),
-                np.squeeze(box_occupancy(structure, grid), axis),
+                np.squeeze(box_fraction(structure, grid), axis),
                 np.squeeze(sitk.GetArrayFromImage(cam), axis),
                 None if dose is None else np.squeeze(sitk.GetArrayFromImage(resample(dose.image, grid)), axis),
             )
@@ -78,7 +78,7 @@ def draw_lesion(result: Result, prediction: Prediction, *, head: HeadIntensity) 
     FigureCanvasAgg(figure)
     # Fixed places: an automatic layout draws everything twice.
     axes = figure.subplots(2, 3, gridspec_kw=PLACES)
-    low, high = max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread
+    low, high = max(head.median - 2.2 * head.iqr, 0.0), head.median + 3.2 * head.iqr
     norm, colors = (
         Normalize(*EVIDENCE_RANGE),
         ListedColormap(evidence_palette().tolist()),
@@ -139,10 +139,10 @@ def _plane(half: float, count: int, upside_down: bool) -> tuple[npt.NDArray[np.f
     return x, (x if upside_down else x[::-1])
 
 
-def _contour(ax: Axes, occupancy: npt.NDArray[np.float32], half: float, upside_down: bool) -> None:
-    if occupancy.max() > 0.5:
-        x, y = _plane(half, len(occupancy), upside_down)
-        ax.contour(x, y, occupancy, [0.5], colors=["#ffe633"], linewidths=1.4)
+def _contour(ax: Axes, fraction: npt.NDArray[np.float32], half: float, upside_down: bool) -> None:
+    if fraction.max() > 0.5:
+        x, y = _plane(half, len(fraction), upside_down)
+        ax.contour(x, y, fraction, [0.5], colors=["#ffe633"], linewidths=1.4)
 
 
 def _lines(ax: Axes, dose: npt.NDArray[np.float32], half: float, levels: tuple[float, ...], upside_down: bool) -> None:

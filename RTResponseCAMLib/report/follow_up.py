@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from RTResponseCAMLib.report.figures import as_data_uri
-from RTResponseCAMLib.report.follow_up_figures import draw_registration, draw_trajectories
+from RTResponseCAMLib.report.follow_up_figures import plot_registration, plot_trajectories
 
 TEMPLATE = "follow_up.html.jinja"
 
@@ -29,13 +29,13 @@ def write_follow_up_report(content: Mapping[str, Any], path: Path) -> None:
     visits = [
         (
             visit,
-            as_data_uri(draw_registration([(o.name, o.planning, o.follow_up, o.upside_down) for o in visit.overlays]))
+            as_data_uri(plot_registration([(o.name, o.planning, o.follow_up, o.upside_down) for o in visit.overlays]))
             if visit.overlays
             else "",
         )
         for visit in content["visits"]
     ]
     first, last = content["window_days"]
-    plot = as_data_uri(draw_trajectories(content["trajectories"], (first, last), target_days=content["target_days"]))
+    plot = as_data_uri(plot_trajectories(content["trajectories"], (first, last), target_days=content["target_days"]))
     text = environment.get_template(TEMPLATE).render(**{**content, "visits": visits}, plot=plot)
     path.write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ COLORS = ("#1553b5", "#b54708", "#26734d", "#7a3e9d", "#8c6d1f", "#b3261e", "#3a
 Plane = npt.NDArray[np.float32]
 
 
-def draw_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figure:
+def plot_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figure:
     """Two rows: both heads in a checkerboard, and their difference; (name, planning, follow-up, upside down)."""
     figure = Figure(figsize=(9.6, 6.6), facecolor="black")
     FigureCanvasAgg(figure)
@@ -46,7 +46,7 @@ def draw_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figur
     return figure
 
 
-def draw_trajectories(
+def plot_trajectories(
     trajectories: Sequence[Trajectory], window_days: tuple[int, int], *, target_days: int = TARGET_DAYS
 ) -> Figure:
     """Volume relative to the plan, with its interval, over the days since; visits of unknown day stand at the right."""
@@ -62,14 +62,14 @@ def draw_trajectories(
         ax.text(last * 1.055, level, text, va="center", fontsize=8, color="#5a6675")
     for number, trajectory in enumerate(trajectories):
         shift = last * 0.006 * (number - (len(trajectories) - 1) / 2)
-        _draw_one(ax, trajectory, COLORS[number % len(COLORS)], shift, last * 1.02)
+        _plot_one(ax, trajectory, COLORS[number % len(COLORS)], shift, last * 1.02)
     ax.set_yscale("log")
     ax.set_ylim(0.045, max(3.0, ax.get_ylim()[1]))
     ax.set_yticks([0.05, 0.1, 0.2, 0.35, 0.5, 0.8, 1.0, 1.2, 2.0, 3.0])
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(-last * 0.04, last * 1.05)
-    ax.set_xlabel("days after the plan (grey: window of the label)")
+    ax.set_xlabel("days after the plan (gray: window of the label)")
     ax.set_ylabel("volume relative to the plan")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
@@ -77,7 +77,7 @@ def draw_trajectories(
     return figure
 
 
-def _draw_one(ax: Axes, trajectory: Trajectory, color: str, shift: float, day_unknown: float) -> None:
+def _plot_one(ax: Axes, trajectory: Trajectory, color: str, shift: float, day_unknown: float) -> None:
     days, middle, low, high = (
         [0.0 + shift],
         [1.0],

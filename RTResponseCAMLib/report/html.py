@@ -12,8 +12,8 @@ from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.report.dvh_figure import histogram_figure
 from RTResponseCAMLib.report.figures import as_data_uri, draw_lesion
 from RTResponseCAMLib.study import GY, Prediction, Result
-from RTResponseCAMLib.subregion.drawn import Drawn
-from RTResponseCAMLib.subregion.words import in_words
+from RTResponseCAMLib.subregion.contoured import ContouredSubregion
+from RTResponseCAMLib.subregion.summary import summary_text
 from RTResponseCAMLib.warnings import Warning, by_severity
 
 TEMPLATE = "report.html.jinja"
@@ -21,7 +21,12 @@ CHART_INCHES = (5.4, 3.7)
 
 
 def write_report(
-    result: Result, path: Path, *, notice: str, drawn: Sequence[Drawn] = (), warnings: Sequence[Warning] = ()
+    result: Result,
+    path: Path,
+    *,
+    notice: str,
+    drawn: Sequence[ContouredSubregion] = (),
+    warnings: Sequence[Warning] = (),
 ) -> None:
     """Write the report of one study; everything from outside is escaped.
 
@@ -45,14 +50,14 @@ def write_report(
         subregions={one.prediction.lesion.id: _subregion(one) for one in drawn if one.mask.any()},
         lesions=lesions,
         scale=result.scale,
-        cut=result.cut,
+        subregion_threshold=result.subregion_threshold,
         provenance=result.provenance,
         prescription=result.study.plan.prescription if result.study.plan else None,
     )
     path.write_text(text, encoding="utf-8")
 
 
-def _subregion(one: Drawn) -> dict[str, Any]:
+def _subregion(one: ContouredSubregion) -> dict[str, Any]:
     """Chart, table and sentences of one subregion."""
     figures = one.statistics
     rows = [("subregion", figures.volume_cc, figures.subregion)]
@@ -65,7 +70,7 @@ def _subregion(one: Drawn) -> dict[str, Any]:
         if histograms
         else None
     )
-    words = [*in_words(figures), *(c.text for c in figures.warnings)]
+    words = [*summary_text(figures), *(c.text for c in figures.warnings)]
     return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": words}
 
 

@@ -24,7 +24,7 @@ class Diameters:
 def diameters(structure: Structure) -> Diameters:
     """Measure a structure in its own contour planes; outlines of voxels through the middles of their sides.
 
-    The corners of voxels lie up to half a voxel outside the tumour, on both sides.
+    The corners of voxels lie up to half a voxel outside the tumor, on both sides.
 
     Raises
     ------

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 
+from RTResponseCAMLib.imaging.fraction import box_fraction, structure_box
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
-from RTResponseCAMLib.imaging.overlap import STEP_MM, filled_pair, near
+from RTResponseCAMLib.imaging.overlap import STEP_MM, filled_pair, is_within
 from RTResponseCAMLib.imaging.planes import centroid_mm, contour_volume_cc, stack_planes
 from RTResponseCAMLib.response.volume import BOUNDARY_MM, Volume, absent_volume, together
 from RTResponseCAMLib.study import Lesion, Structure
@@ -36,7 +36,7 @@ class Match:
     merged_with: tuple[str, ...]
 
     @property
-    def word(self) -> str:
+    def status(self) -> str:
         """One word for people: "vanished", "merged", "split" or "matched"."""
         if not self.regions:
             return "vanished"
@@ -59,7 +59,7 @@ def split_islands(structure: Structure) -> tuple[Structure, ...]:
     grid = structure_box(structure, _lattice(structure))
     # A lost slice must not cut a lesion in two.
     reach = max(JOIN_MM, 0.55 * float(np.median(np.diff(stack_planes(structure).slabs_mm, axis=1))))
-    filled = np.pad(box_occupancy(structure, grid) > 0.2, int(np.ceil(reach / STEP_MM)) + 1)
+    filled = np.pad(box_fraction(structure, grid) > 0.2, int(np.ceil(reach / STEP_MM)) + 1)
     joined = distance_transform_edt(~filled, sampling=STEP_MM) <= reach
     parts, count = label(joined, structure=np.ones((3, 3, 3)))
     if count < 2:
@@ -111,7 +111,8 @@ def _pairs(
         (lesion.id, n)
         for lesion in lesions
         for n in numbers
-        if near(lesion.structure, regions[n], reach_mm=reach_mm) and _overlap(lesion.structure, regions[n], reach_mm)
+        if is_within(lesion.structure, regions[n], reach_mm=reach_mm)
+        and _overlap(lesion.structure, regions[n], reach_mm)
     }
 
 

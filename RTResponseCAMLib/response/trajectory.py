@@ -64,34 +64,34 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ResponseAssessment:
     """What a convention says of one visit; ``change`` is against baseline, None when unknown."""
 
     visit: str
     days: int | None
-    word: str
+    category: str
     change: Change | None
     reason: str
 
 
-def judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
+def assess(trajectory: Trajectory, visit: Visit, convention: Convention) -> ResponseAssessment:
     """Name one visit's change by a convention; what was only proposed is never more than indeterminate."""
-    found = _judge(trajectory, visit, convention)
-    if found.word not in (UNKNOWN, NOT_MEASURABLE) and withhold_class(visit.warnings):
+    found = _assess(trajectory, visit, convention)
+    if found.category not in (UNKNOWN, NOT_MEASURABLE) and withhold_class(visit.warnings):
         reason = "; ".join(w.text for w in visit.warnings if w.code.withholds_class)
-        return replace(found, word=INDETERMINATE, reason=reason)
-    if visit.status == PROPOSED and found.word not in (UNKNOWN, NOT_MEASURABLE):
+        return replace(found, category=INDETERMINATE, reason=reason)
+    if visit.status == PROPOSED and found.category not in (UNKNOWN, NOT_MEASURABLE):
         # The interval speaks of a drawn boundary; on phantoms, a third of the certain words of proposals were wrong.
-        return replace(found, word=INDETERMINATE, reason="proposed by the program, not confirmed by a person")
+        return replace(found, category=INDETERMINATE, reason="proposed by the program, not confirmed by a person")
     return found
 
 
-def _judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
+def _assess(trajectory: Trajectory, visit: Visit, convention: Convention) -> ResponseAssessment:
     if visit.volume is None:
         reason = "; ".join(c.text for c in visit.warnings) or "nothing was measured"
-        return Judgement(visit.name, visit.days, UNKNOWN, None, reason)
+        return ResponseAssessment(visit.name, visit.days, UNKNOWN, None, reason)
     if convention.measure == "diameter":
-        return _judge_diameter(trajectory, visit, convention)
+        return _assess_diameter(trajectory, visit, convention)
     change = change_interval(visit.baseline, visit.volume)
     nadir = visit.baseline
     if convention.progression_from == "nadir" and not visit.merged_with:
@@ -101,8 +101,8 @@ def _judge(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judg
     growth = change_interval(
         nadir if nadir.cc > 0 else Volume(nadir.high_cc, nadir.high_cc, nadir.high_cc), visit.volume
     )
-    word = classify(convention, change, growth=growth)
-    return Judgement(visit.name, visit.days, word, change, _reason(visit))
+    category = classify(convention, change, growth=growth)
+    return ResponseAssessment(visit.name, visit.days, category, change, _reason(visit))
 
 
 def nearest_in_window(
@@ -120,7 +120,7 @@ def three_month_label(
     *,
     target_days: int = TARGET_DAYS,
     window_days: tuple[int, int] = WINDOW_DAYS,
-) -> Judgement:
+) -> ResponseAssessment:
     """Judge the visit nearest ``target_days`` within the window; "unknown" without one, never a guess.
 
     Visits that were drawn go before those that were only proposed, and these before unknown ones; what is passed over
@@ -129,9 +129,9 @@ def three_month_label(
     visits = trajectory.visits
     if nearest_in_window([v.days for v in visits], target_days, window_days=window_days) is None:
         reason = f"no visit between day {window_days[0]} and day {window_days[1]}"
-        return Judgement("", None, UNKNOWN, None, reason)
+        return ResponseAssessment("", None, UNKNOWN, None, reason)
     passed: list[str] = []
-    for kind in ("drawn", PROPOSED, "unknown"):
+    for kind in ("contoured", PROPOSED, "unknown"):
         place = nearest_in_window(
             [v.days if _kind(v) == kind else None for v in visits], target_days, window_days=window_days
         )  # fmt: skip
@@ -142,22 +142,22 @@ def three_month_label(
     nearest = visits[nearest_in_window([v.days for v in visits], target_days, window_days=window_days) or 0]
     if nearest is not chosen:
         passed = [f"{nearest.name} (day {nearest.days}) is {_kind(nearest)} and passed over"]
-    found = judge(trajectory, chosen, convention)
+    found = assess(trajectory, chosen, convention)
     return replace(found, reason="; ".join([found.reason, *passed]))
 
 
 def _kind(visit: Visit) -> str:
-    return "unknown" if visit.volume is None else PROPOSED if visit.status == PROPOSED else "drawn"
+    return "unknown" if visit.volume is None else PROPOSED if visit.status == PROPOSED else "contoured"
 
 
-def _judge_diameter(trajectory: Trajectory, visit: Visit, convention: Convention) -> Judgement:
+def _assess_diameter(trajectory: Trajectory, visit: Visit, convention: Convention) -> ResponseAssessment:
     before = visit.baseline_diameters
     if before is None:
-        return Judgement(visit.name, visit.days, UNKNOWN, None, "merged lesions have no diameter of their own")
+        return ResponseAssessment(visit.name, visit.days, UNKNOWN, None, "merged lesions have no diameter of their own")
     small = before.longest_mm < convention.measurable_mm or before.perpendicular_mm < convention.perpendicular_mm
     if small or before.slices < convention.slices:
         reason = f"{before.longest_mm:.1f} × {before.perpendicular_mm:.1f} mm at baseline"
-        return Judgement(visit.name, visit.days, NOT_MEASURABLE, None, reason)
+        return ResponseAssessment(visit.name, visit.days, NOT_MEASURABLE, None, reason)
     now = visit.diameters.longest_mm if visit.diameters else 0.0
     slack = DIAMETER_SHARE * trajectory.boundary_mm
     change = _diameter_change(before.longest_mm, now, slack)
@@ -168,17 +168,17 @@ def _judge_diameter(trajectory: Trajectory, visit: Visit, convention: Convention
     growth = _diameter_change(max(nadir, slack, 1e-3), now, slack)
     reach = slack * 2**0.5
     grown_mm = Change(now - nadir, now - nadir - reach, now - nadir + reach)
-    word = classify(convention, change, growth=growth, growth_mm=grown_mm)
-    return Judgement(visit.name, visit.days, word, change, _reason(visit))
+    category = classify(convention, change, growth=growth, growth_mm=grown_mm)
+    return ResponseAssessment(visit.name, visit.days, category, change, _reason(visit))
 
 
 def _diameter_change(before: float, now: float, slack: float) -> Change:
     """Relative change; both ends of both diameters err independently by half the slack each."""
     if now <= 0:
         return Change(-1.0, -1.0, -1.0)
-    spread = now / before * ((slack / before) ** 2 + (slack / now) ** 2) ** 0.5
+    half_width = now / before * ((slack / before) ** 2 + (slack / now) ** 2) ** 0.5
     value = now / before - 1
-    return Change(value, value - spread, value + spread)
+    return Change(value, value - half_width, value + half_width)
 
 
 def _before(trajectory: Trajectory, visit: Visit) -> list[Visit]:

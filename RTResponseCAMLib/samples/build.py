@@ -14,7 +14,7 @@ from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.patch import MARGIN_MM, sample_patch
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples import radiomics
 from RTResponseCAMLib.samples.gradient import gradient_features
 from RTResponseCAMLib.samples.sample import Features, LesionSample
@@ -68,7 +68,7 @@ def sample_study(
     settings: SampleSettings,
     identities: Sequence[Identity],
     earlier: EarlierScan | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> list[LesionSample]:
     """Sample lesions of one study, in the order of the structures; ``index`` counts from 1.
 

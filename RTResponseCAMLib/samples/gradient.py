@@ -2,11 +2,11 @@
 
 Gradient magnitude, radial gradient and radial deviation over core, margin and eight octants of the margin, as named in
 abstracts on PULSAR radiosurgery [AAPM 2025, no. 2528]. Their exact formulas are not public: what stands here is our
-reading, and says so wherever it is shown. With the tumour's centroid c, r = (x − c) / |x − c| and g the gradient:
+reading, and says so wherever it is shown. With the tumor's centroid c, r = (x − c) / |x − c| and g the gradient:
 
     GM = |g|        RG = g · r        RD = angle between g and r
 
-Core: the tumour eroded by m. Margin: within m of the surface, on both sides. m is 3 mm above 4 cm³, else 1 mm. Octants:
+Core: the tumor eroded by m. Margin: within m of the surface, on both sides. m is 3 mm above 4 cm³, else 1 mm. Octants:
 the margin by the sign of x − c along the patient's axes. Each with mean, standard deviation (SD) and coefficient of
 variation (SD / |mean|): 3 × 10 × 3 = 90 features.
 """
@@ -96,8 +96,8 @@ def _statistics(fields: Array64, regions: Mask) -> Array64:
     count = regions.sum(axis=1).astype(np.float64)
     count[count == 0] = np.nan
     mean = fields @ inside.T / count
-    centred = fields[:, None] - mean[..., None]
-    sd = np.sqrt((np.where(regions, centred, 0.0) ** 2).sum(axis=-1) / count)
+    centerd = fields[:, None] - mean[..., None]
+    sd = np.sqrt((np.where(regions, centerd, 0.0) ** 2).sum(axis=-1) / count)
     flat = np.abs(mean) <= 1e-12
     variation = np.divide(sd, np.abs(mean), out=np.full_like(sd, np.nan), where=~flat)
     return np.stack([mean, sd, variation], axis=-1)

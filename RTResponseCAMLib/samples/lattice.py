@@ -9,8 +9,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.fraction import body_corners, stack_fraction
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import body_corners, stack_occupancy
 from RTResponseCAMLib.imaging.planes import PlaneStack
 from RTResponseCAMLib.imaging.resample import resample
 from RTResponseCAMLib.study import Structure
@@ -63,4 +63,4 @@ def lesion_lattice(structure: Structure, stack: PlaneStack, *, margin_mm: float)
         raise GeometryError(f"ROI {structure.number} '{structure.name}'", what, "Give each lesion a ROI of its own")
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (STEP_MM,) * 3, (x, y, z))
-    return LesionLattice(grid, stack_occupancy(stack, grid))
+    return LesionLattice(grid, stack_fraction(stack, grid))

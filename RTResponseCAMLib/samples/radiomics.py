@@ -77,7 +77,7 @@ def mr_features(
     GeometryError : a lesion of fewer than 8 voxels of 1 mm³, without usable contours, or outside the image.
     RTResponseError : pyradiomics is absent, or refuses the settings.
     """
-    return _features(image, structure, settings["mr"], "mr", head.median, head.spread, smooth=True)
+    return _features(image, structure, settings["mr"], "mr", head.median, head.iqr, smooth=True)
 
 
 def dose_features(dose: Dose, structure: Structure, *, settings: Mapping[str, Any]) -> dict[str, float]:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from RTResponseCAMLib.appearance import ISODOSE_COLORS, isodose_levels
+from RTResponseCAMLib.colors import ISODOSE_COLORS, isodose_levels
 from RTResponseCAMLib.errors import OutputError
+from RTResponseCAMLib.imaging.fraction import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.planes import centroid_mm
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.scene import display
 from RTResponseCAMLib.scene.lesions import (
     ISODOSE_LEVELS,
@@ -42,7 +42,7 @@ from RTResponseCAMLib.scene.nodes import (
     volume_node,
     voxels_of,
 )
-from RTResponseCAMLib.scene.remembered import keep_contours
+from RTResponseCAMLib.scene.stored_data import keep_contours
 from RTResponseCAMLib.study import GY, Result, Study
 
 FIELD_MM = 200.0
@@ -68,7 +68,7 @@ class SceneNodes(StudyNodes):
 
 
 def new_scene() -> Any:
-    """Scene of the slicer-core wheel, with Slicer's default colours.
+    """Scene of the slicer-core wheel, with Slicer's default colors.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def new_scene() -> Any:
 
 
 def build_scene(
-    scene: Any, result: Result, *, progress: Progress = silent, stored_mr: sitk.Image | None = None
+    scene: Any, result: Result, *, progress: Progress = no_progress, stored_mr: sitk.Image | None = None
 ) -> SceneNodes:
     """Add the nodes of a result to a scene, with their display and hierarchy.
 
@@ -99,11 +99,11 @@ def build_scene(
     stored_mr : the MR as `as_stored` gives it, when that is there already.
     """
     study = result.study
-    nodes = add_study(scene, study, progress=part(progress, 0.0, 0.7), stored_mr=stored_mr)
+    nodes = add_study(scene, study, progress=subprogress(progress, 0.0, 0.7), stored_mr=stored_mr)
     progress(0.7, "evidence")
     cam = add_evidence(scene, result, mr=nodes.mr)
     attach_result(cam, result, segments=lesion_segments(nodes.lesions), dose=nodes.dose, segmentation=nodes.lesions)
-    subregions = _add_subregions(scene, result, nodes.mr, part(progress, 0.8, 1.0))
+    subregions = _add_subregions(scene, result, nodes.mr, subprogress(progress, 0.8, 1.0))
     put_beside(scene, nodes.mr, others=(cam, subregions))
     largest = max(result.predictions, key=lambda p: p.volume_cc).lesion
     display.set_up_views(
@@ -113,7 +113,7 @@ def build_scene(
 
 
 def add_study(
-    scene: Any, study: Study, *, progress: Progress = silent, stored_mr: sitk.Image | None = None
+    scene: Any, study: Study, *, progress: Progress = no_progress, stored_mr: sitk.Image | None = None
 ) -> StudyNodes:
     """Add MR, dose, isodose lines and lesions of a study; ``progress`` is called between the nodes.
 
@@ -126,15 +126,15 @@ def add_study(
     progress(0.2, "MR window")
     display.show_head(mr, study.mr)
     progress(0.4, "dose")
-    dose, isodoses = _add_dose(scene, study, part(progress, 0.4, 0.7))
-    lesions = _add_lesions(scene, study, mr, part(progress, 0.7, 1.0))
+    dose, isodoses = _add_dose(scene, study, subprogress(progress, 0.4, 0.7))
+    lesions = _add_lesions(scene, study, mr, subprogress(progress, 0.7, 1.0))
     nodes = StudyNodes(mr, dose, isodoses, lesions)
     _arrange(scene, study, nodes)
     return nodes
 
 
 def add_evidence(scene: Any, result: Result, *, mr: Any) -> Any:
-    """Add the volume of local evidence (the CAM) with its colours, legend and provenance."""
+    """Add the volume of local evidence (the CAM) with its colors, legend and provenance."""
     cam = volume_node(scene, result.cam, name="Evidence for non-response (CAM)")
     display.show_evidence(scene, cam, scale=result.scale)
     cam.AddNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
@@ -234,12 +234,12 @@ def _add_subregions(scene: Any, result: Result, mr: Any, progress: Progress) -> 
         around = structure_box(prediction.lesion.structure, grid)  # the whole map, lesion by lesion, takes a second
         first = np.asarray(grid.start_of(around)[::-1])
         low, high = np.maximum(first, 0), np.maximum(first + around.shape, 0)
-        labelled = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
-        if not labelled.any():
+        labeled = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
+        if not labeled.any():
             continue
         start = (int(low[2]), int(low[1]), int(low[0]))
-        inside, box = cropped(labelled, grid.crop(start, (labelled.shape[2], labelled.shape[1], labelled.shape[0])))
-        name = f"{prediction.lesion.id} evidence > {result.cut:g}"
+        inside, box = cropped(labeled, grid.crop(start, (labeled.shape[2], labeled.shape[1], labeled.shape[0])))
+        name = f"{prediction.lesion.id} evidence > {result.subregion_threshold:g}"
         segment_id = add_segment(node, inside, grid=box, name=name, color=display.SUBREGION_COLOR)
         node.GetSegmentation().GetSegment(segment_id).SetTag(SUBREGION_TAG, prediction.lesion.id)
     display.show_outlines(node)

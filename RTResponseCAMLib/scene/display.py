@@ -1,4 +1,4 @@
-"""How nodes look in Slicer: evidence colours, window and legend, outlines, the three slice views."""
+"""How nodes look in Slicer: evidence colors, window and legend, outlines, the three slice views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from RTResponseCAMLib.appearance import EVIDENCE_RANGE, dose_palette, evidence_palette
+from RTResponseCAMLib.colors import EVIDENCE_RANGE, dose_palette, evidence_palette
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.scene.nodes import volume_display
 
@@ -28,7 +28,7 @@ VIEWS = (
 
 
 def color_node(scene: Any, name: str, *, colors: npt.NDArray[np.float64], low: float, high: float) -> Any:
-    """Colour table of 256 entries; visible in lists, because hidden nodes are not saved with the scene."""
+    """Color table of 256 entries; visible in lists, because hidden nodes are not saved with the scene."""
     import slicer
 
     node = slicer.vtkMRMLColorTableNode()
@@ -41,7 +41,7 @@ def color_node(scene: Any, name: str, *, colors: npt.NDArray[np.float64], low: f
 
 
 def paint_color_node(node: Any, colors: npt.NDArray[np.float64], *, low: float, high: float) -> None:
-    """Set all colours of a table at once; entries are named by their value."""
+    """Set all colors of a table at once; entries are named by their value."""
     modifying = node.StartModify()
     for entry, (red, green, blue, alpha) in enumerate(colors.tolist()):
         node.SetColor(entry, f"{low + (high - low) * entry / 255:.2f}", red, green, blue, alpha)
@@ -49,7 +49,7 @@ def paint_color_node(node: Any, colors: npt.NDArray[np.float64], *, low: float, 
 
 
 def show_evidence(scene: Any, cam: Any, *, scale: str) -> None:
-    """Colours, fixed window (comparable between lesions and patients), legend, quantity and units."""
+    """Colors, fixed window (comparable between lesions and patients), legend, quantity and units."""
     low, high = EVIDENCE_RANGE
     display, _ = volume_display(scene, cam)
     display.SetAndObserveColorNodeID(
@@ -68,7 +68,7 @@ def show_evidence(scene: Any, cam: Any, *, scale: str) -> None:
 
 
 def add_legend(cam: Any) -> Any:
-    """Colour legend of the evidence; an older one is replaced, because views know only legends made after them."""
+    """Color legend of the evidence; an older one is replaced, because views know only legends made after them."""
     return _legend(cam, "Evidence (logit):\n+ non-response\n- response")
 
 
@@ -114,12 +114,12 @@ def refresh_legend(cam: Any) -> None:
 
 
 def show_head(node: Any, mr: sitk.Image) -> None:
-    """Grey MR with a window that keeps brain and enhancement apart, in the units of its own scanner."""
+    """Gray MR with a window that keeps brain and enhancement apart, in the units of its own scanner."""
     head = head_intensity(mr)
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     display.SetAutoWindowLevel(False)
-    display.SetWindowLevelMinMax(max(head.median - 2.2 * head.spread, 0.0), head.median + 3.2 * head.spread)
+    display.SetWindowLevelMinMax(max(head.median - 2.2 * head.iqr, 0.0), head.median + 3.2 * head.iqr)
 
 
 def show_dose(scene: Any, dose: Any, *, maximum_gy: float) -> None:
@@ -169,7 +169,7 @@ def show_only(segmentation: Any, other: Any) -> None:
 
 
 def set_up_views(scene: Any, background: Any, *, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:
-    """Three slice views: MR behind, evidence in front, centred on a lesion."""
+    """Three slice views: MR behind, evidence in front, centerd on a lesion."""
     for name, orientation, label, color in VIEWS:
         view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         if view is None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from RTResponseCAMLib.dicom.plausible import check_dose
-from RTResponseCAMLib.dicom.words import folded
+from RTResponseCAMLib.dicom.free_text import folded
+from RTResponseCAMLib.dicom.plausibility import check_dose
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.scene.lesions import is_evidence
 from RTResponseCAMLib.scene.nodes import DOSE_UNIT, dose_unit, image_of, voxels_of
@@ -21,7 +21,7 @@ DOSE_NAME = re.compile(r"(?:^|[^a-z])(?:rt ?dose|dose|dosis|dosi)(?![a-z])")
 HIGHEST_GY, SMOOTH = 250.0, 0.02  # of a dose; median bend from voxel to voxel, of the maximum
 
 
-def says_dose(node: Any) -> bool:
+def is_labeled_dose(node: Any) -> bool:
     """Whether a volume states that it is a dose: by its attributes, its unit, or its name."""
     if node.GetAttribute(DOSE_ATTRIBUTE) == "1" or node.GetAttribute(DOSE_UNIT):
         return True

@@ -1,4 +1,4 @@
-"""How the evidence is shown: colours, cut, class, scale, graded transparency, legend; and the dose beside it."""
+"""How the evidence is shown: colors, cut, class, scale, graded transparency, legend; and the dose beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from RTResponseCAMLib.appearance import EVIDENCE_RANGE, palette
+from RTResponseCAMLib.colors import EVIDENCE_RANGE, palette
 from RTResponseCAMLib.scene import display
 from RTResponseCAMLib.scene.lesions import PREFIX
 from RTResponseCAMLib.scene.nodes import remove_with_display, volume_display, voxels_of
@@ -25,10 +25,10 @@ class Heatmap:
     opacity : of the layer, 0…1.
     threshold : absolute local evidence below which nothing is shown.
     shown : "both", "non-response" or "response".
-    colors : a name of `appearance.PALETTES`.
-    limit : largest value of the colour scale; 0 takes the fixed range.
-    graded : opacity grows with the evidence (a display-only RGBA copy; slice views know no graded colour tables).
-    legend : whether the colour legend is shown.
+    colors : a name of `colors.PALETTES`.
+    limit : largest value of the color scale; 0 takes the fixed range.
+    graded : opacity grows with the evidence (a display-only RGBA copy; slice views know no graded color tables).
+    legend : whether the color legend is shown.
     """
 
     opacity: float = display.FOREGROUND_OPACITY

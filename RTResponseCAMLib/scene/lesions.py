@@ -19,7 +19,9 @@ from RTResponseCAMLib.warnings import by_severity
 PREFIX = "RTResponseCAM."
 LESION_TAG, PRESCRIPTION_TAG, SUBREGION_TAG = f"{PREFIX}Lesion", f"{PREFIX}PrescriptionGy", f"{PREFIX}SubregionOf"
 ISODOSE_ROLE, ISODOSE_LEVELS = f"{PREFIX}isodose", f"{PREFIX}isodoseLevels"
-ROWS, INPUTS, NOTES = f"{PREFIX}lesions", f"{PREFIX}inputs", f"{PREFIX}cautions"
+ROWS, INPUTS, NOTES = f"{PREFIX}lesions", f"{PREFIX}inputs", f"{PREFIX}warnings"
+OLD_NOTES, THRESHOLD, OLD_THRESHOLD = f"{PREFIX}cautions", f"{PREFIX}subregionThreshold", f"{PREFIX}cut"
+OLD_KEYS = {"cautions": "warnings", "doubts": "quality_flags"}  # of rows in scenes of earlier versions
 PLACE = f"{PREFIX}place"  # where the evidence lay when it was made
 
 
@@ -78,7 +80,7 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
         label=prediction.label,
         warnings=tuple(w.text for w in by_severity(prediction.warnings)),
         severities=tuple(w.severity.value for w in by_severity(prediction.warnings)),
-        doubts=prediction.doubts,
+        quality_flags=prediction.quality_flags,
         **dose_columns(prediction.dose),
     )
 
@@ -111,7 +113,7 @@ def attach_result(
     cam.SetAttribute(NOTES, json.dumps([w.labeled() for w in by_severity(result.warnings)]))
     cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
     cam.SetAttribute(PLACE, place_of_volume(cam))
-    cam.SetAttribute(f"{PREFIX}cut", repr(result.cut))
+    cam.SetAttribute(THRESHOLD, repr(result.subregion_threshold))
     for key, value in result.provenance.items():
         cam.SetAttribute(f"{PREFIX}{key}", value)
     for role, node in (("dose", dose), ("segmentation", segmentation)):
@@ -128,15 +130,15 @@ def rows_of(cam: Any) -> tuple[Row, ...]:
 
 
 def row_from(entry: Mapping[str, Any]) -> Row:
-    """A kept row; scenes of earlier versions call warnings cautions, and know no severities."""
-    values = {("warnings" if key == "cautions" else key): value for key, value in entry.items()}
-    return Row(**{**values, **{k: tuple(values.get(k, ())) for k in ("warnings", "doubts", "severities")}})
+    """Restore a stored row; scenes of earlier versions use `OLD_KEYS` and store no severities."""
+    values = {OLD_KEYS.get(key, key): value for key, value in entry.items()}
+    return Row(**{**values, **{k: tuple(values.get(k, ())) for k in ("warnings", "quality_flags", "severities")}})
 
 
 def notes_of(cam: Any) -> tuple[str, ...]:
     """Warnings about the whole result, kept with an evidence volume; none where they cannot be read."""
     try:
-        return tuple(str(text) for text in json.loads(cam.GetAttribute(NOTES) or "[]"))
+        return tuple(str(text) for text in json.loads(cam.GetAttribute(NOTES) or cam.GetAttribute(OLD_NOTES) or "[]"))
     except (ValueError, TypeError):
         return ()
 
@@ -149,10 +151,10 @@ def inputs_of(cam: Any) -> dict[str, str]:
         return {"record of the inputs": "unreadable"}
 
 
-def cut_of_map(cam: Any, otherwise: float) -> float:
+def stored_subregion_threshold(cam: Any, otherwise: float) -> float:
     """From where on evidence speaks for non-response."""
     try:
-        return float(cam.GetAttribute(f"{PREFIX}cut") or otherwise)
+        return float(cam.GetAttribute(THRESHOLD) or cam.GetAttribute(OLD_THRESHOLD) or otherwise)
     except ValueError:
         return otherwise
 

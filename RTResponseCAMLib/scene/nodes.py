@@ -58,7 +58,7 @@ def volume_display(scene: Any, volume: Any) -> tuple[Any, bool]:
         scene.RemoveNode(first)
     display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
     display.AutoWindowLevelOff()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colours a slice view never ends drawing
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colors a slice view never ends drawing
     volume.SetAndObserveDisplayNodeID(display.GetID())
     return display, True
 

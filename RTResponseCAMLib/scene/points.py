@@ -1,4 +1,4 @@
-"""Cell-level measurements as markups: one list and colour per type, locked where they were measured."""
+"""Cell-level measurements as markups: one list and color per type, locked where they were measured."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.image_file import write_image
 from RTResponseCAMLib.imaging.resample import as_stored
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.scene.build import build_scene, new_scene
 from RTResponseCAMLib.study import Result
 
@@ -36,7 +36,7 @@ def here(call: Callable[[], None]) -> None:
 
 
 def write_result_scene(
-    result: Result, path: Path, *, on_main_thread: OnMainThread = here, progress: Progress = silent
+    result: Result, path: Path, *, on_main_thread: OnMainThread = here, progress: Progress = no_progress
 ) -> None:
     """Build the scene of a result and write it as ``.mrb``.
 

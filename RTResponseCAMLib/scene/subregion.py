@@ -19,8 +19,8 @@ from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 PREVIEW = f"{PREFIX}preview"
 PREVIEW_COLOR = (0.2, 1.0, 0.9)
-CUT_TAG, PRINT_TAG = f"{PREFIX}Cut", f"{PREFIX}AsDrawn"
-DOUBT_TAG, MODEL_TAG = f"{PREFIX}Doubts", f"{PREFIX}Model"
+THRESHOLD_TAG, PRINT_TAG = f"{PREFIX}Cut", f"{PREFIX}AsDrawn"
+QUALITY_FLAGS_TAG, MODEL_TAG = f"{PREFIX}Doubts", f"{PREFIX}Model"
 PLACE_MM = 0.01
 
 
@@ -31,7 +31,7 @@ class Kept:
     Attributes
     ----------
     lesion, name : of which lesion, and the segment's name.
-    cut : threshold it was drawn at, as text. doubts : why its lesion's evidence is in doubt; empty when it is not.
+    threshold : subregion threshold as text. quality_flags : those of its lesion, "" without one.
     model : SHA-256 of the model whose map it was drawn on.
     edited : its voxels are not those that were drawn.
     mask, grid : ``[z, y, x]`` on the segment's own voxels.
@@ -39,8 +39,8 @@ class Kept:
 
     lesion: str
     name: str
-    cut: str
-    doubts: str
+    threshold: str
+    quality_flags: str
     model: str
     edited: bool
     mask: Mask
@@ -89,18 +89,18 @@ def create_segment(
     *,
     segment_id: str,
     voxels: LesionVoxels,
-    cut: float,
-    doubts: Sequence[str] = (),
+    threshold: float,
+    quality_flags: Sequence[str] = (),
     model: str = "",
 ) -> str:
-    """Add the voxels above ``cut`` to the lesion's segmentation as a segment of their own; returns its id.
+    """Add the voxels above ``threshold`` to the lesion's segmentation as a segment of their own; returns its id.
 
     A subregion of the same lesion at the same cut is replaced, not doubled, unless it was edited. Doubts and the
     model's SHA-256 stay with the segment.
     """
     segments = segmentation.GetSegmentation()
-    doubtful = " (in doubt)" if doubts else ""
-    name = f"{lesion_id} {lesion_name(segments.GetSegment(segment_id))} evidence > {cut:.2f}{doubtful}"
+    flagged = " (in doubt)" if quality_flags else ""
+    name = f"{lesion_id} {lesion_name(segments.GetSegment(segment_id))} evidence > {threshold:.2f}{flagged}"
     plain = name
     for number in count(2):
         old = segments.GetSegmentIdBySegmentName(name)
@@ -111,12 +111,12 @@ def create_segment(
             break
         name = f"{plain} ({number})"
     created = str(
-        add_segment(segmentation, voxels.above(cut), grid=voxels.grid, name=name, color=display.SUBREGION_COLOR)
+        add_segment(segmentation, voxels.above(threshold), grid=voxels.grid, name=name, color=display.SUBREGION_COLOR)
     )
     segment = segments.GetSegment(created)
     segment.SetTag(SUBREGION_TAG, lesion_id)
-    segment.SetTag(CUT_TAG, f"{cut:.4g}")
-    segment.SetTag(DOUBT_TAG, "; ".join(doubts))
+    segment.SetTag(THRESHOLD_TAG, f"{threshold:.4g}")
+    segment.SetTag(QUALITY_FLAGS_TAG, "; ".join(quality_flags))
     segment.SetTag(MODEL_TAG, model)
     segment.SetTag(PRINT_TAG, _print(*segment_mask(segmentation, created)))
     return created
@@ -136,9 +136,9 @@ def kept_subregions(segmentation: Any) -> list[Kept]:
         except GeometryError:  # emptied in the editor
             continue
         edited = not _same(tag_of(segment, PRINT_TAG), _print(mask, grid))
-        cut, doubts = tag_of(segment, CUT_TAG), tag_of(segment, DOUBT_TAG)
+        threshold, quality_flags = tag_of(segment, THRESHOLD_TAG), tag_of(segment, QUALITY_FLAGS_TAG)
         model = tag_of(segment, MODEL_TAG)
-        found.append(Kept(lesion, str(segment.GetName()), cut, doubts, model, edited, mask, grid))
+        found.append(Kept(lesion, str(segment.GetName()), threshold, quality_flags, model, edited, mask, grid))
     return found
 
 

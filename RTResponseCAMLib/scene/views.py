@@ -145,7 +145,7 @@ def isodoses_of(dose: Any) -> list[Any]:
     return [model for model in found if model is not None]
 
 
-def remember_views(scene: Any) -> list[Seen]:
+def store_views(scene: Any) -> list[Seen]:
     """Where the slice views look, but for those of the row: to be put back by `restore_views`."""
     found = []
     for view in _nodes(scene, "vtkMRMLSliceNode"):
@@ -170,7 +170,7 @@ def restore_views(scene: Any, seen: Sequence[Seen]) -> None:
 
 
 def center_views(scene: Any, ras: Sequence[float], *, field_mm: float) -> None:
-    """Centre all slice views on a point (RAS, mm), with at least ``field_mm`` in view, and turn 3-D cameras to it."""
+    """Center all slice views on a point (RAS, mm), with at least ``field_mm`` in view, and turn 3-D cameras to it."""
     for view in _nodes(scene, "vtkMRMLSliceNode"):
         width, height, _ = view.GetDimensions()
         shorter = max(min(width, height), 1)

@@ -1,8 +1,8 @@
 """Does the map line up with cell-level data? Rank correlation, a mixed model, and a spatial null.
 
-Measurements of one patient are alike, and neighbours on a smooth map are more alike still. So intervals resample
+Measurements of one patient are alike, and neighbors on a smooth map are more alike still. So intervals resample
 patients, the mixed model gives each patient a level of their own, and the spatial p asks how often maps turned about
-their lesion's centre do as well. A map explains the model, not the tissue; resected lesions are selected failures.
+their lesion's center do as well. A map explains the model, not the tissue; resected lesions are selected failures.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Alignment:
     Attributes
     ----------
     points, patients : how many.
-    rho, low, high : Spearman's ρ and its 95 % interval over resampled patients, the localisation error included; no
-        interval for one patient, whose neighbouring points are no independent witnesses.
+    rho, low, high : Spearman's ρ and its 95 % interval over resampled patients, the localization error included; no
+        interval for one patient, whose neighboring points are no independent witnesses.
     spatial_p : two-sided, against turned maps; None without them.
     slope, slope_low, slope_high, slope_p : of a mixed model with a random level per patient, both sides in units of
         their standard deviation; None with fewer than `LEAST_PATIENTS` patients or where it does not converge.
-    error_sd : mean standard deviation of the map's value at a point for the localisation error.
+    error_sd : mean standard deviation of the map's value at a point for the localization error.
     """
 
     points: int
@@ -100,7 +100,7 @@ def habitats(
     *,
     names: Mapping[int, str],
 ) -> list[dict[str, str | float]]:
-    """Overlap of subregions with habitats (necrosis, enhancement, oedema …), lesion by lesion; volumes in cm³.
+    """Overlap of subregions with habitats (necrosis, enhancement, edema …), lesion by lesion; volumes in cm³.
 
     ``labels`` holds each lesion's label map on its own box. By chance a habitat's share of the subregion is its share
     of the lesion.

@@ -1,8 +1,8 @@
 """Do map and dose go together? A rank correlation, less what is radial in both, against turned maps.
 
 Dose falls outwards in every Gamma Knife target, and evidence is often radial too: they correlate without any link. So
-what distance from the centre and depth below the surface explain is taken out of both, and what is left of the map is
-turned about the lesion's centre: that keeps its smoothness, and breaks where it lies [spatial permutation, after
+what distance from the center and depth below the surface explain is taken out of both, and what is left of the map is
+turned about the lesion's center: that keeps its smoothness, and breaks where it lies [spatial permutation, after
 Alexander-Bloch 2018, NeuroImage 178:540].
 """
 
@@ -20,7 +20,7 @@ from RTResponseCAMLib.subregion.voxels import LesionVoxels
 
 TURNS = 499
 LEAST_VOXELS = 20
-MOST_VOXELS = 2500  # neighbours tell the same: of larger lesions, voxels drawn at random
+MOST_VOXELS = 2500  # neighbors tell the same: of larger lesions, voxels drawn at random
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def map_and_dose(voxels: LesionVoxels, seed: int = 0, *, turns: int = TURNS) -> 
         return None
     spacing = np.asarray(voxels.grid.spacing_mm[::-1])
     places = np.argwhere(inside) * spacing
-    centre = places.mean(axis=0)
+    center = places.mean(axis=0)
     depth = distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1][inside]
-    radius = np.linalg.norm(places - centre, axis=1)
+    radius = np.linalg.norm(places - center, axis=1)
     radial = _orthogonal(radius, depth)
     own_dose, own_map = (_unit(values - radial @ (radial.T @ values)) for values in (dose, evidence))
     rest = np.zeros(inside.shape)
@@ -58,7 +58,7 @@ def map_and_dose(voxels: LesionVoxels, seed: int = 0, *, turns: int = TURNS) -> 
     places, radial = places[chosen], _orthogonal(radius[chosen], depth[chosen])
     own_dose, own_map = (_unit(values[chosen] - radial @ (radial.T @ values[chosen])) for values in (own_dose, own_map))
     for n, turn in enumerate(Rotation.random(turns, rng=rng)):
-        moved = (turn.apply(places - centre) + centre) / spacing
+        moved = (turn.apply(places - center) + center) / spacing
         turned = map_coordinates(field, moved.T, order=1, mode="nearest")
         null[n] = _unit(turned - radial @ (radial.T @ turned)) @ own_dose
     rho = float(own_map @ own_dose)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOUR, bed_gy
+from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOR, bed_gy
 from RTResponseCAMLib.dosimetry.plan_metrics import RISK_GY
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -31,7 +31,7 @@ NOTE = "estimate by spheres of dose, no beam model; a plan needs the planning sy
 
 
 @dataclass(frozen=True)
-class Boost:
+class SimulatedBoost:
     """What a boost would come to; Gy and cm³, before → after where there are two.
 
     Attributes
@@ -40,7 +40,7 @@ class Boost:
     shots, collimator_mm : how many, and of which size.
     added_gy : largest dose that the boost itself adds.
     d98_gy, maximum_gy : of the subregion, and of the lesion.
-    bed10_gy, bed2_gy : BED of the subregion's D98, and of the maximum (tumour α/β 10, brain 2 Gy); None without the
+    bed10_gy, bed2_gy : BED of the subregion's D98, and of the maximum (tumor α/β 10, brain 2 Gy); None without the
         number of fractions, all of which the boost is taken to share.
     risk_gy, risk_cc : V12, V20 or V24 by fractions within 20 mm of the lesion, lesion included.
     """
@@ -59,7 +59,9 @@ class Boost:
     unit: str = GY
 
 
-def what_if(voxels: LesionVoxels, mask: Mask, *, dose: Dose, wish_gy: float, fractions: int | None) -> Boost | None:
+def simulated_boost(
+    voxels: LesionVoxels, mask: Mask, *, dose: Dose, wish_gy: float, fractions: int | None
+) -> SimulatedBoost | None:
     """Estimate a boost that lifts a subregion's D98 to a wish; None for an empty subregion, or without dose there.
 
     Raises
@@ -72,9 +74,9 @@ def what_if(voxels: LesionVoxels, mask: Mask, *, dose: Dose, wish_gy: float, fra
         return None
     around, before = _surroundings(voxels, dose)
     part = voxels.grid.points_of(mask)
-    collimator, centres = _cover(part)
-    within = _shots(voxels.grid.points_of(voxels.inside), centres, collimator)
-    own = _shots(part, centres, collimator)
+    collimator, centers = _cover(part)
+    within = _shots(voxels.grid.points_of(voxels.inside), centers, collimator)
+    own = _shots(part, centers, collimator)
     lacking = np.maximum(wish_gy - voxels.dose[mask], 0) / own
     weight = float(np.percentile(lacking, COVER))
     new = voxels.dose[mask] + weight * own
@@ -83,7 +85,7 @@ def what_if(voxels: LesionVoxels, mask: Mask, *, dose: Dose, wish_gy: float, fra
     maximum = float(lesion.max()), float((lesion + weight * within).max())
     physical = dose.unit == GY  # BED and volumes at risk are not defined for dose that is weighted already
     risk = RISK_GY.get(fractions or 0) if physical else None
-    after = before + weight * _shots(around.points(), centres, collimator)
+    after = before + weight * _shots(around.points(), centers, collimator)
     counted = None if risk is None else tuple(float((d >= risk).sum() * around.voxel_cc) for d in (before, after))
     warnings = [WarningCode.BOOST_ESTIMATE(note=NOTE)]
     volume = voxels.volume_cc(mask)
@@ -93,12 +95,12 @@ def what_if(voxels: LesionVoxels, mask: Mask, *, dose: Dose, wish_gy: float, fra
     if weight == 0:
         warnings.append(WarningCode.BOOST_IDLE(dose=wish_gy, unit=dose.unit))
     bed = (
-        [tuple(bed_gy(d, fractions, alpha_beta_gy=ab) for d in pair) for pair, ab in ((d98, TUMOUR), (maximum, BRAIN))]
+        [tuple(bed_gy(d, fractions, alpha_beta_gy=ab) for d in pair) for pair, ab in ((d98, TUMOR), (maximum, BRAIN))]
         if fractions and physical
         else [None, None]
     )
-    return Boost(
-        wish_gy, len(centres), collimator, weight * float(within.max()), d98, maximum, _pair(bed[0]), _pair(bed[1]),
+    return SimulatedBoost(
+        wish_gy, len(centers), collimator, weight * float(within.max()), d98, maximum, _pair(bed[0]), _pair(bed[1]),
         risk, _pair(counted), tuple(warnings), dose.unit,
     )  # fmt: skip
 
@@ -121,23 +123,23 @@ def _surroundings(voxels: LesionVoxels, dose: Dose) -> tuple[Grid, Array64]:
 
 
 def _cover(points_mm: Array64) -> tuple[int, Array64]:
-    """The smallest collimator whose shots, `MOST_SHOTS` at most, hold all points within half their dose; centres."""
+    """The smallest collimator whose shots, `MOST_SHOTS` at most, hold all points within half their dose; centers."""
     for collimator, radius in R50_MM.items():
-        centres: list[Array64] = []
+        centers: list[Array64] = []
         chosen, left = collimator, points_mm
-        while len(left) and len(centres) < MOST_SHOTS:
+        while len(left) and len(centers) < MOST_SHOTS:
             middle = left[np.argmin(np.linalg.norm(left - left.mean(axis=0), axis=1))]
             near = points_mm[np.linalg.norm(points_mm - middle, axis=1) <= radius]
-            centres.append(near.mean(axis=0))
-            left = left[np.linalg.norm(left - centres[-1], axis=1) > radius]
+            centers.append(near.mean(axis=0))
+            left = left[np.linalg.norm(left - centers[-1], axis=1) > radius]
         if not len(left):
             break
-    return chosen, np.asarray(centres)
+    return chosen, np.asarray(centers)
 
 
-def _shots(points_mm: Array64, centres_mm: Array64, collimator: int) -> Array64:
+def _shots(points_mm: Array64, centers_mm: Array64, collimator: int) -> Array64:
     """Dose of shots of weight one at points ``(…, 3)``."""
     total = np.zeros(points_mm.shape[:-1])
-    for centre in centres_mm:
-        total += 1 / (1 + (((points_mm - centre) ** 2).sum(axis=-1) / R50_MM[collimator] ** 2) ** 2)
+    for center in centers_mm:
+        total += 1 / (1 + (((points_mm - center) ** 2).sum(axis=-1) / R50_MM[collimator] ** 2) ** 2)
     return total

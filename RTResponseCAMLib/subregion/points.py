@@ -46,8 +46,8 @@ class Sampled:
     ----------
     points, lesions : the points, and the id of the lesion that each lies in.
     draws : mean evidence in the sphere around each point ``(points, draws)``: first where it is stated to be, then
-        with its place drawn anew within the localisation error.
-    turned : the same with the map turned about the lesion's centre, ``(points, turns)``: the spatial null.
+        with its place drawn anew within the localization error.
+    turned : the same with the map turned about the lesion's center, ``(points, turns)``: the spatial null.
     """
 
     points: tuple[Point, ...]
@@ -100,7 +100,7 @@ def _read(path: Path, frame: str | None) -> tuple[Point, ...]:
 def slide_points(raster: sitk.Image, to_patient: sitk.Transform | None, *, block_mm: float) -> tuple[Point, ...]:
     """A registered slide as points: means of its blocks of ``block_mm``, placed by its geometry and a transform.
 
-    ``to_patient`` maps the raster's own millimetres to LPS of the planning MR. Blocks less than half of which hold
+    ``to_patient`` maps the raster's own millimeters to LPS of the planning MR. Blocks less than half of which hold
     values above 0 are left out: there is no tissue.
     """
     if raster.GetDimension() == 2:
@@ -152,9 +152,9 @@ def sample_map(
         places = np.asarray([p.place_mm for p in own])
         jitter = rng.normal(0, error_mm, (draws, len(own), 3)) if error_mm > 0 else np.zeros((draws, len(own), 3))
         jitter[0] = 0
-        centre = voxels.grid.points_of(voxels.inside).mean(axis=0)
+        center = voxels.grid.points_of(voxels.inside).mean(axis=0)
         ways = Rotation.random(turns, rng=rng) if turns else []
-        moved = [(way.apply(places - centre) + centre) for way in ways]
+        moved = [(way.apply(places - center) + center) for way in ways]
         field = voxels.extended(voxels.evidence).astype(np.float64)
         drawn.append(np.stack([_means(voxels, field, places + j, ball) for j in jitter], axis=1))
         turned.append(

@@ -74,7 +74,7 @@ class Selection:
         return ", ".join([words[self.method], *(word for word in more if word)])
 
 
-def cut_of(voxels: LesionVoxels, selection: Selection) -> float:
+def subregion_threshold(voxels: LesionVoxels, selection: Selection) -> float:
     """The threshold in the map's scale: voxels above it are taken."""
     values = voxels.evidence[voxels.inside]
     if selection.method == "value":
@@ -98,9 +98,9 @@ def select(voxels: LesionVoxels, selection: Selection) -> Mask:
     A margin that leaves the lesion ends at the box, which is a voxel wider than the lesion: widen it first (`padded`).
     """
     if selection.method == "volume":
-        mask = _hottest(voxels, round(selection.value / voxels.grid.voxel_cc))
+        mask = _top_voxels(voxels, round(selection.value / voxels.grid.voxel_cc))
     else:
-        mask = voxels.above(cut_of(voxels, selection))
+        mask = voxels.above(subregion_threshold(voxels, selection))
     spacing = voxels.grid.spacing_mm[::-1]
     if selection.smooth_mm > 0 and mask.any():
         # Weighted by what of the lesion lies around: the lesion's own edge does not eat into the subregion.
@@ -132,7 +132,7 @@ def padded(voxels: LesionVoxels, margin_mm: float, *, dose: Dose | None = None) 
     return replace(wider, dose=sitk.GetArrayFromImage(resample(dose.image, grid)))
 
 
-def _hottest(voxels: LesionVoxels, count: int) -> Mask:
+def _top_voxels(voxels: LesionVoxels, count: int) -> Mask:
     """Exactly so many voxels of most evidence; of equal ones the first."""
     places = np.flatnonzero(voxels.inside)
     order = np.argsort(-voxels.evidence.ravel()[places], kind="stable")[:count]

@@ -9,17 +9,17 @@ from scipy.ndimage import shift as shifted
 
 from RTResponseCAMLib.dosimetry.dvh import Dvh, dvh
 from RTResponseCAMLib.imaging.outlines import edge_contours
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import Dose, Structure
 from RTResponseCAMLib.subregion.association import Association, map_and_dose
 from RTResponseCAMLib.subregion.boost import PAINTABLE_CC
-from RTResponseCAMLib.subregion.select import Selection, cut_of, select
+from RTResponseCAMLib.subregion.select import Selection, select, subregion_threshold
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 COLD_PERCENT = 10.0  # coldest part of a lesion that counts as its cold spot
 SHIFTS_MM = (0.5, 1.0)
-CUT_STEP = 0.25  # in standard deviations of the evidence within the lesion
+THRESHOLD_STEP = 0.25  # in standard deviations of the evidence within the lesion
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Statistics:
 
     Attributes
     ----------
-    selection, cut : how it was drawn, and the threshold that came of it.
+    selection, threshold : how it was drawn, and the threshold that came of it.
     volume_cc, share : of the subregion, and of the lesion (0…1).
     subregion, rest : their histograms; None where they are empty or there is no dose.
     cold_share : part of the lesion's coldest tenth that lies in the subregion. By chance it is ``share``.
@@ -49,7 +49,7 @@ class Statistics:
     """
 
     selection: Selection
-    cut: float
+    threshold: float
     volume_cc: float
     share: float
     subregion: Dvh | None
@@ -69,10 +69,10 @@ def measure(
     dose: Dose | None,
     prescription_gy: float | None,
     interpolation: str = "linear",
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[Mask, Statistics]:
     """Draw a subregion and measure it."""
-    mask, cut = select(voxels, selection), cut_of(voxels, selection)
+    mask, threshold = select(voxels, selection), subregion_threshold(voxels, selection)
     reached = dose if voxels.dose is not None else None
     progress(0.1, "dose of the subregion")
     part = part_dvh("subregion", voxels, mask=mask, dose=reached, interpolation=interpolation)
@@ -81,14 +81,14 @@ def measure(
     association = map_and_dose(voxels)
     progress(0.6, "robustness")
     moved = [select(_moved(voxels, step), selection) for step in _steps(voxels)]
-    spread = float(voxels.evidence[voxels.inside].std()) * CUT_STEP
-    other = [select(voxels, replace(selection, method="value", value=cut + d)) for d in (-spread, spread)]
+    step = float(voxels.evidence[voxels.inside].std()) * THRESHOLD_STEP
+    other = [select(voxels, replace(selection, method="value", value=threshold + d)) for d in (-step, step)]
     lesion_cc = voxels.volume_cc(voxels.inside)
     volume = voxels.volume_cc(mask)
     shifts, thresholds = _robustness(voxels, mask, moved), _robustness(voxels, mask, other)
     return mask, Statistics(
         selection=selection,
-        cut=cut,
+        threshold=threshold,
         volume_cc=volume,
         share=voxels.volume_cc(mask & voxels.inside) / lesion_cc,
         subregion=part,

@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from scipy.ndimage import distance_transform_edt
 
 from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.fraction import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.resample import resample, resample_nearest
 from RTResponseCAMLib.study import Dose, Structure
 
@@ -53,9 +53,9 @@ class LesionVoxels:
         """Largest absolute evidence."""
         return float(np.abs(self.evidence).max())
 
-    def above(self, cut: float) -> Mask:
-        """Voxels of the lesion whose evidence exceeds ``cut``."""
-        return self.inside & (self.evidence > cut)
+    def above(self, threshold: float) -> Mask:
+        """Voxels of the lesion whose evidence exceeds ``threshold``."""
+        return self.inside & (self.evidence > threshold)
 
     def volume_cc(self, mask: Mask) -> float:
         """Volume of a mask's voxels, cm³."""
@@ -93,9 +93,9 @@ def lesion_voxels(cam: sitk.Image, structure: Structure, *, dose: Dose | None) -
     return LesionVoxels(box, inside, np.where(inside, evidence, 0).astype(np.float32), _dose_on(box, inside, dose))
 
 
-def compare(voxels: LesionVoxels, cut: float) -> tuple[Part, Part]:
-    """The part above ``cut`` and the rest of the lesion."""
-    above = voxels.above(cut)
+def compare(voxels: LesionVoxels, threshold: float) -> tuple[Part, Part]:
+    """The part above ``threshold`` and the rest of the lesion."""
+    above = voxels.above(threshold)
     return _part(voxels, above), _part(voxels, voxels.inside & ~above)
 
 

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import CohortError, OutputError
 from RTResponseCAMLib.imaging.resample import resample_nearest
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import Result
 from RTResponseCAMLib.subregion.alignment import Alignment, align, habitats
 from RTResponseCAMLib.subregion.points import Point, Sampled, sample_map
@@ -61,14 +61,15 @@ def align_study(
     sampled, warnings = sample_map(lesions, points, radius_mm=radius_mm, error_mm=error_mm, seed=seed)
     warnings = (*result.warnings, *warnings)
     for prediction in result.predictions:
-        if doubts := prediction.doubts:
+        if quality_flags := prediction.quality_flags:
             where = f"{patient}, {prediction.lesion.id}"
-            warnings = (*warnings, WarningCode.EVIDENCE_IN_DOUBT(where=where, doubts="; ".join(doubts)))
+            warnings = (*warnings, WarningCode.FLAGGED_EVIDENCE(where=where, quality_flags="; ".join(quality_flags)))
     rows: list[dict[str, str | float]] = []
     if labels is not None:
         moved = {name: _on(labels, voxels) for name, voxels in lesions}
         drawn = [
-            (name, voxels, select(voxels, selection or Selection("value", result.cut))) for name, voxels in lesions
+            (name, voxels, select(voxels, selection or Selection("value", result.subregion_threshold)))
+            for name, voxels in lesions
         ]
         rows = [{"patient": patient, **row} for row in habitats(drawn, moved, names=names or {})]
         if not rows:
@@ -76,7 +77,7 @@ def align_study(
     return Aligned(patient, sampled, tuple(rows), warnings)
 
 
-def points_in_words(result: Result, points: Sequence[Point]) -> list[str]:
+def points_summary(result: Result, points: Sequence[Point]) -> list[str]:
     """What the map says at one study's points, a sentence per type; for a single patient, without intervals."""
     aligned = align_study(result, points, radius_mm=RADIUS_MM, error_mm=0.0)
     own = aligned.sampled.points
@@ -101,7 +102,7 @@ def write_alignment(
     *,
     out: Path,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     markups: Callable[[Sequence[Point], Path], None] | None = None,
 ) -> dict[str, Any]:
     """Write ``alignment.json``, ``samples.csv``, ``habitats.csv`` and a scatter plot per type of point.
@@ -112,7 +113,7 @@ def write_alignment(
     ------
     OutputError : ``out`` exists or cannot be written.
     """
-    from RTResponseCAMLib.report.alignment_figure import draw_alignment
+    from RTResponseCAMLib.report.alignment_figure import plot_alignment
 
     samples = [(a.patient, n, p) for a in aligned for n, p in enumerate(a.sampled.points)]
     rows = [row for a in aligned for row in a.habitats]
@@ -134,7 +135,7 @@ def write_alignment(
                 continue
             found[kind] = asdict(one)
             name = "points.png" if len(kinds) == 1 else f"points_{number + 1}.png"
-            draw_alignment(
+            plot_alignment(
                 values,
                 draws,
                 kinds=[kind] * len(values),
@@ -150,7 +151,7 @@ def write_alignment(
             "points": len(samples),
             "alignment": found,
             "habitats": rows,
-            "cautions": [w.as_json() for w in warnings],
+            "warnings": [w.as_json() for w in warnings],
         }
         content = _finite(content)
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

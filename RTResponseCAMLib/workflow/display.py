@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from RTResponseCAMLib.appearance import prescribed_levels
-from RTResponseCAMLib.progress import silent
+from RTResponseCAMLib.colors import prescribed_levels
+from RTResponseCAMLib.progress import no_progress
 from RTResponseCAMLib.scene import heatmap, views
 from RTResponseCAMLib.scene.build import add_isodoses, isodose_state, put_isodoses
 from RTResponseCAMLib.scene.display import (
@@ -17,11 +17,11 @@ from RTResponseCAMLib.scene.display import (
     show_dose,
     show_dose_legend,
 )
-from RTResponseCAMLib.scene.gather import Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import ISODOSE_LEVELS, ISODOSE_ROLE, lesion_segments, was_moved
 from RTResponseCAMLib.scene.nodes import dose_unit, image_of, remove_with_display, volume_display, voxels_of
 from RTResponseCAMLib.scene.placement import Placement, in_world
 from RTResponseCAMLib.scene.points import points_lists
+from RTResponseCAMLib.scene.scene_reader import Inputs, SceneReader
 from RTResponseCAMLib.workflow.contour import Subregions
 from RTResponseCAMLib.workflow.task import Parameters
 
@@ -64,8 +64,8 @@ def inputs_from(parameters: Parameters) -> Inputs:
 class Display:
     """Shows what is chosen; remembers of what state of the scene that holds."""
 
-    def __init__(self, scene: Any, gatherer: Gatherer, subregions: Subregions) -> None:
-        self._scene, self._gatherer, self._subregions = scene, gatherer, subregions
+    def __init__(self, scene: Any, scene_reader: SceneReader, subregions: Subregions) -> None:
+        self._scene, self._scene_reader, self._subregions = scene, scene_reader, subregions
         self._shown = NOTHING
 
     def forget(self) -> None:
@@ -100,7 +100,7 @@ class Display:
     def hides_map(self, parameters: Parameters) -> bool:
         """Whether the map is hidden: it would lie where its lesions do not, or on nothing."""
         cam = parameters.camVolume
-        placement = self._gatherer.placement(inputs_from(parameters))
+        placement = self._scene_reader.placement(inputs_from(parameters))
         return parameters.mrVolume is None or bool(placement.problem) or (cam is not None and was_moved(cam))
 
     def follow(self, parameters: Parameters) -> None:
@@ -128,7 +128,7 @@ class Display:
     def center(self, parameters: Parameters) -> None:
         """Turn all views to the selected lesion."""
         segment_id = lesion_segments(parameters.segmentation).get(parameters.selectedLesion)
-        box = self._gatherer.box_ras(parameters.segmentation, segment_id) if segment_id else None
+        box = self._scene_reader.box_ras(parameters.segmentation, segment_id) if segment_id else None
         if box is not None:
             middle, extent_mm = in_world(parameters.segmentation, box[0]), box[1]
             views.center_views(self._scene, middle, field_mm=max(FIELD_MM, FIELD_FACTOR * extent_mm))
@@ -136,8 +136,8 @@ class Display:
     def _state(self, parameters: Parameters) -> Shown:
         cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
         return Shown(
-            self._gatherer.placement(inputs_from(parameters)),
-            "" if dose is None else self._gatherer.volume_print(dose),
+            self._scene_reader.placement(inputs_from(parameters)),
+            "" if dose is None else self._scene_reader.volume_print(dose),
             None if cam is None else (cam.GetTransformNodeID(), was_moved(cam)),
             views.is_registered(later, parameters.mrVolume),
         )
@@ -147,14 +147,14 @@ class Display:
         shown, made = volume_display(self._scene, dose)
         colors = shown.GetColorNode()
         ours = colors is not None and colors.GetName().startswith(DOSE_COLORS)
-        other = ours and self._gatherer.volume_print(dose) != self._shown.dose
+        other = ours and self._scene_reader.volume_print(dose) != self._shown.dose
         if made or other or (wash and shown.GetColorNodeID() in PLAIN_COLORS):
             show_dose(self._scene, dose, maximum_gy=float(voxels_of(dose).max()))
         show_dose_legend(dose, dose_unit(dose), shown=wash)
 
     def _place(self, parameters: Parameters) -> None:
         """Put evidence, isodoses, points and the registered follow-up under the transform of the inputs."""
-        placement = self._gatherer.placement(inputs_from(parameters))
+        placement = self._scene_reader.placement(inputs_from(parameters))
         before = self._shown.placement
         cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
         for node in (cam, cam.GetNodeReference(heatmap.GRADED_ROLE) if cam is not None else None):
@@ -172,9 +172,9 @@ class Display:
         dose = parameters.doseVolume
         if dose.GetImageData() is None:
             return
-        stated = self._gatherer.prescriptions(inputs_from(parameters))
+        stated = self._scene_reader.prescriptions(inputs_from(parameters))
         levels = prescribed_levels([gy for _, gy in stated if gy])
-        if dose.GetAttribute(ISODOSE_LEVELS) == isodose_state(levels, self._gatherer.volume_print(dose)):
+        if dose.GetAttribute(ISODOSE_LEVELS) == isodose_state(levels, self._scene_reader.volume_print(dose)):
             return
         for model in views.isodoses_of(dose):
             remove_with_display(self._scene, model)
@@ -182,7 +182,7 @@ class Display:
         put_isodoses(
             self._scene,
             dose,
-            models=add_isodoses(self._scene, dose, image=image_of(dose), levels_gy=levels, progress=silent),
+            models=add_isodoses(self._scene, dose, image=image_of(dose), levels_gy=levels, progress=no_progress),
         )
 
     def _heatmap(self, parameters: Parameters) -> heatmap.Heatmap:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from RTResponseCAMLib.dosimetry.bed import BRAIN, NOTE, TUMOUR, bed_gy
+from RTResponseCAMLib.dosimetry.bed import BRAIN, NOTE, TUMOR, bed_gy
 from RTResponseCAMLib.dosimetry.dvh import Dvh, dvhs, table_row
 from RTResponseCAMLib.dosimetry.plan_metrics import TargetMetrics, nyumets_row, plan_metrics
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.planes import stack_planes
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import GY, Structure, Study
 from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -43,7 +43,7 @@ class StudyDose:
     warnings: tuple[Warning, ...]
 
 
-def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progress = silent) -> StudyDose:
+def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progress = no_progress) -> StudyDose:
     """Histograms of all structures, and indices of the targets.
 
     Raises
@@ -66,12 +66,12 @@ def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progr
             study.dose,
             prescription=prescription,
             interpolation=interpolation,
-            progress=part(progress, 0.0, 0.5),
+            progress=subprogress(progress, 0.0, 0.5),
         )
     if prescription is not None and prescription.fractions and study.dose.unit == GY:
         schedules = [(t.prescription_gy, prescription.fractions) for t in targets]
         bed = [
-            {f"prescription_bed{ab:g}_gy": bed_gy(gy, n, alpha_beta_gy=ab) for ab in (TUMOUR, BRAIN)}
+            {f"prescription_bed{ab:g}_gy": bed_gy(gy, n, alpha_beta_gy=ab) for ab in (TUMOR, BRAIN)}
             for gy, n in schedules
         ]
     elif prescription is not None and not prescription.fractions:
@@ -80,7 +80,7 @@ def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progr
     names = {structure.name for structure in lesions}
     others = [s for s in study.structures if s.contours and s.name not in measured]
     waiting = dvhs(
-        others, study.dose, interpolation=interpolation, progress=part(progress, 0.5 if targets else 0.0, 1.0)
+        others, study.dose, interpolation=interpolation, progress=subprogress(progress, 0.5 if targets else 0.0, 1.0)
     )
     for structure, found in zip(others, waiting, strict=True):
         if isinstance(found, Dvh):
@@ -103,7 +103,7 @@ def _contour_warnings(structure: Structure, lesion: bool) -> list[Warning]:
 
 
 def write_dose(
-    study: Study, out: Path, *, overwrite: bool = False, interpolation: str = "linear", progress: Progress = silent
+    study: Study, out: Path, *, overwrite: bool = False, interpolation: str = "linear", progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Write ``dvh.json``, ``structures.csv``, ``curves.csv``, ``targets.csv``, ``nyumets.csv`` and ``dvh.png``.
 
@@ -112,9 +112,9 @@ def write_dose(
     StudyError : the study has no dose.
     OutputError : ``out`` exists, or cannot be written.
     """
-    from RTResponseCAMLib.report.dvh_figure import draw_histograms
+    from RTResponseCAMLib.report.dvh_figure import plot_histograms
 
-    found = measure_dose(study, interpolation, progress=part(progress, 0.0, 0.9))
+    found = measure_dose(study, interpolation, progress=subprogress(progress, 0.0, 0.9))
     content = as_json(study, found, interpolation=interpolation)
     with new_folder(out, overwrite) as folder:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
@@ -123,12 +123,12 @@ def write_dose(
         _write_rows(folder / "curves.csv", _curves(found.histograms))
         if found.targets:
             _write_rows(
-                folder / "targets.csv", [{**t, "cautions": "; ".join(t["cautions"])} for t in content["targets"]]
+                folder / "targets.csv", [{**t, "warnings": "; ".join(t["warnings"])} for t in content["targets"]]
             )
             if study.dose is not None and study.dose.unit == GY:  # that table is of physical doses
                 _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in found.targets])
         lesions = [lesion.structure.name for lesion in study.lesions]
-        draw_histograms(found.histograms, lesions, path=folder / "dvh.png", notice=RESEARCH_ONLY)
+        plot_histograms(found.histograms, lesions, path=folder / "dvh.png", notice=RESEARCH_ONLY)
         progress(1.0, "done")
     return content
 
@@ -141,7 +141,7 @@ def as_json(study: Study, found: StudyDose, *, interpolation: str) -> dict[str, 
         row: dict[str, Any] = {"name": target.name, **{key: getattr(target, key) for key in INDICES}}
         row["dose_unit"] = target.dvh.unit
         row |= {"nearest": target.nearest, **(found.bed[n] if found.bed else {})}
-        targets.append({**row, "cautions": [w.labeled() for w in target.warnings]})
+        targets.append({**row, "warnings": [w.labeled() for w in target.warnings]})
     return {
         "notice": RESEARCH_ONLY,
         "patient": study.patient,
@@ -150,7 +150,7 @@ def as_json(study: Study, found: StudyDose, *, interpolation: str) -> dict[str, 
         "bed_note": NOTE if found.bed else None,
         "structures": [dict(table_row(h, by_name.get(h.name))) for h in found.histograms],
         "targets": targets,
-        "cautions": [w.as_json() for w in found.warnings],
+        "warnings": [w.as_json() for w in found.warnings],
     }
 
 

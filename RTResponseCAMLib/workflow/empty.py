@@ -17,5 +17,5 @@ def empty_state(parameters: Any) -> State:
         card = read_card(Path(parameters.bundleFolder) if parameters.bundleFolder else default_bundle())
     except RTResponseError as error:
         problems.append(str(error))
-    warnings = tuple(str(text) for text in (card or {}).get("cautions", ()))
+    warnings = tuple(str(text) for text in (card or {}).get("warnings", ()))
     return State(problems=tuple(problems), warnings=warnings, card=card)

@@ -35,7 +35,7 @@ from RTResponseCAMLib.evaluation.run import (
 from RTResponseCAMLib.evaluation.store import read_cases, read_json, read_task, whole, whole_file, write_json
 from RTResponseCAMLib.evaluation.summary import summarize
 from RTResponseCAMLib.models.card import SCHEMA_VERSION
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.cohort import SAMPLING_VERSION, CohortLesion
 from RTResponseCAMLib.samples.feature_table import read_feature_table
 from RTResponseCAMLib.samples.radiomics import version_found
@@ -54,7 +54,7 @@ def evaluate(
     tables: Mapping[str, Path] | None = None,
     workers: int = 1,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Comparison:
     """Compare models on a cohort, or go on with a comparison that was interrupted.
 
@@ -87,7 +87,7 @@ def evaluate(
     _begin(out, (rows, others), (brought, brought_outside), protocol, overwrite)
     run = uuid4().hex
     main = Cohort(rows, out / "lesions", brought, run)
-    left_out = sample_all(main, protocol, workers=workers, progress=part(progress, 0.0, 0.25))
+    left_out = sample_all(main, protocol, workers=workers, progress=subprogress(progress, 0.0, 0.25))
     lesions = read_cases(main.folder, rows, label_of=protocol.label_of)
     check_labels([lesion.row for lesion in lesions], protocol, path=cohort, left_out=left_out)
     refuse_shared_scans((lesion.source for lesion in lesions), cohort)
@@ -95,7 +95,7 @@ def evaluate(
     second = None
     if external is not None:
         second = Cohort(others, out / "external", brought_outside, run)
-        left_out += sample_all(second, protocol, workers=workers, progress=part(progress, 0.25, 0.4))
+        left_out += sample_all(second, protocol, workers=workers, progress=subprogress(progress, 0.25, 0.4))
         unseen = tuple(read_cases(second.folder, others, label_of=protocol.label_of))
     reasons = not_runnable(lesions, protocol)
     if external is not None:
@@ -108,7 +108,9 @@ def evaluate(
     if not tasks:
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise CohortError(cohort, f"gives no model what it needs ({why})", "Supply what lacks")
-    run_tasks(tasks, main, external=second, protocol=protocol, workers=workers, progress=part(progress, 0.4, 0.9))
+    run_tasks(
+        tasks, main, external=second, protocol=protocol, workers=workers, progress=subprogress(progress, 0.4, 0.9)
+    )
     if workers > 1:
         end_workers()
     progress(0.9, "intervals")
@@ -230,7 +232,7 @@ def _comparison(
         indeterminate=sum(lesion.row.certainty == "indeterminate" for lesion in lesions),
         without_label=sum(lesion.row.label is None for lesion in lesions),
         left_out=tuple(left_out),
-        cautions=tuple(shared_people(x.source for x in (*lesions, *unseen))),
+        warnings=tuple(shared_people(x.source for x in (*lesions, *unseen))),
         remarks=_counted([f"{name}: {why}" for x in lesions for name, why in x.sample.missing.items() if name in read]),
         follow_up_days=_days([lesions[i].row.days_to_follow_up for i in use]),
         label_sources=_counted([lesions[i].row.label_source for i in use]),
@@ -357,11 +359,11 @@ def _gallery(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: P
                         "lesion": f"{lesion.row.patient_group} {lesion.row.lesion}",
                         "label": int(protocol.label_of(lesion.row) or 0),
                         "p": content["p"][place],
-                        "cut": content["threshold"],
+                        "threshold": content["threshold"],
                         "right": (content["p"][place] >= content["threshold"]) == bool(protocol.label_of(lesion.row)),
                         "volume_cc": lesion.sample.volume_cc,
                         "mr": patch.mr,
-                        "occupancy": patch.occupancy,
+                        "fraction": patch.fraction,
                         "map": maps[f"map{position}"].astype(np.float32),
                     }
                 )
@@ -369,7 +371,7 @@ def _gallery(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: P
     shown = []
     for label, right in kinds:
         some = [f for f in found if f["label"] == label and f["right"] == right]
-        shown += sorted(some, key=lambda f: -abs(f["p"] - f["cut"]))[:3]
+        shown += sorted(some, key=lambda f: -abs(f["p"] - f["threshold"]))[:3]
     return shown
 
 

@@ -12,15 +12,15 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.device import FOR_DICOM, missing_packages
 from RTResponseCAMLib.dicom.export_formats import ExportInput, format_of, formats
 from RTResponseCAMLib.dicom.files import save
-from RTResponseCAMLib.dicom.originals import find_originals
+from RTResponseCAMLib.dicom.source_series import find_source_series
 from RTResponseCAMLib.dicom.write_rtstruct import Region
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.resample import resample_nearest
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.scene.subregion import Kept
 from RTResponseCAMLib.study import Result
-from RTResponseCAMLib.subregion.drawn import Drawn
+from RTResponseCAMLib.subregion.contoured import ContouredSubregion
 from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
@@ -31,11 +31,11 @@ def export_dicom(
     folder: Path,
     result: Result,
     *,
-    drawn: Sequence[Drawn],
+    drawn: Sequence[ContouredSubregion],
     out: Path,
     names: Sequence[str] = (),
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[tuple[str, ...], tuple[Warning, ...]]:
     """Write the chosen objects into ``out``; returns the names of the files, and what is to be known.
 
@@ -49,9 +49,11 @@ def export_dicom(
     StudyError : the planning MR is not in the folder any more.
     """
     regions = [region_of(one, result) for one in drawn]
-    objects, warnings = dicom_objects(folder, result, regions=regions, names=names, progress=part(progress, 0.0, 0.8))
+    objects, warnings = dicom_objects(
+        folder, result, regions=regions, names=names, progress=subprogress(progress, 0.0, 0.8)
+    )
     with new_folder(out, overwrite) as partial:
-        files = save_objects(objects, partial, progress=part(progress, 0.8, 0.99))
+        files = save_objects(objects, partial, progress=subprogress(progress, 0.8, 0.99))
     progress(1.0, "done")
     return files, warnings
 
@@ -62,7 +64,7 @@ def dicom_objects(
     *,
     regions: Sequence[Region],
     names: Sequence[str] = (),
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
     """Make the chosen objects, by format; also returns what is to be known.
 
@@ -81,8 +83,8 @@ def dicom_objects(
     if not regions and any(each.needs_regions for each in chosen):
         what = "no subregion holds a voxel: there is nothing to contour"
         raise OutputError("", what, "Choose another threshold, or ask for lesions in doubt too")
-    originals = find_originals(folder, result.study, progress=part(progress, 0.0, 0.5))
-    given = ExportInput(originals, regions, result.cam, result.scale)
+    source_series = find_source_series(folder, result.study, progress=subprogress(progress, 0.0, 0.5))
+    given = ExportInput(source_series, regions, result.cam, result.scale)
     warnings: list[Warning] = []
     objects: dict[str, Dataset] = {}
     for number, each in enumerate(chosen):
@@ -94,7 +96,7 @@ def dicom_objects(
 
 
 def objects_of_scene(
-    folder: Path, result: Result, *, kept: Sequence[Kept], progress: Progress = silent
+    folder: Path, result: Result, *, kept: Sequence[Kept], progress: Progress = no_progress
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
     """Objects of the subregions that were kept as segments, and the map; what cannot be made is a warning.
 
@@ -121,7 +123,7 @@ def objects_of_scene(
     return objects, (*warnings, *more)
 
 
-def save_objects(objects: Mapping[str, Dataset], folder: Path, *, progress: Progress = silent) -> tuple[str, ...]:
+def save_objects(objects: Mapping[str, Dataset], folder: Path, *, progress: Progress = no_progress) -> tuple[str, ...]:
     """Write objects into a folder that is there; returns the names of the files."""
     for number, (kind, data) in enumerate(objects.items()):
         file = format_of(kind).file
@@ -148,26 +150,26 @@ def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]
     if kept.model and kept.model != came.get("model_sha256"):
         came = {**came, "model": "another than the map's", "model_sha256": kept.model}
         warnings.append(WarningCode.OTHER_MODEL(name=kept.name))
-    doubts = f" IN DOUBT: {kept.doubts}." if kept.doubts else ""
+    quality_flags = f" QUALITY FLAGS: {kept.quality_flags}." if kept.quality_flags else ""
     hand = " Edited by hand." if kept.edited else ""
     description = (
-        f"{RESEARCH_ONLY}{doubts}{hand} Evidence for non-response of {kept.lesion} above {kept.cut} ({result.scale}). "
-        f"{_origin(came)}"
+        f"{RESEARCH_ONLY}{quality_flags}{hand} Evidence for non-response of {kept.lesion} above {kept.threshold} "
+        f"({result.scale}). {_origin(came)}"
     )
     structures = {p.lesion.id: p.lesion.structure.name for p in result.predictions}
-    name = f"{structures.get(kept.lesion, kept.lesion)}_CAMres_v{kept.cut}{'_edited' if kept.edited else ''}"
+    name = f"{structures.get(kept.lesion, kept.lesion)}_CAMres_v{kept.threshold}{'_edited' if kept.edited else ''}"
     return Region(name, description, mask, grid, edited=kept.edited), tuple(warnings)
 
 
-def region_of(one: Drawn, result: Result) -> Region:
+def region_of(one: ContouredSubregion, result: Result) -> Region:
     """A subregion under its name for other systems, with what it came from in its description."""
     figures = one.statistics
-    method = {"value": f"v{figures.cut:.2g}", "percentile": f"p{figures.selection.value:g}", "otsu": "otsu"}
+    method = {"value": f"v{figures.threshold:.2g}", "percentile": f"p{figures.selection.value:g}", "otsu": "otsu"}
     suffix = method.get(figures.selection.method, f"{figures.selection.value:g}cc")
-    doubts = f" IN DOUBT: {'; '.join(one.doubts)}." if one.doubts else ""
+    quality_flags = f" IN DOUBT: {'; '.join(one.quality_flags)}." if one.quality_flags else ""
     description = (
-        f"{RESEARCH_ONLY}{doubts} Evidence for non-response of {one.prediction.lesion.id}: "
-        f"{figures.selection.as_text()} (cut {figures.cut:.4g} {result.scale}). "
+        f"{RESEARCH_ONLY}{quality_flags} Evidence for non-response of {one.prediction.lesion.id}: "
+        f"{figures.selection.as_text()} (threshold {figures.threshold:.4g} {result.scale}). "
         f"{_origin(result.provenance)}"
     )
     name = f"{one.prediction.lesion.structure.name}_CAMres_{suffix}"

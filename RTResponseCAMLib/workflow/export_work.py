@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
 from RTResponseCAMLib.errors import OutputError
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.scene.save import write_result_scene
 from RTResponseCAMLib.scene.subregion import kept_subregions
 from RTResponseCAMLib.study import Result
@@ -48,7 +48,7 @@ def export_work(
         raise OutputError("", "there is no result to write", "Predict first")
 
     def write_scene(shown: Result, path: Path) -> None:
-        write_result_scene(shown, path, on_main_thread=on_main_thread, progress=between or silent)
+        write_result_scene(shown, path, on_main_thread=on_main_thread, progress=between or no_progress)
 
     report = not missing_packages(FOR_REPORTS)
     kept = kept_subregions(segmentation) if dicom is not None else []
@@ -58,8 +58,8 @@ def export_work(
         warnings: tuple[Warning, ...] = ()
         rest = progress
         if dicom is not None:
-            objects, warnings = objects_of_scene(dicom, result, kept=kept, progress=part(progress, 0.0, 0.3))
-            rest = part(progress, 0.3, 1.0)
+            objects, warnings = objects_of_scene(dicom, result, kept=kept, progress=subprogress(progress, 0.0, 0.3))
+            rest = subprogress(progress, 0.3, 1.0)
 
         def write_dicom(folder: Path) -> None:
             (folder / "dicom").mkdir()

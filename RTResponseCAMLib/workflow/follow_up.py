@@ -19,7 +19,7 @@ from RTResponseCAMLib.imaging.registration import Registration, register_follow_
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.imaging.rigid import as_transform
 from RTResponseCAMLib.imaging.transform_file import read_transform
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.response.diameter import diameters
 from RTResponseCAMLib.response.trajectory import Trajectory, Visit
 from RTResponseCAMLib.response.volume import BOUNDARY_MM, volume_interval
@@ -87,7 +87,7 @@ def follow_study(
     masks: Mapping[str, Path] | None = None,
     boundary_mm: float = BOUNDARY_MM,
     propose: bool = True,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     mask_values: tuple[int, ...] | None = None,
 ) -> FollowedStudy:
     """Measure every follow-up of a study; a visit that fails is unknown, and says why.
@@ -123,11 +123,11 @@ def follow_study(
     visits: dict[str, list[Visit]] = {x.id: [] for x in study.lesions}
     for number, follow_up in enumerate(study.follow_ups):
         name, days = f"F{number + 1}", follow_up.days_after_plan
-        share = part(progress, number / len(study.follow_ups), (number + 1) / len(study.follow_ups))
+        share = subprogress(progress, number / len(study.follow_ups), (number + 1) / len(study.follow_ups))
         try:
-            series = read_follow_up(follow_up, part(share, 0.0, 0.25))
+            series = read_follow_up(follow_up, subprogress(share, 0.0, 0.25))
             registration = register_follow_up(
-                study, follow_up, image=series.image, given=matrices.get(name), progress=part(share, 0.25, 0.8)
+                study, follow_up, image=series.image, given=matrices.get(name), progress=subprogress(share, 0.25, 0.8)
             )  # fmt: skip
             share(0.8, f"measuring {name}")
             scan = Scan(name, days, study, baselines, series.image, registration, boundary_mm, contours)
@@ -165,7 +165,7 @@ def _check_names(study: Study, *named: Mapping[str, Path]) -> None:
 def _overlays(study: Study, image: sitk.Image, registration: Registration) -> tuple[Overlay, ...]:
     """Axial, coronal and sagittal planes of both heads through the largest lesion, 1 mm."""
     largest = max(study.lesions, key=lambda x: contour_volume_cc(x.structure))
-    centre = centroid_mm(largest.structure)
+    center = centroid_mm(largest.structure)
     grid = Grid.of(study.mr)
     middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]
     heads = [head_intensity(i) for i in (study.mr, image)]
@@ -175,7 +175,7 @@ def _overlays(study: Study, image: sitk.Image, registration: Registration) -> tu
     planes = []
     for name, axis in (("axial", 2), ("coronal", 1), ("sagittal", 0)):
         corner, size = middle - half, [count] * 3
-        corner[axis], size[axis] = centre[axis], 1
+        corner[axis], size[axis] = center[axis], 1
         x, y, z = corner.tolist()
         plane = Grid((size[0], size[1], size[2]), (1.0, 1.0, 1.0), (x, y, z)).blank()
         pair = [

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK as sitk
 
+from RTResponseCAMLib.imaging.fraction import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import filled_voxels, structure_box
 from RTResponseCAMLib.imaging.resample import resample_nearest
 from RTResponseCAMLib.study import Result
 

@@ -18,7 +18,7 @@ from RTResponseCAMLib.imaging.grid import Grid, share_outside
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, stack_planes
 from RTResponseCAMLib.models.interface import LesionPrediction
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.build import Identity, SampleSettings, sample_study
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 from RTResponseCAMLib.study import GY, Lesion, Prediction, Result, Study
@@ -50,7 +50,9 @@ class Stages:
         self._name, self._since = name, now
 
 
-def predict_study(study: Study, bundle: Bundle, *, progress: Progress = silent, stages: Stages | None = None) -> Result:
+def predict_study(
+    study: Study, bundle: Bundle, *, progress: Progress = no_progress, stages: Stages | None = None
+) -> Result:
     """Predict every lesion of a study.
 
     Raises
@@ -64,10 +66,10 @@ def predict_study(study: Study, bundle: Bundle, *, progress: Progress = silent, 
     stages = stages or Stages()
     stages.begin("sample lesions")
     progress(0.0, "sampling lesions")
-    samples = sample_lesions(study, bundle, progress=part(progress, 0.0, 0.2))
+    samples = sample_lesions(study, bundle, progress=subprogress(progress, 0.0, 0.2))
     patches = [patch_of(sample) for sample in samples]
     stages.begin("evidence")
-    evidences = bundle.predict(samples, progress=part(progress, 0.2, 0.6))
+    evidences = bundle.predict(samples, progress=subprogress(progress, 0.2, 0.6))
     if any(evidence.map is None for evidence in evidences):
         what = f"'{bundle.card['name']}' gives no evidence map, which there is to show"
         raise ModelError("model", what, "Use it in a comparison, or choose a model that explains itself")
@@ -86,8 +88,8 @@ def predict_study(study: Study, bundle: Bundle, *, progress: Progress = silent, 
         [x.structure for x in study.lesions],
         patches=patches,
         evidences=evidences,
-        cut=NEUTRAL,
-        progress=part(progress, 0.75, 1.0),
+        subregion_threshold=NEUTRAL,
+        progress=subprogress(progress, 0.75, 1.0),
     )
     shared = _shared_voxels(cam, study.lesions)
     stages.begin("")
@@ -97,7 +99,7 @@ def predict_study(study: Study, bundle: Bundle, *, progress: Progress = silent, 
         cam=cam,
         subregions=subregions,
         scale=LOCAL_SCALE,
-        cut=NEUTRAL,
+        subregion_threshold=NEUTRAL,
         provenance={
             "program": f"RTResponseCAM {__version__}",
             "model": str(bundle.card["name"]),
@@ -130,10 +132,10 @@ def _with_shared(prediction: Prediction, count: int) -> Prediction:
 
 def model_warnings(bundle: Bundle) -> tuple[Warning, ...]:
     """What the model's card wants said beside every result."""
-    return tuple(WarningCode.MODEL(text=text) for text in bundle.card.get("cautions", ()))
+    return tuple(WarningCode.MODEL(text=text) for text in bundle.card.get("warnings", ()))
 
 
-def sample_lesions(study: Study, bundle: Bundle, *, progress: Progress = silent) -> list[LesionSample]:
+def sample_lesions(study: Study, bundle: Bundle, *, progress: Progress = no_progress) -> list[LesionSample]:
     """Lesions of a study as a model reads them.
 
     Raises
@@ -215,7 +217,9 @@ def _prediction(
         p_response_high=high,
         label=label,
         evidence=patch.grid.image(np.zeros(patch.grid.shape, np.float32) if evidence.map is None else evidence.map),
-        spread=patch.grid.image(np.zeros(patch.grid.shape, np.float32) if evidence.spread is None else evidence.spread),
+        ensemble_sd=patch.grid.image(
+            np.zeros(patch.grid.shape, np.float32) if evidence.ensemble_sd is None else evidence.ensemble_sd
+        ),
         bias=evidence.bias,
         total=evidence.total,
         dose=metrics,
@@ -228,10 +232,10 @@ def _prediction(
 def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Warning]:
     """What of a lesion the model did not see."""
     found = []
-    seen_cc = float(patch.occupancy.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
+    seen_cc = float(patch.fraction.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
     if seen_cc < SEEN * volume_cc and volume_cc > TINY_CC:
         found.append(WarningCode.PATCH_LIMIT(percent=100 * seen_cc / volume_cc))
-    beyond = share_outside(patch.occupancy, patch.grid, box=Grid.of(study.mr), reach=0.5)
+    beyond = share_outside(patch.fraction, patch.grid, box=Grid.of(study.mr), reach=0.5)
     if beyond > BEYOND:
         found.append(WarningCode.MR_EDGE(percent=100 * beyond))
     return found

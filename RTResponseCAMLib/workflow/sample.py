@@ -17,10 +17,10 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.registration import register_follow_up
 from RTResponseCAMLib.imaging.resample import as_stored
 from RTResponseCAMLib.imaging.rigid import moved_image
-from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.patient import sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import DoseMetrics, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
@@ -29,7 +29,7 @@ SAMPLE = PhantomSpec(seed=15, lesions=3, variant=Variant.DARKER, columns=176, ro
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedStudy:
     """A study that was read.
 
     Attributes
@@ -51,7 +51,7 @@ class Opened:
     folder: Path | None = None
 
 
-def open_study(folder: Path, progress: Progress = silent, *, options: ReadOptions = AS_FOUND) -> Opened:
+def open_study(folder: Path, progress: Progress = no_progress, *, options: ReadOptions = AS_FOUND) -> LoadedStudy:
     """Read a study and its first follow-up, and register that onto the plan.
 
     Raises
@@ -59,21 +59,21 @@ def open_study(folder: Path, progress: Progress = silent, *, options: ReadOption
     QuestionError : objects disagree; ``options`` with the answer read it.
     StudyError, GeometryError : see `load_study`; a follow-up that cannot be read or registered is a warning.
     """
-    study = load_study(folder, progress=part(progress, 0.0, 0.55), **vars(options))
+    study = load_study(folder, progress=subprogress(progress, 0.0, 0.55), **vars(options))
     progress(0.55, "measuring lesions")
     measures = {x.id: (contour_volume_cc(x.structure), lesion_dose(study, x.structure)) for x in study.lesions}
     mr = as_stored(study.mr)
     if not study.follow_ups:
-        return Opened(study, mr, None, "", False, study.warnings, measures, folder)
+        return LoadedStudy(study, mr, None, "", False, study.warnings, measures, folder)
     first = study.follow_ups[0]
     try:
-        image = read_follow_up(first, part(progress, 0.6, 0.75)).image
+        image = read_follow_up(first, subprogress(progress, 0.6, 0.75)).image
     except RTResponseError as error:
         left_out = WarningCode.FOLLOW_UP(what=f"the follow-up '{first.description}' is left out: {error.what}")
-        return Opened(study, mr, None, "", False, (*study.warnings, left_out), measures, folder)
+        return LoadedStudy(study, mr, None, "", False, (*study.warnings, left_out), measures, folder)
     warnings: tuple[Warning, ...] = ()
     try:
-        found = register_follow_up(study, first, image=image, progress=part(progress, 0.75, 0.98))
+        found = register_follow_up(study, first, image=image, progress=subprogress(progress, 0.75, 0.98))
         image, warnings = moved_image(found.to_plan, image), found.warnings
     except RTResponseError as error:
         found = None
@@ -81,19 +81,19 @@ def open_study(folder: Path, progress: Progress = silent, *, options: ReadOption
     days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
     name = f"Follow-up {first.description}{days} ({'registered' if found else 'not registered'})"
     warnings = (*study.warnings, *warnings)
-    return Opened(study, mr, as_stored(image), name, found is not None, warnings, measures, folder)
+    return LoadedStudy(study, mr, as_stored(image), name, found is not None, warnings, measures, folder)
 
 
-def open_sample(progress: Progress = silent) -> Opened:
+def open_sample(progress: Progress = no_progress) -> LoadedStudy:
     """Make the sample study in a temporary folder, read it, and remove the folder."""
     with tempfile.TemporaryDirectory(prefix="RTResponseCAM-sample-") as place:
         progress(0.02, "drawing a synthetic patient")
-        patient = draw_patient(SAMPLE)
-        write_patient(patient, Path(place), progress=part(progress, 0.15, 0.8), truth=False)
-        return replace(open_study(Path(place) / "dicom", part(progress, 0.8, 1.0)), folder=None)
+        patient = sample_patient(SAMPLE)
+        write_patient(patient, Path(place), progress=subprogress(progress, 0.15, 0.8), truth=False)
+        return replace(open_study(Path(place) / "dicom", subprogress(progress, 0.8, 1.0)), folder=None)
 
 
-def write_sample_scene(path: Path, progress: Progress = silent) -> None:
+def write_sample_scene(path: Path, progress: Progress = no_progress) -> None:
     """Write the sample study, before any prediction, as a scene file (``.mrb``).
 
     Raises
@@ -107,6 +107,8 @@ def write_sample_scene(path: Path, progress: Progress = silent) -> None:
     from RTResponseCAMLib.workflow.session import Session  # which imports this module
 
     scene = new_scene()
-    Session(scene).add(open_sample(part(progress, 0.0, 0.8)), SimpleNamespace(), progress=part(progress, 0.8, 1.0))
+    Session(scene).add(
+        open_sample(subprogress(progress, 0.0, 0.8)), SimpleNamespace(), progress=subprogress(progress, 0.8, 1.0)
+    )
     save_scene(scene, path)
     scene.Clear(True)

@@ -13,11 +13,10 @@ from typing import Any
 
 from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.models.card import default_bundle, read_card
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.scene import heatmap, views
 from RTResponseCAMLib.scene.build import StudyNodes, add_evidence, add_study, put_beside
 from RTResponseCAMLib.scene.display import show_head, show_only, show_outlines
-from RTResponseCAMLib.scene.gather import LESION_PRINT, Gatherer, Inputs
 from RTResponseCAMLib.scene.lesions import (
     PREFIX,
     attach_result,
@@ -31,12 +30,13 @@ from RTResponseCAMLib.scene.lesions import (
     was_moved,
 )
 from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, place_of_volume, volume_node
-from RTResponseCAMLib.scene.remembered import keep_measures, keep_prescription, kept_measures, kept_prescription
+from RTResponseCAMLib.scene.scene_reader import LESION_PRINT, Inputs, SceneReader
+from RTResponseCAMLib.scene.stored_data import keep_measures, keep_prescription, kept_measures, kept_prescription
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import GY, Prescription, Result, Study
 from RTResponseCAMLib.workflow.contour import Subregions
 from RTResponseCAMLib.workflow.display import Display, inputs_from
-from RTResponseCAMLib.workflow.sample import Opened
+from RTResponseCAMLib.workflow.sample import LoadedStudy
 from RTResponseCAMLib.workflow.task import Parameters, Task
 
 FOLLOW_UP = f"{PREFIX}followUp"  # reference of a segmentation
@@ -56,9 +56,9 @@ class Session:
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
-        self._gatherer = Gatherer()
-        self.subregions = Subregions(scene, self._gatherer)
-        self.display = Display(scene, self._gatherer, self.subregions)
+        self._scene_reader = SceneReader()
+        self.subregions = Subregions(scene, self._scene_reader)
+        self.display = Display(scene, self._scene_reader, self.subregions)
         self.folder: Path | None = None
         self.result: Result | None = None
         self._seen: set[str] = set()
@@ -68,17 +68,17 @@ class Session:
 
     def forget(self) -> None:
         """Forget everything: the scene is another one."""
-        self._gatherer.forget()
+        self._scene_reader.forget()
         self.subregions.forget()
         self.display.forget()
         for known in (self._seen, self._folders, self._results):
             known.clear()
         self.result, self.folder, self._chosen = None, None, ""
 
-    def add(self, opened: Opened, parameters: Parameters, *, progress: Progress = silent) -> Any:
+    def add(self, opened: LoadedStudy, parameters: Parameters, *, progress: Progress = no_progress) -> Any:
         """Add a study to the scene and choose it; returns its nodes."""
         study = opened.study
-        nodes = add_study(self._scene, study, progress=part(progress, 0.0, 0.7), stored_mr=opened.mr)
+        nodes = add_study(self._scene, study, progress=subprogress(progress, 0.0, 0.7), stored_mr=opened.mr)
         progress(0.75, "follow-up")
         follow_up = None
         if opened.follow_up is not None:
@@ -89,7 +89,7 @@ class Session:
             put_beside(self._scene, nodes.mr, others=(follow_up,))
             nodes.lesions.SetNodeReferenceID(FOLLOW_UP, follow_up.GetID())
         progress(0.9, "remembering the contours")
-        self._gatherer.remember(nodes, study)
+        self._scene_reader.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None
         isodose, fractions = (prescription.isodose_percent, prescription.fractions) if prescription else (None, None)
         keep_prescription(
@@ -161,8 +161,8 @@ class Session:
         except RTResponseError as error:
             problems.append(f"The model cannot be used: {error}")
         needs_dose = bool(card and card["preprocessing"]["dose"])
-        problems = self._gatherer.problems(inputs, needs_dose) + problems
-        warnings = tuple(str(text) for text in (card or {}).get("cautions", ()))
+        problems = self._scene_reader.problems(inputs, needs_dose) + problems
+        warnings = tuple(str(text) for text in (card or {}).get("warnings", ()))
         return State(
             problems=tuple(problems),
             notes=tuple(note for note in self._notes(inputs, parameters) if note not in warnings),
@@ -170,7 +170,7 @@ class Session:
             stale=self._stale(inputs, parameters, card),
             warnings=warnings,
             card=card,
-            prescriptions=tuple(self._gatherer.prescriptions(inputs)),
+            prescriptions=tuple(self._scene_reader.prescriptions(inputs)),
             dose_unit=GY if inputs.dose is None else dose_unit(inputs.dose),
         )
 
@@ -187,21 +187,21 @@ class Session:
         """
         card = read_card(self.bundle_folder(parameters))
         inputs = inputs_from(parameters)
-        problems = self._gatherer.problems(inputs, bool(card["preprocessing"]["dose"]))
+        problems = self._scene_reader.problems(inputs, bool(card["preprocessing"]["dose"]))
         if problems:
             raise StudyError("", problems[0].rstrip("."), "See the Study section")
-        gathered = self._gatherer.gather(inputs)
+        scene_study = self._scene_reader.gather(inputs)
         keep: tuple[str, ...] = ()
-        study = gathered.study
+        study = scene_study.study
         wanted = [x for x in study.lesions if x.id in lesions]
         if wanted and self.result is not None and parameters.camVolume is not None:
             stale = self._stale(inputs, parameters, card)
             keep = tuple(p.lesion.id for p in self.result.predictions if p.lesion.id not in stale)
             study = replace(study, lesions=tuple(wanted))
-        prints = {**self._gatherer.fingerprints(inputs), "model": str(card["weights"][0]["sha256"])}
+        prints = {**self._scene_reader.fingerprints(inputs), "model": str(card["weights"][0]["sha256"])}
         return Task(
             study,
-            gathered.segments,
+            scene_study.segments,
             prints,
             self.bundle_folder(parameters),
             str(parameters.device.value),
@@ -267,7 +267,7 @@ class Session:
         """Choose inputs where none are chosen: the dose, and as MR the first volume that is none."""
         volumes = [n for n in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if n.IsA("vtkMRMLScalarVolumeNode")]
         plain = [n for n in volumes if not n.IsA("vtkMRMLLabelMapVolumeNode") and not is_evidence(n)]
-        doses = [n for n in plain if self._gatherer.is_dose(n)]
+        doses = [n for n in plain if self._scene_reader.is_dose(n)]
         images = [n for n in plain if n not in doses and n is not parameters.followUpVolume]
         segmentations = [n for n in _nodes(self._scene, "vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
         if parameters.mrVolume is None and images:
@@ -281,7 +281,7 @@ class Session:
             parameters.selectedLesion = ids[0]
 
     def _notes(self, inputs: Inputs, parameters: Parameters) -> list[str]:
-        notes = self._gatherer.notes(inputs)
+        notes = self._scene_reader.notes(inputs)
         later = parameters.followUpVolume
         stated = later is not None and later.GetAttribute(views.REGISTERED) == "1"
         if stated and inputs.mr is not None and not views.is_registered(later, inputs.mr):
@@ -297,7 +297,7 @@ class Session:
         """A row for each lesion of the segmentation: its result, else what was measured, else its volume."""
         known = {row.id: row for row in rows_of(parameters.camVolume)} if parameters.camVolume else {}
         kept = kept_measures(inputs.segmentation) if inputs.segmentation is not None else {}
-        stated = dict(self._gatherer.prescriptions(inputs)) if kept else {}
+        stated = dict(self._scene_reader.prescriptions(inputs)) if kept else {}
         rows = []
         for name, segment_id in lesion_segments(inputs.segmentation).items():
             measured = kept.get(name)
@@ -307,17 +307,17 @@ class Session:
             elif measured and measured[1].segment_id == segment_id and self._holds(measured[0], inputs, segment_id):
                 rows.append(replace(self._with_present_dose(*measured, inputs, stated.get(name)), name=own_name))
             else:
-                volume = self._gatherer.volume_cc(inputs.segmentation, segment_id)
+                volume = self._scene_reader.volume_cc(inputs.segmentation, segment_id)
                 rows.append(Row(segment_id, name, own_name, volume))
         return tuple(rows)
 
     def _holds(self, state: str, inputs: Inputs, segment_id: str) -> bool:
         """Whether a lesion is the one that was measured."""
-        return state.partition(OF_DOSE)[0] == self._gatherer.segment_print(inputs.segmentation, segment_id)
+        return state.partition(OF_DOSE)[0] == self._scene_reader.segment_print(inputs.segmentation, segment_id)
 
     def _with_present_dose(self, state: str, row: Row, inputs: Inputs, prescription_gy: float | None) -> Row:
         """A measured row without what another dose, or another prescription, was measured of."""
-        dose = "" if inputs.dose is None else self._gatherer.volume_print(inputs.dose)
+        dose = "" if inputs.dose is None else self._scene_reader.volume_print(inputs.dose)
         if state.partition(OF_DOSE)[2] != dose:
             return Row(row.segment_id, row.id, row.name, row.volume_cc)
         if row.prescription_gy != prescription_gy:
@@ -331,11 +331,11 @@ class Session:
         then = inputs_of(cam) if cam is not None else {}
         if not then:
             return {}
-        if self._gatherer.placement(inputs).problem:
+        if self._scene_reader.placement(inputs).problem:
             return {row.id: ("transform",) for row in rows_of(cam)}
         if was_moved(cam):
             return {row.id: ("place of the evidence",) for row in rows_of(cam)}
-        now = self._gatherer.fingerprints(inputs)
+        now = self._scene_reader.fingerprints(inputs)
         if card is not None:
             now["model"] = str(card["weights"][0]["sha256"])
         common = {k for k in {*then, *now} if not k.startswith(LESION_PRINT) and then.get(k) != now.get(k)}
@@ -347,13 +347,13 @@ class Session:
                 stale[row.id] = tuple(reasons)
         return stale
 
-    def _measure(self, opened: Opened, nodes: StudyNodes) -> dict[str, tuple[str, Row]]:
+    def _measure(self, opened: LoadedStudy, nodes: StudyNodes) -> dict[str, tuple[str, Row]]:
         segments, measured = lesion_segments(nodes.lesions), {}
-        dose_print = "" if nodes.dose is None else self._gatherer.volume_print(nodes.dose)
+        dose_print = "" if nodes.dose is None else self._scene_reader.volume_print(nodes.dose)
         for lesion in opened.study.lesions:
             volume, dose = opened.measures[lesion.id]
             row = Row(segments[lesion.id], lesion.id, lesion.structure.name, volume, **dose_columns(dose))
-            state = self._gatherer.segment_print(nodes.lesions, segments[lesion.id])
+            state = self._scene_reader.segment_print(nodes.lesions, segments[lesion.id])
             measured[lesion.id] = f"{state}{OF_DOSE}{dose_print}", row
         return measured
 

@@ -13,28 +13,28 @@ import SimpleITK as sitk
 
 from RTResponseCAMLib.dosimetry.dvh import Dvh
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import Result
-from RTResponseCAMLib.subregion.boost import Boost, what_if
-from RTResponseCAMLib.subregion.drawn import Drawn
+from RTResponseCAMLib.subregion.boost import SimulatedBoost, simulated_boost
+from RTResponseCAMLib.subregion.contoured import ContouredSubregion
 from RTResponseCAMLib.subregion.select import Selection, padded
 from RTResponseCAMLib.subregion.statistics import measure
+from RTResponseCAMLib.subregion.summary import summary_text
 from RTResponseCAMLib.subregion.voxels import lesion_voxels
-from RTResponseCAMLib.subregion.words import in_words
 from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 
 
-def draw_subregions(
+def contour_subregions(
     result: Result,
     selection: Selection,
     *,
     anyway: bool = False,
     boost_gy: float | None = None,
     interpolation: str = "linear",
-    progress: Progress = silent,
-) -> tuple[tuple[Drawn, ...], tuple[Warning, ...]]:
+    progress: Progress = no_progress,
+) -> tuple[tuple[ContouredSubregion, ...], tuple[Warning, ...]]:
     """Draw and measure a subregion in every lesion whose evidence stands; the others are named in the warnings.
 
     Parameters
@@ -46,10 +46,10 @@ def draw_subregions(
     prescription = study.plan.prescription if study.plan is not None else None
     found, warnings = [], []
     for number, prediction in enumerate(result.predictions):
-        within = part(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
-        structure, doubts = prediction.lesion.structure, prediction.doubts
-        if doubts and not anyway:
-            warnings.append(WarningCode.NOT_CONTOURED(name=structure.name, doubts="; ".join(doubts)))
+        within = subprogress(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
+        structure, quality_flags = prediction.lesion.structure, prediction.quality_flags
+        if quality_flags and not anyway:
+            warnings.append(WarningCode.NOT_CONTOURED(name=structure.name, quality_flags="; ".join(quality_flags)))
             continue
         voxels = lesion_voxels(result.cam, structure, dose=study.dose)
         if not selection.clip:
@@ -60,14 +60,14 @@ def draw_subregions(
         )
         boost = None
         if boost_gy is not None and study.dose is not None:
-            boost = what_if(
+            boost = simulated_boost(
                 voxels,
                 mask,
                 dose=study.dose,
                 wish_gy=boost_gy,
                 fractions=prescription.fractions if prescription else None,
             )
-        found.append(Drawn(prediction, voxels, mask, statistics, boost, doubts))
+        found.append(ContouredSubregion(prediction, voxels, mask, statistics, boost, quality_flags))
         if not mask.any():
             warnings.append(WarningCode.EMPTY_SUBREGION(what=f"{structure.name}: no voxel is taken"))
     if study.dose is None:
@@ -78,12 +78,12 @@ def draw_subregions(
 
 def write_subregions(
     result: Result,
-    drawn: Sequence[Drawn],
+    drawn: Sequence[ContouredSubregion],
     *,
     warnings: Sequence[Warning],
     out: Path,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Write ``subregions.json``, ``subregions.csv``, ``subregions.seg.nrrd`` and ``dvh.png``; returns the JSON.
 
@@ -91,7 +91,7 @@ def write_subregions(
     ------
     OutputError : ``out`` exists, or cannot be written.
     """
-    from RTResponseCAMLib.report.dvh_figure import draw_histograms
+    from RTResponseCAMLib.report.dvh_figure import plot_histograms
 
     content = {
         "notice": RESEARCH_ONLY,
@@ -99,28 +99,29 @@ def write_subregions(
         "cam_scale": result.scale,
         "provenance": dict(result.provenance),
         "subregions": [
-            as_row(one) | {"boost": _boost(one.boost), "words": in_words(one.statistics, one.boost)} for one in drawn
+            as_row(one) | {"boost": _boost(one.boost), "words": summary_text(one.statistics, one.boost)}
+            for one in drawn
         ],
-        "cautions": [w.as_json() for w in (*result.warnings, *warnings)],
+        "warnings": [w.as_json() for w in (*result.warnings, *warnings)],
     }
     progress(0.2, "writing subregions")
     with new_folder(out, overwrite) as folder:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "subregions.json").write_text(text + "\n", encoding="utf-8")
-        rows = [as_row(one) | {"cautions": "; ".join(as_row(one)["cautions"])} for one in drawn]
+        rows = [as_row(one) | {"warnings": "; ".join(as_row(one)["warnings"])} for one in drawn]
         write_table(folder / "subregions.csv", list(rows[0]) if rows else ["lesion"], rows=rows)
         write_labels(label_map(result, drawn), [f"{one.prediction.lesion.id} subregion" for one in drawn],
                      path=folder / "subregions.seg.nrrd", ids=[one.prediction.lesion.id for one in drawn])  # fmt: skip
         histograms, partners = _charted(drawn)
         if histograms:
             targets = list(dict.fromkeys(partners.values()))
-            draw_histograms(histograms, targets, path=folder / "dvh.png", notice=RESEARCH_ONLY, companions=partners)
+            plot_histograms(histograms, targets, path=folder / "dvh.png", notice=RESEARCH_ONLY, companions=partners)
         progress(0.99, "done")
     progress(1.0, "done")
     return content
 
 
-def as_row(one: Drawn) -> dict[str, Any]:
+def as_row(one: ContouredSubregion) -> dict[str, Any]:
     """One subregion as plain values; volumes cm³, doses Gy, None where not defined."""
     figures, lesion = one.statistics, one.prediction.lesion
     row: dict[str, Any] = {
@@ -128,7 +129,7 @@ def as_row(one: Drawn) -> dict[str, Any]:
         "name": lesion.structure.name,
         "label": one.prediction.label,
         "selection": figures.selection.as_text(),
-        "cut": figures.cut,
+        "threshold": figures.threshold,
         "dose_unit": None if figures.subregion is None else figures.subregion.unit,
         "volume_cc": figures.volume_cc,
         "share_of_lesion": figures.share,
@@ -143,16 +144,16 @@ def as_row(one: Drawn) -> dict[str, Any]:
         "cam_dose_rho_beyond_radial": None if association is None else association.rho_beyond_radial,
         "cam_dose_p": None if association is None else association.p,
     }
-    for kind, found in (("shift", figures.shifts), ("cut", figures.thresholds)):
+    for kind, found in (("shift", figures.shifts), ("threshold", figures.thresholds)):
         for key, pair in (("volume_cc", found.volume_cc), ("mean_gy", found.mean_gy), ("d98_gy", found.d98_gy)):
             row |= {f"{kind}_{key}_{end}": None if pair is None else pair[n] for n, end in enumerate(("low", "high"))}
         row[f"{kind}_least_dice"] = found.dice
     boost = () if one.boost is None else one.boost.warnings
-    texts = [*one.doubts, *(c.text for c in (*figures.warnings, *boost))]
-    return row | {"cautions": list(dict.fromkeys(texts))}
+    texts = [*one.quality_flags, *(c.text for c in (*figures.warnings, *boost))]
+    return row | {"warnings": list(dict.fromkeys(texts))}
 
 
-def label_map(result: Result, drawn: Sequence[Drawn]) -> sitk.Image:
+def label_map(result: Result, drawn: Sequence[ContouredSubregion]) -> sitk.Image:
     """Subregions as numbers from 1, in the list's order, on the map's voxels, or on the MR's where they leave the map.
 
     Later ones win where they overlap.
@@ -175,14 +176,14 @@ def _doses(histogram: Dvh | None) -> Mapping[str, float | None]:
     return {"mean_gy": histogram.mean_gy, **{f"d{x}_gy": histogram.dose_to_percent(x) for x in (98, 95, 50, 2)}}
 
 
-def _boost(boost: Boost | None) -> dict[str, Any] | None:
+def _boost(boost: SimulatedBoost | None) -> dict[str, Any] | None:
     if boost is None:
         return None
     figures = {k: v for k, v in vars(boost).items() if k != "warnings"}
-    return figures | {"cautions": [w.text for w in boost.warnings]}
+    return figures | {"warnings": [w.text for w in boost.warnings]}
 
 
-def _charted(drawn: Sequence[Drawn]) -> tuple[list[Dvh], dict[str, str]]:
+def _charted(drawn: Sequence[ContouredSubregion]) -> tuple[list[Dvh], dict[str, str]]:
     """Histograms under names that tell them apart, and to which subregion each rest belongs."""
     histograms, partners = [], {}
     for one in drawn:

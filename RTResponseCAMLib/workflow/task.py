@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from RTResponseCAMLib.device import preload_torch
 from RTResponseCAMLib.errors import ModelError
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import Result, Study
 from RTResponseCAMLib.workflow.merge import merge_results
 
@@ -55,7 +55,7 @@ class Task:
     nodes: tuple[str, str, str]
 
 
-def compute(task: Task, progress: Progress = silent) -> Result:
+def compute(task: Task, progress: Progress = no_progress) -> Result:
     """Predict; safe to run in another thread.
 
     Raises
@@ -71,5 +71,5 @@ def compute(task: Task, progress: Progress = silent) -> Result:
     from RTResponseCAMLib.workflow.predict import predict_study
 
     bundle = load_bundle(task.bundle, task.device)
-    result = predict_study(task.study, bundle, progress=part(progress, 0.4, 1.0))
+    result = predict_study(task.study, bundle, progress=subprogress(progress, 0.4, 1.0))
     return merge_results(task.earlier, result, keep=task.keep) if task.earlier is not None and task.keep else result

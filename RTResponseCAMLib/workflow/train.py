@@ -20,7 +20,7 @@ from RTResponseCAMLib.models.calibration import Calibrated, CalibratedModel
 from RTResponseCAMLib.models.folds import inner_folds
 from RTResponseCAMLib.models.interface import LesionModel
 from RTResponseCAMLib.models.registry import ModelEntry, entry_of
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.build import SampleSettings, why_unavailable
 from RTResponseCAMLib.samples.cohort import CohortLesion, sample_case
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
@@ -43,7 +43,7 @@ def train_bundle(
     options: Mapping[str, Any],
     card: Mapping[str, Any],
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Train a model of the registry on a cohort and write a bundle; returns the held-out figures that its card carries.
 
@@ -69,7 +69,7 @@ def train_bundle(
         if unavailable:
             raise ModelError(name, unavailable, "Install it, or train another model")
     check_free(out, overwrite)
-    lesions, doubt = read_samples(cohort, entry, progress=part(progress, 0.0, 0.4))
+    lesions, shared_people_warnings = read_samples(cohort, entry, progress=subprogress(progress, 0.0, 0.4))
     samples = [lesion.sample for lesion in lesions]
     labeled = [lesion for lesion in lesions if lesion.sample.label is not None]
     labels = [int(lesion.sample.label or 0) for lesion in labeled]
@@ -80,7 +80,7 @@ def train_bundle(
             f"needed are {MIN_LESIONS} and both classes",
             "Add lesions",
         )
-    fitted = Calibrated(model).fit(samples, progress=part(progress, 0.4, 0.95))
+    fitted = Calibrated(model).fit(samples, progress=subprogress(progress, 0.4, 0.95))
     patients = [lesion.sample.patient for lesion in labeled]
     sources = [lesion.row.label_source for lesion in labeled]
     strata = {source: [s == source for s in sources] for source in sorted(set(sources))}
@@ -114,7 +114,7 @@ def train_bundle(
         "threshold": 1 - fitted.threshold,
         "held_out": figures,
         "checks": checks,
-        "cautions": [*card.get("cautions", ()), *model_warnings_of(checks), *doubt, *beaten],
+        "warnings": [*card.get("warnings", ()), *model_warnings_of(checks), *shared_people_warnings, *beaten],
     }
     progress(0.98, "writing the bundle")
     written = _with_pattern(fitted, samples) if entry.explains else fitted
@@ -142,7 +142,7 @@ def _preprocessing(entry: ModelEntry, samples: Sequence[LesionSample], volumes_c
 def _sampled_volume_cc(sample: LesionSample) -> float:
     """Volume of a lesion as its patch holds it, cm³."""
     patch = patch_of(sample)
-    return float(patch.occupancy.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
+    return float(patch.fraction.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
 
 
 def _with_pattern(fitted: CalibratedModel, samples: Sequence[LesionSample]) -> CalibratedModel:
@@ -197,7 +197,7 @@ def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
 
 
 def read_samples(
-    cohort: Path, entry: ModelEntry, *, progress: Progress = silent
+    cohort: Path, entry: ModelEntry, *, progress: Progress = no_progress
 ) -> tuple[list[CohortLesion], tuple[str, ...]]:
     """Sample every lesion of a cohort for a model; an indeterminate label counts as none.
 
@@ -217,5 +217,7 @@ def read_samples(
         progress(number / len(cases), f"study {number} of {len(cases)}")
     sources = [lesion.source for lesion in lesions]
     refuse_shared_scans(sources, cohort)
-    doubt = (SHARED_PEOPLE,) if shared_people(sources) else ()
-    return [replace(x, sample=replace(x.sample, index=i)) for i, x in enumerate(lesions, start=1)], doubt
+    shared_people_warnings = (SHARED_PEOPLE,) if shared_people(sources) else ()
+    return [
+        replace(x, sample=replace(x.sample, index=i)) for i, x in enumerate(lesions, start=1)
+    ], shared_people_warnings

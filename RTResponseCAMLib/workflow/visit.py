@@ -19,7 +19,7 @@ from RTResponseCAMLib.imaging.registration import Registration
 from RTResponseCAMLib.imaging.rigid import moved_structure
 from RTResponseCAMLib.response.diameter import Diameters, diameters, of_parts
 from RTResponseCAMLib.response.matching import match_lesions, split_islands
-from RTResponseCAMLib.response.propose import IN_VIEW, propose_lesion
+from RTResponseCAMLib.response.proposed_contour import IN_VIEW, propose_contour
 from RTResponseCAMLib.response.trajectory import PROPOSED, Visit
 from RTResponseCAMLib.response.volume import Volume, volume_interval
 from RTResponseCAMLib.study import FollowUp, Lesion, Structure, Study
@@ -93,7 +93,7 @@ def measure(
             beyond = WarningCode.BEYOND_FOLLOW_UP(lesion=lesion.id, visit=scan.name)
             measured[lesion.id] = _unknown(scan, lesion, beyond)
         elif drawn is None or measured[lesion.id].status == "vanished":
-            found = _undrawn(scan, lesion, seed, propose, nobody_drew=drawn is None)
+            found = _undrawn(scan, lesion, seed, propose, not_contoured=drawn is None)
             if found is not None:
                 measured[lesion.id], region = found
                 regions += [] if region is None else [region]
@@ -131,7 +131,7 @@ def _drawn(
     if left:
         warnings = (*warnings, WarningCode.NOT_TAKEN(visit=scan.name, names=", ".join(left)))
     if not lesions:
-        return None, "", (*warnings, WarningCode.NO_LESIONS_DRAWN())
+        return None, "", (*warnings, WarningCode.NO_LESIONS_CONTOURED())
     kept, said = without_nested(lesions)
     return tuple(island for s in kept for island in split_islands(s)), source, (*warnings, *said)
 
@@ -187,7 +187,7 @@ def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[
         said += tuple(w for n in match.regions for w in stack_planes(drawn[n]).warnings)
         baseline, now = match.volumes(before, after, boundary_mm=scan.boundary_mm)
         measured[match.lesion] = Visit(
-            scan.name, scan.days, match.word, now,
+            scan.name, scan.days, match.status, now,
             of_parts([diameters(drawn[n]) for n in match.regions]) if match.regions else None,
             baseline, None if match.merged_with else scan.baselines[match.lesion][1], source, match.merged_with, said,
         )  # fmt: skip
@@ -196,23 +196,23 @@ def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[
 
 
 def _undrawn(
-    scan: Scan, lesion: Lesion, seed: Structure, propose: bool, nobody_drew: bool
+    scan: Scan, lesion: Lesion, seed: Structure, propose: bool, not_contoured: bool
 ) -> tuple[Visit, Region | None] | None:
     """What to say of a lesion that was not drawn; None when it is gone: others were drawn, and nothing enhances.
 
     Where tissue still enhances in its place it may have been forgotten, or left out of a later plan on purpose.
     """
-    if nobody_drew and not propose:
-        return _unknown(scan, lesion, WarningCode.NOTHING_DRAWN()), None
+    if not_contoured and not propose:
+        return _unknown(scan, lesion, WarningCode.NOTHING_CONTOURED()), None
     try:
-        proposal = propose_lesion(scan.image, seed)
+        proposal = propose_contour(scan.image, seed)
     except RTResponseError as error:
         return _unknown(scan, lesion, WarningCode.NOTHING_PROPOSED(reason=error)), None
     if proposal.structure is None:
-        return (_unknown(scan, lesion, proposal.warnings[0]), None) if nobody_drew else None
+        return (_unknown(scan, lesion, proposal.warnings[0]), None) if not_contoured else None
     warnings = proposal.warnings
-    if not nobody_drew:
-        warnings = (WarningCode.NOT_DRAWN(lesion=lesion.id, visit=scan.name), *warnings)
+    if not not_contoured:
+        warnings = (WarningCode.LESION_NOT_CONTOURED(lesion=lesion.id, visit=scan.name), *warnings)
         if not propose:
             return _unknown(scan, lesion, warnings[0]), None
     region = moved_structure(scan.registration.to_plan, proposal.structure)

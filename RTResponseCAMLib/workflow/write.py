@@ -9,19 +9,19 @@ from typing import Any
 
 from RTResponseCAMLib.imaging.image_file import write_image
 from RTResponseCAMLib.imaging.planes import centroid_mm
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import Prediction, Result
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.warnings import Warning, by_severity
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 from RTResponseCAMLib.workflow.predict import Stages
-from RTResponseCAMLib.workflow.subregion import draw_subregions
+from RTResponseCAMLib.workflow.subregion import contour_subregions
 
-SCHEMA_VERSION = 2  # 2: "link" instead of "form"
+SCHEMA_VERSION = 3  # 3: "warnings" instead of "cautions", "subregion_threshold" instead of "cam_cut"; 2: "link"
 CSV_COLUMNS = (
     "id", "name", "volume_cc", "p_response", "p_response_low", "p_response_high", "label",
-    "dose_mean_gy", "d98_gy", "d50_gy", "d2_gy", "prescription_gy", "coverage", "dose_unit", "cautions",
+    "dose_mean_gy", "d98_gy", "d50_gy", "d2_gy", "prescription_gy", "coverage", "dose_unit", "warnings",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def write_result(
     overwrite: bool = False,
     scene: Callable[[Result, Path], None] | None = None,
     pictures: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     stages: Stages | None = None,
     report: bool = True,
     more: Callable[[Path], None] | None = None,
@@ -67,7 +67,9 @@ def write_result(
         if report:
             stages.begin("report")
             progress(0.1, "writing the report")
-            drawn, warnings = draw_subregions(result, Selection("value", result.cut), progress=part(progress, 0.1, 0.4))
+            drawn, warnings = contour_subregions(
+                result, Selection("value", result.subregion_threshold), progress=subprogress(progress, 0.1, 0.4)
+            )
             write_report(result, folder / "report.html", notice=RESEARCH_ONLY, drawn=drawn, warnings=warnings)
         if scene is not None:
             stages.begin("scene")
@@ -95,9 +97,9 @@ def result_json(result: Result) -> dict[str, Any]:
         "patient": result.study.patient,
         "link": "logit",
         "cam_scale": result.scale,
-        "cam_cut": result.cut,
+        "subregion_threshold": result.subregion_threshold,
         "provenance": dict(result.provenance),
-        "cautions": _warnings(result.warnings),
+        "warnings": _warnings(result.warnings),
         "lesions": [_lesion_json(prediction) for prediction in result.predictions],
     }
 
@@ -119,7 +121,7 @@ def _lesion_json(prediction: Prediction) -> dict[str, Any]:
         "map_checks": dict(prediction.checks),
         "evidence_map": f"evidence/{prediction.lesion.id}.nrrd",
         "dose": None if dose is None else dict(vars(dose)),
-        "cautions": _warnings(prediction.warnings),
+        "warnings": _warnings(prediction.warnings),
     }
 
 
@@ -136,20 +138,20 @@ def _write_csv(result: Result, path: Path) -> None:
             row["dose_mean_gy"] = f"{p.dose.mean_gy:.4f}"
             row |= {name: f"{getattr(p.dose, name):.4f}" for name in CSV_COLUMNS[8:13]}
             row["dose_unit"] = result.study.dose.unit if result.study.dose is not None else None
-        row["cautions"] = "; ".join(w.labeled() for w in by_severity(p.warnings))
+        row["warnings"] = "; ".join(w.labeled() for w in by_severity(p.warnings))
         rows.append(row)
     write_table(path, CSV_COLUMNS, rows=rows)
 
 
 def _write_segments(result: Result, path: Path) -> None:
-    names = [f"{p.lesion.id} evidence > {result.cut:g}" for p in result.predictions]
+    names = [f"{p.lesion.id} evidence > {result.subregion_threshold:g}" for p in result.predictions]
     write_labels(result.subregions, names, path=path, ids=[p.lesion.id for p in result.predictions])
 
 
 def write_scene(result: Result, path: Path) -> None:
     """Write the scene outside the application, on slicer-core."""
-    from RTResponseCAMLib.scene.chatter import quiet_vtk
     from RTResponseCAMLib.scene.save import write_result_scene
+    from RTResponseCAMLib.scene.vtk_logging import silence_vtk
 
-    with quiet_vtk():
+    with silence_vtk():
         write_result_scene(result, path)

@@ -10,16 +10,16 @@ import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib import __version__
+from RTResponseCAMLib.imaging.fraction import mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask
 from RTResponseCAMLib.imaging.rigid import as_transform
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.response.conventions import CONVENTIONS, Convention
 from RTResponseCAMLib.response.trajectory import (
     TARGET_DAYS,
     WINDOW_DAYS,
-    Judgement,
-    judge,
+    ResponseAssessment,
+    assess,
     three_month_label,
 )
 from RTResponseCAMLib.response.volume import Change, Volume
@@ -29,7 +29,7 @@ from RTResponseCAMLib.workflow.follow_up import FollowedStudy, VisitResult
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder, write_labels
 from RTResponseCAMLib.workflow.visit import ON_PLAN
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: "warnings" instead of "cautions", "category" instead of "word"
 COLUMNS = (
     "lesion", "name", "visit", "days", "status", "source", "volume_cc", "volume_low_cc", "volume_high_cc",
     "baseline_cc", "change", "change_low", "change_high", "longest_diameter_mm",
@@ -45,7 +45,7 @@ def write_follow_up(
     window_days: tuple[int, int] = WINDOW_DAYS,
     target_days: int = TARGET_DAYS,
     report: bool = True,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Write everything into ``out``, which appears only when all of it is there; returns the content of the JSON.
 
@@ -82,7 +82,7 @@ def follow_up_json(
     followed: FollowedStudy,
     convention: Convention,
     *,
-    labels: dict[str, Judgement],
+    labels: dict[str, ResponseAssessment],
     window_days: tuple[int, int],
     target_days: int = TARGET_DAYS,
 ) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def follow_up_json(
         "label_convention": vars(convention),
         "label_target_days": target_days,
         "label_window_days": list(window_days),
-        "cautions": [w.as_json() for w in followed.study.warnings],
+        "warnings": [w.as_json() for w in followed.study.warnings],
         "remarks": _remarks(followed),
         "visits": [_visit_json(v) for v in followed.visits],
         "lesions": [
@@ -106,7 +106,7 @@ def follow_up_json(
                 "name": t.roi,
                 "baseline": _volume_json(t.baseline),
                 "baseline_longest_diameter_mm": t.baseline_diameters.longest_mm,
-                "label": _judgement_json(labels[t.lesion]),
+                "label": _assessment_json(labels[t.lesion]),
                 "visits": [
                     {
                         "visit": v.name,
@@ -116,8 +116,8 @@ def follow_up_json(
                         "merged_with": list(v.merged_with),
                         "volume": _volume_json(v.volume),
                         "longest_diameter_mm": v.diameters.longest_mm if v.diameters else None,
-                        "conventions": {c.name: _judgement_json(judge(t, v, c)) for c in CONVENTIONS.values()},
-                        "cautions": [w.as_json() for w in v.warnings],
+                        "conventions": {c.name: _assessment_json(assess(t, v, c)) for c in CONVENTIONS.values()},
+                        "warnings": [w.as_json() for w in v.warnings],
                     }
                     for v in t.visits
                 ],
@@ -159,7 +159,7 @@ def _visit_json(visit: VisitResult) -> dict[str, Any]:
             for number, r in enumerate(visit.regions, start=1)
         ],
         "new_regions": [{"name": name, "volume_cc": cc} for name, cc in visit.new],
-        "cautions": [w.as_json() for w in visit.warnings],
+        "warnings": [w.as_json() for w in visit.warnings],
     }
 
 
@@ -167,10 +167,10 @@ def _volume_json(volume: Volume | None) -> dict[str, float] | None:
     return None if volume is None else dict(vars(volume))
 
 
-def _judgement_json(found: Judgement) -> dict[str, Any]:
+def _assessment_json(found: ResponseAssessment) -> dict[str, Any]:
     change: Change | None = found.change
     return {
-        "word": found.word,
+        "category": found.category,
         "visit": found.visit,
         "days": found.days,
         "change": None if change is None else change.value,
@@ -183,7 +183,7 @@ def _write_csv(followed: FollowedStudy, path: Path) -> None:
     rows = []
     for t in followed.trajectories:
         for v in t.visits:
-            found = judge(t, v, CONVENTIONS["volume-20"])
+            found = assess(t, v, CONVENTIONS["volume-20"])
             volume, change = v.volume, found.change
             numbers = (volume.cc, volume.low_cc, volume.high_cc) if volume else ("", "", "")
             changes = (change.value, change.low, change.high) if change else ("", "", "")
@@ -211,13 +211,17 @@ def _write_regions(followed: FollowedStudy, visit: VisitResult, path: Path) -> N
 
 
 def _write_report(
-    followed: FollowedStudy, content: dict[str, Any], convention: Convention, labels: dict[str, Judgement], path: Path
+    followed: FollowedStudy,
+    content: dict[str, Any],
+    convention: Convention,
+    labels: dict[str, ResponseAssessment],
+    path: Path,
 ) -> None:
     from RTResponseCAMLib.report.follow_up import write_follow_up_report
 
     visits = [(t, v) for t in followed.trajectories for v in t.visits]
     rows = [
-        {"lesion": t.lesion, "visit": v, "words": [judge(t, v, c).word for c in CONVENTIONS.values()]}
+        {"lesion": t.lesion, "visit": v, "categories": [assess(t, v, c).category for c in CONVENTIONS.values()]}
         for t, v in visits
     ]  # fmt: skip
     values = {

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from learning_sets import cohort, others_of, undescribed
-from localisation import can_be_judged, localisation, plain_model
+from localization import can_be_judged, localization, plain_model
 from phantom_benchmark import LESIONS, PATIENTS
 from sklearn.metrics import roc_auc_score
 
@@ -50,11 +50,11 @@ def forms() -> dict[str, tuple[Architecture, Schedule]]:
         "surroundings of 3 mm": {"context_mm": 3.0},
     }
     taught = {
-        "no other views": {"views": 0},
+        "no other views": {"n_augmentations": 0},
         "no features dropped": {"dropout": 0.0},
         "weights decay by 0.1": {"weight_decay": 0.1},
-        "evidence kept smaller (0.02)": {"smallness": 0.02},
-        "evidence not kept small": {"smallness": 0.0},
+        "evidence kept smaller (0.02)": {"evidence_l2": 0.02},
+        "evidence not kept small": {"evidence_l2": 0.0},
         "480 steps": {"steps": 480},
         "volume as slow as the heads": {"volume_rate": 1.0},
     }
@@ -68,7 +68,7 @@ def judged_on(network, unseen: list, mapped: list) -> tuple[float, float, float]
     auc = roc_auc_score([x.row.label for x, _ in unseen], [1 - e.p_response for e in found])
     known = {id(x): e for (x, _), e in zip(unseen, found, strict=True)}
     maps = [
-        localisation(shown_evidence(x.sample.patch, known[id(x)]), planted, x.sample.patch)
+        localization(shown_evidence(x.sample.patch, known[id(x)]), planted, x.sample.patch)
         for x, planted in mapped
         if can_be_judged(planted, x.sample.patch)
     ]
@@ -85,9 +85,11 @@ def every_form(number: int, cohorts: list, maps: int, names: list[str]) -> dict[
     found = {}
     for name in names:
         architecture, schedule = forms()[name]
-        key = architecture.context_mm, schedule.views
+        key = architecture.context_mm, schedule.n_augmentations
         if key not in prepared:
-            prepared[key] = [prepare(sample, architecture, views=schedule.views) for sample in samples]
+            prepared[key] = [
+                prepare(sample, architecture, n_augmentations=schedule.n_augmentations) for sample in samples
+            ]
         found[name] = judged_on(fit(prepared[key], architecture, schedule=schedule), unseen, mapped)
     return found
 

@@ -39,10 +39,10 @@ class Plain(torch.nn.Module):
     def __init__(self, network: torch.nn.Module, patch: Patch) -> None:
         super().__init__()
         self.network = network
-        self.occupancy, self.dose = (torch.from_numpy(a)[None, None] for a in (patch.occupancy, patch.dose))
+        self.fraction, self.dose = (torch.from_numpy(a)[None, None] for a in (patch.fraction, patch.dose))
 
     def forward(self, mr: torch.Tensor) -> torch.Tensor:
-        return self.network(mr, self.occupancy, self.dose).total.mean(1, keepdim=True)
+        return self.network(mr, self.fraction, self.dose).total.mean(1, keepdim=True)
 
 
 def peers(plain: Plain, mr: torch.Tensor) -> dict[str, tuple[str, Callable[[], np.ndarray]]]:
@@ -60,7 +60,7 @@ def peers(plain: Plain, mr: torch.Tensor) -> dict[str, tuple[str, Callable[[], n
         from monai.visualize import GradCAM, GradCAMpp
 
         for name, kind, ours in (("GradCAM", GradCAM, "grad-cam"), ("GradCAM++", GradCAMpp, "grad-cam++")):
-            # Its default normaliser turns maps round. Its GradCAM++ sums A·G³ where the paper has ΣA·G³: another map.
+            # Its default normalizer turns maps round. Its GradCAM++ sums A·G³ where the paper has ΣA·G³: another map.
             cam = kind(plain, "network.at_code", postprocessing=lambda x: x, upsampler=lambda size: lambda x: x)
             found[f"MONAI {name}"] = (ours, lambda cam=cam: cam(mr, class_idx=0)[0, 0].detach().numpy())
     with contextlib.suppress(ImportError):
@@ -82,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     bundle, patch = load_bundle(default_bundle(), "cpu"), patch_of(options.size)
     fitted, sample = bundle.model.fitted, LesionSample(patch)
-    inputs = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose)]
+    inputs = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.fraction, patch.dose)]
 
     def forward() -> None:
         with torch.inference_mode():

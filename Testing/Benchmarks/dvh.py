@@ -41,20 +41,20 @@ NARROW = {"narrow shot": lambda p, axes: 40 / (1 + ((p / axes) ** 2).sum(-1) ** 
 CLOCK_GRID = Grid((193, 160, 193), (1.0,) * 3, (-96.0, -80.0, -96.0))
 
 
-def drawn(axes: np.ndarray, centre: np.ndarray, number: int = 1) -> Structure:
+def drawn(axes: np.ndarray, center: np.ndarray, number: int = 1) -> Structure:
     """Contours of an ellipsoid on slices of 1 mm that do not meet its middle, points 0.3 mm apart.
 
     Each polygon encloses the area of its slice: chords of points on the outline would make every body too small.
     """
     contours = []
-    for z in np.arange(np.ceil(centre[2] - axes[2] - 0.3), centre[2] + axes[2]) + 0.3:
-        size = 1 - ((z - centre[2]) / axes[2]) ** 2
+    for z in np.arange(np.ceil(center[2] - axes[2] - 0.3), center[2] + axes[2]) + 0.3:
+        size = 1 - ((z - center[2]) / axes[2]) ** 2
         if size > 1e-4:
             a, b = axes[:2] * size**0.5
             count = max(int(2 * np.pi * max(a, b) / 0.3), 12)
             a, b = np.asarray([a, b]) * (2 * np.pi / count / np.sin(2 * np.pi / count)) ** 0.5
             angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-            ring = [centre[0] + a * np.cos(angle), centre[1] + b * np.sin(angle), np.full(len(angle), z)]
+            ring = [center[0] + a * np.cos(angle), center[1] + b * np.sin(angle), np.full(len(angle), z)]
             contours.append(np.column_stack(ring))
     return Structure(number, f"GTV {number}", "GTV", tuple(contours))
 
@@ -65,13 +65,13 @@ def errors(volume_cc: float, step_mm: float, interpolation: str, filling: np.nda
     for n, stretch in enumerate(SHAPES.values()):
         axes = radius * stretch
         for k, field in enumerate(fields.values()):
-            centre = np.asarray([0.37, -0.21, 0.43]) + 0.13 * (3 * n + k)
+            center = np.asarray([0.37, -0.21, 0.43]) + 0.13 * (3 * n + k)
             half = max(axes) * 1.6 + 4 * step_mm
             count = int(2 * half / step_mm) + 1
-            grid = Grid((count,) * 3, (step_mm,) * 3, tuple(-half + centre.round() + 0.11))
-            dose = Dose(grid.image(field(grid.points() - centre, axes).astype(np.float32)), ())
+            grid = Grid((count,) * 3, (step_mm,) * 3, tuple(-half + center.round() + 0.11))
+            dose = Dose(grid.image(field(grid.points() - center, axes).astype(np.float32)), ())
             truth = np.sort(field(filling * axes, axes))[::-1]
-            histogram = dvh(drawn(axes, centre), dose, interpolation=interpolation)
+            histogram = dvh(drawn(axes, center), dose, interpolation=interpolation)
             true_dose = {x: truth[int(x / 100 * len(truth))] for x in (*DOSE_PERCENT, *VOLUME_PERCENT)}
             of_dose = [histogram.dose_to_percent(x) / true_dose[x] - 1 for x in DOSE_PERCENT]
             of_volume = [histogram.volume_at_percent(true_dose[x]) / x - 1 for x in VOLUME_PERCENT]
@@ -95,10 +95,10 @@ def against_eclipse(folder: Path) -> None:
 def against_the_clock() -> None:
     rng = np.random.default_rng(5)
     volumes = np.geomspace(0.05, 8, 12)
-    centres = rng.uniform(-55, 55, (12, 3))
+    centers = rng.uniform(-55, 55, (12, 3))
     structures = [
         drawn((v * 3000 / (4 * np.pi)) ** (1 / 3) * SHAPES["ellipsoid"], c, n)
-        for n, (v, c) in enumerate(zip(volumes, centres, strict=True), start=1)
+        for n, (v, c) in enumerate(zip(volumes, centers, strict=True), start=1)
     ]
     dose = Dose(CLOCK_GRID.image((20 + 0.1 * CLOCK_GRID.points()[..., 0]).astype(np.float32)), ())
     for kind in INTERPOLATIONS:

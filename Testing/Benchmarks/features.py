@@ -19,10 +19,10 @@ import SimpleITK as sitk
 import torch
 from dvh import drawn
 
+from RTResponseCAMLib.imaging.fraction import fraction_inside
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.imaging.resample import head_intensity
-from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_mr
+from RTResponseCAMLib.phantom.patient import planning_grid, render_mr, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.samples.gradient import gradient_features
 from RTResponseCAMLib.samples.radiomics import mr_features, read_settings, why_unavailable
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     torch.set_num_threads(1)
-    patient = draw_patient(PhantomSpec(seed=5, patient=1, lesions=1, **MATRIX))
+    patient = sample_patient(PhantomSpec(seed=5, patient=1, lesions=1, **MATRIX))
     image = render_mr(patient, planning_grid(patient))
     head = head_intensity(image)
     radius = (options.volume * 3000 / (4 * np.pi)) ** (1 / 3)
@@ -73,15 +73,19 @@ def main() -> None:
     clock(
         "radiomics, all filters", lambda: mr_features(image, head, structure=structure, settings=settings), options.runs
     )
-    inside = occupancy(structure, Grid.of(image)) >= 0.5
+    inside = fraction_inside(structure, Grid.of(image)) >= 0.5
     mask = Grid.of(image).image(inside.astype(np.uint8))
     places = np.argwhere(inside)
     low = np.maximum(places.min(axis=0) - CROP_VOXELS, 0)[::-1]
     high = np.minimum(places.max(axis=0) + CROP_VOXELS + 1, inside.shape)[::-1]
-    cut = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    threshold = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     for name, chosen, runs in (("original classes", original, options.runs), ("all filters", settings, 3)):
         extractor = featureextractor.RadiomicsFeatureExtractor(deepcopy(chosen["mr"]))
-        clock(f"pyradiomics alone, cropped, {name}", lambda e=extractor: e.execute(image[cut], mask[cut]), runs)
+        clock(
+            f"pyradiomics alone, cropped, {name}",
+            lambda e=extractor: e.execute(image[threshold], mask[threshold]),
+            runs,
+        )
         clock(f"pyradiomics alone, whole image, {name}", lambda e=extractor: e.execute(image, mask), min(runs, 2))
 
 

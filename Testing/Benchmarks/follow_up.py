@@ -21,12 +21,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.imaging.fraction import fraction_inside, mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask, occupancy
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.rigid import as_matrix, as_transform, moved_points
 from RTResponseCAMLib.phantom.lesion import PhantomLesion
-from RTResponseCAMLib.phantom.patient import draw_patient, label_maps, planning_grid, render_mr
+from RTResponseCAMLib.phantom.patient import label_maps, planning_grid, render_mr, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import names_of, write_mr, write_patient
 from RTResponseCAMLib.response.trajectory import three_month_label
@@ -64,7 +64,7 @@ def judge(seed: int, number: int) -> dict:
     spec = PhantomSpec(
         seed=seed, patient=number, variant=VARIANTS[number % 4], columns=184, rows=216, slices=156, follow_up=False
     )
-    drawn = draw_patient(spec)
+    drawn = sample_patient(spec)
     angles, shift = np.radians(rng.uniform(-15, 15, 3)), rng.uniform(-20, 20, 3)
     moved = sitk.Euler3DTransform((0.0, 0.0, 0.0), *angles.tolist(), shift.tolist())
     patient = replace(drawn, follow_up_to_head=moved)
@@ -86,7 +86,7 @@ def judge(seed: int, number: int) -> dict:
         if registration is None:
             return result
         sitk.WriteTransform(as_transform(registration.to_follow_up), str(folder / "found.tfm"))
-        as_drawn = follow_study(study, {"F1": folder / "found.tfm"}, masks={"F1": folder / "truth.nrrd"})
+        as_contoured = follow_study(study, {"F1": folder / "found.tfm"}, masks={"F1": folder / "truth.nrrd"})
     middle = np.asarray(patient.to_head.GetInverse().TransformPoint((0.0, 0.0, 0.0)))
     error = np.linalg.norm(
         moved_points(registration.to_follow_up, middle + POINTS) - moved_points(truth, middle + POINTS), axis=1
@@ -95,7 +95,7 @@ def judge(seed: int, number: int) -> dict:
     whole = sitk.GetArrayFromImage(labels)
     for index, lesion in enumerate(patient.lesions):
         structure = study.lesions[index].structure
-        filled = float(occupancy(structure, Grid.of(study.mr)).sum(dtype=np.float64)) * Grid.of(study.mr).voxel_cc
+        filled = float(fraction_inside(structure, Grid.of(study.mr)).sum(dtype=np.float64)) * Grid.of(study.mr).voxel_cc
         entry = {
             "true_cc": body_cc(lesion),
             "contours_cc": contour_volume_cc(structure),
@@ -103,13 +103,13 @@ def judge(seed: int, number: int) -> dict:
             "true_ratio": lesion.volume_ratio,
             "true_label": "non-response" if lesion.non_response else "response",
         }
-        for name, followed in (("drawn", as_drawn), ("proposed", proposed)):
+        for name, followed in (("contoured", as_contoured), ("proposed", proposed)):
             trajectory = followed.trajectories[index]
             found = three_month_label(trajectory)
             change = found.change
             entry[name] = {
                 "status": trajectory.visits[0].status,
-                "word": found.word,
+                "category": found.category,
                 "ratio": None if found.change is None else found.change.value + 1,
                 "covered": change is not None and change.low <= lesion.volume_ratio - 1 <= change.high,
             }
@@ -166,10 +166,10 @@ def table(results: list[dict], seed: int) -> str:
         f"| largest disagreement of two estimates | {max(r['disagreement_mm'] for r in good):.3f} mm |",
         f"| read, register, propose and measure, one thread | {np.median([r['seconds'] for r in good]):.1f} s median |",
     ]
-    for name in ("drawn", "proposed"):
-        found = [x for x in lesions if x[name]["word"] not in ("unknown",)]
-        sure = [x for x in found if x[name]["word"] != "indeterminate"]
-        right = sum(x[name]["word"] == x["true_label"] for x in sure)
+    for name in ("contoured", "proposed"):
+        found = [x for x in lesions if x[name]["category"] not in ("unknown",)]
+        sure = [x for x in found if x[name]["category"] != "indeterminate"]
+        right = sum(x[name]["category"] == x["true_label"] for x in sure)
         sizes = [x[name]["ratio"] * x["contours_cc"] / (x["true_ratio"] * x["true_cc"]) for x in found]
         covered = sum(x[name]["covered"] for x in found)
         point = sum((x[name]["ratio"] >= 0.8) == (x["true_label"] == "non-response") for x in found)

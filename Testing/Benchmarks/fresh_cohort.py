@@ -14,10 +14,10 @@ import argparse
 import json
 from pathlib import Path
 
-from localisation import (
+from localization import (
     can_be_judged,
     interval,
-    localisation,
+    localization,
     maps_of,
     mean_figures,
     planted_part,
@@ -49,13 +49,13 @@ def judge_patient(folder: Path, model: CalibratedModel, control: CalibratedModel
         row = {"patient": folder.name, "p_non_response": 1 - evidence.p_response, "total": evidence.total, **lesion}
         if can_be_judged(planted, patch):
             maps = maps_of(model, {"untrained heads": control}, patch)
-            row["maps"] = {name: localisation(m, planted, patch) for name, m in maps.items()}
-            row["chance_auprc"] = float(planted[patch.occupancy >= 0.5].mean())
+            row["maps"] = {name: localization(m, planted, patch) for name, m in maps.items()}
+            row["chance_auprc"] = float(planted[patch.fraction >= 0.5].mean())
         rows.append(row)
     return rows
 
 
-def summarise(rows: list[dict]) -> dict:
+def summarize(rows: list[dict]) -> dict:
     def auc(of: list[dict]) -> float:
         labels = {r["label"] for r in of}
         if len(labels) < 2:
@@ -88,9 +88,9 @@ def main() -> None:
     folders = sorted(p for p in options.cohort.iterdir() if p.is_dir())
     rows = [row for folder in folders for row in judge_patient(folder, model, control)]
     variant = {f.name: json.loads((f / "truth" / "truth.json").read_text())["variant"] for f in folders}
-    tables = {"all": summarise(rows)}
+    tables = {"all": summarize(rows)}
     for name in sorted(set(variant.values())):
-        tables[name] = summarise([r for r in rows if variant[r["patient"]] == name])
+        tables[name] = summarize([r for r in rows if variant[r["patient"]] == name])
     for name, table in tables.items():
         auc, low, high = table["auc"]
         counts = f"{table['lesions']} lesions of {table['patients']} patients, {table['non_responding']} non-responding"

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
-from localisation import planted_on
+from localization import planted_on
 from phantom_benchmark import LESIONS, MATRIX, PATIENTS, judge_maps
 from sklearn.metrics import roc_auc_score
 
@@ -35,7 +35,7 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.models.registry import entries
 from RTResponseCAMLib.phantom.cohort import lesion_counts
-from RTResponseCAMLib.phantom.patient import contour_structures, draw_patient, label_maps, planning_grid, render_mr
+from RTResponseCAMLib.phantom.patient import contour_structures, label_maps, planning_grid, render_mr, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.samples.cohort import CohortLesion
 from RTResponseCAMLib.samples.gradient import gradient_features
@@ -68,7 +68,7 @@ def measured_patient(
 ) -> list[tuple[CohortLesion, np.ndarray]]:
     """Lesions of one synthetic patient, as `evaluate` measures them, each with its planted voxels."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    patient = draw_patient(spec)
+    patient = sample_patient(spec)
     grid = planning_grid(patient)
     mr = render_mr(patient, grid)
     head = head_intensity(mr)

@@ -40,13 +40,13 @@ def lesion_number(lesion: CohortLesion) -> int:
 
 def can_be_judged(planted: np.ndarray, patch: Patch) -> bool:
     """The planted part is 5 % to 95 % of the lesion, and 10 voxels or more."""
-    part = planted[patch.occupancy >= 0.5]
+    part = planted[patch.fraction >= 0.5]
     return bool(part.size and 0.05 < part.mean() < 0.95 and part.sum() >= 10)
 
 
-def localisation(map_: np.ndarray, planted: np.ndarray, patch: Patch) -> dict[str, float]:
+def localization(map_: np.ndarray, planted: np.ndarray, patch: Patch) -> dict[str, float]:
     """Inside the lesion: AUROC, AUPRC, Dice at the threshold of the true volume, and whether the peak hits."""
-    inside = patch.occupancy >= 0.5
+    inside = patch.fraction >= 0.5
     values, truth = map_[inside], planted[inside]
     count = int(truth.sum())
     top = np.zeros(len(values), dtype=bool)

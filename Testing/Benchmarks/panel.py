@@ -80,8 +80,8 @@ def main() -> None:
         waited = f"event loop waited at most {1000 * host.wait():.0f} ms  (limit 200)"
         print(f"export                   {time.perf_counter() - start:.1f} s, {waited}")
     steps = [-2 + 0.1 * n for n in range(40)]
-    cut = median_ms(lambda v: setattr(panel.ui.subregionSlider, "value", v), steps)
-    print(f"subregion slider         median {cut:.1f} ms  (limit 50)")
+    threshold = median_ms(lambda v: setattr(panel.ui.subregionSlider, "value", v), steps)
+    print(f"subregion slider         median {threshold:.1f} ms  (limit 50)")
     opacity = median_ms(lambda v: setattr(panel.ui.opacitySlider, "value", v), [0.1 + 0.02 * n for n in range(40)])
     print(f"opacity slider           median {opacity:.1f} ms  (limit 20)")
     threshold = median_ms(lambda v: setattr(panel.ui.thresholdSlider, "value", v), [0.05 * n for n in range(40)])

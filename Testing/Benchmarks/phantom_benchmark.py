@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from localisation import (
+from localization import (
     CEILING,
     can_be_judged,
     lesion_number,
-    localisation,
+    localization,
     maps_of,
     mean_figures,
     plain_model,
@@ -82,12 +82,12 @@ def taught_by_voxels(network, lesions: list, prepared: list, planted_of: Callabl
         truths.append(torch.from_numpy(planted_of(lesion)[inside].astype(np.float32)))
         count = len(truths[-1])  # the lesion as it is comes first, its other views after it
         with torch.no_grad():
-            own, code = network.as_read(known.features[:count], known.surroundings[:count])
+            own, code = network.head_features(known.features[:count], known.surroundings[:count])
         features.append(own)
         codes.append(code)
     rng = np.random.default_rng(0)
     parameters = [*network.stem_head.parameters(), *network.code_head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=1e-2)
     for _ in range(CEILING_STEPS):
         own, code, truth = [], [], []
         for f, c, t in zip(features, codes, truths, strict=True):
@@ -98,9 +98,9 @@ def taught_by_voxels(network, lesions: list, prepared: list, planted_of: Callabl
         evidence = torch.cat([network.stem_head(torch.cat(own)), network.code_head(torch.cat(code))], dim=1)
         target = torch.cat(truth)[:, None].expand_as(evidence)
         loss = functional.binary_cross_entropy_with_logits(evidence, target)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return network.eval()
 
 
@@ -137,8 +137,8 @@ def judge_maps(train: list, unseen: list, protocol: Protocol, planted_of: Callab
         patch = lesion.sample.patch
         if can_be_judged(planted, patch):
             maps = maps_of(fitted, controls, patch)
-            judged_maps = {name: localisation(m, planted, patch) for name, m in maps.items()}
-            chance = float(planted[patch.occupancy >= 0.5].mean())
+            judged_maps = {name: localization(m, planted, patch) for name, m in maps.items()}
+            chance = float(planted[patch.fraction >= 0.5].mean())
             rows.append({"patient": lesion.row.patient_group, "maps": judged_maps, "chance": chance})
     other = plain_model(fit(prepared, architecture, schedule=replace(schedule, seed=schedule.seed + 1)))
     some = [x.sample for x in unseen[:: max(len(unseen) // 40, 1)]]

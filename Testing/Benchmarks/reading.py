@@ -19,7 +19,7 @@ import numpy as np
 import pydicom
 
 from RTResponseCAMLib.dicom.files import save
-from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.patient import sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.phantom.write import write_patient
 
@@ -28,7 +28,7 @@ import json, sys, time
 from pathlib import Path
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.fraction import box_occupancy, structure_box
 started = time.perf_counter()
 study = load_study(Path(sys.argv[1]))
 read = time.perf_counter() - started
@@ -51,7 +51,7 @@ def main() -> None:
         spec = PhantomSpec(
             seed=77, lesions=11, columns=512, rows=512, slices=180, spacing_mm=(0.5, 0.5, 1.0), follow_up=False
         )
-        write_patient(draw_patient(spec), folder, truth=False)
+        write_patient(sample_patient(spec), folder, truth=False)
         _second_dose(folder / "dicom" / "plan_t1c" / "RD.dcm")
         rows = []
         for _ in range(options.repeats):

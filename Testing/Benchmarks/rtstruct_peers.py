@@ -1,4 +1,4 @@
-"""Readers of RTSTRUCT side by side: how fast, how large and how true they rasterise small lesions.
+"""Readers of RTSTRUCT side by side: how fast, how large and how true they rasterize small lesions.
 
 Ten ellipsoids of 0.02 to 20 cm³, off the voxel grid, are contoured on every slice of an MR of 512 × 512 × 180 voxels
 of 1 mm and written as DICOM into a temporary folder. Each reader then runs alone, in a process of its own Python:
@@ -15,12 +15,12 @@ of 1 mm and written as DICOM into a temporary folder. Each reader then runs alon
 
 Where OpenCV misses libGL, put opencv-python-headless in place of opencv-python. The first Python needs RTResponseCAM.
 
-Time is reading the series and rasterising every ROI, the second of two runs, without imports; of plastimatch, a
+Time is reading the series and rasterizing every ROI, the second of two runs, without imports; of plastimatch, a
 command, it is the whole process with the files it writes. Peak memory is that of the first run, imports included. An
 ROI is let go once it is scored, unless the reader returns all at once.
 
 Volume errors are against the contours themselves (polygon area × 1 mm) or, with ``--against body``, the ellipsoid
-that they were drawn round. Dice is against the voxels whose centre lies in the ellipsoid; a fractional occupancy is cut
+that they were drawn round. Dice is against the voxels whose center lies in the ellipsoid; a fractional occupancy is cut
 at one half for Dice only.
 """
 
@@ -54,7 +54,7 @@ Masks = Iterator[tuple[str, np.ndarray | Callable[[], np.ndarray]]]
 
 
 def ellipsoids() -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, centre (LPS mm) and matrix M, with (p - c)ᵀ M (p - c) ≤ 1 inside."""
+    """Name, center (LPS mm) and matrix M, with (p - c)ᵀ M (p - c) ≤ 1 inside."""
     rng = np.random.default_rng(20240611)
     found = []
     for n, volume in enumerate(VOLUMES_CC):
@@ -66,7 +66,7 @@ def ellipsoids() -> list[tuple[str, np.ndarray, np.ndarray]]:
     return found
 
 
-def contours_of(centre: np.ndarray, matrix: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def contours_of(center: np.ndarray, matrix: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """Slice number and vertices (LPS mm) where each slice cuts the ellipsoid."""
     in_plane, across = matrix[:2, :2], matrix[:2, 2]
     shift = -np.linalg.solve(in_plane, across)
@@ -75,24 +75,24 @@ def contours_of(centre: np.ndarray, matrix: np.ndarray) -> list[tuple[int, np.nd
     found = []
     for k in range(SHAPE[0]):
         z = ORIGIN_MM[2] + k
-        dz = z - centre[2]
+        dz = z - center[2]
         left = 1 - flat * dz**2
         if left <= 0:
             continue
         a, b = np.sqrt(left / values)
         perimeter = np.pi * (3 * (a + b) - np.sqrt((3 * a + b) * (a + 3 * b)))
         t = np.linspace(0, 2 * np.pi, max(int(np.ceil(perimeter / VERTEX_STEP_MM)), 8), endpoint=False)
-        xy = centre[:2] + dz * shift + np.column_stack([a * np.cos(t), b * np.sin(t)]) @ vectors.T
+        xy = center[:2] + dz * shift + np.column_stack([a * np.cos(t), b * np.sin(t)]) @ vectors.T
         found.append((k, np.column_stack([xy, np.full(len(t), z)])))
     return found
 
 
-def centres_inside(centre: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First index (z, y, x) of a box round the ellipsoid, and its voxels whose centre lies inside."""
+def centers_inside(center: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First index (z, y, x) of a box round the ellipsoid, and its voxels whose center lies inside."""
     reach = np.sqrt(np.diag(np.linalg.inv(matrix)))
-    low = np.floor(centre - ORIGIN_MM - reach).astype(int)
+    low = np.floor(center - ORIGIN_MM - reach).astype(int)
     size = np.ceil(2 * reach).astype(int) + 2
-    offset = np.stack(np.meshgrid(*(np.arange(s) for s in size), indexing="ij"), axis=-1) + low + ORIGIN_MM - centre
+    offset = np.stack(np.meshgrid(*(np.arange(s) for s in size), indexing="ij"), axis=-1) + low + ORIGIN_MM - center
     inside = np.einsum("...i,ij,...j", offset, matrix, offset) <= 1
     return low[::-1], inside.transpose(2, 1, 0)
 
@@ -158,13 +158,13 @@ def write_study(folder: Path) -> None:
     data.ReferencedFrameOfReferenceSequence = [frame]
     data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = [], [], []
     truth = {"names": [], "volumes_mm3": [], "lows": []}
-    for number, (name, centre, matrix) in enumerate(ellipsoids(), start=1):
+    for number, (name, center, matrix) in enumerate(ellipsoids(), start=1):
         roi, item, observation = Dataset(), Dataset(), Dataset()
         roi.ROINumber, roi.ROIName, roi.ROIGenerationAlgorithm = number, name, "MANUAL"
         roi.ReferencedFrameOfReferenceUID = uids["frame"]
         item.ReferencedROINumber, item.ROIDisplayColor, item.ContourSequence = number, [255, 0, 0], []
         volume = 0.0
-        for k, points in contours_of(centre, matrix):
+        for k, points in contours_of(center, matrix):
             texts = [decimal(c) for c in points.ravel()]
             volume += polygon_area(np.asarray(texts, dtype=float).reshape(-1, 3)[:, :2])
             contour = Dataset()
@@ -177,7 +177,7 @@ def write_study(folder: Path) -> None:
         data.StructureSetROISequence.append(roi)
         data.ROIContourSequence.append(item)
         data.RTROIObservationsSequence.append(observation)
-        low, truth[name] = centres_inside(centre, matrix)
+        low, truth[name] = centers_inside(center, matrix)
         for key, value in (("names", name), ("volumes_mm3", volume), ("lows", low)):
             truth[key].append(value)
     data.ApprovalStatus = "UNAPPROVED"
@@ -189,18 +189,18 @@ def write_study(folder: Path) -> None:
 
 
 def own(study: Path) -> Masks:
-    from RTResponseCAMLib.imaging.occupancy import mask
+    from RTResponseCAMLib.imaging.fraction import mask
 
     yield from _own(study, mask)
 
 
-def own_occupancy(study: Path) -> Masks:
-    from RTResponseCAMLib.imaging.occupancy import occupancy
+def own_fraction(study: Path) -> Masks:
+    from RTResponseCAMLib.imaging.fraction import fraction_inside
 
-    yield from _own(study, occupancy)
+    yield from _own(study, fraction_inside)
 
 
-def _own(study: Path, rasterise) -> Masks:
+def _own(study: Path, rasterize) -> Masks:
     from RTResponseCAMLib.dicom.index import index_folder
     from RTResponseCAMLib.dicom.mr import read_series
     from RTResponseCAMLib.dicom.rtstruct import read_structures
@@ -212,7 +212,7 @@ def _own(study: Path, rasterise) -> Masks:
     image = read[0] if isinstance(read, tuple) else getattr(read, "image", read)
     structures, _ = read_structures(index.structures[0].path)
     for structure in structures:
-        yield structure.name, rasterise(structure, Grid.of(image))
+        yield structure.name, rasterize(structure, Grid.of(image))
 
 
 def rt_utils(study: Path) -> Masks:
@@ -288,7 +288,7 @@ def read_mha(path: Path) -> np.ndarray:
 
 PEERS = {
     "own": own,
-    "own-occupancy": own_occupancy,
+    "own-occupancy": own_fraction,
     "rt-utils": rt_utils,
     "platipy": platipy,
     "DicomRTTool": dicom_rt_tool,
@@ -296,7 +296,7 @@ PEERS = {
     "plastimatch": plastimatch,
 }
 DISTRIBUTIONS = {"own": "RTResponseCAM", "own-occupancy": "RTResponseCAM"}
-LABELS = {"own": "own, voxel centres", "own-occupancy": "own, occupancy"}
+LABELS = {"own": "own, voxel centers", "own-occupancy": "own, occupancy"}
 
 
 # One reader, in its own process

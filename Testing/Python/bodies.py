@@ -9,14 +9,14 @@ import numpy as np
 from RTResponseCAMLib.study import Structure
 
 
-def ball(radius, centre=(0.3, -0.2, 0.1), step=1.0, number=1, scale=(1, 1, 1)):
+def ball(radius, center=(0.3, -0.2, 0.1), step=1.0, number=1, scale=(1, 1, 1)):
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     rings = []
     for z in np.arange(-40, 40.1, step) + 0.37:
         if abs(z) < radius * scale[2]:
             ring = radius * math.sqrt(1 - (z / radius / scale[2]) ** 2)
             xy = np.column_stack([ring * scale[0] * np.cos(angle), ring * scale[1] * np.sin(angle)])
-            rings.append(np.column_stack([xy, np.full(len(angle), z)]) + centre)
+            rings.append(np.column_stack([xy, np.full(len(angle), z)]) + center)
     return Structure(number, f"ball {number}", "GTV", tuple(rings))
 
 

@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take all cores wait
 
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.phantom.cohort import write_cohort
-from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.patient import sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 
@@ -71,7 +71,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Coarse head, three lesions, one dose box, follow-up; ``dicom/`` and ``truth/``. Read only."""
     spec = PhantomSpec(seed=4, lesions=3, variant=Variant.DARKER, **SMALL)
-    return made_once(tmp_path_factory, "phantom_study", lambda folder: write_patient(draw_patient(spec), folder))
+    return made_once(tmp_path_factory, "phantom_study", lambda folder: write_patient(sample_patient(spec), folder))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.cohort.sheets import by_header, read_sheet
 from RTResponseCAMLib.dicom.files import NotDicom, read_header
 from RTResponseCAMLib.dicom.index import TAGS, Entry, Index
+from RTResponseCAMLib.dicom.inspect import inspect_folder
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.dicom.mr import read_series
 from RTResponseCAMLib.dicom.registration import read_links
@@ -32,12 +33,11 @@ from RTResponseCAMLib.dicom.rtplan import read_plan
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
 from RTResponseCAMLib.dicom.targets import choose_lesions
-from RTResponseCAMLib.dicom.tree import inspect_folder
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.labels import label_structures, read_mr, read_volume
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.transform_file import read_transform
-from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.patient import sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.phantom.write import write_patient
 
@@ -50,7 +50,7 @@ NUMBERS = ("65535", "100000", "-5", "0", "1e300", "nan", "2147483647", "0.000000
 def corpus(folder: Path, samples: Path | None) -> list[tuple[str, bytes, str]]:
     """(reader, content, file name) of every object that is spoiled; real samples too where they are present."""
     export = folder / "export"
-    write_patient(draw_patient(PhantomSpec(seed=6, lesions=2, second_series=True, **TINY)), export)
+    write_patient(sample_patient(PhantomSpec(seed=6, lesions=2, second_series=True, **TINY)), export)
     dicom = export / "dicom"
     series = sorted((dicom / "t1c").glob("*.dcm"))
     found = [("series", p.read_bytes(), p.name) for p in series[:2]]

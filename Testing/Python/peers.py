@@ -11,11 +11,11 @@ import pytest
 
 
 def plastimatch() -> str:
-    """An independent reader and rasteriser of RTSTRUCT."""
+    """An independent reader and rasterizer of RTSTRUCT."""
     beside = Path(sys.executable).parent / "plastimatch"
     found = str(beside) if beside.exists() else shutil.which("plastimatch")
     if not found:
-        pytest.skip("plastimatch is not installed (Linux only): no independent rasteriser to compare with")
+        pytest.skip("plastimatch is not installed (Linux only): no independent rasterizer to compare with")
     return found
 
 

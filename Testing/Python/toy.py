@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from RTResponseCAMLib.models.interface import UNCALIBRATED, FittedModel, LesionModel, LesionPrediction
 from RTResponseCAMLib.models.registry import ModelEntry, Requirements
-from RTResponseCAMLib.progress import silent
+from RTResponseCAMLib.progress import no_progress
 from RTResponseCAMLib.samples.sample import patch_of
 
 
@@ -15,10 +15,10 @@ class FittedToy(FittedModel):
     def __init__(self, center):
         self.center = center
 
-    def predict(self, samples, *, calibration=UNCALIBRATED, members=False, progress=silent):
+    def predict(self, samples, *, calibration=UNCALIBRATED, members=False, progress=no_progress):
         found = []
         for patch in map(patch_of, samples):
-            local = calibration.slope * (self.center - patch.mr) * patch.occupancy / patch.occupancy.sum()
+            local = calibration.slope * (self.center - patch.mr) * patch.fraction / patch.fraction.sum()
             total = float(local.sum(dtype=np.float64)) + calibration.intercept
             p = float(expit(-total))
             map_ = local.astype(np.float32)
@@ -33,8 +33,8 @@ class FittedToy(FittedModel):
 
 
 class ToyModel(LesionModel):
-    def fit(self, samples, *, seed=0, progress=silent):
-        means = [np.average(p.mr, weights=p.occupancy) for p in map(patch_of, samples)]
+    def fit(self, samples, *, seed=0, progress=no_progress):
+        means = [np.average(p.mr, weights=p.fraction) for p in map(patch_of, samples)]
         return FittedToy(float(np.mean(means)))
 
 

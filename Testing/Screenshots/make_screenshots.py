@@ -57,7 +57,7 @@ def main() -> None:
     panel.ui.predictButton.click()
     host.wait()
     panel.parameters.selectedLesion = "L1"
-    panel.parameters.subregionCut = 0.5
+    panel.parameters.subregionThreshold = 0.5
     host.settle()
     host.screenshot(folder / "panel.png")
     panel.ui.createSegmentButton.click()

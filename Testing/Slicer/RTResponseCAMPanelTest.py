@@ -152,7 +152,7 @@ class RTResponseCAMPanelTest(unittest.TestCase):
         self.assertEqual(self.offsets().get("Red"), there)
         panel.ui.cutPercentileButton.click()
         if not panel.ui.createSegmentButton.enabled:  # evidence in doubt is contoured all the same when one says so
-            panel.ui.despiteDoubtsCheckBox.checked = True
+            panel.ui.contourFlaggedCheckBox.checked = True
         self.assertTrue(panel.ui.createSegmentButton.enabled, panel.ui.createSegmentButton.toolTip)
         panel.ui.createSegmentButton.click()
         panel.ui.editSegmentButton.click()

@@ -1,14 +1,15 @@
 """The integrated autoencoder-classifier: reconstruction and voxel evidence from one set of features.
 
-A fixed stem describes every voxel in scale space; what is usual at the voxel's depth in a lesion is subtracted. An
-autoencoder draws these features again from a short code per voxel, taken over the voxel's surroundings; it learns from
-lesions without labels what varies within lesions. Heads of 1 × 1 × 1 convolutions, some reading the features and some
-the code, give evidence per voxel. The prediction is a pooling of that evidence inside the lesion, and nothing else but
-the lesion's volume: the map adds up to the prediction.
+A fixed filter bank (the stem) describes every voxel in scale space; the depth baseline, which is the mean feature at a
+voxel's depth in a lesion, is subtracted. A linear autoencoder reconstructs these features from a short code per voxel,
+computed over the voxel's surroundings; it is trained without labels. Evidence heads (1 × 1 × 1 convolutions), some on
+the features and some on the code, give the evidence of each voxel. The prediction is the weighted mean of that evidence
+inside the lesion plus a term of the lesion's volume, so that the evidence map adds up to the logit.
 
-Texture of a small lesion is that of few voxels, the fewer the coarser its MR is, and hangs on where its contour was
-drawn. With ``half_cc`` its evidence is drawn towards none, as an estimate from few samples is towards its prior mean
-[James & Stein 1961]: by V / (V + ``half_cc`` · coarseness), which is best where the variance of a mean goes with 1 / n.
+The texture of a small lesion is measured on few voxels, and on fewer independent ones the coarser the MR is; it also
+depends on where the contour lies. With ``shrinkage_volume_cc`` the evidence is therefore shrunk towards 0 by
+V / (V + ``shrinkage_volume_cc`` · r), where r is `Patch.mr_voxel_volume_ratio`: the James–Stein factor where the
+variance of a mean is proportional to 1 / n [James & Stein 1961].
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ class Architecture:
 
     Attributes
     ----------
-    members, code_members : heads in the ensemble that read the features and the code, each trained on its own patient
-        bootstrap. Code is taken over surroundings: many heads on it blur the map.
-    width : hidden units of a head.
-    code : numbers per voxel in the autoencoder's bottleneck.
-    context_mm : standard deviation of the surroundings that the code is taken over, and that evidence is spread over.
-    half_cc : volume of a lesion whose evidence counts half, cm³, on MR voxels as fine as the patch's; on others as many
-        times as much as `Patch.coarseness` says. 0: evidence of the smallest counts like that of the largest. Contours
-        of a small lesion then move its prediction less; where texture is plain it costs ranking.
-    depth, autoencoder, dose, volume : parts that can be left out, for comparison; without ``depth`` the mean feature is
-        subtracted instead of what is usual at a voxel's depth.
+    members, code_members : number of evidence heads on the features and on the code; each is trained on its own patient
+        bootstrap. The code is computed over surroundings, so many heads on it blur the evidence map.
+    width : hidden units of an evidence head.
+    code : length of the autoencoder's code per voxel.
+    context_mm : standard deviation of the Gaussian surroundings of the code, and of the smoothing of the evidence, mm.
+    shrinkage_volume_cc : lesion volume at which the evidence is halved, cm³, for MR voxels as large as those of the
+        patch; multiplied by `Patch.mr_voxel_volume_ratio` for larger ones. 0: no shrinkage. Shrinkage makes the
+        prediction of a small lesion less sensitive to its contour, and costs AUC where texture alone decides.
+    depth, autoencoder, dose, volume : parts that can be left out for an ablation; without ``depth`` the mean over all
+        voxels is subtracted instead of the depth baseline.
     """
 
     members: int = 11
@@ -50,7 +51,7 @@ class Architecture:
     width: int = 8
     code: int = 6
     context_mm: float = 2.0
-    half_cc: float = 0.0
+    shrinkage_volume_cc: float = 0.0
     depth: bool = True
     autoencoder: bool = True
     dose: bool = False
@@ -104,7 +105,7 @@ class Head(nn.Module):
 class AutoencoderClassifier(nn.Module):
     """Patch in, evidence per voxel and prediction out; ``features → evidence`` is 1 × 1 × 1 in space."""
 
-    usual: Tensor
+    depth_baseline: Tensor
     deviation: Tensor
     volume_mean: Tensor
     volume_deviation: Tensor
@@ -127,7 +128,7 @@ class AutoencoderClassifier(nn.Module):
         # Places for hooks: what the gradient maps are taken at.
         self.at_stem, self.at_code = nn.Identity(), nn.Identity()
         # What the training lesions show at each depth, and their units; part of the weights, not of the training.
-        self.register_buffer("usual", torch.zeros(DEPTH_TERMS, STEM_CHANNELS))
+        self.register_buffer("depth_baseline", torch.zeros(DEPTH_TERMS, STEM_CHANNELS))
         self.register_buffer("deviation", torch.ones(STEM_CHANNELS))
         self.register_buffer("volume_mean", torch.zeros(()))
         self.register_buffer("volume_deviation", torch.ones(()))
@@ -135,39 +136,39 @@ class AutoencoderClassifier(nn.Module):
         self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
 
     def forward(
-        self, mr: Tensor, occupancy: Tensor, dose: Tensor | None = None, coarseness: float | Tensor = 1.0
+        self, mr: Tensor, fraction: Tensor, dose: Tensor | None = None, mr_voxel_volume_ratio: float | Tensor = 1.0
     ) -> Output:
         """Run a batch of equal patches ``(batch, 1, z, y, x)``: MR in head units, occupancy, dose / prescription.
 
-        ``coarseness`` is that of the patches: one number, or ``(batch,)``.
+        ``mr_voxel_volume_ratio`` is that of the patches: one number, or ``(batch,)``.
         """
-        features, code = self.describe(mr, occupancy)
+        features, code = self.describe(mr, fraction)
         relative = dose_feature(mr, dose) if self.architecture.dose else None
-        evidence = self.judge(features, code, occupancy, relative)
-        spread = masked_mean(evidence, occupancy, self.architecture.context_mm, self.architecture.spacing_mm)
-        return self.pool(spread, occupancy, self.log_volume(occupancy), coarseness)
+        evidence = self.evidence(features, code, fraction, relative)
+        smoothed = masked_mean(evidence, fraction, self.architecture.context_mm, self.architecture.spacing_mm)
+        return self.pool(smoothed, fraction, self.log_volume(fraction), mr_voxel_volume_ratio)
 
-    def describe(self, mr: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor | None]:
+    def describe(self, mr: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor | None]:
         """Stem features beyond what is usual, in units of the training lesions, and their code (None without one)."""
-        features = self.standardised(stem_features(mr, occupancy, self.architecture.spacing_mm))
+        features = self.standardized(stem_features(mr, fraction, self.architecture.spacing_mm))
         if not self.architecture.autoencoder:
             return features, None
         # Encoder and surroundings are both linear: encoding first blurs few channels instead of many.
         context = self.architecture.context_mm, self.architecture.spacing_mm
-        code = masked_mean(self.encode(features), occupancy, *context)
+        code = masked_mean(self.encode(features), fraction, *context)
         return features, code + self.encode_offset[:, None, None, None]
 
-    def draw(self, code: Tensor) -> Tensor:
-        """What the autoencoder draws: the standardised features over each voxel's surroundings."""
+    def reconstruct(self, code: Tensor) -> Tensor:
+        """What the autoencoder draws: the standardized features over each voxel's surroundings."""
         drawn: Tensor = self.decode(code)
         return drawn + self.decode_offset[:, None, None, None]
 
-    def judge(self, features: Tensor, code: Tensor | None, occupancy: Tensor, dose: Tensor | None = None) -> Tensor:
+    def evidence(self, features: Tensor, code: Tensor | None, fraction: Tensor, dose: Tensor | None = None) -> Tensor:
         """Evidence of every head ``(batch, heads, z, y, x)`` inside the lesions, 0 elsewhere."""
-        inside = occupancy[:, 0] > 0  # most of a patch is not lesion: nobody asks for its evidence
+        inside = fraction[:, 0] > 0  # most of a patch is not lesion: nobody asks for its evidence
         more = [] if dose is None else [dose]
         found = []
-        for head, place, source in self.readers(features, code):
+        for head, place, source in self.head_inputs(features, code):
             whole = place(torch.cat([source.clamp(-LIMIT, LIMIT), *more], dim=1))
             rows = whole.movedim(1, -1)[inside]
             size = ROWS if torch.is_inference_mode_enabled() else len(rows)
@@ -176,38 +177,40 @@ class AutoencoderClassifier(nn.Module):
         evidence[inside] = torch.cat(found, dim=1)
         return evidence.movedim(-1, 1)
 
-    def readers(self, features: Tensor, code: Tensor | None) -> list[tuple[Head, nn.Identity, Tensor]]:
+    def head_inputs(self, features: Tensor, code: Tensor | None) -> list[tuple[Head, nn.Identity, Tensor]]:
         """Each kind of head, the place of its input, and what it reads."""
         first = [(self.stem_head, self.at_stem, features)]
         return first if code is None else [*first, (self.code_head, self.at_code, code)]
 
-    def standardised(self, stem: Tensor) -> Tensor:
+    def standardized(self, stem: Tensor) -> Tensor:
         """Features less what is usual at their depth, in units of the training lesions' spread.
 
         ``stem`` is what the stem gave: ``(batch, features and depth terms, …)``.
         """
         features, depth = stem.split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
-        usual = torch.einsum("bd...,dc->bc...", depth, self.usual)
-        return (features - usual) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))
+        depth_baseline = torch.einsum("bd...,dc->bc...", depth, self.depth_baseline)
+        return (features - depth_baseline) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))
 
-    def as_read(self, features: Tensor, surroundings: Tensor) -> tuple[Tensor, Tensor | None]:
+    def head_features(self, features: Tensor, surroundings: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tables of voxels ``(voxels, channels)`` of a prepared lesion as the heads read them: features, code."""
-        own = self.standardised(features).clamp(-LIMIT, LIMIT)
+        own = self.standardized(features).clamp(-LIMIT, LIMIT)
         if not self.architecture.autoencoder:
             return own, None
-        code = self.standardised(surroundings) @ self.encode.weight[:, :, 0, 0, 0].T + self.encode_offset
+        code = self.standardized(surroundings) @ self.encode.weight[:, :, 0, 0, 0].T + self.encode_offset
         return own, code.clamp(-LIMIT, LIMIT)
 
-    def log_volume(self, occupancy: Tensor) -> Tensor:
+    def log_volume(self, fraction: Tensor) -> Tensor:
         """Logarithm of the lesion's volume ``(batch,)`` in units of the training lesions' spread."""
-        volume_cc = occupancy.sum((1, 2, 3, 4)) * self.architecture.spacing_mm**3 / 1000
+        volume_cc = fraction.sum((1, 2, 3, 4)) * self.architecture.spacing_mm**3 / 1000
         return (volume_cc.clamp_min(1e-4).log() - self.volume_mean) / self.volume_deviation
 
-    def pool(self, evidence: Tensor, occupancy: Tensor, log_volume: Tensor, coarseness: float | Tensor = 1.0) -> Output:
+    def pool(
+        self, evidence: Tensor, fraction: Tensor, log_volume: Tensor, mr_voxel_volume_ratio: float | Tensor = 1.0
+    ) -> Output:
         """Evidence ``(batch, heads, z, y, x)`` pooled inside the lesion; ``log_volume`` as of `log_volume`."""
-        weight = occupancy / occupancy.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
+        weight = fraction / fraction.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
         volume_cc = (log_volume * self.volume_deviation + self.volume_mean).exp()
-        shrinkage = (volume_cc / (volume_cc + self.architecture.half_cc * coarseness))[:, None]
+        shrinkage = (volume_cc / (volume_cc + self.architecture.shrinkage_volume_cc * mr_voxel_volume_ratio))[:, None]
         from_volume = self.volume_slope * log_volume[:, None] * float(self.architecture.volume)
         maps = evidence * weight * (shrinkage * self.slope.exp())[..., None, None, None]
         bias = self.offset + from_volume

@@ -25,13 +25,13 @@ class Options:
     code_members: int = _option(1, "heads that read the autoencoder's code", 1, 100)
     width: int = _option(8, "hidden units of a head", 1, 1000)
     code: int = _option(6, "numbers per voxel in the autoencoder's bottleneck", 1, 24)
-    half_cc: float = _option(0.0, "cm³ (voxels of 1 mm) whose evidence counts half", 0, 100)
+    shrinkage_volume_cc: float = _option(0.0, "cm³ (voxels of 1 mm) whose evidence counts half", 0, 100)
     autoencoder: bool = _option(True, "stem and head only, for comparison")
     steps: int = _option(240, "optimization steps of the heads", 10, 1_000_000)
     weight_decay: float = _option(2.0, "of the heads' weights; more lesions allow less", 0, 100)
     dropout: float = _option(0.9, "share of a voxel's features left out at each step", 0, 0.95)
-    views: int = _option(2, "augmented copies of each lesion with another contour and scan", 0, 20)
-    smallness: float = _option(0.005, "weight of the mean squared local evidence", 0, 100)
+    n_augmentations: int = _option(2, "augmented copies of each lesion with another contour and scan", 0, 20)
+    evidence_l2: float = _option(0.005, "weight of the mean squared local evidence", 0, 100)
     seed: int = _option(7, "of training and folds", 0, 2**31 - 1)
 
 

@@ -26,15 +26,16 @@ from RTResponseCAMLib.models.scale_space.classifier import Architecture, Autoenc
 from RTResponseCAMLib.models.scale_space.entries import Options
 from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion, prepare
 from RTResponseCAMLib.models.scale_space.training import Schedule, fit
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
 Array64 = npt.NDArray[np.float64]
 INTERVAL = (5.0, 95.0)  # percentiles of the members
 BATCH_VOXELS = 8 * 48**3
-VOLUME_DOUBT = 0.5  # standard deviation of the logarithm of volume's factor, before any lesion is asked
+VOLUME_FACTOR_LOG_SD = 0.5  # standard deviation of the logarithm of volume's factor, before any lesion is asked
 LOG_FACTORS = (-1.1, 1.1)  # a third to three times
 PREPARATION_SHARE = 0.2  # of the progress of a fit
+RENAMED_IN_SCHEMA_9 = {"half_cc": "shrinkage_volume_cc", "usual": "depth_baseline"}  # of architecture and tensors
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FittedScaleSpace(FittedModel):
         *,
         calibration: Calibration = UNCALIBRATED,
         members: bool = False,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
         """Run the network over patches, equal sizes together; the order of the answer is that of the samples."""
         patches = [patch_of(sample) for sample in samples]
@@ -58,9 +59,9 @@ class FittedScaleSpace(FittedModel):
         for number, batch in enumerate(batches):
             progress(number / len(batches), f"evidence, batch {number + 1} of {len(batches)}")
             mr, fraction, dose = self._inputs([patches[i] for i in batch])
-            coarseness = mr.new_tensor([patches[i].coarseness for i in batch])
+            mr_voxel_volume_ratio = mr.new_tensor([patches[i].mr_voxel_volume_ratio for i in batch])
             with torch.inference_mode():
-                output = self.network(mr, fraction, dose, coarseness)
+                output = self.network(mr, fraction, dose, mr_voxel_volume_ratio)
                 found.update(zip(batch, _calibrated(output, fraction, calibration, members), strict=True))
         progress(1.0)
         return [found[i] for i in range(len(patches))]
@@ -93,7 +94,7 @@ class FittedScaleSpace(FittedModel):
     def differentiable_total(self, sample: LesionSample) -> Tensor:
         """Mean logit of the heads."""
         patch = patch_of(sample)
-        total: Tensor = self.network(*self._inputs([patch]), patch.coarseness).total.mean()
+        total: Tensor = self.network(*self._inputs([patch]), patch.mr_voxel_volume_ratio).total.mean()
         return total
 
     def with_random_weights(self, seed: int = 0) -> FittedScaleSpace:
@@ -119,19 +120,21 @@ class FittedScaleSpace(FittedModel):
     def _inputs(self, patches: Sequence[Patch]) -> tuple[Tensor, Tensor, Tensor]:
         mr, fraction, dose = (
             torch.from_numpy(np.stack([getattr(patch, name) for patch in patches]))[:, None].to(self.device)
-            for name in ("mr", "occupancy", "dose")
+            for name in ("mr", "fraction", "dose")
         )
         return mr, fraction, dose
 
 
 def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedScaleSpace:
     """The network that `FittedScaleSpace.architecture` and `FittedScaleSpace.tensors` describe."""
-    values = dict(architecture)
+    values = {RENAMED_IN_SCHEMA_9.get(name, name): value for name, value in architecture.items()}
     if values.pop("form", "signed") != "signed":  # of bundles before schema 8
         raise ValueError("cumulative hazards are not supported any more")
     _check_shape(values)
     network = AutoencoderClassifier(Architecture(**values))
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    network.load_state_dict(
+        {RENAMED_IN_SCHEMA_9.get(name, name): torch.from_numpy(value) for name, value in tensors.items()}
+    )
     return FittedScaleSpace(network.eval())
 
 
@@ -142,11 +145,11 @@ def _check_shape(values: Mapping[str, Any]) -> None:
     ------
     ValueError : it does.
     """
-    for name, usual in Architecture().as_json().items():
+    for name, default in Architecture().as_json().items():
         value = values.get(name)
-        numbers = (int, float) if isinstance(usual, float) else int
-        right = isinstance(value, bool) if isinstance(usual, bool) else isinstance(value, numbers)
-        if not right or (isinstance(value, bool) != isinstance(usual, bool)) or not 0 <= float(value or 0) < 1e6:
+        numbers = (int, float) if isinstance(default, float) else int
+        right = isinstance(value, bool) if isinstance(default, bool) else isinstance(value, numbers)
+        if not right or (isinstance(value, bool) != isinstance(default, bool)) or not 0 <= float(value or 0) < 1e6:
             raise ValueError(f"{name} is {value!r}")
 
 
@@ -161,8 +164,13 @@ class ScaleSpaceModel(LesionModel):
     def of(cls, options: Options, dose: bool) -> ScaleSpaceModel:
         """The model that some options describe."""
         given = asdict(options)
-        shape = {name: given[name] for name in ("members", "code_members", "width", "code", "half_cc", "autoencoder")}
-        training = {name: given[name] for name in ("seed", "steps", "weight_decay", "dropout", "views", "smallness")}
+        shape = {
+            name: given[name]
+            for name in ("members", "code_members", "width", "code", "shrinkage_volume_cc", "autoencoder")
+        }
+        training = {
+            name: given[name] for name in ("seed", "steps", "weight_decay", "dropout", "n_augmentations", "evidence_l2")
+        }
         return cls(Architecture(dose=dose, **shape), Schedule(**training))
 
     @property
@@ -174,10 +182,12 @@ class ScaleSpaceModel(LesionModel):
         """The schedule."""
         return self.schedule.as_json()
 
-    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = silent) -> FittedScaleSpace:
+    def fit(
+        self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress
+    ) -> FittedScaleSpace:
         """Train on all samples; those without a label teach the autoencoder alone."""
-        lesions = self.prepared(samples, part(progress, 0.0, PREPARATION_SHARE))
-        return FittedScaleSpace(self._fit(lesions, seed, part(progress, PREPARATION_SHARE, 1.0)))
+        lesions = self.prepared(samples, subprogress(progress, 0.0, PREPARATION_SHARE))
+        return FittedScaleSpace(self._fit(lesions, seed, subprogress(progress, PREPARATION_SHARE, 1.0)))
 
     def fit_on_folds(
         self,
@@ -185,11 +195,11 @@ class ScaleSpaceModel(LesionModel):
         folds: Sequence[Fold],
         *,
         seed: int = 0,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
     ) -> tuple[FittedScaleSpace, Array64]:
         """As for every model; the held-out lesions also say how much volume counts beside the evidence."""
-        lesions = self.prepared(samples, part(progress, 0.0, PREPARATION_SHARE))
-        progress = part(progress, PREPARATION_SHARE, 1.0)
+        lesions = self.prepared(samples, subprogress(progress, 0.0, PREPARATION_SHARE))
+        progress = subprogress(progress, PREPARATION_SHARE, 1.0)
         labeled = [sample for sample in samples if sample.label is not None]
         labels = np.asarray([int(sample.label or 0) for sample in labeled])
         totals = np.zeros((len(labeled), self.network.heads))
@@ -197,24 +207,24 @@ class ScaleSpaceModel(LesionModel):
         for number, fold in enumerate(folds):
             training = without_patients(lesions, {labeled[i].patient for i in fold.test})
             span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
-            network = self._fit(training, seed + 1000 * (number + 1), part(progress, *span))
+            network = self._fit(training, seed + 1000 * (number + 1), subprogress(progress, *span))
             for i in fold.test:
                 totals[i], volumes[i] = head_totals(network, patch_of(labeled[i]))
         factor = volume_factor((totals - volumes).mean(axis=1), volumes.mean(axis=1), labels=labels)
         totals += (factor - 1) * volumes
-        network = self._fit(lesions, seed, part(progress, len(folds) / (len(folds) + 1), 1.0))
+        network = self._fit(lesions, seed, subprogress(progress, len(folds) / (len(folds) + 1), 1.0))
         with torch.no_grad():
             network.volume_slope.mul_(factor)
         return FittedScaleSpace(network), totals.mean(axis=1)
 
-    def prepared(self, samples: Sequence[LesionSample], progress: Progress = silent) -> list[PreparedLesion]:
+    def prepared(self, samples: Sequence[LesionSample], progress: Progress = no_progress) -> list[PreparedLesion]:
         """What no training changes of the samples, computed once while they live."""
-        known = self.network.spacing_mm, self.network.context_mm, self.schedule.views
+        known = self.network.spacing_mm, self.network.context_mm, self.schedule.n_augmentations
         lesions = []
         for number, sample in enumerate(samples, start=1):
             of_sample = _PREPARED.setdefault(sample, {})
             if known not in of_sample:
-                of_sample[known] = prepare(sample, self.network, views=self.schedule.views)
+                of_sample[known] = prepare(sample, self.network, n_augmentations=self.schedule.n_augmentations)
             lesions.append(of_sample[known])
             progress(number / len(samples), "features")
         return lesions
@@ -232,7 +242,7 @@ def volume_factor(rest: Array64, volumes: Array64, *, labels: npt.NDArray[np.int
 
     Evidence explains training lesions better than others, and volume learns what it leaves; which of them an unlucky
     cohort overstates, other lesions show. The most probable factor, the calibration line being free, under a log-normal
-    prior around 1 (``VOLUME_DOUBT``): so few lesions say little.
+    prior around 1 (``VOLUME_FACTOR_LOG_SD``): so few lesions say little.
 
     Parameters
     ----------
@@ -243,7 +253,7 @@ def volume_factor(rest: Array64, volumes: Array64, *, labels: npt.NDArray[np.int
     def loss(parameters: Array64) -> float:
         factor, slope, offset = np.exp(parameters[0]), np.exp(parameters[1]), parameters[2]
         by_line = cross_entropy(slope * (rest + factor * volumes) + offset, target).sum()
-        return float(by_line + (parameters[0] / VOLUME_DOUBT) ** 2 / 2)
+        return float(by_line + (parameters[0] / VOLUME_FACTOR_LOG_SD) ** 2 / 2)
 
     limits = [LOG_FACTORS, LOG_SLOPES, OFFSETS]
     return float(np.exp(minimize(loss, np.zeros(3), method="L-BFGS-B", bounds=limits).x[0]))
@@ -257,9 +267,9 @@ def without_patients(lesions: Sequence[PreparedLesion], patients: set[str]) -> l
 def head_totals(network: AutoencoderClassifier, patch: Patch) -> tuple[Array64, Array64]:
     """Uncalibrated logit of one lesion for each head, and volume's part in it."""
     with torch.inference_mode():
-        mr, occupancy, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose))
-        total = network(mr, occupancy, dose, patch.coarseness).total[0]
-        volume = network.volume_slope * network.log_volume(occupancy) * float(network.architecture.volume)
+        mr, fraction, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.fraction, patch.dose))
+        total = network(mr, fraction, dose, patch.mr_voxel_volume_ratio).total[0]
+        volume = network.volume_slope * network.log_volume(fraction) * float(network.architecture.volume)
     return total.double().numpy(), volume.double().numpy()
 
 
@@ -283,7 +293,7 @@ def _calibrated(output: Output, fraction: Tensor, line: Calibration, members: bo
         places = inside.flatten().nonzero()[:, 0]  # most of a patch is not lesion, and zero
         scaled = maps.flatten(1).index_select(1, places) * scale[:, None].to(maps.dtype)
         mean = scaled.mean(0)
-        spread = (scaled - mean).square().mean(0).sqrt()  # `std` over so few rows is ten times as slow
+        ensemble_sd = (scaled - mean).square().mean(0).sqrt()  # `std` over so few rows is ten times as slow
         overall = each.mean()
         low, high = np.percentile(torch.sigmoid(-each).cpu().numpy(), INTERVAL)
         results.append(
@@ -293,7 +303,7 @@ def _calibrated(output: Output, fraction: Tensor, line: Calibration, members: bo
                 float(high),
                 float(overall),
                 _array(mean, inside),
-                _array(spread, inside),
+                _array(ensemble_sd, inside),
                 float((line.slope * bias + line.intercept).mean()),
                 float((scale * from_volume).mean()),
                 np.stack([_array(row, inside) for row in scaled]) if members else None,

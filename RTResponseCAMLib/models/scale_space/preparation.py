@@ -1,6 +1,6 @@
 """What training needs of every lesion, computed once: features of its voxels, as it is and slightly otherwise.
 
-A contour could as well lie half a millimetre off or be cut into voxels, and a scan be a little brighter or noisier;
+A contour could as well lie half a millimeter off or be cut into voxels, and a scan be a little brighter or noisier;
 a network that has seen each lesion so takes these for what they are.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, dose_feature
-from RTResponseCAMLib.models.scale_space.stem import masked_mean, spread_weight, stem_features
+from RTResponseCAMLib.models.scale_space.stem import masked_mean, smoothing_weight, stem_features
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
 SHIFT_MM = 0.5  # as far as two contours of one lesion lie apart
@@ -45,11 +45,11 @@ class PreparedLesion:
     volume_cc: float
     label: int | None
     group: str
-    coarseness: float = 1.0
+    mr_voxel_volume_ratio: float = 1.0
 
 
-def prepare(sample: LesionSample, architecture: Architecture, *, views: int) -> PreparedLesion:
-    """Compute what no training changes; ``views`` augmented copies are added to the lesion as it is (0: none).
+def prepare(sample: LesionSample, architecture: Architecture, *, n_augmentations: int) -> PreparedLesion:
+    """Compute what training does not change: features of the lesion and of ``n_augmentations`` augmented copies.
 
     The copies depend on the sample's index alone: a lesion is the same in every fold.
 
@@ -58,42 +58,42 @@ def prepare(sample: LesionSample, architecture: Architecture, *, views: int) -> 
     ModelError : the sample has no patch.
     """
     patch = patch_of(sample)
-    rng = np.random.default_rng([sample.index, views])
-    looks = [patch, *(augment(patch, rng) for _ in range(views))]
+    rng = np.random.default_rng([sample.index, n_augmentations])
+    looks = [patch, *(augment(patch, rng) for _ in range(n_augmentations))]
     parts = [_voxels(look, architecture, VIEW_VOXELS if n else OWN_VOXELS, rng) for n, look in enumerate(looks)]
     features, surroundings, dose = (torch.cat([tables[k] for tables, _ in parts]) for k in range(3))
     share = np.concatenate([(n + own) / len(parts) for n, (_, own) in enumerate(parts)])
-    volume = float(patch.occupancy.sum()) * architecture.spacing_mm**3 / 1000
-    who = volume, sample.label, sample.patient, patch.coarseness
+    volume = float(patch.fraction.sum()) * architecture.spacing_mm**3 / 1000
+    who = volume, sample.label, sample.patient, patch.mr_voxel_volume_ratio
     return PreparedLesion(features, surroundings, dose, share, *who)
 
 
 def augment(patch: Patch, rng: np.random.Generator) -> Patch:
     """The same lesion, contoured and scanned another time."""
     distance = rng.uniform(-SHIFT_MM, SHIFT_MM, 3) / patch.grid.spacing_mm[0]
-    occupancy = shift(patch.occupancy, distance, order=1, prefilter=False)
-    cut = (occupancy > 0) & (occupancy < 1)
+    fraction = shift(patch.fraction, distance, order=1, prefilter=False)
+    cut = (fraction > 0) & (fraction < 1)
     wider, sharper = rng.uniform(-WIDER, WIDER), rng.uniform(1.0, SHARPEST)
-    occupancy[cut] = np.clip(0.5 + (occupancy[cut] - 0.5 + wider) * sharper, 0, 1)
-    if not occupancy.any():  # a lesion of a few voxels, cut too sharply
-        occupancy = patch.occupancy
+    fraction[cut] = np.clip(0.5 + (fraction[cut] - 0.5 + wider) * sharper, 0, 1)
+    if not fraction.any():  # a lesion of a few voxels, cut too sharply
+        fraction = patch.fraction
     mr = patch.mr * rng.uniform(1 - BRIGHTER, 1 + BRIGHTER) + NOISE * rng.standard_normal(patch.mr.shape)
-    return replace(patch, mr=mr.astype(np.float32), occupancy=occupancy.astype(np.float32))
+    return replace(patch, mr=mr.astype(np.float32), fraction=fraction.astype(np.float32))
 
 
 def _voxels(
     patch: Patch, architecture: Architecture, most: int, rng: np.random.Generator
 ) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
-    mr, occupancy, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose))
+    mr, fraction, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.fraction, patch.dose))
     places = np.flatnonzero(patch.inside)
     if len(places) > most:
         places = np.sort(rng.choice(places, most, replace=False))
     with torch.inference_mode():
-        features = stem_features(mr, occupancy, architecture.spacing_mm)
-        around = masked_mean(features, occupancy, architecture.context_mm, architecture.spacing_mm)
+        features = stem_features(mr, fraction, architecture.spacing_mm)
+        around = masked_mean(features, fraction, architecture.context_mm, architecture.spacing_mm)
         relative = dose_feature(mr, dose if patch.has_dose else None)
         chosen = torch.from_numpy(places)
         tables = [values[0].flatten(1)[:, chosen].T.contiguous() for values in (features, around, relative)]
-        counts = spread_weight(occupancy, architecture.context_mm, architecture.spacing_mm)
+        counts = smoothing_weight(fraction, architecture.context_mm, architecture.spacing_mm)
     weight = counts.numpy().ravel()[places].astype(np.float64)
     return tables, np.cumsum(weight) / weight.sum()

@@ -6,7 +6,7 @@ Means and textures are taken over the lesion's core, so that neither the rim nor
 like texture: contours of one lesion drawn twice, or turned into a label map, differ in just these.
 
 Beside the features stand terms of how deep a voxel lies, for the network to learn what is usual at that depth: rims
-differ from centres in every lesion, whatever its response.
+differ from centers in every lesion, whatever its response.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ FAINTEST, FAINTEST_GRADIENT, STRONGEST = 0.003, 0.02, 4.0
 CORE_BLUR_MM, CORE_FROM, CORE_FULL, CORE_LEAST = 0.6, 0.3, 0.9, 0.05
 
 
-def stem_features(mr: Tensor, occupancy: Tensor, spacing_mm: float) -> Tensor:
+def stem_features(mr: Tensor, fraction: Tensor, spacing_mm: float) -> Tensor:
     """Features per voxel, then the terms of its depth, ``(batch, STEM_CHANNELS + DEPTH_TERMS, z, y, x)``.
 
     Parameters
     ----------
     mr : T1c in head units, ``(batch, 1, z, y, x)``.
-    occupancy : fraction of the voxel inside the lesion, same shape, 0…1.
+    fraction : fraction of the voxel inside the lesion, same shape, 0…1.
     """
-    whole = occupancy.clamp(0, 1)
+    whole = fraction.clamp(0, 1)
     inside = core(whole, spacing_mm)
     own = lesion_units(mr, inside)
     raw = (mr / 4).clamp(-3, 3)
@@ -75,10 +75,10 @@ STEM_CHANNELS = 2 + 6 * len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) /
 DEPTH_TERMS = 1 + len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2
 
 
-def core(occupancy: Tensor, spacing_mm: float) -> Tensor:
+def core(fraction: Tensor, spacing_mm: float) -> Tensor:
     """How much each voxel counts for the features, 0…1: much less near the lesion's surface than inside."""
-    depth = (_blur(occupancy, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
-    return (depth.clamp(0, 1) + CORE_LEAST) * occupancy
+    depth = (_blur(fraction, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
+    return (depth.clamp(0, 1) + CORE_LEAST) * fraction
 
 
 def lesion_units(mr: Tensor, inside: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def masked_mean(values: Tensor, inside: Tensor, scale_mm: float, spacing_mm: flo
     return both[:, :-1] / (both[:, -1:] + EPSILON)
 
 
-def spread_weight(inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
+def smoothing_weight(inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
     """How much a voxel's value counts in the mean, weighted by ``inside``, of `masked_mean`: its transpose."""
     return inside * _blur(inside / (_blur(inside, scale_mm, spacing_mm) + EPSILON), scale_mm, spacing_mm)
 

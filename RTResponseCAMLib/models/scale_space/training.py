@@ -30,7 +30,7 @@ from torch.nn import functional
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion
 from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 
 LEAST_WORTH = 1.0  # of evidence beside volume: log odds for a standard deviation between lesions
 NO_WORTH = 0.05  # what stands for none or less
@@ -45,8 +45,8 @@ class Schedule:
     ----------
     steps : of the heads. batch : most lesions per step. voxels : drawn per lesion and step, by occupancy.
     dropout : share of the features that a step of the heads on features does without.
-    views : of each lesion, beside the lesion as it is, with another contour and another scan (`preparation`).
-    smallness : weight of the mean squared local evidence: it stays small where the response does not ask for it.
+    n_augmentations : of each lesion, beside the lesion as it is, with another contour and another scan (`preparation`).
+    evidence_l2 : weight of the mean squared local evidence: it stays small where the response does not ask for it.
     volume_rate : how much faster the volume's slope and the offset learn than the heads; else the few steps end before
         they have arrived, and the heads explain volume.
     """
@@ -55,11 +55,11 @@ class Schedule:
     steps: int = 240
     batch: int = 64
     voxels: int = 64
-    views: int = 2
+    n_augmentations: int = 2
     learning_rate: float = 3e-3
     weight_decay: float = 2.0
     dropout: float = 0.9
-    smallness: float = 0.005
+    evidence_l2: float = 0.005
     volume_rate: float = 3.0
 
     def as_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def fit(
     architecture: Architecture,
     *,
     schedule: Schedule,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> AutoencoderClassifier:
     """Train on all lesions given and return the network in evaluation mode.
 
@@ -81,19 +81,19 @@ def fit(
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
     network = AutoencoderClassifier(architecture)
-    _standardise(network, lesions)
+    _standardize(network, lesions)
     if architecture.autoencoder:
-        _learn_to_draw(network, lesions)
-    labelled = [lesion for lesion in lesions if lesion.label is not None]
-    weights = bootstrap_weights([lesion.group for lesion in labelled], architecture.heads, rng=rng)
-    known = _Known.of(network, labelled)
+        _fit_autoencoder(network, lesions)
+    labeled = [lesion for lesion in lesions if lesion.label is not None]
+    weights = bootstrap_weights([lesion.group for lesion in labeled], architecture.heads, rng=rng)
+    known = _Known.of(network, labeled)
     _start_at_prevalence(network, float(known.labels.mean()))
-    _learn_to_judge(network, known, weights, schedule, rng, progress)
+    _fit_heads(network, known, weights, schedule, rng, progress)
     _weigh(network, known, weights == 0)
     return network.eval()
 
 
-def _standardise(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
+def _standardize(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
     # Every lesion counts the same, whatever its volume.
     terms = DEPTH_TERMS if network.architecture.depth else 1  # the first is constant
     depths, both = [], []
@@ -103,40 +103,42 @@ def _standardise(network: AutoencoderClassifier, lesions: Sequence[PreparedLesio
         depths.append(depth.T @ depth / len(depth))
         both.append(depth.T @ own / len(depth))
     kept_small = RIDGE * torch.eye(terms, dtype=torch.float64)
-    network.usual[:terms].copy_(torch.linalg.solve(torch.stack(depths).mean(0) + kept_small, torch.stack(both).mean(0)))
-    square = torch.stack([network.standardised(lesion.features).square().mean(0) for lesion in lesions]).mean(0)
+    network.depth_baseline[:terms].copy_(
+        torch.linalg.solve(torch.stack(depths).mean(0) + kept_small, torch.stack(both).mean(0))
+    )
+    square = torch.stack([network.standardized(lesion.features).square().mean(0) for lesion in lesions]).mean(0)
     network.deviation.copy_(square.clamp_min(1e-4).sqrt())
     volume = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
     network.volume_mean.copy_(volume.mean())
     network.volume_deviation.copy_(volume.std(correction=0).clamp_min(0.1))
 
 
-def _learn_to_draw(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
+def _fit_autoencoder(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
     """The linear autoencoder that best draws what varies within lesions, its code scaled to unit spread over all.
 
     Channels count by their spread over all lesions, so that a lively one does not drown the rest.
     """
     means, squares, covariances = [], [], []
     for lesion in lesions:
-        drawn = network.standardised(lesion.surroundings).double()
+        drawn = network.standardized(lesion.surroundings).double()
         means.append(drawn.mean(0))
         covariances.append(torch.cov(drawn.T, correction=0))
         squares.append(drawn.T @ drawn / len(drawn))
-    centre = torch.stack(means).mean(0)
-    total = torch.stack(squares).mean(0) - torch.outer(centre, centre)
+    center = torch.stack(means).mean(0)
+    total = torch.stack(squares).mean(0) - torch.outer(center, center)
     unit = total.diagonal().clamp_min(1e-6).sqrt()
     within = torch.stack(covariances).mean(0) / torch.outer(unit, unit)
     count = network.architecture.code
     axes = torch.linalg.eigh(within).eigenvectors[:, -count:].flip(1)
     axes = axes * axes[axes.abs().argmax(0), torch.arange(count)].sign()  # a component has no sign of its own
     turned = axes / unit[:, None]
-    spread = (turned.T @ total @ turned).diagonal().clamp_min(1e-6).sqrt()
-    to_code, to_drawing = axes / unit[:, None] / spread, axes * unit[:, None] * spread
+    sd = (turned.T @ total @ turned).diagonal().clamp_min(1e-6).sqrt()
+    to_code, to_drawing = axes / unit[:, None] / sd, axes * unit[:, None] * sd
     with torch.no_grad():
         network.encode.weight.copy_(to_code.T[:, :, None, None, None])
-        network.encode_offset.copy_(-(centre @ to_code))
+        network.encode_offset.copy_(-(center @ to_code))
         network.decode.weight.copy_(to_drawing[:, :, None, None, None])
-        network.decode_offset.copy_(centre)
+        network.decode_offset.copy_(center)
 
 
 def bootstrap_weights(groups: Sequence[str], members: int, *, rng: np.random.Generator) -> Tensor:
@@ -174,12 +176,12 @@ def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> Non
     volumes = known.volumes.double()
     by_head = known.totals(network) - network.offset.detach() - volumes[:, None] * slopes
     evidence = ((by_head * unseen).sum(1) / unseen.sum(1).clamp_min(1))[asked]
-    spread = float(evidence.std().clamp_min(1e-9))
-    worth = _worth(torch.stack([evidence / spread, volumes[asked]]), known.labels[asked])
+    sd = float(evidence.std().clamp_min(1e-9))
+    worth = _worth(torch.stack([evidence / sd, volumes[asked]]), known.labels[asked])
     shown = max(worth[0], NO_WORTH)
     own = float(slopes.mean())
-    kept = float(np.clip(worth[1] * spread / shown / own, 0, 1)) if own else 0.0
-    least = worth[1] * spread / max(shown, LEAST_WORTH)  # volume's slope beside evidence of the least worth
+    kept = float(np.clip(worth[1] * sd / shown / own, 0, 1)) if own else 0.0
+    least = worth[1] * sd / max(shown, LEAST_WORTH)  # volume's slope beside evidence of the least worth
     raised = max(1.0, kept * own / least) if kept else 1.0
     with torch.no_grad():
         network.volume_slope.mul_(kept)
@@ -191,22 +193,22 @@ def _worth(terms: Tensor, labels: Tensor) -> tuple[float, float]:
     """Coefficients of two terms ``(2, lesions)`` that explain the labels best, under a normal prior of unit spread."""
     start = _logit_of(float(labels.mean()))
     line = torch.tensor([0.0, 0.0, start], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total = line[:2] @ terms + line[2]
         each = response_loss(total, labels.double())
         value = each.sum() + line[:2].square().sum() / 2
         value.backward()
         return value
 
-    optimiser.step(loss)
+    optimizer.step(loss)
     first, second, _ = line.detach().tolist()
     return first, second
 
 
-def _learn_to_judge(
+def _fit_heads(
     network: AutoencoderClassifier,
     known: _Known,
     weights: Tensor,
@@ -214,23 +216,23 @@ def _learn_to_judge(
     rng: np.random.Generator,
     progress: Progress,
 ) -> None:
-    optimiser = _optimiser(network, schedule)
-    highest = [group["lr"] for group in optimiser.param_groups]
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, highest, total_steps=schedule.steps, pct_start=0.2)
+    optimizer = _optimizer(network, schedule)
+    highest = [group["lr"] for group in optimizer.param_groups]
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=schedule.steps, pct_start=0.2)
     for step in range(schedule.steps):
         chosen = rng.permutation(len(known.labels))[: schedule.batch]
         loss = _loss(
             network,
-            known.draw(chosen, schedule.voxels, rng=rng),
+            known.reconstruct(chosen, schedule.voxels, rng=rng),
             known.volumes[chosen],
-            known.coarseness[chosen],
+            known.mr_voxel_volume_ratio[chosen],
             known.labels[chosen],
             weights[chosen],
             schedule,
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         rate.step()
         if step % 10 == 9:
             progress((step + 1) / schedule.steps, f"response loss {float(loss.detach()):.3f}")
@@ -238,7 +240,7 @@ def _learn_to_judge(
 
 @dataclass(frozen=True)
 class _Known:
-    """The labelled lesions: all their voxels, one after the other, as the heads read them ``(voxels, channels)``.
+    """The labeled lesions: all their voxels, one after the other, as the heads read them ``(voxels, channels)``.
 
     ``volumes`` are logarithms in units of the training lesions' spread, ``ends`` where each lesion's voxels end.
     """
@@ -248,14 +250,14 @@ class _Known:
     share: npt.NDArray[np.float64]
     ends: list[int]
     volumes: Tensor
-    coarseness: Tensor
+    mr_voxel_volume_ratio: Tensor
     labels: Tensor
 
     @classmethod
     def of(cls, network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> _Known:
         with torch.no_grad():
             tables = [torch.cat([getattr(x, name) for x in lesions]) for name in ("features", "surroundings")]
-            features, code = network.as_read(*tables)
+            features, code = network.head_features(*tables)
             if network.architecture.dose:
                 dose = torch.cat([lesion.dose for lesion in lesions])
                 features = torch.cat([features, dose], dim=1)
@@ -265,11 +267,11 @@ class _Known:
         ends = np.cumsum([len(lesion.share) for lesion in lesions]).tolist()
         volumes = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
         volumes = (volumes - network.volume_mean) / network.volume_deviation
-        coarseness = torch.tensor([lesion.coarseness for lesion in lesions])
+        mr_voxel_volume_ratio = torch.tensor([lesion.mr_voxel_volume_ratio for lesion in lesions])
         labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
-        return cls(features, code, share, ends, volumes, coarseness, labels)
+        return cls(features, code, share, ends, volumes, mr_voxel_volume_ratio, labels)
 
-    def draw(
+    def reconstruct(
         self, lesions: npt.NDArray[np.intp], count: int, *, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor | None]:
         """Voxels drawn by occupancy ``(lesions, count, channels)``, so that a plain mean is the lesion's mean."""
@@ -287,7 +289,7 @@ class _Known:
                 rows = slice(self.ends[number - 1] if number else 0, end)
                 evidence = _evidence(network, self.features[rows], None if self.code is None else self.code[rows])
                 one = evidence.T[None, :, :, None, None], weight[rows][None, None, :, None, None]
-                found.append(network.pool(*one, self.volumes[[number]], self.coarseness[[number]]).total[0])
+                found.append(network.pool(*one, self.volumes[[number]], self.mr_voxel_volume_ratio[[number]]).total[0])
         return torch.stack(found).double()
 
 
@@ -299,7 +301,7 @@ def _evidence(network: AutoencoderClassifier, features: Tensor, code: Tensor | N
     return evidence
 
 
-def _optimiser(network: AutoencoderClassifier, schedule: Schedule) -> torch.optim.Optimizer:
+def _optimizer(network: AutoencoderClassifier, schedule: Schedule) -> torch.optim.Optimizer:
     """Weights of the heads decay, offsets and scales hardly; the autoencoder stays as it is."""
     few = ("offset", "volume_slope")
     learning = [(n, p) for n, p in network.named_parameters() if not n.startswith(("encode", "decode"))]
@@ -319,7 +321,7 @@ def _loss(
     network: AutoencoderClassifier,
     drawn: tuple[Tensor, Tensor | None],
     volumes: Tensor,
-    coarseness: Tensor,
+    mr_voxel_volume_ratio: Tensor,
     labels: Tensor,
     weights: Tensor,
     schedule: Schedule,
@@ -328,10 +330,10 @@ def _loss(
     features, code = drawn
     evidence = _evidence(network, functional.dropout(features, schedule.dropout, training=True), code)
     evidence = evidence.transpose(1, 2)[..., None, None]
-    output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes, coarseness)
+    output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes, mr_voxel_volume_ratio)
     loss = response_loss(output.total, labels[:, None])
     local = output.maps * output.maps.shape[2]
-    return (loss * weights).mean() + schedule.smallness * (local**2).mean().clamp_max(50)
+    return (loss * weights).mean() + schedule.evidence_l2 * (local**2).mean().clamp_max(50)
 
 
 def response_loss(total: Tensor, label: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def test_a_model_of_twenty_lines_is_trained_and_loaded_and_its_maps_are_checked(
     assert card["model"] == "toy"
     assert card["preprocessing"]["dose"] is False
     assert {"noise", "shift", "deletion", "rim_share", "seed_to_seed"} <= set(card["checks"])
-    assert "randomised_abs_rho" not in card["checks"]  # it has no weights to draw anew
+    assert "randomized_abs_rho" not in card["checks"]  # it has no weights to draw anew
     bundle = load_bundle(toy_bundle)
     for patch in patches:
         (found,) = bundle.predict([sample_of(patch)])
@@ -74,7 +74,7 @@ def test_it_predicts_a_study_with_report_and_scene(toy_bundle, study_folder, tmp
     content = json.loads((out / "result.json").read_text())
     for lesion in content["lesions"]:
         assert lesion["p_response_interval"] == [lesion["p_response"]] * 2
-        assert "no-interval" in [warning["code"] for warning in lesion["cautions"]]
+        assert "no-interval" in [warning["code"] for warning in lesion["warnings"]]
     assert (out / "scene.mrb").stat().st_size > 0
     assert "data:image/png" in (out / "report.html").read_text()
     cam = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "cam.nrrd")))
@@ -83,7 +83,7 @@ def test_it_predicts_a_study_with_report_and_scene(toy_bundle, study_folder, tmp
 
 def test_it_is_compared_with_the_others_in_its_color(toy, small_cohort, tmp_path, monkeypatch):
     figures = []
-    drawn = comparison_figures.draw_curves
+    drawn = comparison_figures.plot_curves
     monkeypatch.setattr(
         "RTResponseCAMLib.report.comparison.draw_curves",
         lambda found, **given: figures.append(drawn(found, **given)) or figures[-1],
@@ -187,7 +187,7 @@ def test_an_export_format_is_one_writer_and_its_name(study_folder, tmp_path):
     pytest.importorskip("highdicom", reason="highdicom is not installed: no Parametric Map to derive the toy from")
 
     def make(given):
-        data = parametric_map(given.originals, given.cam, scale=given.scale, version="toy")
+        data = parametric_map(given.source_series, given.cam, scale=given.scale, version="toy")
         data.SeriesDescription = "toy"
         return data, (WarningCode.NO_SUBREGION(),)
 

@@ -107,17 +107,17 @@ def test_heads_that_share_an_offset_but_nothing_else_do_not_agree():
         network.stem_head.weight[0] *= -0.5
         network.stem_head.bias += 1000.0
     patch = patch_of()
-    soft = replace(patch, occupancy=gaussian_filter(patch.occupancy, 1.5))  # shares follow it, evidence does not
+    soft = replace(patch, fraction=gaussian_filter(patch.fraction, 1.5))  # shares follow it, evidence does not
     assert check_map(plain_model(network), sample_of(soft)).agreement < 0.6
 
 
 def test_a_speck_has_checks_that_cannot_be_made_but_no_error():
     patch = patch_of()
-    speck = np.zeros_like(patch.occupancy)
+    speck = np.zeros_like(patch.fraction)
     speck[12, 12, 12] = 0.04
     network = darkness_network()
     network.pattern.copy_(torch.randn(network.pattern.shape))
-    found = check_map(plain_model(network), sample_of(replace(patch, occupancy=speck)))
+    found = check_map(plain_model(network), sample_of(replace(patch, fraction=speck)))
     assert found.as_json()["noise"] is None
     assert found.gap < 1e-4
     assert any("too few voxels" in warning.text for warning in warnings_of(found))
@@ -128,9 +128,9 @@ def test_the_models_checks_tell_a_trained_head_from_a_random_one():
     samples = [sample_of(patch_of(seed)) for seed in range(3)]
     found = model_checks(model, [plain_model(darkness_network())], samples=samples)
     assert found["seed_to_seed"] == pytest.approx(1.0, abs=1e-5)
-    assert found["randomised_abs_rho"] < checks_of_maps.RANDOM_LEFT
+    assert found["randomized_abs_rho"] < checks_of_maps.RANDOM_LEFT
     assert model_warnings_of(found) == ()
     # Random heads against random heads of the same draw: nothing is learned, and nothing changes.
     untaught = replace(model, fitted=model.fitted.with_random_weights())
-    assert model_checks(untaught, [untaught], samples=samples)["randomised_abs_rho"] == pytest.approx(1.0)
-    assert len(model_warnings_of({"randomised_abs_rho": 0.9, "seed_to_seed": 0.1})) == 2
+    assert model_checks(untaught, [untaught], samples=samples)["randomized_abs_rho"] == pytest.approx(1.0)
+    assert len(model_warnings_of({"randomized_abs_rho": 0.9, "seed_to_seed": 0.1})) == 2

@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.stats import norm
 
-from RTResponseCAMLib.cam.volume import RIM_MM, evidence_volume, own_share
+from RTResponseCAMLib.cam.volume import RIM_MM, evidence_volume, own_evidence_weight
+from RTResponseCAMLib.imaging.fraction import fraction_inside
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import HeadIntensity
@@ -26,15 +26,17 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
     ]
     evidences = []
     for patch in patches:
-        weight = patch.occupancy / patch.occupancy.sum()
+        weight = patch.fraction / patch.fraction.sum()
         share = ((patch.grid.points() @ RAMP) * weight).astype(np.float32)
         evidences.append(LesionPrediction(0.5, 0.4, 0.6, float(share.sum()), share, share))
-    cam, _ = evidence_volume(Grid.of(study.mr), structures, patches=patches, evidences=evidences, cut=0.0)
+    cam, _ = evidence_volume(
+        Grid.of(study.mr), structures, patches=patches, evidences=evidences, subregion_threshold=0.0
+    )
     values, points = sitk.GetArrayFromImage(cam), Grid.of(cam).points()
     for structure in structures:
-        # Well inside, where no neighbour stands in for a voxel beyond the rim.
-        share = occupancy(structure, Grid.of(cam))
-        own = own_share(share, Grid.of(cam))
+        # Well inside, where no neighbor stands in for a voxel beyond the rim.
+        share = fraction_inside(structure, Grid.of(cam))
+        own = own_evidence_weight(share, Grid.of(cam))
         inside = own > 0.995
         assert inside.any()
         error = values[inside] - points[inside] @ RAMP
@@ -48,7 +50,7 @@ def test_a_map_that_tells_its_own_position_tells_the_position_of_the_mr_voxel(st
         assert np.median(drawn - own[rim]) == pytest.approx(0, abs=0.03)
 
 
-def test_a_patch_is_centred_on_its_lesion_where_the_mr_is_coarser(study):
+def test_a_patch_is_centerd_on_its_lesion_where_the_mr_is_coarser(study):
     for lesion in study.lesions:
         grid = sample_patch(
             study.mr, HeadIntensity(0, 1), structure=lesion.structure, dose=None, prescription_gy=None
@@ -63,7 +65,7 @@ def test_a_voxel_is_its_own_in_the_middle_and_half_where_the_outline_cuts_it():
         grid = Grid((40, 20, 20), spacing, (0.0, 0.0, 0.0))
         occupancy_ = np.zeros(grid.shape, dtype=np.float32)
         occupancy_[:, :, 20:] = 1
-        own = own_share(occupancy_, grid)[10, 10]
+        own = own_evidence_weight(occupancy_, grid)[10, 10]
         depth_mm = (np.arange(20, 40) - 19.5) * spacing[0]
         assert own[:20].max() == 0
         assert own[30] == pytest.approx(1, abs=1e-3)

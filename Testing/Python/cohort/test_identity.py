@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from RTResponseCAMLib.cohort.identity import Source, refuse_shared_scans, shared_people, shared_scans, source_of
 from RTResponseCAMLib.dicom.privacy import pseudonym
 from RTResponseCAMLib.errors import CohortError
-from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_mr
+from RTResponseCAMLib.phantom.patient import planning_grid, render_mr, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
 
@@ -22,7 +22,7 @@ def test_a_scan_is_known_again_by_its_voxels_alone(study):
     turned = sitk.PermuteAxes(sitk.Flip(study.mr, (False, True, False)), (1, 0, 2))
     assert source_of(replace(study, mr=turned), "b").scan == own.scan
     assert source_of(replace(study, mr=study.mr[:, :, 1:]), "b").scan != own.scan
-    patient = draw_patient(PhantomSpec(seed=91, columns=116, rows=136, slices=80, spacing_mm=(1.7, 1.5, 2.0)))
+    patient = sample_patient(PhantomSpec(seed=91, columns=116, rows=136, slices=80, spacing_mm=(1.7, 1.5, 2.0)))
     assert source_of(replace(study, mr=render_mr(patient, planning_grid(patient))), "b").scan != own.scan
 
 

@@ -51,7 +51,7 @@ class TestProteas:
         assert {found[f"P04{x} lesion 1"].patient_group for x in "ab"} == {"PROTEAS-P04"}
         assert [found[f"P04{x} lesion 1"].course for x in "ab"] == ["1", "2"]
 
-    def test_oedema_alone_is_a_vanished_tumour_and_a_missing_mask_is_unknown(self, rows):
+    def test_edema_alone_is_a_vanished_tumor_and_a_missing_mask_is_unknown(self, rows):
         found, _, _ = rows
         assert found["P04a lesion 1"].volume_ratio == 0
         assert found["P04a lesion 1"].label == 0
@@ -102,7 +102,7 @@ class TestBrainTrGammaKnife:
         assert {row.label for row in rows if row.course == "1"} == {None}
 
 
-def test_vestibular_schwannoma_takes_the_tumour_by_name(tmp_path, study_folder):
+def test_vestibular_schwannoma_takes_the_tumor_by_name(tmp_path, study_folder):
     export = Path(shutil.copytree(study_folder / "dicom", tmp_path / "export"))
 
     def rename(data):

@@ -14,9 +14,9 @@ from openpyxl import Workbook
 SHAPE = (44, 46, 48)
 
 
-def ball(radius, centre):
+def ball(radius, center):
     k, j, i = np.indices(SHAPE)
-    return (k - centre[0]) ** 2 + (j - centre[1]) ** 2 + (i - centre[2]) ** 2 <= radius**2
+    return (k - center[0]) ** 2 + (j - center[1]) ** 2 + (i - center[2]) ** 2 <= radius**2
 
 
 def write(path: Path, array, spacing=(1.0, 1.0, 1.0)) -> Path:
@@ -44,12 +44,12 @@ def workbook(path: Path, sheets: dict[str, list[list]]) -> None:
     book.save(path)
 
 
-def tumour(radius, centre, necrosis=0.0):
-    """Labels 1 necrosis, 2 enhancing, 3 oedema around."""
-    labels = np.where(ball(radius + 3, centre), 3, 0)
-    labels[ball(radius, centre)] = 2
+def tumor(radius, center, necrosis=0.0):
+    """Labels 1 necrosis, 2 enhancing, 3 edema around."""
+    labels = np.where(ball(radius + 3, center), 3, 0)
+    labels[ball(radius, center)] = 2
     if necrosis:
-        labels[ball(necrosis, centre)] = 1
+        labels[ball(necrosis, center)] = 1
     return labels
 
 
@@ -69,12 +69,12 @@ def proteas(root: Path) -> Path:
     dose[ball(4, A)] = 23.0
     plans = {
         # folder: (follow-up masks, spelling of the mask folder)
-        "P01": ({"baseline": joined(tumour(6, A, 2), tumour(5, B)), "fu1": joined(tumour(6, A), tumour(5, B)),
-                 "fu2": joined(tumour(4, A), tumour(5.2, B))}, "tumor_segmentation"),
-        "P04a": ({"baseline": joined(tumour(5, A)), "fu2": np.where(joined(tumour(5, A)) == 3, 3, 0)},
+        "P01": ({"baseline": joined(tumor(6, A, 2), tumor(5, B)), "fu1": joined(tumor(6, A), tumor(5, B)),
+                 "fu2": joined(tumor(4, A), tumor(5.2, B))}, "tumor_segmentation"),
+        "P04a": ({"baseline": joined(tumor(5, A)), "fu2": np.where(joined(tumor(5, A)) == 3, 3, 0)},
                  "tumor segmentation"),
-        "P04b": ({"baseline": joined(tumour(5, B))}, "tumor_segmentation"),  # no follow-up mask at all
-        "P33": ({"baseline": joined(tumour(5, B)), "fu2": joined(tumour(5, B))}, "tumor_segmentation"),
+        "P04b": ({"baseline": joined(tumor(5, B))}, "tumor_segmentation"),  # no follow-up mask at all
+        "P33": ({"baseline": joined(tumor(5, B)), "fu2": joined(tumor(5, B))}, "tumor_segmentation"),
     }  # fmt: skip
     for number, (name, (masks, spelling)) in enumerate(plans.items()):
         folder = root / name

@@ -14,7 +14,7 @@ import pytest
 from bodies import circle, rings
 from quirks import add_roi, edit
 
-from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.patient import sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.phantom.write import write_patient
 
@@ -50,7 +50,7 @@ def large(tmp_path_factory):
     spec = PhantomSpec(
         seed=77, lesions=11, columns=512, rows=512, slices=180, spacing_mm=(0.5, 0.5, 1.0), follow_up=False
     )
-    write_patient(draw_patient(spec), folder, truth=False)
+    write_patient(sample_patient(spec), folder, truth=False)
     head = [circle(80.0, z) for z in np.arange(-70.0, 70.0, 1.0)]
     disc = ball(15.0, (20.0, 20.0, 0.0), 1.0)
     tilt = np.radians(20.0)

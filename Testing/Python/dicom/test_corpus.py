@@ -9,9 +9,9 @@ from corpus import disagreements, pixels_and_places, who_when_what
 from corpus.members import Member
 from quirks import codes
 
+from RTResponseCAMLib.dicom.inspect import inspect_folder
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.dicom.options import ReadOptions
-from RTResponseCAMLib.dicom.tree import inspect_folder
 from RTResponseCAMLib.dosimetry.lesion import lesion_dose
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc

@@ -12,10 +12,10 @@ import SimpleITK as sitk
 from conftest import SMALL
 
 from RTResponseCAMLib.dicom.files import save
+from RTResponseCAMLib.dicom.inspect import as_text, inspect_folder
 from RTResponseCAMLib.dicom.load import load_study
-from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 from RTResponseCAMLib.errors import GeometryError, StudyError
-from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_dose
+from RTResponseCAMLib.phantom.patient import planning_grid, render_dose, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.phantom.write import write_patient
 from RTResponseCAMLib.progress import Cancelled
@@ -56,7 +56,7 @@ def test_a_messy_folder_gives_the_same_study(study, own_study):
 
 def test_of_two_chains_the_one_on_the_t1c_is_taken(tmp_path):
     spec = PhantomSpec(seed=9, lesions=1, second_series=True, follow_up=False, tilt_deg=6.0, **SMALL)
-    patient = draw_patient(spec)
+    patient = sample_patient(spec)
     write_patient(patient, tmp_path)
     study = load_study(tmp_path)
     assert study.mr_description == "T1 MPRAGE +C"
@@ -68,11 +68,11 @@ def test_of_two_chains_the_one_on_the_t1c_is_taken(tmp_path):
 
 def test_a_box_per_target_sums_to_the_one_box(tmp_path):
     spec = PhantomSpec(seed=9, lesions=2, dose_files="per-target", follow_up=False, **SMALL)
-    patient = draw_patient(spec)
+    patient = sample_patient(spec)
     write_patient(patient, tmp_path)
     dose = load_study(tmp_path).dose.image
     for target in patient.targets:
-        point = patient.to_head.GetInverse().TransformPoint(target.centres_mm[0].tolist())
+        point = patient.to_head.GetInverse().TransformPoint(target.centers_mm[0].tolist())
         whole = render_dose(patient, (0, 1))
         one = sitk.Resample(whole, [1, 1, 1], sitk.Transform(), sitk.sitkLinear, point)[0, 0, 0]
         summed = sitk.Resample(dose, [1, 1, 1], sitk.Transform(), sitk.sitkLinear, point)[0, 0, 0]

@@ -13,13 +13,13 @@ from pydicom.uid import generate_uid
 from quirks import codes, edit, make_enhanced, second_course, turn, write_registration, write_segmentation
 
 from RTResponseCAMLib.dicom.index import index_folder
+from RTResponseCAMLib.dicom.inspect import as_text, inspect_folder
 from RTResponseCAMLib.dicom.load import load_study, read_follow_up_structures
 from RTResponseCAMLib.dicom.mr import read_series
 from RTResponseCAMLib.dicom.options import ReadOptions
-from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.imaging.fraction import mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 
 
@@ -118,8 +118,8 @@ class TestSlices:
         found = load_study(own_study)
         assert "sheared-slices" in codes(found)
         ours, whole = values(found.mr), values(study.mr)
-        centre = np.s_[10:30, 30:100, 40:70]
-        np.testing.assert_allclose(ours[centre], whole[centre], rtol=1e-3)
+        center = np.s_[10:30, 30:100, 40:70]
+        np.testing.assert_allclose(ours[center], whole[center], rtol=1e-3)
 
 
 def rotation(axis, degrees, shift=(0, 0, 0)):
@@ -151,11 +151,11 @@ def test_orientation_changes_nothing_but_the_place(own_study, study, name):
         one = mask(ours.structure, Grid.of(found.mr))
         two = mask(theirs.structure, Grid.of(study.mr))
         assert one.sum() == pytest.approx(two.sum(), abs=2)
-        centre = np.concatenate(theirs.structure.contours).mean(axis=0)
-        moved = matrix[:3, :3] @ centre + matrix[:3, 3]
+        center = np.concatenate(theirs.structure.contours).mean(axis=0)
+        moved = matrix[:3, :3] @ center + matrix[:3, 3]
         sample = [
             sitk.Resample(i, [1, 1, 1], sitk.Transform(), sitk.sitkLinear, p.tolist())[0, 0, 0]
-            for i, p in ((found.mr, moved), (study.mr, centre), (found.dose.image, moved), (study.dose.image, centre))
+            for i, p in ((found.mr, moved), (study.mr, center), (found.dose.image, moved), (study.dose.image, center))
         ]
         assert sample[0] == pytest.approx(sample[1], rel=1e-3)
         assert sample[2] == pytest.approx(sample[3], rel=1e-3)
@@ -291,7 +291,7 @@ class TestSegmentations:
     def test_a_segmentation_beside_a_structure_set_is_not_used(self, own_study, study):
         inside = mask(study.lesions[0].structure, Grid.of(study.mr))
         series = sorted((own_study / "t1c").glob("*.dcm"))
-        write_segmentation(own_study / "seg.dcm", series, {"tumour": inside})
+        write_segmentation(own_study / "seg.dcm", series, {"tumor": inside})
         found = load_study(own_study)
         assert [x.structure.name for x in found.lesions] == [x.structure.name for x in study.lesions]
         listed = {s["file"]: s for s in inspect_folder(own_study)["structure_sets"]}

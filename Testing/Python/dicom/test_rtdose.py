@@ -301,7 +301,7 @@ def test_a_repeat_is_counted_apart_from_the_boxes_that_add_up(dose_file):
 
 
 @pytest.mark.parametrize(("step_mm", "refused"), [(50.0, False), (50.5, True)])
-def test_frames_may_lie_fifty_millimetres_apart(dose_file, step_mm, refused):
+def test_frames_may_lie_fifty_millimeters_apart(dose_file, step_mm, refused):
     count = int(pydicom.dcmread(dose_file).NumberOfFrames)
     path = rewritten(dose_file, GridFrameOffsetVector=[decimal(n * step_mm) for n in range(count)])
     if refused:

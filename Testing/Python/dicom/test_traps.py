@@ -18,6 +18,7 @@ from quirks import codes, edit, item, make_enhanced, name_no_images, write_regis
 
 from RTResponseCAMLib.dicom.files import decimal
 from RTResponseCAMLib.dicom.index import Entry, index_folder
+from RTResponseCAMLib.dicom.inspect import as_text, inspect_folder
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.dicom.registration import read_links
 from RTResponseCAMLib.dicom.rtdose import read_plan_dose
@@ -25,7 +26,6 @@ from RTResponseCAMLib.dicom.rtplan import read_plan, unclear_prescriptions
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.series_kind import t1c_score
 from RTResponseCAMLib.dicom.targets import choose_lesions, names_a_target
-from RTResponseCAMLib.dicom.tree import as_text, inspect_folder
 from RTResponseCAMLib.errors import StudyError
 
 
@@ -234,7 +234,7 @@ class TestStructures:
             "Brain",
             "Ring_GTV1",
             "GTV_ring",
-            "GTV oedema",
+            "GTV edema",
             "Brain-GTV",
             "L cochlea",
             "Isodose 12 Gy",

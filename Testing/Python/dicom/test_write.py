@@ -16,15 +16,15 @@ from test_quirks import rotation
 from RTResponseCAMLib.dicom.files import read_header, save
 from RTResponseCAMLib.dicom.index import TAGS, Entry
 from RTResponseCAMLib.dicom.load import load_study
-from RTResponseCAMLib.dicom.originals import find_originals
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
+from RTResponseCAMLib.dicom.source_series import find_source_series
 from RTResponseCAMLib.dicom.write_images import parametric_map, segmentation
 from RTResponseCAMLib.dicom.write_rtstruct import Region, rtstruct
 from RTResponseCAMLib.dosimetry.dvh import dvh
 from RTResponseCAMLib.errors import OutputError, StudyError
+from RTResponseCAMLib.imaging.fraction import mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.imaging.planes import stack_planes
 from RTResponseCAMLib.study import Structure
@@ -48,8 +48,8 @@ def regions_of(study) -> list[Region]:
 
 
 def exported(study, folder, out):
-    originals = find_originals(folder, study)
-    data, warnings = rtstruct(originals, regions_of(study), label="test", version="0")
+    source_series = find_source_series(folder, study)
+    data, warnings = rtstruct(source_series, regions_of(study), label="test", version="0")
     save(data, out / "RS.dcm")
     return data, warnings
 
@@ -92,7 +92,7 @@ def test_the_structure_set_is_one_of_the_same_patient_and_nobodys_plan(study, st
 def test_an_export_beside_its_study_is_not_read_as_part_of_it(own_study, study):
     found = load_study(own_study)
     exported(found, own_study, own_study)
-    save(segmentation(find_originals(own_study, found), regions_of(found), version="0"), own_study / "SEG.dcm")
+    save(segmentation(find_source_series(own_study, found), regions_of(found), version="0"), own_study / "SEG.dcm")
     for plan in own_study.rglob("*.dcm"):  # no plan then says which structure set is the treated one
         if read_header(plan).Modality == "RTPLAN":
             plan.unlink()
@@ -123,7 +123,7 @@ def test_segments_come_back_from_classic_and_enhanced_series(own_study, tmp_path
         make_enhanced(own_study / "t1c")
     study = load_study(own_study)
     regions = regions_of(study)
-    save(segmentation(find_originals(own_study, study), regions, version="0"), tmp_path / "SEG.dcm")
+    save(segmentation(find_source_series(own_study, study), regions, version="0"), tmp_path / "SEG.dcm")
     path = tmp_path / "SEG.dcm"
     structures, _ = read_segments(Entry(path, read_header(path, TAGS)))
     theirs = hd.seg.segread(path)
@@ -147,8 +147,8 @@ def test_segments_come_back_from_classic_and_enhanced_series(own_study, tmp_path
 def test_the_map_comes_back_raw(study, study_folder, tmp_path):
     box = Grid.of(study.mr).crop((20, 30, 12), (30, 26, 4))
     values = np.random.default_rng(0).normal(size=box.shape).astype(np.float32)
-    originals = find_originals(study_folder / "dicom", study)
-    save(parametric_map(originals, box.image(values), scale="local logit", version="0"), tmp_path / "PM.dcm")
+    source_series = find_source_series(study_folder / "dicom", study)
+    save(parametric_map(source_series, box.image(values), scale="local logit", version="0"), tmp_path / "PM.dcm")
     data = pydicom.dcmread(tmp_path / "PM.dcm")
     assert (data.Modality, data.ContentQualification) == ("OT", "RESEARCH")
     frames = np.frombuffer(data.FloatPixelData, np.float32).reshape(-1, data.Rows, data.Columns)
@@ -168,7 +168,7 @@ def test_a_planted_subregion_measures_back(study, study_folder, tmp_path):
     labels = sitk.GetArrayFromImage(sitk.Resample(planted, grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor))
     regions = [Region(f"part {n}", "planted", labels == n, grid) for n in (1, 2, 3) if (labels == n).any()]
     assert regions
-    data, _ = rtstruct(find_originals(study_folder / "dicom", study), regions, label="planted", version="0")
+    data, _ = rtstruct(find_source_series(study_folder / "dicom", study), regions, label="planted", version="0")
     save(data, tmp_path / "RS.dcm")
     structures, _ = read_structures(tmp_path / "RS.dcm")
     for found, region in zip(structures, regions, strict=True):
@@ -185,37 +185,37 @@ def test_missing_images_are_named(own_study, tmp_path):
     files = sorted((own_study / "t1c").glob("*.dcm"), key=lambda p: float(read_header(p).ImagePositionPatient[2]))
     files[-1].unlink()
     with pytest.raises(StudyError, match="slices of the planning MR"):
-        find_originals(own_study, study)
+        find_source_series(own_study, study)
     shutil.rmtree(own_study / "t1c")
     with pytest.raises(StudyError, match="planning MR"):
-        find_originals(own_study, study)
+        find_source_series(own_study, study)
 
 
 def test_a_slice_that_is_missing_within_leaves_contours_without_image(own_study, tmp_path):
     files = sorted((own_study / "t1c").glob("*.dcm"), key=lambda p: float(read_header(p).ImagePositionPatient[2]))
     files[17].unlink()  # within the regions
     study = load_study(own_study)
-    originals = find_originals(own_study, study)
-    assert not originals.regular
-    data, warnings = rtstruct(originals, regions_of(study)[:1], label="test", version="0")
+    source_series = find_source_series(own_study, study)
+    assert not source_series.regular
+    data, warnings = rtstruct(source_series, regions_of(study)[:1], label="test", version="0")
     assert {c.code for c in warnings} == {"no-slice"}
     without = [c for c in data.ROIContourSequence[0].ContourSequence if "ContourImageSequence" not in c]
     assert without
     with pytest.raises(StudyError, match="RTSTRUCT"):
-        segmentation(originals, regions_of(study), version="0")
+        segmentation(source_series, regions_of(study), version="0")
 
 
 def test_nothing_is_not_exported(study, study_folder):
-    originals = find_originals(study_folder / "dicom", study)
+    source_series = find_source_series(study_folder / "dicom", study)
     box = Grid.of(study.mr).crop((0, 0, 0), (4, 4, 4))
     nothing = Region("nothing", "", np.zeros(box.shape, bool), box)
-    data, warnings = rtstruct(originals, [nothing], label="test", version="0")
+    data, warnings = rtstruct(source_series, [nothing], label="test", version="0")
     assert len(data.StructureSetROISequence) == 0
     assert {c.code for c in warnings} == {"empty-region"}
     with pytest.raises(OutputError, match="no region"):
-        segmentation(originals, [nothing], version="0")
+        segmentation(source_series, [nothing], version="0")
     with pytest.raises(OutputError, match="empty"):
-        parametric_map(originals, box.image(np.zeros(box.shape, np.float32)), scale="", version="0")
+        parametric_map(source_series, box.image(np.zeros(box.shape, np.float32)), scale="", version="0")
 
 
 def test_a_bare_mr_and_names_in_any_script_are_exported(own_study, tmp_path):
@@ -229,11 +229,11 @@ def test_a_bare_mr_and_names_in_any_script_are_exported(own_study, tmp_path):
 
         edit(path, strip)
     study = load_study(own_study)
-    originals = find_originals(own_study, study)
+    source_series = find_source_series(own_study, study)
     named = [Region("Метастаз Läsion α/β", "größer – β", r.mask, r.grid) for r in regions_of(study)[:1]]
     made = {
-        "RS": rtstruct(originals, named, label="test", version="0")[0],
-        "SEG": segmentation(originals, named, version="0"),
+        "RS": rtstruct(source_series, named, label="test", version="0")[0],
+        "SEG": segmentation(source_series, named, version="0"),
     }
     for kind, data in made.items():
         save(data, tmp_path / f"{kind}.dcm")
@@ -248,4 +248,4 @@ def test_an_mr_without_a_frame_of_reference_is_refused(own_study):
     for path in (own_study / "t1c").glob("*.dcm"):
         edit(path, lambda data: data.__delattr__("FrameOfReferenceUID"))
     with pytest.raises(StudyError, match="FrameOfReferenceUID"):
-        find_originals(own_study, study)
+        find_source_series(own_study, study)

@@ -11,13 +11,13 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose, Structure
 
-CENTRE = np.asarray([0.3, -0.2, 0.1])
+CENTER = np.asarray([0.3, -0.2, 0.1])
 
 
 def dose_of(field, half_mm=16.0, step=1.0) -> Dose:
     count = int(2 * half_mm / step) + 1
     grid = Grid((count,) * 3, (step,) * 3, (-half_mm + 0.13,) * 3)
-    return Dose(grid.image(field(grid.points() - CENTRE).astype(np.float32)), ())
+    return Dose(grid.image(field(grid.points() - CENTER).astype(np.float32)), ())
 
 
 def peaked(radius):
@@ -48,7 +48,7 @@ def test_the_middle_of_a_body_is_filled_finely_enough_for_its_hottest_part(volum
         assert found.dose_to_percent(percent) == pytest.approx(40 * 2 ** -((percent / 100) ** (2 / 3)), rel=5e-4)
 
 
-def test_a_lesion_of_a_fiftieth_cubic_centimetre_is_within_three_percent():
+def test_a_lesion_of_a_fiftieth_cubic_centimeter_is_within_three_percent():
     radius = (0.02 / cc(1)) ** (1 / 3)
     found = dvh(ball(radius), dose_of(peaked(radius)), interpolation="cubic")
     for percent in (98, 95, 50):
@@ -111,7 +111,7 @@ def test_what_lies_beyond_the_dose_grid_is_said_and_counts_as_nothing():
 
 
 def test_contours_along_voxels_are_measured_as_the_voxels(study):
-    from RTResponseCAMLib.scene.gather import edge_contours
+    from RTResponseCAMLib.scene.scene_reader import edge_contours
 
     grid = Grid.of(study.mr)
     mask = np.zeros(grid.shape, dtype=bool)
@@ -156,7 +156,7 @@ def test_figures_agree_with_eclipse(samples):
 
 
 @pytest.mark.parametrize(("volume_cc", "by_share"), [(1.9, False), (2.1, True), (2.9, True)])
-def test_near_minimum_and_maximum_are_shares_from_two_cubic_centimetres_on(volume_cc, by_share):
+def test_near_minimum_and_maximum_are_shares_from_two_cubic_centimeters_on(volume_cc, by_share):
     """ICRU 91: below 2 cm³ they are the doses of 35 mm³."""
     radius = (volume_cc / cc(1)) ** (1 / 3)
     found = dvh(ball(radius), dose_of(peaked(radius)), interpolation="cubic")
@@ -183,7 +183,7 @@ def test_the_first_planes_of_a_dose_count_like_others(interpolation):
     dose = Dose(steep.image((10 + steep.points()[..., 0]).astype(np.float32)), ())
     corner = Structure(1, "GTV", "GTV", tuple(c + np.asarray([4.0, 4.0, 4.0]) for c in ball(3.0).contours))
     found = dvh(corner, dose, interpolation=interpolation)
-    middle = 10 + 4.0 + float(CENTRE[0])
+    middle = 10 + 4.0 + float(CENTER[0])
     assert found.mean_gy == pytest.approx(middle, abs=0.35)
     assert found.dose_gy[0] == pytest.approx(found.mean_gy - 3.0, abs=0.2)
     assert found.dose_gy[-1] == pytest.approx(found.mean_gy + 3.0, abs=0.2)
@@ -199,8 +199,8 @@ def test_a_voxel_of_the_dose_reaches_half_its_size_beyond_its_middle(axis, side)
     border = np.asarray([9.5, 9.5, 9.5])
     border[axis] = -0.5 if side < 0 else 19.5
 
-    def at(centre):
-        moved = tuple(c - np.asarray(CENTRE) + centre for c in ball(3.0).contours)
+    def at(center):
+        moved = tuple(c - np.asarray(CENTER) + center for c in ball(3.0).contours)
         return dvh(Structure(1, "GTV", "GTV", moved), dose)
 
     assert at(border).outside == pytest.approx(0.5, abs=0.06)

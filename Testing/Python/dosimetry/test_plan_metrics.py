@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.dosimetry import isodose
-from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOUR, bed_gy
+from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOR, bed_gy
 from RTResponseCAMLib.dosimetry.plan_metrics import nyumets_row, plan_metrics
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose, Prescription
@@ -17,12 +17,12 @@ from RTResponseCAMLib.study import Dose, Prescription
 GRID = Grid((61, 41, 41), (1.0,) * 3, (-29.87, -19.87, -19.87))
 
 
-def peaked(centre, radius, peak=40.0):
-    return peak * 2 ** -(((GRID.points() - centre) / radius) ** 2).sum(-1)
+def peaked(center, radius, peak=40.0):
+    return peak * 2 ** -(((GRID.points() - center) / radius) ** 2).sum(-1)
 
 
-def placed(radius, centre, number=1):
-    return ball(radius, centre, number=number)
+def placed(radius, center, number=1):
+    return ball(radius, center, number=number)
 
 
 def dose_of(*parts) -> Dose:
@@ -30,10 +30,10 @@ def dose_of(*parts) -> Dose:
 
 
 def test_indices_of_one_ball_are_those_of_the_formulas():
-    centre, radius = np.asarray([0.2, 0.1, -0.3]), 6.0
-    target = placed(radius, centre)
+    center, radius = np.asarray([0.2, 0.1, -0.3]), 6.0
+    target = placed(radius, center)
     (found,) = plan_metrics(
-        [target], dose_of(peaked(centre, radius * 1.1)), prescription=Prescription(20.0, 50.0, 1), interpolation="cubic"
+        [target], dose_of(peaked(center, radius * 1.1)), prescription=Prescription(20.0, 50.0, 1), interpolation="cubic"
     )
     volume, piv = cc(radius), cc(radius * 1.1)
 
@@ -59,10 +59,10 @@ def test_indices_of_one_ball_are_those_of_the_formulas():
 
 def test_half_covered_targets_lose_conformity_twice():
     """A dose that lies beside the target by its radius: the lens of two equal balls a radius apart is 5/16 of one."""
-    centre, radius = np.asarray([0.0, 0.0, 0.0]), 6.0
-    aside = centre + np.asarray([radius, 0, 0])
+    center, radius = np.asarray([0.0, 0.0, 0.0]), 6.0
+    aside = center + np.asarray([radius, 0, 0])
     (found,) = plan_metrics(
-        [placed(radius, centre)],
+        [placed(radius, center)],
         dose_of(peaked(aside, radius)),
         prescription=Prescription(20.0, None, 1),
         interpolation="cubic",
@@ -105,8 +105,8 @@ def test_targets_have_their_own_prescriptions():
 
 
 def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
-    centre = np.asarray([27.0, 0, 0])
-    (cut,) = plan_metrics([placed(6.0, centre)], dose_of(peaked(centre, 6.0)), prescription=Prescription(20.0, None, 1))
+    center = np.asarray([27.0, 0, 0])
+    (cut,) = plan_metrics([placed(6.0, center)], dose_of(peaked(center, 6.0)), prescription=Prescription(20.0, None, 1))
     assert {c.code for c in cut.warnings} == {"isodose-cut", "target-outside-dose"}
     far = plan_metrics(
         [placed(6.0, [90.0, 0, 0])], dose_of(peaked(np.zeros(3), 6.0)), prescription=Prescription(20.0, None, 2)
@@ -116,10 +116,10 @@ def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
 
 @pytest.mark.parametrize("volume_cc", [0.1, 0.3])
 def test_isodose_volumes_of_small_targets_are_within_one_percent(volume_cc):
-    centre, radius = np.asarray([0.2, 0.1, -0.3]), (volume_cc / cc(1)) ** (1 / 3)
+    center, radius = np.asarray([0.2, 0.1, -0.3]), (volume_cc / cc(1)) ** (1 / 3)
     (found,) = plan_metrics(
-        [placed(radius, centre)],
-        dose_of(peaked(centre, radius)),
+        [placed(radius, center)],
+        dose_of(peaked(center, radius)),
         prescription=Prescription(20, None, 1),
         interpolation="cubic",
     )
@@ -148,16 +148,16 @@ def test_no_dose_at_all_leaves_indices_undefined():
 
 
 @pytest.mark.parametrize(
-    ("total", "fractions", "tumour", "brain"), [(20, 1, 60, 220), (35, 5, 59.5, 157.5), (30, 5, 48, 120)]
+    ("total", "fractions", "tumor", "brain"), [(20, 1, 60, 220), (35, 5, 59.5, 157.5), (30, 5, 48, 120)]
 )
-def test_bed_of_usual_schedules(total, fractions, tumour, brain):
-    assert bed_gy(float(total), fractions, alpha_beta_gy=TUMOUR) == pytest.approx(tumour)
+def test_bed_of_usual_schedules(total, fractions, tumor, brain):
+    assert bed_gy(float(total), fractions, alpha_beta_gy=TUMOR) == pytest.approx(tumor)
     assert bed_gy(float(total), fractions, alpha_beta_gy=BRAIN) == pytest.approx(brain)
 
 
 def test_bed_needs_a_fraction():
     with pytest.raises(ValueError, match="fraction"):
-        bed_gy(20.0, 0, alpha_beta_gy=TUMOUR)
+        bed_gy(20.0, 0, alpha_beta_gy=TUMOR)
 
 
 @pytest.mark.parametrize("alpha_beta_gy", [0.0, -0.5, -2.0])
@@ -179,7 +179,7 @@ def test_blocks_find_the_nearest_target_as_if_each_voxel_were_asked(share):
     nearest = cKDTree(points)
     kept = (GRID.points() ** 2).sum(-1) < share * 3000
     expected = number[nearest.query(GRID.points_of(kept))[1]]
-    found = isodose._nearest_body(kept, GRID, nearest, number)
+    found = isodose._nearest_samples(kept, GRID, nearest, number)
     assert np.mean(found[kept] == expected) > 0.999
     assert (found[~kept] == -1).all()
 
@@ -199,7 +199,7 @@ def test_isodoses_that_meet_at_half_the_prescription_alone_are_named_so():
 
 
 def test_the_share_of_a_target_beyond_the_grid_is_said_in_percent():
-    edge = float(GRID.points()[0, 0, -1, 0]) + 0.5  # half a voxel beyond the last centre
+    edge = float(GRID.points()[0, 0, -1, 0]) + 0.5  # half a voxel beyond the last center
     (found,) = plan_metrics(
         [placed(6.0, [edge, 0, 0])], dose_of(peaked(np.asarray([edge, 0, 0]), 6.0)),
         prescription=Prescription(20.0, None, 1),
@@ -212,9 +212,9 @@ def test_the_share_of_a_target_beyond_the_grid_is_said_in_percent():
 @pytest.mark.parametrize(("fractions", "risk_gy"), [(1, 12.0), (3, 20.0), (5, 24.0), (2, None), (None, None)])
 def test_the_dose_at_risk_is_that_of_the_fractions(fractions, risk_gy):
     """HyTEC: V12 of one fraction, V20 of three, V24 of five; of others none is known."""
-    centre, radius = np.zeros(3), 6.0
+    center, radius = np.zeros(3), 6.0
     (found,) = plan_metrics(
-        [placed(radius, centre)], dose_of(peaked(centre, radius)), prescription=Prescription(20.0, 50.0, fractions),
+        [placed(radius, center)], dose_of(peaked(center, radius)), prescription=Prescription(20.0, 50.0, fractions),
         interpolation="cubic",
     )  # fmt: skip
     assert found.risk_gy == risk_gy
@@ -230,10 +230,10 @@ def test_the_dose_at_risk_is_that_of_the_fractions(fractions, risk_gy):
 
 def test_progress_goes_up_to_the_end_and_names_each_target_once():
     heard = []
-    centres = [np.asarray([-14.0, 0, 0]), np.asarray([14.0, 0, 0])]
-    targets = [placed(4.0, c, n) for n, c in enumerate(centres, start=1)]
+    centers = [np.asarray([-14.0, 0, 0]), np.asarray([14.0, 0, 0])]
+    targets = [placed(4.0, c, n) for n, c in enumerate(centers, start=1)]
     plan_metrics(
-        targets, dose_of(*(peaked(c, 4.0) for c in centres)), prescription=Prescription(20.0, 50.0, 1),
+        targets, dose_of(*(peaked(c, 4.0) for c in centers)), prescription=Prescription(20.0, 50.0, 1),
         progress=lambda fraction, text="": heard.append((fraction, text)),
     )  # fmt: skip
     fractions = [fraction for fraction, _ in heard]

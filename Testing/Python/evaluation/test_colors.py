@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from RTResponseCAMLib.evaluation.results import Approach, CohortResult, Curves, Difference, Figure
 from RTResponseCAMLib.models.feature_table import COLORS, table_entry
 from RTResponseCAMLib.models.registry import entries
-from RTResponseCAMLib.report.comparison_figures import draw_curves, draw_differences
+from RTResponseCAMLib.report.comparison_figures import plot_curves, plot_differences
 
 LINE = ([0.0, 0.5, 1.0], [0.0, 0.7, 1.0])
 
@@ -43,7 +43,7 @@ def result_of(models) -> CohortResult:
 
 def test_a_comparison_with_tables_of_the_users_own_is_drawn():
     models = [*entries()[:2], table_entry("mine", 0), table_entry("theirs", 1)]
-    figures = draw_curves(result_of(models), folds=True), draw_differences(result_of(models))
+    figures = plot_curves(result_of(models), folds=True), plot_differences(result_of(models))
     lines = {line.get_label(): line.get_color() for line in figures[0].axes[0].lines}
     assert [lines[f"{e.title} (0.70)"] for e in models] == [e.color for e in models]
     right = figures[1].axes[1]

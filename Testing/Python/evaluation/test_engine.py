@@ -13,7 +13,7 @@ import pytest
 
 from RTResponseCAMLib.errors import CohortError, QuestionError
 from RTResponseCAMLib.evaluation.engine import end_workers, run_jobs
-from RTResponseCAMLib.progress import Cancelled, silent
+from RTResponseCAMLib.progress import Cancelled, no_progress
 
 
 def note(folder: Path, name: str, seconds: float = 0.0) -> None:
@@ -46,14 +46,14 @@ def test_every_job_is_done_once_and_progress_comes_to_its_end(tmp_path, workers)
 
 
 def test_no_jobs_are_no_work():
-    run_jobs(fail, [], workers=2, progress=silent, text="")
+    run_jobs(fail, [], workers=2, progress=no_progress, text="")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_is_that_of_the_job(tmp_path, workers):
     jobs = [(tmp_path, "a"), (tmp_path, "b"), (tmp_path, "c")]
     with pytest.raises(CohortError, match="cannot be fitted"):
-        run_jobs(fail, jobs, workers=workers, progress=silent, text="failing")
+        run_jobs(fail, jobs, workers=workers, progress=no_progress, text="failing")
 
 
 def ask(folder: Path, name: str) -> None:
@@ -62,7 +62,7 @@ def ask(folder: Path, name: str) -> None:
 
 def test_a_question_comes_back_with_its_choices(tmp_path):
     with pytest.raises(QuestionError, match="disagree") as caught:
-        run_jobs(ask, [(tmp_path, "a"), (tmp_path, "b")], workers=2, progress=silent, text="")
+        run_jobs(ask, [(tmp_path, "a"), (tmp_path, "b")], workers=2, progress=no_progress, text="")
     assert (caught.value.option, caught.value.choices) == ("plan", (("A", "plan A"),))
     assert caught.value.where == str(tmp_path)
 

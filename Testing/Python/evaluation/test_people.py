@@ -61,7 +61,7 @@ def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_
     )
     out = tmp_path / "out"
     content = evaluate(cohort, out, protocol=GRADIENT, external=external, workers=1)
-    (said,) = content.cohort.cautions
+    (said,) = content.cohort.warnings
     assert f"'{one}' and '{other}'" in said
     assert "'x-" not in said  # nobody was judged there
     assert "one planning MR under several patient groups" in content.not_run["external cohort"]

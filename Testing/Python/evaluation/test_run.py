@@ -25,7 +25,7 @@ from RTResponseCAMLib.errors import CohortError, OutputError
 from RTResponseCAMLib.evaluation.protocol import chosen_models
 from RTResponseCAMLib.evaluation.run import check_labels, evaluated, not_runnable, outer_folds, predict_fold
 from RTResponseCAMLib.evaluation.store import read_cases
-from RTResponseCAMLib.evaluation.summary import gather
+from RTResponseCAMLib.evaluation.summary import collect_results
 from RTResponseCAMLib.models.logistic import feature_names, feature_table
 from RTResponseCAMLib.models.registry import entries, entry_of
 from RTResponseCAMLib.models.scale_space.model import without_patients
@@ -168,7 +168,7 @@ def test_the_gallery_shows_whose_maps_lie_farthest_from_the_cut(small_cohort, co
         path.write_text(json.dumps(found))
     tasks = _tasks(out, lesions, SHORT, {}, False)
     gallery = _gallery(lesions, tasks, SHORT)
-    assert {(entry["cut"], entry["right"]) for entry in gallery} == {(0.3, True), (0.3, False)}
+    assert {(entry["threshold"], entry["right"]) for entry in gallery} == {(0.3, True), (0.3, False)}
     for label in (0, 1):
         shown = [entry["p"] for entry in gallery if entry["label"] == label]
         held_out = [
@@ -206,7 +206,7 @@ def test_a_stored_lesion_still_knows_the_voxels_of_its_mr(small_cohort, compared
 
 
 def test_nothing_is_learnt_from_those_who_are_tested(small_cohort, compared):
-    """Images, features and labels of the test fold changed beyond recognition, an unlabelled lesion's too."""
+    """Images, features and labels of the test fold changed beyond recognition, an unlabeled lesion's too."""
     lesions = read_cases(compared / "lesions", read_cohort(small_cohort))
     first = outer_folds(lesions, SHORT)[0]
     hidden = int(first.test[0])  # of a tested patient, without a label
@@ -240,8 +240,8 @@ def relabeled(lesion, label):
 
 
 def test_inner_folds_do_not_learn_from_whom_they_test():
-    labelled = zip("aabbc", [1, None, 0, 1, None], strict=True)
-    lesions = [PreparedLesion(*[torch.zeros(1, 1)] * 3, np.ones(1), 1.0, label, group) for group, label in labelled]
+    labeled = zip("aabbc", [1, None, 0, 1, None], strict=True)
+    lesions = [PreparedLesion(*[torch.zeros(1, 1)] * 3, np.ones(1), 1.0, label, group) for group, label in labeled]
     assert [x.group for x in without_patients(lesions, {"a", "c"})] == ["b", "b"]
 
 
@@ -261,7 +261,7 @@ def test_indeterminate_lesions_are_not_judged_unless_asked_for(small_cohort, com
         replace(x, row=replace(x.row, certainty="indeterminate")) if i in (0, 5) else x for i, x in enumerate(lesions)
     ]
     assert set(range(18)) - set(evaluated(blurred, SHORT)) == {0, 5}
-    assert evaluated(blurred, replace(SHORT, indeterminate="as-labelled")) == list(range(18))
+    assert evaluated(blurred, replace(SHORT, indeterminate="as-labeled")) == list(range(18))
     for fold in outer_folds(blurred, SHORT):
         assert not {0, 5} & {*fold.train.tolist(), *fold.test.tolist()}
 
@@ -294,14 +294,14 @@ def test_missing_features_are_gaps_in_the_table(small_cohort, compared):
 
 def test_repeats_are_told_apart_and_a_hole_is_noticed():
     parts = [{"test": [1, 3], "p": [0.1, 0.3], "threshold": 0.5}, {"test": [7], "p": [0.7], "threshold": 0.4}] * 2
-    p, cut, folds = gather({"a": parts}, [1, 3, 7])["a"]
+    p, cut, folds = collect_results({"a": parts}, [1, 3, 7])["a"]
     assert p.tolist() == [[0.1, 0.3, 0.7]] * 2
     assert cut.tolist() == [[0.5, 0.5, 0.4]] * 2
     assert folds.tolist() == [[0, 0, 1], [2, 2, 3]]
     with pytest.raises(ValueError, match="lacks lesions"):
-        gather({"a": parts[:1]}, [1, 3, 7])
+        collect_results({"a": parts[:1]}, [1, 3, 7])
     with pytest.raises(ValueError, match="tested before"):
-        gather({"a": [parts[0], parts[0]]}, [1, 3, 7])
+        collect_results({"a": [parts[0], parts[0]]}, [1, 3, 7])
 
 
 def test_the_phantoms_lesions_add_up_to_what_was_asked_for():

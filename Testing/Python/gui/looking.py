@@ -26,7 +26,7 @@ def middle_of(panel):
 
     p = panel.parameters
     segment = lesion_segments(p.segmentation)[p.selectedLesion]
-    return panel.logic.session._gatherer.box_ras(p.segmentation, segment)
+    return panel.logic.session._scene_reader.box_ras(p.segmentation, segment)
 
 
 def looks(view):

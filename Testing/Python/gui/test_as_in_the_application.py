@@ -126,7 +126,7 @@ class TestColors:
         for name, label in (("Red", "R"), ("Green", "G"), ("Yellow", "Y")):
             view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
             assert view.GetLayoutLabel() == label
-            assert len(set(view.GetLayoutColor())) == 3  # not grey
+            assert len(set(view.GetLayoutColor())) == 3  # not gray
 
     def test_segments_that_were_filled_are_outlines_beside_the_evidence(self, host, loaded):
         shown = loaded.parameters.segmentation.GetDisplayNode()
@@ -222,4 +222,4 @@ class TestRoles:
     def test_no_mr_is_taken_for_a_dose(self, host, loaded):
         logic = loaded.logic.session
         for node in (loaded.parameters.mrVolume, loaded.parameters.followUpVolume):
-            assert not logic._gatherer.is_dose(node)
+            assert not logic._scene_reader.is_dose(node)

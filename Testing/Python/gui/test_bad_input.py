@@ -148,14 +148,14 @@ def test_the_mr_holds_no_voxels(host, loaded):
 
 
 def test_an_oblique_mr_is_used_and_said_to_be_oblique(host, panel, tmp_path):
-    from RTResponseCAMLib.phantom.patient import draw_patient
+    from RTResponseCAMLib.phantom.patient import sample_patient
     from RTResponseCAMLib.phantom.spec import PhantomSpec
     from RTResponseCAMLib.phantom.write import write_patient
 
     spec = PhantomSpec(
         seed=6, lesions=1, columns=100, rows=120, slices=80, spacing_mm=(1.9, 1.8, 2.0), tilt_deg=15, follow_up=False
     )
-    write_patient(draw_patient(spec), tmp_path, truth=False)
+    write_patient(sample_patient(spec), tmp_path, truth=False)
     panel.logic.loadStudy(tmp_path / "dicom")
     panel.refresh()
     assert "tilted by 15°" in panel.ui.studyMessageLabel.text

@@ -113,23 +113,23 @@ def test_evidence_in_doubt_is_contoured_only_when_asked_for(host, predicted):
     cam, lesion = predicted.parameters.camVolume, predicted.parameters.selectedLesion
     rows = json.loads(cam.GetAttribute(ROWS))
     for row in rows:
-        row["doubts"] = ["the map is odd"] if row["id"] == lesion else []
+        row["quality_flags"] = ["the map is odd"] if row["id"] == lesion else []
     cam.SetAttribute(ROWS, json.dumps(rows))
     predicted.ui.subregionSlider.value = a_cut(predicted, 0.5)
     assert "In doubt: the map is odd" in predicted.ui.subregionVolumeLabel.text
     assert not predicted.ui.createSegmentButton.enabled
     assert "in doubt" in predicted.ui.createSegmentButton.toolTip
     with pytest.raises(StudyError, match="in doubt"):
-        predicted.logic.session.subregions.create(predicted.parameters, predicted.parameters.subregionCut)
-    predicted.ui.despiteDoubtsCheckBox.checked = True
+        predicted.logic.session.subregions.create(predicted.parameters, predicted.parameters.subregionThreshold)
+    predicted.ui.contourFlaggedCheckBox.checked = True
     predicted.ui.createSegmentButton.click()
     (kept,) = kept_subregions(predicted.parameters.segmentation)
-    assert kept.doubts == "the map is odd"
+    assert kept.quality_flags == "the map is odd"
     assert "(in doubt)" in kept.name
     other = next(row["id"] for row in rows if row["id"] != lesion)
     predicted.parameters.selectedLesion = other
     predicted.refresh()
-    assert not predicted.ui.despiteDoubtsCheckBox.checked  # asked for that lesion, not for this one
+    assert not predicted.ui.contourFlaggedCheckBox.checked  # asked for that lesion, not for this one
     assert "In doubt" not in predicted.ui.subregionVolumeLabel.text
 
 
@@ -155,7 +155,7 @@ def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
     predicted.ui.subregionSlider.value = cut
     assert predicted.ui.measureText.plainText == text
     predicted.logic.predict()
-    predicted.parameters.subregionCut = cut
+    predicted.parameters.subregionThreshold = cut
     predicted.refresh()
     assert predicted.ui.measureText.plainText == ""  # nor of another map
 
@@ -277,17 +277,17 @@ def test_a_volume_of_the_applications_own_database_finds_its_files_again(host, l
     import pydicom
     import slicer
 
-    from RTResponseCAMLib.dicom.originals import find_originals
+    from RTResponseCAMLib.dicom.source_series import find_source_series
 
-    originals = find_originals(opened.folder, opened.study)
+    source_series = find_source_series(opened.folder, opened.study)
 
     def value_of(_uid: str, tag: str) -> str:
-        return str(originals.header[f"0x{tag.replace(',', '')}"].value)
+        return str(source_series.header[f"0x{tag.replace(',', '')}"].value)
 
     # Stands in for the application's database.
     monkeypatch.setattr(slicer, "dicomDatabase", SimpleNamespace(instanceValue=value_of), raising=False)
     loaded.logic.session.forget()  # as if another module had loaded the volumes
-    uid = originals.slices[0].entry.uid
+    uid = source_series.slices[0].entry.uid
     for node in (loaded.parameters.mrVolume, loaded.parameters.doseVolume):
         node.SetAttribute("DICOM.instanceUIDs", uid)
     loaded.logic.predict()
@@ -297,4 +297,4 @@ def test_a_volume_of_the_applications_own_database_finds_its_files_again(host, l
     data = pydicom.dcmread(tmp_path / "out" / "dicom" / "RS_subregions.dcm")
     frame = data.ReferencedFrameOfReferenceSequence[0]
     series = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
-    assert series.SeriesInstanceUID == originals.header.SeriesInstanceUID
+    assert series.SeriesInstanceUID == source_series.header.SeriesInstanceUID

@@ -284,8 +284,8 @@ class TestLost:
 
     @pytest.mark.parametrize(
         ("attribute", "value"),
-        [("inputs", "{oops"), ("inputs", "[1, 2]"), ("cautions", "{oops"), ("cautions", "5"), ("lesions", "[1]"),
-         ("lesions", '{"a": 1}'), ("cut", "abc")],
+        [("inputs", "{oops"), ("inputs", "[1, 2]"), ("warnings", "{oops"), ("warnings", "5"), ("lesions", "[1]"),
+         ("lesions", '{"a": 1}'), ("subregionThreshold", "abc")],
     )  # fmt: skip
     def test_attributes_that_cannot_be_read_are_said_or_missed(self, host, predicted, attribute, value):
         p = predicted.parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from RTResponseCAMLib.appearance import EVIDENCE_RANGE
+from RTResponseCAMLib.colors import EVIDENCE_RANGE
 
 from .looking import composite_of, voxels
 

@@ -29,7 +29,7 @@ def pixels(image) -> np.ndarray:
 
 
 def colored(image) -> float:
-    """Share of pixels that are not grey."""
+    """Share of pixels that are not gray."""
     picture = pixels(image)
     return float(((picture.max(axis=2) - picture.min(axis=2)) > 40).mean())
 
@@ -45,7 +45,7 @@ def test_a_saved_scene_comes_back_with_results_and_settings(rendering, opened, t
     panel.logic.show_study(opened, panel.parameters)
     before = [x.p_response for x in panel.logic.predict().predictions]
     p = panel.parameters
-    p.opacity, p.threshold, p.subregionCut = 0.4, 1.1, -0.35
+    p.opacity, p.threshold, p.subregionThreshold = 0.4, 1.1, -0.35
     p.shown, p.colors, p.doseDisplay = Shown.NON_RESPONSE, Colors.HEAT, DoseDisplay.NOTHING
     p.graded, p.selectedLesion = True, "L2"
     panel.refresh()
@@ -57,7 +57,7 @@ def test_a_saved_scene_comes_back_with_results_and_settings(rendering, opened, t
     assert host.trame.io_manager.load_scene(tmp_path / "saved.mrb")
     host.settle()
     p = panel.parameters
-    assert (p.opacity, p.threshold, p.subregionCut) == (0.4, 1.1, -0.35)
+    assert (p.opacity, p.threshold, p.subregionThreshold) == (0.4, 1.1, -0.35)
     assert (p.shown, p.colors, p.doseDisplay) == (Shown.NON_RESPONSE, Colors.HEAT, DoseDisplay.NOTHING)
     assert p.selectedLesion == "L2"
     assert [[panel.ui.lesionTable.item(r, c).text() for c in range(8)] for r in range(3)] == table

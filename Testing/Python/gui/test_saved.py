@@ -36,7 +36,7 @@ class TestSaved:
 
     def test_a_scene_of_an_earlier_version_says_that_its_contours_are_lost(self, host, predicted, tmp_path):
         """It kept voxels only: figures made anew differ from those that it shows, which stay."""
-        from RTResponseCAMLib.scene.remembered import CONTOURS, MEASURES
+        from RTResponseCAMLib.scene.stored_data import CONTOURS, MEASURES
 
         p = predicted.parameters
         before = predicted.logic.state(p).rows
@@ -53,21 +53,21 @@ class TestSaved:
         assert predicted.logic.state(predicted.parameters).rows != before
 
     def test_contours_of_a_segment_that_was_edited_do_not_count(self, host, loaded, tmp_path):
-        from RTResponseCAMLib.scene.remembered import CONTOURS, kept_contours
+        from RTResponseCAMLib.scene.stored_data import CONTOURS, kept_contours
 
         p = loaded.parameters
-        gatherer = loaded.logic.session._gatherer
-        gatherer.forget()
+        scene_reader = loaded.logic.session._scene_reader
+        scene_reader.forget()
         segment = p.segmentation.GetSegmentation().GetNthSegmentID(0)
         kept = kept_contours(p.segmentation)[segment][1]
-        assert len(gatherer.structure(p.segmentation, segment).contours) == len(kept.contours)
+        assert len(scene_reader.structure(p.segmentation, segment).contours) == len(kept.contours)
         labelmap = p.segmentation.GetSegmentation().GetSegment(segment).GetRepresentation("Binary labelmap")
         scalars = labelmap.GetPointData().GetScalars()
         middle = next(n for n in range(scalars.GetNumberOfTuples()) if scalars.GetTuple1(n))
         scalars.SetTuple1(middle, 0)
         labelmap.Modified()
-        gatherer.forget()
-        assert len(gatherer.structure(p.segmentation, segment).contours) != len(kept.contours)
+        scene_reader.forget()
+        assert len(scene_reader.structure(p.segmentation, segment).contours) != len(kept.contours)
         for spoiled in ("", "nonsense", "eJwr", '{"a": 1}'):
             p.segmentation.SetAttribute(CONTOURS, spoiled)
             assert kept_contours(p.segmentation) == {}

@@ -85,7 +85,7 @@ def test_a_job_of_a_widget_that_was_reloaded_does_not_come_back(host, loaded):
     assert widget.parameters.camVolume is None
 
 
-def test_deleting_the_evidence_takes_its_colours_legend_and_copy_with_it(host, predicted):
+def test_deleting_the_evidence_takes_its_colors_legend_and_copy_with_it(host, predicted):
     plain = classes(host.scene)
     predicted.ui.gradedCheckBox.checked = True
     predicted.ui.subregionSlider.value = -0.5

@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 from RTResponseCAMLib.errors import GeometryError, StudyError
+from RTResponseCAMLib.imaging.fraction import mask
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.labels import label_structure, label_structures, read_mr, read_volume
-from RTResponseCAMLib.imaging.occupancy import mask
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 
 GRID = Grid((30, 32, 34), (0.8, 1.1, 2.0), (3.0, -4.0, 11.0), (0, -1, 0, 1, 0, 0, 0, 0, 1))

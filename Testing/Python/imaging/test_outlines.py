@@ -8,8 +8,8 @@ from contourpy import contour_generator
 from scipy.ndimage import gaussian_filter
 
 from RTResponseCAMLib.imaging.coverage import even_odd_area
+from RTResponseCAMLib.imaging.fraction import box_fraction, structure_box
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
 from RTResponseCAMLib.imaging.outlines import edge_contours, keyholed, level_lines, pixel_edges
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.study import Structure
@@ -62,7 +62,7 @@ def test_contours_of_voxels_give_the_voxels_back(slices):
     structure = Structure(1, "x", "", edge_contours(mask, grid))
     assert contour_volume_cc(structure) == pytest.approx(mask.sum() * grid.voxel_cc, rel=1e-6)
     box = structure_box(structure, grid)
-    found = box_occupancy(structure, box)
+    found = box_fraction(structure, box)
     assert found.sum() == pytest.approx(mask.sum(), rel=1e-5)
     assert set(np.round(np.unique(found), 4)) <= {0.0, 1.0}
 

@@ -7,9 +7,8 @@ import pytest
 from bodies import circle, rings
 
 from RTResponseCAMLib.errors import GeometryError
-from RTResponseCAMLib.imaging.body import body_points
+from RTResponseCAMLib.imaging.fraction import fraction_inside, mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask, occupancy
 from RTResponseCAMLib.imaging.parts import (
     SAME_OUTLINE_MM,
     crosses,
@@ -19,6 +18,7 @@ from RTResponseCAMLib.imaging.parts import (
     without_spikes,
 )
 from RTResponseCAMLib.imaging.planes import contour_volume_cc, stack_planes
+from RTResponseCAMLib.imaging.volume_sampling import volume_samples
 from RTResponseCAMLib.response.volume import volume_interval
 from RTResponseCAMLib.study import Structure
 
@@ -44,10 +44,10 @@ def test_balls_across_the_head_have_the_volume_of_the_balls(phases):
     stack = stack_planes(together)
     assert len(stack.parts) == 5
     assert stack.volume_mm3 / 1000 == pytest.approx(single, rel=1e-9)
-    assert occupancy(together, GRID).sum() / 1000 == pytest.approx(single, rel=0.01)
+    assert fraction_inside(together, GRID).sum() / 1000 == pytest.approx(single, rel=0.01)
     assert mask(together, GRID).sum() / 1000 == pytest.approx(single, rel=0.1)
     assert volume_interval(together).cc == pytest.approx(single, rel=0.01)
-    body = body_points(together)
+    body = volume_samples(together)
     assert body.weight_cc.sum() == pytest.approx(single, rel=1e-9)
     for middle in FAR:
         near = np.linalg.norm(body.points_mm - middle, axis=1) < 4.6

@@ -36,13 +36,13 @@ def test_a_point_in_is_the_same_point_out():
 def test_patch_voxels_hold_the_intensity_of_their_own_place(study):
     lesion = study.lesions[0].structure
     head = HeadIntensity(0.0, 1.0)
-    centre = patch_grid(lesion).to_lps(np.array([[11.5, 11.5, 11.5]]))[0]
+    center = patch_grid(lesion).to_lps(np.array([[11.5, 11.5, 11.5]]))[0]
     base = oblique()
-    x, y, z = (centre - (base.to_lps(np.array([[44.5, 39.5, 29.5]]))[0] - base.origin_mm)).tolist()
+    x, y, z = (center - (base.to_lps(np.array([[44.5, 39.5, 29.5]]))[0] - base.origin_mm)).tolist()
     grid = Grid(base.size, base.spacing_mm, (x, y, z), base.direction)
     patch = sample_patch(ramp_image(grid), head, structure=lesion, dose=None, prescription_gy=None)
     expected = patch.grid.points() @ RAMP
-    inside = patch.occupancy > 0
+    inside = patch.fraction > 0
     # 0.01 mm along the ramp's steepest direction
     assert np.abs(patch.mr - expected)[inside].max() < 0.01 * np.linalg.norm(RAMP)
 
@@ -71,8 +71,8 @@ def test_patch_voxels_are_the_mrs_own_where_these_are_as_fine(study, direction):
         sitk.Resample(image, patch.grid.blank(), sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
     )
     np.testing.assert_allclose(patch.mr, found, atol=1e-4)
-    centre = patch.grid.to_lps((np.asarray([patch.grid.size]) - 1) / 2)[0]
-    assert np.abs(centre - middle).max() <= 0.5 + 1e-9
+    center = patch.grid.to_lps((np.asarray([patch.grid.size]) - 1) / 2)[0]
+    assert np.abs(center - middle).max() <= 0.5 + 1e-9
 
 
 def test_a_patch_is_laid_on_fine_voxels_and_left_alone_by_thick_slices_and_tilted_ones(study):
@@ -92,13 +92,13 @@ def test_a_patch_is_laid_on_fine_voxels_and_left_alone_by_thick_slices_and_tilte
     assert moved[1:] == pytest.approx(0, abs=1e-9)
 
 
-def test_occupancy_in_the_patch_has_the_lesions_volume_and_centre(study):
+def test_occupancy_in_the_patch_has_the_lesions_volume_and_center(study):
     from RTResponseCAMLib.imaging.planes import contour_volume_cc
 
     head = head_intensity(study.mr)
     for lesion in study.lesions:
         patch = sample_patch(study.mr, head, structure=lesion.structure, dose=study.dose, prescription_gy=20.0)
-        assert patch.occupancy.sum() * patch.grid.voxel_cc == pytest.approx(
+        assert patch.fraction.sum() * patch.grid.voxel_cc == pytest.approx(
             contour_volume_cc(lesion.structure), rel=0.01
         )
 
@@ -154,4 +154,4 @@ def test_a_patch_knows_how_many_of_its_voxels_one_of_the_mr_fills(study, spacing
     patch = sample_patch(
         mr, HeadIntensity(0.0, 1.0), structure=study.lesions[0].structure, dose=None, prescription_gy=None
     )
-    assert patch.coarseness == pytest.approx(expected)
+    assert patch.mr_voxel_volume_ratio == pytest.approx(expected)

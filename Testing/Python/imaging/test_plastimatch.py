@@ -1,4 +1,4 @@
-"""The voxel-centre mask against plastimatch, an independent rasteriser, on a written study."""
+"""The voxel-center mask against plastimatch, an independent rasterizer, on a written study."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from peers import plastimatch
 
+from RTResponseCAMLib.imaging.fraction import mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask
 
 
 def test_masks_equal_plastimatchs_voxel_by_voxel(study, study_folder, tmp_path):
@@ -22,5 +22,5 @@ def test_masks_equal_plastimatchs_voxel_by_voxel(study, study_folder, tmp_path):
         theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(found[lesion.structure.name])))
         ours = mask(lesion.structure, Grid.of(study.mr))
         assert ours.sum() > 0
-        # A voxel centre exactly on an edge may fall either way.
+        # A voxel center exactly on an edge may fall either way.
         assert np.count_nonzero((theirs > 0) != ours) <= 0.002 * ours.sum()

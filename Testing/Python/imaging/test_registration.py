@@ -14,7 +14,7 @@ from RTResponseCAMLib.imaging.head import head_mask
 from RTResponseCAMLib.imaging.registration import accept_transform, register_rigidly
 from RTResponseCAMLib.imaging.rigid import as_matrix, is_rigid, moved_image, moved_points
 from RTResponseCAMLib.imaging.transform_file import read_transform
-from RTResponseCAMLib.phantom.patient import draw_patient, planning_grid, render_mr
+from RTResponseCAMLib.phantom.patient import planning_grid, render_mr, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
 POINTS = np.array([(x, y, z) for x in (-60, 0, 60) for y in (-70, 0, 70) for z in (-50, 0, 50)], float)
@@ -41,7 +41,7 @@ def pair(request):
     """Planning and follow-up MR, and the true map of planning points onto follow-up points."""
     spec = PhantomSpec(seed=77, patient=request.param, columns=116, rows=136, slices=80, spacing_mm=(1.7, 1.5, 2.0))
     rng = np.random.default_rng([77, request.param])
-    patient = replace(draw_patient(spec), follow_up_to_head=pose(rng))
+    patient = replace(sample_patient(spec), follow_up_to_head=pose(rng))
     grid = planning_grid(patient)
     planning = sitk.Cast(render_mr(patient, grid), sitk.sitkFloat32)
     follow_up = disturbed(render_mr(patient, grid, follow_up=True), rng)
@@ -87,7 +87,7 @@ def test_a_transform_of_the_users_is_taken_and_judged(pair):
 @pytest.mark.slow
 def test_what_is_no_head_is_refused():
     spec = PhantomSpec(seed=77, columns=70, rows=80, slices=50, spacing_mm=(2.8, 2.6, 3.2))
-    patient = draw_patient(spec)
+    patient = sample_patient(spec)
     planning = sitk.Cast(render_mr(patient, planning_grid(patient)), sitk.sitkFloat32)
     follow_up = planning
     noise = np.random.default_rng(5).normal(500, 100, Grid.of(follow_up).shape).astype(np.float32)

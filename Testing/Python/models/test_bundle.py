@@ -22,7 +22,7 @@ def own_bundle(bundle_folder: Path, tmp_path: Path) -> Path:
 def test_the_shipped_bundle_is_small_and_says_it_never_saw_a_patient(bundle_folder):
     assert sum(f.stat().st_size for f in bundle_folder.iterdir()) < 5_000_000
     card = load_bundle(bundle_folder, "cpu").card
-    assert any("never seen a patient" in text for text in card["cautions"])
+    assert any("never seen a patient" in text for text in card["warnings"])
     assert card["command"].startswith("rtresponsecam train")
 
 
@@ -142,7 +142,7 @@ def test_weights_outside_the_bundle_are_refused(own_bundle):
         ({"calibration": {"slope": -1, "intercept": 0}}, "no usable calibration"),
         ({"threshold": float("nan")}, "no usable threshold"),
         ({"architecture": {}}, "does not fit the architecture"),
-        ({"cautions": "careful"}, "no usable cautions"),
+        ({"warnings": "careful"}, "no usable warnings"),
         ({"schema_version": None}, "has schema version None"),
         ({"schema_version": "8"}, "has schema version '8', expected a whole number"),
     ],
@@ -159,7 +159,9 @@ def test_a_card_that_is_no_object_is_refused(own_bundle):
         load_bundle(own_bundle, "cpu")
 
 
-@pytest.mark.parametrize(("name", "value"), [("half_cc", "x"), ("dose", 3), ("members", None), ("context_mm", -1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("shrinkage_volume_cc", "x"), ("dose", 3), ("members", None), ("context_mm", -1.0)]
+)
 def test_an_architecture_with_a_value_of_another_kind_is_refused(own_bundle, name, value):
     card = json.loads((own_bundle / "model.json").read_text())
     change_card(own_bundle, architecture={**card["architecture"], name: value})

@@ -16,7 +16,7 @@ from RTResponseCAMLib.models.calibration import (
 from RTResponseCAMLib.models.folds import inner_folds
 from RTResponseCAMLib.models.interface import FittedModel, LesionModel, LesionPrediction
 from RTResponseCAMLib.models.scale_space.model import volume_factor
-from RTResponseCAMLib.progress import silent
+from RTResponseCAMLib.progress import no_progress
 from RTResponseCAMLib.samples.sample import LesionSample
 
 
@@ -77,7 +77,7 @@ class Told(LesionModel):
     def __init__(self, totals):
         self.totals, self.fitted_on = totals, []
 
-    def fit(self, samples, *, seed=0, progress=silent):
+    def fit(self, samples, *, seed=0, progress=no_progress):
         self.fitted_on.append((seed, {sample.patient for sample in samples}))
         return Telling(self.totals)
 
@@ -86,7 +86,7 @@ class Telling(FittedModel):
     def __init__(self, totals):
         self.totals = totals
 
-    def predict(self, samples, *, calibration=None, members=False, progress=silent):
+    def predict(self, samples, *, calibration=None, members=False, progress=no_progress):
         return [LesionPrediction(0.5, 0.5, 0.5, self.totals[sample.patient]) for sample in samples]
 
     def architecture(self):

@@ -10,7 +10,7 @@ from bodies import ball
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.response.conventions import CONVENTIONS, classify, with_thresholds
 from RTResponseCAMLib.response.diameter import diameters
-from RTResponseCAMLib.response.trajectory import Trajectory, Visit, judge, three_month_label
+from RTResponseCAMLib.response.trajectory import Trajectory, Visit, assess, three_month_label
 from RTResponseCAMLib.response.volume import Change, absent_volume, volume_interval
 
 BASE = ball(12.0)
@@ -62,42 +62,42 @@ def test_sixty_five_percent_and_growth_from_the_nadir(change, growth, word):
 
 def test_the_visit_nearest_ninety_days_in_the_window_gives_the_label():
     found = three_month_label(trajectory(visit("F1", 40, 6.0), visit("F2", 75, 12.0), visit("F3", 100, 8.0)))
-    assert (found.visit, found.word) == ("F3", "response")
+    assert (found.visit, found.category) == ("F3", "response")
     assert found.change.value == pytest.approx((8 / 12) ** 3 - 1, abs=0.01)
 
 
 def test_no_visit_in_the_window_is_unknown():
     found = three_month_label(trajectory(visit("F1", 40, 6.0), visit("F2", 150, 6.0)))
-    assert (found.word, found.change) == ("unknown", None)
+    assert (found.category, found.change) == ("unknown", None)
     assert found.reason == "no visit between day 60 and day 120"
     wide = three_month_label(trajectory(visit("F1", 40, 6.0)), window_days=(30, 180))
-    assert wide.word == "response"
+    assert wide.category == "response"
 
 
 def test_a_missing_mask_is_unknown_and_never_zero():
     found = three_month_label(trajectory(visit("F1", 90)))
-    assert (found.word, found.change) == ("unknown", None)
+    assert (found.category, found.change) == ("unknown", None)
 
 
 def test_a_lesion_that_was_looked_for_and_not_seen_responded():
-    assert three_month_label(trajectory(visit("F1", 90, 0))).word == "response"
+    assert three_month_label(trajectory(visit("F1", 90, 0))).category == "response"
 
 
 def test_a_change_near_the_threshold_is_indeterminate():
-    assert three_month_label(trajectory(visit("F1", 90, 12.0 * 0.8 ** (1 / 3)))).word == "indeterminate"
+    assert three_month_label(trajectory(visit("F1", 90, 12.0 * 0.8 ** (1 / 3)))).category == "indeterminate"
 
 
 def test_rano_bm_takes_diameters_from_baseline_and_nadir():
     convention = CONVENTIONS["rano-bm"]
     path = trajectory(visit("F1", 60, 7.0), visit("F2", 120, 11.5))
-    assert judge(path, path.visits[0], convention).word == "response"
+    assert assess(path, path.visits[0], convention).category == "response"
     # Back near the baseline, but 4.5 mm of radius above the nadir.
-    assert judge(path, path.visits[1], convention).word == "progression"
+    assert assess(path, path.visits[1], convention).category == "progression"
 
 
-def test_growth_of_less_than_five_millimetres_is_no_progression():
+def test_growth_of_less_than_five_millimeters_is_no_progression():
     path = replace(trajectory(visit("F1", 60, 5.0), visit("F2", 120, 7.0)), boundary_mm=0.2)
-    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"]).word == "response"
+    assert assess(path, path.visits[1], CONVENTIONS["rano-bm"]).category == "response"
 
 
 def test_small_lesions_are_not_measurable_by_diameter():
@@ -105,7 +105,7 @@ def test_small_lesions_are_not_measurable_by_diameter():
     base, size = volume_interval(small), diameters(small)
     later = Visit("F1", 90, "matched", base, size, base, size, "RTSTRUCT")
     path = Trajectory("L1", "GTV", base, size, (later,))
-    assert judge(path, later, CONVENTIONS["rano-bm"]).word == "not measurable"
+    assert assess(path, later, CONVENTIONS["rano-bm"]).category == "not measurable"
 
 
 def test_thresholds_can_be_changed_and_say_so():
@@ -120,38 +120,41 @@ def test_thresholds_can_be_changed_and_say_so():
 
 def test_a_proposal_is_never_more_than_indeterminate():
     found = three_month_label(trajectory(visit("F1", 90, 6.0, status="proposed")))
-    assert found.word == "indeterminate"
+    assert found.category == "indeterminate"
     assert found.change.value < -0.8
     assert "not confirmed by a person" in found.reason
 
 
 def test_of_two_visits_in_the_window_the_nearer_counts_even_when_it_comes_first():
     found = three_month_label(trajectory(visit("F1", 85, 8.0), visit("F2", 119, 12.0)))
-    assert (found.visit, found.word) == ("F1", "response")
+    assert (found.visit, found.category) == ("F1", "response")
 
 
 def test_a_drawn_visit_goes_before_a_nearer_one_that_was_only_proposed():
     found = three_month_label(trajectory(visit("F1", 88, 12.0, status="proposed"), visit("F2", 95, 8.0)))
-    assert (found.visit, found.word) == ("F2", "response")
+    assert (found.visit, found.category) == ("F2", "response")
     assert "F1 (day 88) is proposed and passed over" in found.reason
 
 
 def test_a_proposal_is_no_nadir():
     path = trajectory(visit("F1", 60, 4.5, status="proposed"), visit("F2", 120, 12.0))
-    assert judge(path, path.visits[1], CONVENTIONS["volume-65"]).word == "stable"
-    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"]).word == "stable"
+    assert assess(path, path.visits[1], CONVENTIONS["volume-65"]).category == "stable"
+    assert assess(path, path.visits[1], CONVENTIONS["rano-bm"]).category == "stable"
 
 
 def test_growth_of_the_volume_counts_from_the_nadir():
     path = trajectory(visit("F1", 60, 7.0), visit("F2", 120, 11.5))
-    assert judge(path, path.visits[1], CONVENTIONS["volume-65"]).word == "progression"
-    assert judge(path, path.visits[1], replace(CONVENTIONS["volume-65"], progression_from="baseline")).word == "stable"
+    assert assess(path, path.visits[1], CONVENTIONS["volume-65"]).category == "progression"
+    assert (
+        assess(path, path.visits[1], replace(CONVENTIONS["volume-65"], progression_from="baseline")).category
+        == "stable"
+    )
 
 
-def test_growth_of_about_five_millimetres_is_indeterminate():
+def test_growth_of_about_five_millimeters_is_indeterminate():
     """24 mm at the plan, 12.0 mm at the nadir, 16.9 mm now: 4.9 mm of growth, uncertain by 1.4 mm."""
     path = trajectory(visit("F1", 60, 6.0), visit("F2", 120, 8.45))
-    assert judge(path, path.visits[1], CONVENTIONS["rano-bm"]).word == "indeterminate"
+    assert assess(path, path.visits[1], CONVENTIONS["rano-bm"]).category == "indeterminate"
 
 
 @pytest.mark.parametrize(("scale", "step"), [((1.0, 0.18, 1.0), 1.0), ((1.0, 1.0, 0.08), 2.0)])
@@ -161,13 +164,13 @@ def test_narrow_lesions_and_those_of_one_slice_are_not_measurable_by_diameter(sc
     assert size.longest_mm > 20
     later = Visit("F1", 90, "matched", base, size, base, size, "RTSTRUCT")
     path = Trajectory("L1", "GTV", base, size, (later,))
-    assert judge(path, later, CONVENTIONS["rano-bm"]).word == "not measurable"
+    assert assess(path, later, CONVENTIONS["rano-bm"]).category == "not measurable"
 
 
 def test_no_line_of_the_plot_leads_to_a_visit_of_unknown_day():
-    from RTResponseCAMLib.report.follow_up_figures import draw_trajectories
+    from RTResponseCAMLib.report.follow_up_figures import plot_trajectories
 
-    figure = draw_trajectories((trajectory(visit("F1", 80, 11.0), visit("F2", None, 9.0)),), (60, 120))
+    figure = plot_trajectories((trajectory(visit("F1", 80, 11.0), visit("F2", None, 9.0)),), (60, 120))
     (ax,) = figure.axes
     joined = [line for line in ax.lines if line.get_linestyle() == "-" and len(set(line.get_xdata())) > 1]
     assert max(x for line in joined for x in line.get_xdata() if line.get_color() == "#1553b5") == pytest.approx(80)

@@ -14,8 +14,8 @@ from RTResponseCAMLib.response.volume import volume_interval
 from RTResponseCAMLib.study import Lesion
 
 
-def lesion(number, radius, centre):
-    return Lesion(f"L{number}", ball(radius, centre, number=number))
+def lesion(number, radius, center):
+    return Lesion(f"L{number}", ball(radius, center, number=number))
 
 
 PLAN = (lesion(1, 8.0, (0, 0, 0)), lesion(2, 5.0, (30, 0, 0)), lesion(3, 4.0, (0, 40, 0)), lesion(4, 4.0, (11, 40, 0)))
@@ -23,7 +23,7 @@ PLAN = (lesion(1, 8.0, (0, 0, 0)), lesion(2, 5.0, (30, 0, 0)), lesion(3, 4.0, (0
 
 def words(regions):
     matches, new = match_lesions(PLAN, tuple(regions))
-    return {m.lesion: (m.word, m.regions) for m in matches}, new
+    return {m.lesion: (m.status, m.regions) for m in matches}, new
 
 
 def test_kept_split_merged_vanished_and_new_are_named():
@@ -43,7 +43,7 @@ def test_a_shrunk_lesion_off_by_the_registration_error_is_the_same():
     assert new == []
 
 
-def test_a_neighbour_is_another_lesion():
+def test_a_neighbor_is_another_lesion():
     found, new = words([ball(3.0, (30, 14, 0))])
     assert found["L2"][0] == "vanished"
     assert new == [0]
@@ -74,7 +74,7 @@ def test_a_lost_slice_does_not_cut_a_lesion():
 def test_near_lesions_that_did_not_change_have_not_merged():
     plan = (lesion(1, 5.0, (0, 0, 0)), lesion(2, 1.25, (7.0, 0, 0)))
     matches, _ = match_lesions(plan, (ball(5.0, (0.3, 0, 0)), ball(1.25, (7.3, 0, 0))))
-    assert [(m.word, m.regions) for m in matches] == [("matched", (0,)), ("matched", (1,))]
+    assert [(m.status, m.regions) for m in matches] == [("matched", (0,)), ("matched", (1,))]
 
 
 def test_what_is_tied_by_shared_regions_is_measured_together():
@@ -82,7 +82,7 @@ def test_what_is_tied_by_shared_regions_is_measured_together():
     plan = (lesion(1, 6.0, (0, 0, 0)), lesion(2, 6.0, (12.5, 0, 0)), lesion(3, 4.0, (40, 0, 0)))
     regions = (ball(7.0, (4.0, 0, 0)), ball(3.0, (15.0, 0, 0)), ball(4.0, (40, 0, 0)))
     matches, new = match_lesions(plan, regions)
-    assert [(m.word, m.regions, m.merged_with) for m in matches] == [
+    assert [(m.status, m.regions, m.merged_with) for m in matches] == [
         ("merged", (0, 1), ("L2",)), ("merged", (0, 1), ("L1",)), ("matched", (2,), ()),
     ]  # fmt: skip
     before = {x.id: volume_interval(x.structure) for x in plan}

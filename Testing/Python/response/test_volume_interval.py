@@ -25,7 +25,7 @@ def test_the_interval_is_the_ball_with_its_radius_moved(radius, boundary):
     assert found.high_cc == pytest.approx(cc(radius + boundary), rel=0.04)
 
 
-def test_half_a_millimetre_of_a_10_mm_lesion_is_a_third():
+def test_half_a_millimeter_of_a_10_mm_lesion_is_a_third():
     found = volume_interval(ball(5.0), 0.5)
     assert found.high_cc / found.cc - 1 == pytest.approx(0.33, abs=0.02)
     assert found.low_cc / found.cc - 1 == pytest.approx(-0.27, abs=0.02)

@@ -15,7 +15,7 @@ from RTResponseCAMLib.imaging.rigid import as_matrix, moved_image, moved_structu
 from RTResponseCAMLib.samples.gradient import NAMES, OCTANTS, gradient_features, margin_of
 
 ANISOTROPIC = Grid((60, 44, 30), (0.8, 1.1, 1.7), (-23.6, -23.7, -24.6))
-CENTRE = np.array([0.3, -0.2, 0.1])  # of `ball`
+CENTER = np.array([0.3, -0.2, 0.1])  # of `ball`
 
 
 def image_of(field, grid=ANISOTROPIC):
@@ -59,7 +59,7 @@ def test_an_octants_letters_are_the_ways_it_lies(axis, towards):
 
 def test_a_signal_that_falls_outwards_has_a_negative_radial_gradient_and_points_inwards():
     """I = −|x − c|: g = −r, so GM = 1, RG = −1, RD = π."""
-    found = gradient_features(image_of(lambda p: -np.linalg.norm(p - CENTRE, axis=-1)), ball(8.0))
+    found = gradient_features(image_of(lambda p: -np.linalg.norm(p - CENTER, axis=-1)), ball(8.0))
     assert found["gradient_gm_margin_mean"] == pytest.approx(1.0, abs=0.01)
     assert found["gradient_rg_margin_mean"] == pytest.approx(-1.0, abs=0.01)
     assert found["gradient_rd_margin_mean"] == pytest.approx(math.pi, abs=0.1)
@@ -68,7 +68,7 @@ def test_a_signal_that_falls_outwards_has_a_negative_radial_gradient_and_points_
 
 def test_a_paraboloid_grows_steeper_with_the_radius():
     """I = |x − c|² / 2: RG = r; over the core of 8 − 1 mm its mean is 3/4 · 7, its variance 3/80 · 7²."""
-    found = gradient_features(image_of(lambda p: ((p - CENTRE) ** 2).sum(axis=-1) / 2), ball(8.0))
+    found = gradient_features(image_of(lambda p: ((p - CENTER) ** 2).sum(axis=-1) / 2), ball(8.0))
     assert margin_of(4 / 3 * math.pi * 0.8**3) == 1.0
     assert found["gradient_rg_core_mean"] == pytest.approx(0.75 * 7.0, rel=0.02)
     assert found["gradient_rg_core_sd"] == pytest.approx(7.0 * math.sqrt(3 / 80), rel=0.03)
@@ -76,8 +76,8 @@ def test_a_paraboloid_grows_steeper_with_the_radius():
 
 
 @pytest.mark.parametrize(("radius", "margin"), [(9.8, 1.0), (10.0, 3.0)])
-def test_the_margin_is_wider_above_four_cubic_centimetres(radius, margin):
-    found = gradient_features(image_of(lambda p: ((p - CENTRE) ** 2).sum(axis=-1) / 2), ball(radius))
+def test_the_margin_is_wider_above_four_cubic_centimeters(radius, margin):
+    found = gradient_features(image_of(lambda p: ((p - CENTER) ** 2).sum(axis=-1) / 2), ball(radius))
     assert found["gradient_rg_core_mean"] == pytest.approx(0.75 * (radius - margin), rel=0.02)
 
 

@@ -1,4 +1,4 @@
-"""The MRML scene: geometry, units, colours and hierarchy as Slicer and SlicerRT expect them; views drawn for real."""
+"""The MRML scene: geometry, units, colors and hierarchy as Slicer and SlicerRT expect them; views drawn for real."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import SimpleITK as sitk
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: no MRML here")
 vtk = pytest.importorskip("vtk", reason="vtk is not installed: no MRML here")
 
-from RTResponseCAMLib.appearance import evidence_palette, isodose_levels  # noqa: E402
+from RTResponseCAMLib.colors import evidence_palette, isodose_levels  # noqa: E402
 from RTResponseCAMLib.imaging.planes import contour_volume_cc  # noqa: E402
 from RTResponseCAMLib.scene.build import build_scene, new_scene  # noqa: E402
-from RTResponseCAMLib.scene.chatter import quiet_vtk  # noqa: E402
 from RTResponseCAMLib.scene.save import save_scene  # noqa: E402
+from RTResponseCAMLib.scene.vtk_logging import silence_vtk  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def built(result):
     scene = new_scene()
-    with quiet_vtk():
+    with silence_vtk():
         nodes = build_scene(scene, result)
     return scene, nodes
 
@@ -46,7 +46,7 @@ def test_the_cam_is_stored_raw_as_float(built, result):
     np.testing.assert_array_equal(values, sitk.GetArrayViewFromImage(result.cam).ravel())
 
 
-def test_the_cam_has_quantity_units_and_its_own_colours(built, result):
+def test_the_cam_has_quantity_units_and_its_own_colors(built, result):
     _, nodes = built
     assert nodes.cam.GetVoxelValueQuantity().GetCodeMeaning() == "Local evidence for non-response"
     assert nodes.cam.GetVoxelValueUnits().GetCodeValue() == "1"
@@ -129,7 +129,7 @@ def test_subregions_are_the_voxels_of_the_result(built, result):
 
 def test_the_saved_scene_holds_every_node_and_no_identity(built, tmp_path):
     scene, _ = built
-    with quiet_vtk():
+    with silence_vtk():
         save_scene(scene, tmp_path / "scene.mrb")
     with zipfile.ZipFile(tmp_path / "scene.mrb") as bundle:
         names = bundle.namelist()
@@ -146,7 +146,7 @@ def test_the_saved_scene_holds_every_node_and_no_identity(built, tmp_path):
 def test_the_saved_scene_opens_again_with_its_display(built, tmp_path):
     core = pytest.importorskip("trame_slicer.core", reason="trame-slicer is not installed: no scene reader")
     scene, _ = built
-    with quiet_vtk():
+    with silence_vtk():
         save_scene(scene, tmp_path / "scene.mrb")
         app = core.SlicerApp()
         app.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as the application does
@@ -192,7 +192,7 @@ def test_a_scene_whose_writing_was_cancelled_ends_on_the_main_thread(result, tmp
         steps.append(call())
 
     steps = []
-    with quiet_vtk():
+    with silence_vtk():
         with pytest.raises(Cancelled):
             save.write_result_scene(result, tmp_path / "scene.mrb", on_main_thread=cancelled)
         assert len(save.LEFT_BEHIND) == 1

@@ -77,7 +77,7 @@ class LayoutManager:
     """Makes the slice views that the scene's layout node asks for; real ones when rendering, else only their nodes.
 
     As in the application, Qt lays views out when events run: a new view then turns to its orientation at offset 0, and
-    views that get another size keep their millimetres per pixel.
+    views that get another size keep their millimeters per pixel.
     """
 
     def __init__(self, scene: Any, trame: Any | None) -> None:

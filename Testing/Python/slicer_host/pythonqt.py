@@ -149,7 +149,7 @@ _classes: dict[str, type] = {}
 
 
 class QtModule:
-    """The ``qt`` module: proxies for QObjects, the classes themselves for plain values (items, colours, keys)."""
+    """The ``qt`` module: proxies for QObjects, the classes themselves for plain values (items, colors, keys)."""
 
     def __init__(self) -> None:
         self.QUiLoader: Any = None

@@ -14,8 +14,8 @@ from RTResponseCAMLib.subregion.points import Point, read_points, sample_map, sl
 from RTResponseCAMLib.subregion.voxels import LesionVoxels
 
 GRID = Grid((25, 25, 25), (1.0, 1.0, 1.0), (-40.0, 10.0, 5.0))
-CENTRE = np.asarray([-28.0, 22.0, 17.0])
-BALL = np.linalg.norm(GRID.points() - CENTRE, axis=-1) < 9
+CENTER = np.asarray([-28.0, 22.0, 17.0])
+BALL = np.linalg.norm(GRID.points() - CENTER, axis=-1) < 9
 
 
 def lesion_of(field):
@@ -82,13 +82,13 @@ def test_a_table_in_another_encoding_or_place_is_named(tmp_path):
 def test_the_map_is_read_where_the_points_lie():
     ramp = np.asarray([0.5, -1.0, 2.0])
     lesion = lesion_of(GRID.points() @ ramp)
-    places = [CENTRE, CENTRE + np.asarray([3.2, -1.1, 0.4]), CENTRE + np.asarray([60, 0, 0])]
+    places = [CENTER, CENTER + np.asarray([3.2, -1.1, 0.4]), CENTER + np.asarray([60, 0, 0])]
     points = [Point("", tuple(p), 1.0, "") for p in np.asarray(places).tolist()]
     found, warnings = sample_map([("L3", lesion)], points, radius_mm=1.5, error_mm=0.0, draws=2, turns=5)
     assert found.lesions == ("L3", "L3")
     np.testing.assert_allclose(found.draws[:, 0], np.asarray(places[:2]) @ ramp, atol=1e-4)
     assert found.turned.shape == (2, 5)
-    assert found.turned[0] == pytest.approx(CENTRE @ ramp, abs=0.2)  # the centre stays where it is
+    assert found.turned[0] == pytest.approx(CENTER @ ramp, abs=0.2)  # the center stays where it is
     assert np.ptp(found.turned[1]) > 1
     assert {c.code for c in warnings} == {"points-outside"}
     loose, _ = sample_map([("L3", lesion)], points[:2], radius_mm=1.5, error_mm=1.0, draws=200, turns=0)
@@ -153,7 +153,7 @@ def test_a_slide_becomes_blocks_at_their_place():
 
 
 def test_habitats_overlap_as_they_were_laid():
-    x = GRID.points()[..., 0] - CENTRE[0]
+    x = GRID.points()[..., 0] - CENTER[0]
     lesion = lesion_of(x)
     labels = np.where(x > 0, 1, 2)
     labels[~BALL] = 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.subregion.select import Selection, cut_of, padded, select
+from RTResponseCAMLib.subregion.select import Selection, padded, select, subregion_threshold
 from RTResponseCAMLib.subregion.voxels import LesionVoxels
 
 GRID = Grid((31, 29, 27), (1.0, 1.0, 1.0), (-15.0, -14.0, -13.0))
@@ -34,7 +34,7 @@ def test_methods_cut_where_they_say():
     assert select(even, Selection("volume", 0.5)).sum() == 500  # of equal voxels as many as were asked for
     two = voxels_of(np.where(POINTS[..., 0] > 4, 5.0, -1.0) + 0.1 * np.sin(POINTS[..., 1]))
     assert (select(two, Selection("otsu")) == (BALL & (POINTS[..., 0] > 4))).all()
-    assert -0.9 < cut_of(two, Selection("otsu")) < 4.9
+    assert -0.9 < subregion_threshold(two, Selection("otsu")) < 4.9
 
 
 def test_small_and_lesser_components_are_left_out():
@@ -49,7 +49,7 @@ def test_small_and_lesser_components_are_left_out():
     assert not select(lesion, Selection("value", 0.5, minimum_cc=1.0)).any()
 
 
-def test_a_margin_grows_and_shrinks_by_millimetres_and_is_clipped():
+def test_a_margin_grows_and_shrinks_by_millimeters_and_is_clipped():
     core = voxels_of(np.linalg.norm(POINTS, axis=-1) < 5)
     for margin in (-2.0, 2.0):
         grown = select(core, Selection("value", 0.5, margin_mm=margin))

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose
 from RTResponseCAMLib.subregion.association import map_and_dose
-from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, what_if
+from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, simulated_boost
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.subregion.statistics import measure
 from RTResponseCAMLib.subregion.voxels import LesionVoxels
@@ -78,7 +78,7 @@ def test_empty_single_and_uncovered_subregions_are_said():
 
 
 def test_what_is_radial_in_both_is_no_association():
-    """Map and dose that fall from the same centre correlate fully, and mean nothing."""
+    """Map and dose that fall from the same center correlate fully, and mean nothing."""
     smooth = gaussian_filter(np.random.default_rng(3).normal(size=GRID.shape), 3) * 200
     found = map_and_dose(lesion(RADIAL + smooth))
     assert found.rho == pytest.approx(spearmanr((RADIAL + smooth)[BALL], RADIAL[BALL])[0], abs=1e-4)
@@ -108,7 +108,7 @@ def test_a_boost_reaches_the_wish_and_names_its_cost():
     dose = 0.5 * RADIAL
     voxels = lesion(POINTS[..., 0], dose)
     part = BALL & (POINTS[..., 0] > 4)
-    found = what_if(voxels, part, dose=given(dose), wish_gy=18.0, fractions=1)
+    found = simulated_boost(voxels, part, dose=given(dose), wish_gy=18.0, fractions=1)
     assert found.d98_gy[0] == pytest.approx(np.percentile(dose[part], 2), rel=1e-3)
     assert found.d98_gy[1] >= 18.0 * 0.97
     assert found.risk_gy == 12.0
@@ -117,15 +117,15 @@ def test_a_boost_reaches_the_wish_and_names_its_cost():
     assert found.maximum_gy[1] > found.maximum_gy[0]
     assert found.bed10_gy[0] == pytest.approx(found.d98_gy[0] * (1 + found.d98_gy[0] / 10))
     assert "boost-estimate" in {c.code for c in found.warnings}
-    idle = what_if(voxels, part, dose=given(dose), wish_gy=0.1, fractions=None)
+    idle = simulated_boost(voxels, part, dose=given(dose), wish_gy=0.1, fractions=None)
     assert idle.added_gy == 0
     assert (idle.risk_cc, idle.bed2_gy) == (None, None)
     assert "boost-idle" in {c.code for c in idle.warnings}
-    small = what_if(voxels, BALL & (RADIUS < 1.1), dose=given(dose), wish_gy=30.0, fractions=1)
+    small = simulated_boost(voxels, BALL & (RADIUS < 1.1), dose=given(dose), wish_gy=30.0, fractions=1)
     assert (small.shots, small.collimator_mm) == (1, 4)
     assert small.added_gy == pytest.approx(30 - np.percentile(dose[RADIUS < 1.1], 0), rel=0.1)
     assert "smaller-than-shot" in {c.code for c in small.warnings}
     assert pytest.approx(0.113, abs=0.001) == PAINTABLE_CC
-    assert what_if(voxels, np.zeros_like(part), dose=given(dose), wish_gy=18.0, fractions=1) is None
+    assert simulated_boost(voxels, np.zeros_like(part), dose=given(dose), wish_gy=18.0, fractions=1) is None
     with pytest.raises(ValueError, match="more than 0"):
-        what_if(voxels, part, dose=given(dose), wish_gy=0.0, fractions=1)
+        simulated_boost(voxels, part, dose=given(dose), wish_gy=0.0, fractions=1)

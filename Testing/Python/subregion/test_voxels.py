@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.scene.gather import edge_contours
+from RTResponseCAMLib.scene.scene_reader import edge_contours
 from RTResponseCAMLib.study import Dose, Structure
 from RTResponseCAMLib.subregion.voxels import compare, lesion_voxels
 

@@ -47,7 +47,7 @@ def test_points_of_the_map_itself_align_with_it(study_folder, points, tmp_path, 
     assert content["alignment"]["same"]["rho"] > 0.95
     assert abs(content["alignment"]["chance"]["rho"]) < 0.6
     assert content["alignment"]["same"]["slope"] is None  # one patient has no levels of patients
-    assert "1 of 41 points" in " ".join(c["text"] for c in content["cautions"])
+    assert "1 of 41 points" in " ".join(c["text"] for c in content["warnings"])
     assert {row["lesion"] for row in content["habitats"]} <= {"L1", "L2", "L3"}
     with (out / "samples.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -97,10 +97,10 @@ def test_habitats_alone_are_enough_and_doubts_go_along(study_folder, tmp_path, c
 
 
 def test_doubtful_evidence_is_said(result):
-    doubtful = replace(result, predictions=tuple(
+    flagged = replace(result, predictions=tuple(
         replace(p, warnings=(WarningCode.CAM_CHECK(what="is odd"),)) for p in result.predictions
     ))  # fmt: skip
-    found = align_study(doubtful, (), radius_mm=1.0, error_mm=0.0)
+    found = align_study(flagged, (), radius_mm=1.0, error_mm=0.0)
     assert sum(c.code == "evidence-in-doubt" and "odd" in c.text for c in found.warnings) == 3
 
 
@@ -112,7 +112,7 @@ def test_a_slide_is_moved_as_slicer_saves_its_transform(result, study_folder, tm
     slide = sitk.Mask(slide, sitk.NotEqual(result.cam, 0.0))
     onto_slide = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.4, (12.0, -7.0, 9.0))
     displaced = sitk.Euler3DTransform(onto_slide)
-    # Slide millimetres are MR millimetres put through the transform that the file states.
+    # Slide millimeters are MR millimeters put through the transform that the file states.
     matrix = np.asarray(onto_slide.GetMatrix()).reshape(3, 3)
     slide.SetOrigin(onto_slide.TransformPoint(result.cam.GetOrigin()))
     slide.SetDirection((matrix @ np.asarray(result.cam.GetDirection()).reshape(3, 3)).ravel().tolist())

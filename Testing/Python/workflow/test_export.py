@@ -21,7 +21,7 @@ from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.export import export_dicom, kept_region
 from RTResponseCAMLib.workflow.predict import predict_study
-from RTResponseCAMLib.workflow.subregion import draw_subregions, write_subregions
+from RTResponseCAMLib.workflow.subregion import contour_subregions, write_subregions
 
 HALF = Selection("percentile", 60)
 
@@ -51,24 +51,24 @@ def test_figures_in_all_files_agree(study_folder, tmp_path, capsys):
 
 def test_lesions_in_doubt_are_not_contoured_in_silence(result):
     sure = replace(result.predictions[0], warnings=(), label="response")
-    doubtful = [
+    flagged = [
         replace(p, warnings=(Warning(code, "why it is"),))
         for p, code in zip(result.predictions[1:], (WarningCode.CAM_CHECK, WarningCode.INDETERMINATE), strict=True)
     ]
-    changed = replace(result, predictions=(sure, *doubtful))
-    drawn, warnings = draw_subregions(changed, HALF)
+    changed = replace(result, predictions=(sure, *flagged))
+    drawn, warnings = contour_subregions(changed, HALF)
     assert len(drawn) == 1
     assert [c.code for c in warnings] == ["not-contoured"] * 2
     assert all("why it is" in c.text for c in warnings)
-    asked, _ = draw_subregions(changed, HALF, anyway=True)
-    assert [one.doubts for one in asked] == [(), ("why it is",), ("why it is",)]
-    assert sure.doubts == ()
+    asked, _ = contour_subregions(changed, HALF, anyway=True)
+    assert [one.quality_flags for one in asked] == [(), ("why it is",), ("why it is",)]
+    assert sure.quality_flags == ()
 
 
 def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, study_folder, tmp_path):
-    doubtful = replace(result.predictions[0], warnings=(WarningCode.CAM_CHECK(what="is odd"),))
-    changed = replace(result, predictions=(doubtful, *result.predictions[1:]))
-    drawn, _ = draw_subregions(changed, HALF, anyway=True)
+    flagged = replace(result.predictions[0], warnings=(WarningCode.CAM_CHECK(what="is odd"),))
+    changed = replace(result, predictions=(flagged, *result.predictions[1:]))
+    drawn, _ = contour_subregions(changed, HALF, anyway=True)
     names, _ = export_dicom(study_folder / "dicom", changed, drawn=drawn, out=tmp_path / "out", names=("rtstruct",))
     data = pydicom.dcmread(tmp_path / "out" / names[0])
     first = data.StructureSetROISequence[0]
@@ -89,7 +89,7 @@ def test_all_three_objects_are_written_and_never_a_dose(study_folder, tmp_path, 
 
 
 def test_nothing_to_contour_and_impossible_options_are_refused(result, study_folder, tmp_path, capsys):
-    drawn, warnings = draw_subregions(result, Selection("value", 1e6), anyway=True)
+    drawn, warnings = contour_subregions(result, Selection("value", 1e6), anyway=True)
     assert {c.code for c in warnings} == {"empty-subregion"}
     with pytest.raises(OutputError, match="nothing to contour"):
         export_dicom(study_folder / "dicom", result, drawn=drawn, out=tmp_path / "out")
@@ -108,7 +108,7 @@ def test_nothing_to_contour_and_impossible_options_are_refused(result, study_fol
 
 
 def test_a_cancelled_export_leaves_nothing(result, study_folder, tmp_path):
-    drawn, _ = draw_subregions(result, HALF, anyway=True)
+    drawn, _ = contour_subregions(result, HALF, anyway=True)
 
     def stop(fraction, text=""):
         if fraction > 0.85:
@@ -121,14 +121,14 @@ def test_a_cancelled_export_leaves_nothing(result, study_folder, tmp_path):
 
 def test_a_study_without_dose_has_volumes_only(result):
     bare = replace(result, study=replace(result.study, dose=None))
-    drawn, warnings = draw_subregions(bare, HALF, anyway=True, boost_gy=30.0)
+    drawn, warnings = contour_subregions(bare, HALF, anyway=True, boost_gy=30.0)
     assert "no-dose" in {c.code for c in warnings}
     assert all(one.statistics.subregion is None and one.boost is None and one.mask.any() for one in drawn)
 
 
 def test_a_margin_that_leaves_the_lesion_keeps_dose_boost_and_voxels(result, tmp_path):
     beyond = Selection("percentile", 50, margin_mm=4.0, clip=False)
-    drawn, warnings = draw_subregions(result, beyond, anyway=True, boost_gy=45.0)
+    drawn, warnings = contour_subregions(result, beyond, anyway=True, boost_gy=45.0)
     content = write_subregions(result, drawn, warnings=warnings, out=tmp_path / "out")
     image = sitk.ReadImage(str(tmp_path / "out" / "subregions.seg.nrrd"))
     labels, voxel = sitk.GetArrayFromImage(image), np.prod(image.GetSpacing()) / 1000
@@ -138,17 +138,17 @@ def test_a_margin_that_leaves_the_lesion_keeps_dose_boost_and_voxels(result, tmp
         assert row["boost"] is not None
         assert 0.5 <= row["share_of_lesion"] <= 1
         assert (labels == number).sum() * voxel == pytest.approx(row["volume_cc"], rel=1e-3)
-        assert "dose grid" not in " ".join(row["cautions"])
+        assert "dose grid" not in " ".join(row["warnings"])
 
 
 def test_lesions_that_overlap_are_in_doubt(result, study, bundle_folder):
     lesion = study.lesions[0]
     twice = replace(study, lesions=(*study.lesions, replace(lesion, id="L9")))
     found = predict_study(twice, load_bundle(bundle_folder, "cpu"))
-    shared = {p.lesion.id for p in found.predictions if any("another lesion" in text for text in p.doubts)}
+    shared = {p.lesion.id for p in found.predictions if any("another lesion" in text for text in p.quality_flags)}
     assert shared == {lesion.id, "L9"}
-    assert not any("another lesion" in text for p in result.predictions for text in p.doubts)
-    drawn, warnings = draw_subregions(found, HALF)
+    assert not any("another lesion" in text for p in result.predictions for text in p.quality_flags)
+    drawn, warnings = contour_subregions(found, HALF)
     assert not shared & {one.prediction.lesion.id for one in drawn}
     assert sum("another lesion" in c.text for c in warnings) == 2
 

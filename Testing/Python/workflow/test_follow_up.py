@@ -1,4 +1,4 @@
-"""Follow-ups of phantom patients end to end: registered, measured and labelled against the planted truth."""
+"""Follow-ups of phantom patients end to end: registered, measured and labeled against the planted truth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from RTResponseCAMLib.cli import BAD_INPUT, DONE, main
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.rigid import as_matrix, moved_points
-from RTResponseCAMLib.phantom.patient import draw_patient
+from RTResponseCAMLib.phantom.patient import sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
 from RTResponseCAMLib.response.conventions import CONVENTIONS, with_thresholds
@@ -33,7 +33,7 @@ SIZE = {"columns": 150, "rows": 174, "slices": 108, "spacing_mm": (1.3, 1.2, 1.5
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("followed") / "study"
-    write_patient(draw_patient(PhantomSpec(seed=12, lesions=3, variant=Variant.VOLUME, **SIZE)), place)
+    write_patient(sample_patient(PhantomSpec(seed=12, lesions=3, variant=Variant.VOLUME, **SIZE)), place)
     return place
 
 
@@ -82,7 +82,7 @@ def test_undrawn_lesions_are_proposed_and_say_so(proposed, truth):
         assert visit.volume.low_cc <= expected <= visit.volume.high_cc
 
 
-def test_drawn_lesions_are_measured_and_labelled_as_planted(own, folder, truth):
+def test_drawn_lesions_are_measured_and_labeled_as_planted(own, folder, truth):
     labels = draw_on_follow_up(own, folder)
     followed = follow_study(load_study(own, with_dose=False))
     image = sitk.ReadImage(str(folder / "truth" / "lesions_follow_up.nrrd"))
@@ -93,7 +93,7 @@ def test_drawn_lesions_are_measured_and_labelled_as_planted(own, folder, truth):
         assert visit.volume.cc == pytest.approx((labels == number).sum() * voxel, rel=1e-3)
         found = three_month_label(path)
         assert found.change.low <= planted["volume_ratio"] - 1 <= found.change.high
-        assert found.word in ("indeterminate", "response" if planted["label"] == 0 else "non-response")
+        assert found.category in ("indeterminate", "response" if planted["label"] == 0 else "non-response")
         assert found.change.value == pytest.approx(planted["volume_ratio"] - 1, abs=0.1)
 
 
@@ -117,7 +117,7 @@ def test_a_lesion_that_is_gone_from_a_drawn_follow_up_has_vanished(own, folder):
     erase_on_follow_up(own, folder, 2)
     followed = follow_study(load_study(own, with_dose=False))
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "vanished", "matched"]
-    assert three_month_label(followed.trajectories[1]).word == "response"
+    assert three_month_label(followed.trajectories[1]).category == "response"
 
 
 @pytest.mark.slow
@@ -127,11 +127,11 @@ def test_a_lesion_that_was_not_drawn_but_enhances_is_no_response(own, folder):
     study = load_study(own, with_dose=False)
     followed = follow_study(study)
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "proposed", "matched"]
-    assert three_month_label(followed.trajectories[1]).word == "indeterminate"
+    assert three_month_label(followed.trajectories[1]).category == "indeterminate"
     assert "not-drawn" in {c.code for c in followed.trajectories[1].visits[0].warnings}
     assert [r.source for r in followed.visits[0].regions] == ["SEG", "SEG", "proposed"]
     unknown = follow_study(study, propose=False).trajectories[1]
-    assert three_month_label(unknown).word == "unknown"
+    assert three_month_label(unknown).category == "unknown"
     assert unknown.visits[0].warnings[0].code == "not-drawn"
 
 
@@ -242,7 +242,7 @@ def test_without_drawing_or_proposal_the_lesion_is_unknown(folder):
     followed = follow_study(load_study(folder / "dicom", with_dose=False), propose=False)
     assert {t.visits[0].status for t in followed.trajectories} == {"unknown"}
     assert all(t.visits[0].volume is None for t in followed.trajectories)
-    assert three_month_label(followed.trajectories[0]).word == "unknown"
+    assert three_month_label(followed.trajectories[0]).category == "unknown"
 
 
 def test_a_dicom_registration_is_used_instead_of_registering(own, true_map):
@@ -309,8 +309,8 @@ def test_everything_is_written_and_readable(proposed, tmp_path):
     assert text.count("data:image/png") == 2
     assert "volume is more than 20 % smaller" in text
     assert "not drawn by a person, to be edited: L1 at F1, L2 at F1, L3 at F1" in text
-    doubts = [c.text for t in proposed.trajectories for c in t.visits[0].warnings if c.code != "proposed-region"]
-    assert all(html.escape(doubt).replace("&#x27;", "&#39;") in text for doubt in doubts)
+    quality_flags = [c.text for t in proposed.trajectories for c in t.visits[0].warnings if c.code != "proposed-region"]
+    assert all(html.escape(quality_flag).replace("&#x27;", "&#39;") in text for quality_flag in quality_flags)
 
 
 def test_the_report_states_the_rule_that_was_asked_for(proposed, tmp_path):

@@ -53,9 +53,9 @@ def test_every_part_of_the_result_is_there(written):
 
 def test_the_json_speaks_of_each_lesion(written, result):
     content = json.loads((written / "result.json").read_text())
-    assert content["schema_version"] == 2
+    assert content["schema_version"] == 3
     assert "Research use only" in content["notice"]
-    assert any("never seen a patient" in c["text"] for c in content["cautions"])
+    assert any("never seen a patient" in c["text"] for c in content["warnings"])
     for found, prediction in zip(content["lesions"], result.predictions, strict=True):
         low, high = found["p_response_interval"]
         assert low <= found["p_response"] <= high or high - low < 0.05
@@ -135,12 +135,12 @@ def test_the_report_is_one_file_and_says_what_it_is(written):
     text = (written / "report.html").read_text()
     assert text.count("Research use only") >= 2
     result = json.loads((written / "result.json").read_text())
-    doubtful = {"indeterminate", "unfamiliar", "cam-check", "shared-voxels"}
-    doubted = [x["name"] for x in result["lesions"] if {c["code"] for c in x["cautions"]} & doubtful]
+    flagged = {"indeterminate", "unfamiliar", "cam-check", "shared-voxels"}
+    flagged = [x["name"] for x in result["lesions"] if {c["code"] for c in x["warnings"]} & flagged]
     charts = text.count("against the rest of the lesion")
-    assert 0 < charts <= 3 - len(doubted)  # none above the cut, no chart
+    assert 0 < charts <= 3 - len(flagged)  # none above the cut, no chart
     assert text.count("data:image/png;base64,") == 3 + charts
-    assert all(f"{name} is not contoured" in text for name in doubted)
+    assert all(f"{name} is not contoured" in text for name in flagged)
     assert "http:" not in text  # with the colon: a picture's base64 may spell the rest
     assert "https:" not in text
     assert "never seen a patient" in text
@@ -206,10 +206,10 @@ def test_a_lesion_outside_the_dose_grid_has_no_dose_metrics_and_says_so(own_stud
     content = json.loads((out / "result.json").read_text())
     held, *beyond = content["lesions"]
     assert held["dose"]["unit"] == "Gy"
-    assert "lesion-not-covered" in {c["code"] for c in content["cautions"] if c["severity"] == "serious"}
+    assert "lesion-not-covered" in {c["code"] for c in content["warnings"] if c["severity"] == "serious"}
     for lesion in beyond:
         assert lesion["dose"] is None
-        assert "outside-dose" in {c["code"] for c in lesion["cautions"]}
+        assert "outside-dose" in {c["code"] for c in lesion["warnings"]}
     assert "lies outside the dose grid" in capsys.readouterr().out
 
 
@@ -227,7 +227,7 @@ def test_the_exit_code_follows_the_type_of_an_error_never_its_words(monkeypatch,
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("RTResponseCAMLib.dicom.tree.inspect_folder", fails)
+    monkeypatch.setattr("RTResponseCAMLib.dicom.inspect.inspect_folder", fails)
     assert main(["--quiet", "inspect", str(tmp_path)]) == code
 
 

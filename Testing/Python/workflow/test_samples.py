@@ -19,8 +19,8 @@ from RTResponseCAMLib.dicom.rtdose import read_plan_dose
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
 from RTResponseCAMLib.errors import StudyError
+from RTResponseCAMLib.imaging.fraction import mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import mask
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.study import Structure
 
@@ -53,7 +53,7 @@ def test_every_sample_gives_a_result_or_a_clear_error(samples: Path, tmp_path, c
     errors = capsys.readouterr().err
     assert code in (DONE, BAD_INPUT), errors
     if code == DONE:
-        warnings = {c["code"] for c in json.loads((out / "result.json").read_text())["cautions"]}
+        warnings = {c["code"] for c in json.loads((out / "result.json").read_text())["warnings"]}
         assert {"no-dose", "model"} <= warnings
     else:
         assert errors.startswith("error: ")
@@ -83,7 +83,7 @@ def test_a_relative_dose_is_refused(samples: Path):
 @pytest.mark.parametrize("patient", ["sub-001", "sub-005", "sub-032"])
 def test_real_gammaplan_contours_keep_their_volume_on_any_grid(samples: Path, patient):
     """Contours of real plans, some tilted against the planning slices: occupancy equals polygon area × slab."""
-    from RTResponseCAMLib.imaging.occupancy import box_occupancy, structure_box
+    from RTResponseCAMLib.imaging.fraction import box_fraction, structure_box
 
     content = json.loads((samples / "gammaplan_contours" / f"{patient}_contours_T1w.json").read_text())
     seen = 0
@@ -95,7 +95,7 @@ def test_real_gammaplan_contours_keep_their_volume_on_any_grid(samples: Path, pa
         structure = Structure(number, str(roi.get("structure_name", number)), "", contours)
         x, y, z = np.concatenate(contours).mean(axis=0).tolist()
         box = structure_box(structure, Grid((1, 1, 1), (1.0, 1.0, 1.0), (x + 0.3, y - 0.2, z + 0.4)))
-        found = float(box_occupancy(structure, box).sum(dtype=np.float64)) * box.voxel_cc
+        found = float(box_fraction(structure, box).sum(dtype=np.float64)) * box.voxel_cc
         assert found == pytest.approx(contour_volume_cc(structure), rel=0.005), structure.name
         seen += 1
     assert seen >= 2

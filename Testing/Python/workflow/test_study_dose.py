@@ -66,7 +66,7 @@ def test_without_a_prescription_histograms_stand_alone_and_it_is_said(study, tmp
     bare = replace(study, plan=replace(study.plan, prescription=None))
     content = write_dose(bare, tmp_path / "out")
     assert content["targets"] == []
-    assert "--prescription" in " ".join(c["text"] for c in content["cautions"])
+    assert "--prescription" in " ".join(c["text"] for c in content["warnings"])
     assert not (tmp_path / "out" / "targets.csv").exists()
     assert {r["v_prescription_percent"] for r in rows(tmp_path / "out" / "structures.csv")} == {""}
 
@@ -88,9 +88,9 @@ def test_a_dose_of_zero_and_structures_that_cannot_be_measured_are_said(study, t
     changed = replace(study, dose=nothing, structures=(*study.structures, crossed, beside))
     content = write_dose(changed, tmp_path / "out")
     assert {t["isodose_percent"] for t in content["targets"]} == {None}
-    said = {c["code"]: c["text"] for c in content["cautions"]}
+    said = {c["code"]: c["text"] for c in content["warnings"]}
     assert "crossed" in said["structure-left-out"]
-    assert any(c["text"].startswith("beside: 100 %") for c in content["cautions"])
+    assert any(c["text"].startswith("beside: 100 %") for c in content["warnings"])
     assert "crossed" not in {r["structure"] for r in content["structures"]}
     as_lesion = replace(changed, lesions=(*study.lesions, replace(study.lesions[0], structure=crossed)))
     with pytest.raises(GeometryError, match="crossed"):

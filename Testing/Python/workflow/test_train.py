@@ -133,7 +133,7 @@ def test_the_command_trains_by_default_as_the_comparison_does(monkeypatch):
     monkeypatch.setattr("RTResponseCAMLib.workflow.train.train_bundle", lambda *_, **given: asked.append(given) or {})
     assert main(["--quiet", "train", "cohort", "--out", "bundle"]) == DONE
     assert main(["--quiet", "train", "cohort", "--out", "bundle", "--half-cc", "0.3", "--no-autoencoder"]) == DONE
-    assert [given["options"] for given in asked] == [{}, {"half_cc": 0.3, "autoencoder": False}]
+    assert [given["options"] for given in asked] == [{}, {"shrinkage_volume_cc": 0.3, "autoencoder": False}]
     model = entry_of(default_name()).model({})
     assert (model.network, model.schedule) == (Architecture(), Schedule())
     words = asked[0]["card"]["command"].split()

@@ -12,8 +12,8 @@ from fitted import plain_model, predictions_of
 
 from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.dicom.load import load_study
+from RTResponseCAMLib.imaging.fraction import fraction_inside
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import occupancy
 from RTResponseCAMLib.models.calibration import CalibratedModel
 from RTResponseCAMLib.models.scale_space import classifier, training
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
@@ -31,7 +31,9 @@ def untrained(**parts) -> CalibratedModel:
     return plain_model(network, 1.7, -0.3)
 
 
-@pytest.mark.parametrize("parts", [{}, {"autoencoder": False}, {"dose": True}, {"volume": False}, {"half_cc": 0.5}])
+@pytest.mark.parametrize(
+    "parts", [{}, {"autoencoder": False}, {"dose": True}, {"volume": False}, {"shrinkage_volume_cc": 0.5}]
+)
 def test_the_map_adds_up_to_the_prediction(patches, parts):
     model = untrained(**parts)
     for evidence in predictions_of(model, patches):
@@ -44,25 +46,25 @@ def test_the_volumes_part_of_the_bias_is_the_volumes_alone(patches):
     """The same signal in a lesion: what the volume adds follows its logarithm; without it nothing is added."""
     model, plain = untrained(), untrained(volume=False)
     found = [e.from_volume for e in predictions_of(model, patches)]
-    logs = [float(np.log(p.occupancy.sum() / 1000)) for p in patches]
+    logs = [float(np.log(p.fraction.sum() / 1000)) for p in patches]
     assert np.corrcoef(found, logs)[0, 1] == pytest.approx(1.0, abs=1e-6)
     assert all(e.from_volume == 0 for e in predictions_of(plain, patches))
 
 
-@pytest.mark.parametrize("coarseness", [1.0, 5.1])
-def test_evidence_of_few_voxels_is_drawn_towards_none(patches, coarseness):
+@pytest.mark.parametrize("mr_voxel_volume_ratio", [1.0, 5.1])
+def test_evidence_of_few_voxels_is_drawn_towards_none(patches, mr_voxel_volume_ratio):
     """By V / (V + half_cc): of the evidence, not of what volume and the offset say."""
-    plain, drawn = untrained(), untrained(half_cc=0.5)
-    for patch in (replace(patch, mr_spacing_mm=(1.0, 1.0, coarseness)) for patch in patches):
-        volume_cc = float(patch.occupancy.sum()) / 1000
-        tensors = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy, patch.dose)]
+    plain, drawn = untrained(), untrained(shrinkage_volume_cc=0.5)
+    for patch in (replace(patch, mr_spacing_mm=(1.0, 1.0, mr_voxel_volume_ratio)) for patch in patches):
+        volume_cc = float(patch.fraction.sum()) / 1000
+        tensors = [torch.from_numpy(a)[None, None] for a in (patch.mr, patch.fraction, patch.dose)]
         with torch.inference_mode():
-            one, other = plain.fitted.network(*tensors), drawn.fitted.network(*tensors, patch.coarseness)
+            one, other = plain.fitted.network(*tensors), drawn.fitted.network(*tensors, patch.mr_voxel_volume_ratio)
             rest = plain.fitted.network.offset + plain.fitted.network.volume_slope * plain.fitted.network.log_volume(
                 tensors[1]
             )
         kept = ((other.total - rest) / (one.total - rest)).numpy()
-        assert kept == pytest.approx(volume_cc / (volume_cc + 0.5 * coarseness), rel=1e-3)
+        assert kept == pytest.approx(volume_cc / (volume_cc + 0.5 * mr_voxel_volume_ratio), rel=1e-3)
         (evidence,) = predictions_of(drawn, [patch])
         assert evidence.total == pytest.approx(1.7 * float(other.total.mean()) - 0.3, abs=1e-4)
 
@@ -74,7 +76,7 @@ def test_the_shipped_models_map_adds_up(shipped, patches):
 
 def test_evidence_lies_inside_the_lesion(shipped, patches):
     for patch, evidence in zip(patches, predictions_of(shipped, patches), strict=True):
-        assert (evidence.map[patch.occupancy == 0] == 0).all()
+        assert (evidence.map[patch.fraction == 0] == 0).all()
         assert np.abs(evidence.map).sum() > 0
 
 
@@ -123,7 +125,7 @@ def test_moving_the_patient_moves_the_map_and_nothing_else(shipped, study):
 def test_a_shift_inside_the_patch_shifts_the_map(shipped, patches):
     """The whole network is equivariant, away from the border."""
     patch = patches[-1]
-    wide = [np.pad(a, 24, mode="edge") for a in (patch.mr, patch.occupancy)]
+    wide = [np.pad(a, 24, mode="edge") for a in (patch.mr, patch.fraction)]
     rolled = [np.roll(a, (4, -4, 4), (0, 1, 2)) for a in wide]
     with torch.inference_mode():
         one, two = (
@@ -134,7 +136,7 @@ def test_a_shift_inside_the_patch_shifts_the_map(shipped, patches):
 
 
 def test_the_stem_does_not_know_left_from_right(patches):
-    mr, occupancy_ = (torch.from_numpy(a)[None, None] for a in (patches[0].mr, patches[0].occupancy))
+    mr, occupancy_ = (torch.from_numpy(a)[None, None] for a in (patches[0].mr, patches[0].fraction))
     turned = stem_features(torch.flip(mr, [3]).transpose(2, 4), torch.flip(occupancy_, [3]).transpose(2, 4), 1.0)
     straight = torch.flip(stem_features(mr, occupancy_, 1.0), [3]).transpose(2, 4)
     assert turned.shape[1] == STEM_CHANNELS + DEPTH_TERMS
@@ -145,10 +147,12 @@ def test_the_stem_does_not_know_left_from_right(patches):
 def test_the_volume_on_the_mr_averages_to_the_lesions_logit(shipped, study, patches):
     structures = [x.structure for x in study.lesions]
     evidences = predictions_of(shipped, patches)
-    cam, above = evidence_volume(Grid.of(study.mr), structures, patches=patches, evidences=evidences, cut=0.0)
+    cam, above = evidence_volume(
+        Grid.of(study.mr), structures, patches=patches, evidences=evidences, subregion_threshold=0.0
+    )
     values, labels = sitk.GetArrayFromImage(cam), sitk.GetArrayFromImage(above)
     for structure, evidence in zip(structures, evidences, strict=True):
-        weight = occupancy(structure, Grid.of(cam)) * (values != 0)
+        weight = fraction_inside(structure, Grid.of(cam)) * (values != 0)
         mean = float((values * weight).sum() / weight.sum())
         assert mean == pytest.approx(evidence.total, abs=0.15)
     assert ((labels > 0) == (values > 0)).all()
@@ -181,9 +185,9 @@ def test_the_autoencoder_draws_what_varies_within_lesions_better_than_any_other_
     lesions = [lesion(n) for n in range(6)]
     network = fit(lesions, Architecture(members=1, code_members=1, code=4), schedule=Schedule(steps=2))
     with torch.no_grad():
-        shown = network.standardised(lesions[0].surroundings).T[None, :, :, None, None]
+        shown = network.standardized(lesions[0].surroundings).T[None, :, :, None, None]
         code = network.encode(shown) + network.encode_offset[:, None, None, None]
-        missed = float(((network.draw(code) - shown) ** 2).mean() / (shown**2).mean())
+        missed = float(((network.reconstruct(code) - shown) ** 2).mean() / (shown**2).mean())
     assert missed < 0.02  # four axes hold all but the noise
 
 
@@ -244,7 +248,7 @@ def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volum
     lesions = lesions_of_a_table(69, 3, lambda _, size: 2 * size)
     monkeypatch.setattr(training, "_worth", lambda *_: (-0.2, 2.0))
     # As faint as this the mean over heads of logarithms is the logarithm of their mean, which the last line asks for.
-    faint = replace(Schedule(), smallness=0.02)
+    faint = replace(Schedule(), evidence_l2=0.02)
     heard = fit(lesions, Architecture(), schedule=faint)
     monkeypatch.setattr(training, "LEAST_WORTH", training.NO_WORTH)
     unheard = fit(lesions, Architecture(), schedule=faint)
@@ -274,8 +278,8 @@ def _total(network: AutoencoderClassifier, lesion: PreparedLesion) -> float:
         found = [
             head(x)
             for (head, _, _), x in zip(
-                network.readers(torch.zeros(1), torch.zeros(1)),
-                network.as_read(lesion.features, lesion.surroundings),
+                network.head_inputs(torch.zeros(1), torch.zeros(1)),
+                network.head_features(lesion.features, lesion.surroundings),
                 strict=True,
             )
         ]

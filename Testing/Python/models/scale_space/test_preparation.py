@@ -35,14 +35,16 @@ def ball(radius_mm: float, size: int = 32, soft: float = 1.0) -> Patch:
     rng = np.random.default_rng(1)
     grid = Grid((size,) * 3, (1.0,) * 3, (0.0, 0.0, 0.0))
     away = np.linalg.norm(grid.points() - (size - 1) / 2, axis=-1)
-    occupancy = np.clip((radius_mm - away) / soft + 0.5, 0, 1).astype(np.float32)
+    fraction = np.clip((radius_mm - away) / soft + 0.5, 0, 1).astype(np.float32)
     mr = (3 * (away < radius_mm) + rng.normal(0, 0.5, grid.shape)).astype(np.float32)
-    return Patch(grid, mr, np.ones(grid.shape, np.float32), occupancy, False)
+    return Patch(grid, mr, np.ones(grid.shape, np.float32), fraction, False)
 
 
 def test_a_lesion_as_it_is_comes_first_and_views_count_the_same():
     patch = ball(9.0)
-    plain, varied = (prepare(sample_of(patch, 1), Architecture(), views=views) for views in (0, 3))
+    plain, varied = (
+        prepare(sample_of(patch, 1), Architecture(), n_augmentations=n_augmentations) for n_augmentations in (0, 3)
+    )
     count = int(patch.inside.sum())
     assert plain.features.shape == (count, STEM_CHANNELS + DEPTH_TERMS)
     assert torch.equal(varied.features[:count], plain.features)
@@ -58,18 +60,20 @@ def test_a_lesion_as_it_is_comes_first_and_views_count_the_same():
 def test_training_pools_what_the_forward_pass_pools(radius_mm):
     """Features and code of each voxel, and how much it counts after the spreading of evidence."""
     torch.manual_seed(0)
-    network = AutoencoderClassifier(Architecture(members=2, half_cc=0.3)).eval()
-    torch.nn.init.normal_(network.usual)
+    network = AutoencoderClassifier(Architecture(members=2, shrinkage_volume_cc=0.3)).eval()
+    torch.nn.init.normal_(network.depth_baseline)
     patch = replace(ball(radius_mm), mr_spacing_mm=(1.0, 1.0, 3.0))
-    lesion = prepare(sample_of(patch, 1), network.architecture, views=0)
+    lesion = prepare(sample_of(patch, 1), network.architecture, n_augmentations=0)
     with torch.inference_mode():
-        mr, occupancy = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy))
-        whole = network(mr, occupancy, coarseness=patch.coarseness).total[0]
-        features, code = network.as_read(lesion.features, lesion.surroundings)
+        mr, fraction = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.fraction))
+        whole = network(mr, fraction, mr_voxel_volume_ratio=patch.mr_voxel_volume_ratio).total[0]
+        features, code = network.head_features(lesion.features, lesion.surroundings)
         evidence = torch.cat([network.stem_head(features), network.code_head(code)], 1)
         counts = torch.from_numpy(np.diff(lesion.share, prepend=0)).float()
         local = (evidence * counts[:, None]).sum(0)[None, :, None, None, None]
-        pooled = network.pool(local, torch.ones(1, 1, 1, 1, 1), network.log_volume(occupancy), lesion.coarseness)
+        pooled = network.pool(
+            local, torch.ones(1, 1, 1, 1, 1), network.log_volume(fraction), lesion.mr_voxel_volume_ratio
+        )
     assert pooled.total[0].numpy() == pytest.approx(whole.numpy(), rel=0.02, abs=0.02)
 
 
@@ -82,20 +86,18 @@ def test_what_is_usual_at_a_depth_is_gone_and_what_is_not_stays():
     def rimmed(radius_mm: float, side: float, seed: int) -> LesionSample:
         rng = np.random.default_rng(seed)
         mr = 3 + 1.0 * (away > radius_mm - 3) + side * (from_middle[..., 2] > 0) + rng.normal(0, 0.2, grid.shape)
-        occupancy = np.clip(radius_mm - away + 0.5, 0, 1).astype(np.float32)
-        patch = Patch(
-            grid, (mr * (occupancy > 0)).astype(np.float32), np.ones(grid.shape, np.float32), occupancy, False
-        )
+        fraction = np.clip(radius_mm - away + 0.5, 0, 1).astype(np.float32)
+        patch = Patch(grid, (mr * (fraction > 0)).astype(np.float32), np.ones(grid.shape, np.float32), fraction, False)
         return sample_of(patch, seed % 2, f"p{seed}")
 
     samples = [rimmed(8 + 0.5 * (n % 5), 0.0, n) for n in range(9)] + [rimmed(9.0, 0.6, 9)]
     shape = Architecture(members=1, code_members=1)
-    lesions = [prepare(sample, shape, views=0) for sample in samples]
+    lesions = [prepare(sample, shape, n_augmentations=0) for sample in samples]
 
     def contrast(network: AutoencoderClassifier, number: int, left: np.ndarray, right: np.ndarray) -> float:
         """Difference of the raw brightness, as the heads read it, between two parts of a lesion."""
         inside = samples[number].patch.inside
-        values = network.standardised(lesions[number].features)[:, 0].numpy()
+        values = network.standardized(lesions[number].features)[:, 0].numpy()
         return float(values[left[inside]].mean() - values[right[inside]].mean())
 
     short = Schedule(steps=2)
@@ -107,7 +109,9 @@ def test_what_is_usual_at_a_depth_is_gone_and_what_is_not_stays():
 
 
 def test_prepared_lesions_depend_on_their_place_alone():
-    one, again, other = (prepare(sample_of(ball(5.0), 0, index=n), Architecture(), views=2) for n in (2, 2, 3))
+    one, again, other = (
+        prepare(sample_of(ball(5.0), 0, index=n), Architecture(), n_augmentations=2) for n in (2, 2, 3)
+    )
     assert torch.equal(one.features, again.features)
     assert not torch.equal(one.features, other.features)
 
@@ -116,23 +120,23 @@ def test_prepared_lesions_depend_on_their_place_alone():
 def test_other_views_keep_the_lesion(radius_mm):
     patch = ball(radius_mm)
     rng = np.random.default_rng(0)
-    volume = float(patch.occupancy.sum())
+    volume = float(patch.fraction.sum())
     surface = 4 * np.pi * radius_mm**2
     for _ in range(30):
         view = augment(patch, rng)
-        assert view.occupancy.any()
-        assert view.occupancy.min() >= 0
-        assert view.occupancy.max() <= 1
-        assert view.occupancy.dtype == view.mr.dtype == np.float32
-        assert abs(float(view.occupancy.sum()) - volume) <= 0.5 * surface + 1.5
+        assert view.fraction.any()
+        assert view.fraction.min() >= 0
+        assert view.fraction.max() <= 1
+        assert view.fraction.dtype == view.mr.dtype == np.float32
+        assert abs(float(view.fraction.sum()) - volume) <= 0.5 * surface + 1.5
         # Half a voxel along each axis may change one layer of voxels, and no more.
-        both = (view.occupancy > 0) & (patch.occupancy > 0)
-        assert both.sum() >= 0.5 * (patch.occupancy > 0.5).sum()
+        both = (view.fraction > 0) & (patch.fraction > 0)
+        assert both.sum() >= 0.5 * (patch.fraction > 0.5).sum()
 
 
 def cut(patch: Patch) -> Patch:
     """A label map's hard edge instead of a contour's soft one."""
-    return replace(patch, occupancy=(patch.occupancy >= 0.5).astype(np.float32))
+    return replace(patch, fraction=(patch.fraction >= 0.5).astype(np.float32))
 
 
 def change(network: AutoencoderClassifier, patch: Patch) -> np.ndarray:
@@ -140,20 +144,20 @@ def change(network: AutoencoderClassifier, patch: Patch) -> np.ndarray:
 
     That is after the usual at a depth was taken out: the terms of the depth move too.
     """
-    arrays = [(patch.mr, p.occupancy) for p in (patch, cut(patch))]
+    arrays = [(patch.mr, p.fraction) for p in (patch, cut(patch))]
     stems = [stem_features(*(torch.from_numpy(a)[None, None] for a in pair), 1.0) for pair in arrays]
-    both = [network.standardised(values)[0] for values in stems]
-    deep = torch.from_numpy(distance_transform_edt(patch.occupancy > 0.5) > 2)
+    both = [network.standardized(values)[0] for values in stems]
+    deep = torch.from_numpy(distance_transform_edt(patch.fraction > 0.5) > 2)
     spread = both[0][:, torch.from_numpy(patch.inside)].std(1).clamp_min(0.02)
     return ((both[0] - both[1])[:, deep].abs().mean(1) / spread).numpy()
 
 
 def test_a_surface_counts_little_and_moves_features_less_than_if_it_did(shipped, patches, monkeypatch):
-    weight = core(torch.from_numpy(patches[0].occupancy)[None, None], 1.0)[0, 0].numpy()
-    surface = (patches[0].occupancy > 0.3) & (patches[0].occupancy < 0.7)
+    weight = core(torch.from_numpy(patches[0].fraction)[None, None], 1.0)[0, 0].numpy()
+    surface = (patches[0].fraction > 0.3) & (patches[0].fraction < 0.7)
     assert weight[surface].mean() < 0.3 * weight[distance_transform_edt(patches[0].inside) > 3].mean()
     found = np.mean([change(shipped.model.fitted.network, p) for p in patches], axis=0)
-    monkeypatch.setattr(stem, "core", lambda occupancy, _: occupancy)
+    monkeypatch.setattr(stem, "core", lambda fraction, _: fraction)
     without = np.mean([change(shipped.model.fitted.network, p) for p in patches], axis=0)
     assert found.mean() < 0.5 * without.mean()
 
@@ -167,7 +171,7 @@ def test_the_shipped_models_answer_hardly_changes_with_the_cut(shipped, patches)
 def test_the_stem_is_the_one_that_weights_were_trained_with():
     """Values of one fixed patch: whoever changes them raises both schema numbers, and trains the shipped model anew."""
     patch = ball(6.0, size=24)
-    found = stem_features(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.occupancy)), 1.0)[0]
+    found = stem_features(*(torch.from_numpy(a)[None, None] for a in (patch.mr, patch.fraction)), 1.0)[0]
     means = found[:, torch.from_numpy(patch.inside)].mean(1).numpy()
     assert means == pytest.approx(STEM_MEANS, abs=2e-4)
     assert OLDEST_SCHEMA == 7
@@ -180,13 +184,13 @@ def test_roughness_says_how_fine_a_texture_is_and_not_how_strong():
     white = rng.normal(0, 1, patch.grid.shape)
     coarse = gaussian_filter(white, 1.5)
     right = patch.grid.points()[..., 0] > 15.5
-    deep = distance_transform_edt(patch.occupancy > 0.5) > 2
+    deep = distance_transform_edt(patch.fraction > 0.5) > 2
     halves = [deep & (np.abs(patch.grid.points()[..., 0] - 15.5) > 5) & (right == side) for side in (False, True)]
 
     def apart(texture: np.ndarray) -> np.ndarray:
         """Difference of every feature between the halves."""
         mr = torch.from_numpy((3 + texture).astype(np.float32))[None, None]
-        found = stem_features(mr, torch.from_numpy(patch.occupancy)[None, None], 1.0)[0]
+        found = stem_features(mr, torch.from_numpy(patch.fraction)[None, None], 1.0)[0]
         one, other = (found[:, torch.from_numpy(half)].mean(1) for half in halves)
         return (other - one).numpy()
 

@@ -1,6 +1,6 @@
 """From nodes that are already in the scene to a `Study`, and what keeps them from being one.
 
-Contours stay the truth as long as nobody edits what was loaded: a `Gatherer` remembers the study a node came from
+Contours stay the truth as long as nobody edits what was loaded: a `SceneReader` remembers the study a node came from
 and uses its contours while the segment's voxels are unchanged. Other segments get contours along voxel edges.
 """
 
@@ -18,7 +18,7 @@ from RTResponseCAMLib.errors import RTResponseError, StudyError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
-from RTResponseCAMLib.scene.doses import checked_dose, dose_problem, looks_like_dose, read_dose, says_dose
+from RTResponseCAMLib.scene.doses import checked_dose, dose_problem, is_labeled_dose, looks_like_dose, read_dose
 from RTResponseCAMLib.scene.lesions import (
     LESION_TAG,
     is_evidence,
@@ -38,7 +38,7 @@ from RTResponseCAMLib.scene.nodes import (
 )
 from RTResponseCAMLib.scene.placement import Placement, placement_of
 from RTResponseCAMLib.scene.problems import segmentation_problems, tilt_deg, volume_problems
-from RTResponseCAMLib.scene.remembered import kept_contours
+from RTResponseCAMLib.scene.stored_data import kept_contours
 from RTResponseCAMLib.state import NOTHING_CHOSEN
 from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -69,14 +69,14 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SceneStudy:
     """A study made from nodes, and the segment of each lesion id."""
 
     study: Study
     segments: Mapping[str, str]
 
 
-class Gatherer:
+class SceneReader:
     """Reads nodes; remembers where they came from and what was read, by their modification times."""
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Gatherer:
 
     def is_dose(self, node: Any) -> bool:
         """Whether a volume is a dose: by its attributes, its name, its unit, or because its values are those of one."""
-        if says_dose(node):
+        if is_labeled_dose(node):
             return True
         image = node.GetImageData()
         if image is None or image.GetPointData().GetScalars() is None:
@@ -171,7 +171,7 @@ class Gatherer:
             )
         return notes
 
-    def gather(self, inputs: Inputs) -> Gathered:
+    def gather(self, inputs: Inputs) -> SceneStudy:
         """Make a study of the chosen nodes.
 
         Raises
@@ -203,7 +203,7 @@ class Gatherer:
             warnings=tuple(dict.fromkeys(warnings)),
             sources=known.sources if known else {"mr_series": pseudonym(series or self.volume_print(inputs.mr))},
         )
-        return Gathered(study, segments)
+        return SceneStudy(study, segments)
 
     def fingerprints(self, inputs: Inputs) -> dict[str, str]:
         """What results depend on, by name; equal strings mean equal voxels, places and numbers."""

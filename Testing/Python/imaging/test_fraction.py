@@ -7,43 +7,43 @@ import pytest
 from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.errors import GeometryError
-from RTResponseCAMLib.imaging.coverage import pixel_centres_inside, pixel_coverage
+from RTResponseCAMLib.imaging.coverage import pixel_centers_inside, pixel_coverage
+from RTResponseCAMLib.imaging.fraction import body_corners, fraction_inside, mask
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import body_corners, mask, occupancy
 from RTResponseCAMLib.imaging.planes import contour_volume_cc, stack_planes
 from RTResponseCAMLib.study import Structure
 
 GRID = Grid((44, 44, 44), (1.0, 1.0, 1.0), (-21.5, -21.5, -22.0))
 
 
-def circle(radius, z, centre=(0.0, 0.0), count=180):
+def circle(radius, z, center=(0.0, 0.0), count=180):
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    x, y = centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)
+    x, y = center[0] + radius * np.cos(angle), center[1] + radius * np.sin(angle)
     return np.column_stack([x, y, np.full(count, z)])
 
 
-def sphere(volume_cc, step=1.0, phase=0.0, tilt_deg=0.0, centre=(0.31, -0.22, 0.0)):
+def sphere(volume_cc, step=1.0, phase=0.0, tilt_deg=0.0, center=(0.31, -0.22, 0.0)):
     radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     turn = np.radians(tilt_deg)
     matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
     heights = (np.arange(-60, 61) + phase) * step
-    rings = [circle(np.sqrt(radius**2 - z**2), z) @ matrix.T + centre for z in heights if abs(z) < radius]
+    rings = [circle(np.sqrt(radius**2 - z**2), z) @ matrix.T + center for z in heights if abs(z) < radius]
     return radius, Structure(1, "sphere", "GTV", tuple(rings))
 
 
-def ellipsoid(volume_cc, tilt_deg, step, centre=(0.31, -0.22, 0.4)):
+def ellipsoid(volume_cc, tilt_deg, step, center=(0.31, -0.22, 0.4)):
     radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     axes = radius * np.array([1.0, 1.3, 0.8]) / np.prod([1.0, 1.3, 0.8]) ** (1 / 3)
     turn = np.radians(tilt_deg)
     matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
     heights = (np.arange(-60, 61) + 0.3) * step
     rings = [
-        (circle(np.sqrt(1 - (z / axes[2]) ** 2), 0.0) * [axes[0], axes[1], 1] + [0, 0, z]) @ matrix.T + centre
+        (circle(np.sqrt(1 - (z / axes[2]) ** 2), 0.0) * [axes[0], axes[1], 1] + [0, 0, z]) @ matrix.T + center
         for z in heights
         if abs(z) < axes[2]
     ]
     structure = Structure(1, "ellipsoid", "GTV", tuple(rings))
-    return structure, lambda points: np.linalg.norm((points - centre) @ matrix / axes, axis=-1) <= 1
+    return structure, lambda points: np.linalg.norm((points - center) @ matrix / axes, axis=-1) <= 1
 
 
 def cylinder(radius, planes, extra=()):
@@ -59,7 +59,7 @@ def drawn_cc(structure, step=1.0):
 
 
 def volume(structure, grid=GRID):
-    return float(occupancy(structure, grid).sum(dtype=np.float64)) * grid.voxel_cc
+    return float(fraction_inside(structure, grid).sum(dtype=np.float64)) * grid.voxel_cc
 
 
 @pytest.mark.parametrize("volume_cc", [0.02, 0.1, 0.5, 2.0, 10.0])
@@ -91,7 +91,7 @@ def test_volume_stays_within_half_a_percent_of_area_times_distance(volume_cc, sp
 @pytest.mark.parametrize("tilt_deg", [0.0, 7.0, 30.0, 90.0])
 @pytest.mark.parametrize("volume_cc", [0.2, 1.0, 10.0])
 def test_tilted_and_sparse_planes_give_the_bodys_voxels(volume_cc, tilt_deg, step):
-    """Ellipsoids 1 : 1.3 : 0.8, contours off the slices; dice of voxel centres against the body itself."""
+    """Ellipsoids 1 : 1.3 : 0.8, contours off the slices; dice of voxel centers against the body itself."""
     structure, inside = ellipsoid(volume_cc, tilt_deg, step)
     found = mask(structure, GRID)
     truth = inside(GRID.points())
@@ -112,7 +112,7 @@ def test_contours_on_tilted_slices_fill_what_they_fill_on_axial_ones(step, phase
     matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
     tilted = Grid(GRID.size, GRID.spacing_mm, tuple(matrix @ GRID.origin_mm), tuple(matrix.ravel()))
     (_, axial), (_, turned) = (sphere(1.0, step, phase, tilt_deg, (0, 0, 0)) for tilt_deg in (0.0, 20.0))
-    np.testing.assert_allclose(occupancy(turned, tilted), occupancy(axial, GRID), atol=2e-3)
+    np.testing.assert_allclose(fraction_inside(turned, tilted), fraction_inside(axial, GRID), atol=2e-3)
 
 
 def test_every_contour_has_its_planes_faces_among_the_corners_of_the_body():
@@ -128,7 +128,7 @@ def test_every_contour_has_its_planes_faces_among_the_corners_of_the_body():
 @pytest.mark.parametrize("tilt_deg", [5.0, 20.0, 45.0])
 def test_tilted_planes_keep_volume_and_place(tilt_deg):
     radius, structure = sphere(2.0, tilt_deg=tilt_deg)
-    found = occupancy(structure, GRID)
+    found = fraction_inside(structure, GRID)
     shifts = (np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3) + 0.5) / 4 - 0.5
     points = GRID.points() - (0.31, -0.22, 0.0)
     truth = np.mean([np.linalg.norm(points + shift, axis=-1) <= radius for shift in shifts], axis=0)
@@ -207,7 +207,7 @@ def test_planes_that_nearly_touch_are_not_cut_from_one_another():
 def test_a_stray_contour_far_away_is_refused_by_name():
     structure = cylinder(8.0, [0.0, 1.0, 2.0], [circle(8.0, 1.0, (4000.0, 4000.0)), circle(8.0, 3000.0)])
     with pytest.raises(GeometryError, match=r"ROI 1 'cylinder'.*lies far from the others"):
-        occupancy(structure, GRID)
+        fraction_inside(structure, GRID)
 
 
 def test_a_contour_given_twice_counts_once():
@@ -252,16 +252,16 @@ def test_coverage_of_a_half_covered_pixel_is_one_half():
     np.testing.assert_allclose(pixel_coverage([square], 5, rows=3), [[0.5, 1, 1, 1, 0]] * 3, atol=1e-12)
 
 
-def test_a_pixel_centre_on_the_left_edge_is_inside_and_on_the_right_edge_outside():
+def test_a_pixel_center_on_the_left_edge_is_inside_and_on_the_right_edge_outside():
     square = np.array([[1.0, -0.5], [3.0, -0.5], [3.0, 1.5], [1.0, 1.5]])
-    np.testing.assert_array_equal(pixel_centres_inside([square], 5, rows=2), [[0, 1, 1, 0, 0]] * 2)
+    np.testing.assert_array_equal(pixel_centers_inside([square], 5, rows=2), [[0, 1, 1, 0, 0]] * 2)
 
 
 def test_parts_far_from_each_other_keep_their_volumes_whole():
     """Each part is sampled in a box of its own, whose last planes count like its first."""
     from bodies import ball, cc
 
-    from RTResponseCAMLib.imaging.occupancy import occupancy as fractions_of
+    from RTResponseCAMLib.imaging.fraction import fraction_inside as fractions_of
 
     one, other = ball(4.3, np.asarray([-12.2, 0.3, 0.1])), ball(3.1, np.asarray([11.7, -2.4, 3.3]))
     both = Structure(1, "GTV", "GTV", (*one.contours, *other.contours))

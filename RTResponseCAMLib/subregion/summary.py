@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from RTResponseCAMLib.study import GY
-from RTResponseCAMLib.subregion.boost import Boost
+from RTResponseCAMLib.subregion.boost import SimulatedBoost
 from RTResponseCAMLib.subregion.statistics import Robustness, Statistics
 
 
-def in_words(found: Statistics, boost: Boost | None = None) -> list[str]:
+def summary_text(found: Statistics, boost: SimulatedBoost | None = None) -> list[str]:
     """Everything worth saying of a subregion that holds a voxel, and of a boost; nothing of an empty one."""
     if not found.volume_cc:
         return []
@@ -35,7 +35,7 @@ def _statistics(found: Statistics) -> list[str]:
     return sentences
 
 
-def _boost(boost: Boost) -> str:
+def _boost(boost: SimulatedBoost) -> str:
     """What a boost would come to."""
     parts = [
         f"{boost.shots} shot{'' if boost.shots == 1 else 's'} of {boost.collimator_mm} mm "

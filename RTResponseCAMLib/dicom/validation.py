@@ -101,7 +101,7 @@ def pixel_spacing(path: Path, data: Dataset) -> tuple[float, float]:
 
 
 def position(path: Path, data: Dataset) -> npt.NDArray[np.float64]:
-    """Image Position (Patient): centre of the first pixel, LPS mm ``(3,)``.
+    """Image Position (Patient): center of the first pixel, LPS mm ``(3,)``.
 
     Raises
     ------

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from RTResponseCAMLib.dicom.chain import Chain
 from RTResponseCAMLib.dicom.courses import Course
 from RTResponseCAMLib.dicom.dates import image_date
 from RTResponseCAMLib.dicom.follow_ups import find_follow_ups
 from RTResponseCAMLib.dicom.identity import compare
 from RTResponseCAMLib.dicom.index import Entry, index_folder
-from RTResponseCAMLib.dicom.load import Contents, contents_of, find_chain, read_chain
+from RTResponseCAMLib.dicom.load import Contents, contents_of, find_reference_graph, read_reference_graph
 from RTResponseCAMLib.dicom.options import AS_FOUND, ReadOptions
 from RTResponseCAMLib.dicom.privacy import Scrubber, pseudonym
+from RTResponseCAMLib.dicom.reference_graph import ReferenceGraph
 from RTResponseCAMLib.dicom.rtdose import UNITS
 from RTResponseCAMLib.dicom.rtstruct import read_structures
 from RTResponseCAMLib.dicom.seg import read_segments
@@ -21,12 +21,14 @@ from RTResponseCAMLib.dicom.series_kind import series_kind
 from RTResponseCAMLib.dicom.targets import choose_lesions
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.planes import stack_planes
-from RTResponseCAMLib.progress import Progress, part, silent
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import GY, FollowUp, Structure, Study
-from RTResponseCAMLib.warnings import by_severity
+from RTResponseCAMLib.warnings import by_severity, labeled
 
 
-def inspect_folder(folder: Path, options: ReadOptions = AS_FOUND, *, progress: Progress = silent) -> dict[str, Any]:
+def inspect_folder(
+    folder: Path, options: ReadOptions = AS_FOUND, *, progress: Progress = no_progress
+) -> dict[str, Any]:
     """Describe a folder in plain values; problems are part of the answer, under ``problem``.
 
     The study is read as `load_study` reads it, so that what reading would refuse is a problem here too. No value holds
@@ -36,28 +38,28 @@ def inspect_folder(folder: Path, options: ReadOptions = AS_FOUND, *, progress: P
     ------
     StudyError : the folder does not exist or holds no DICOM object.
     """
-    index = index_folder(folder, part(progress, 0.0, 0.3))
+    index = index_folder(folder, subprogress(progress, 0.0, 0.3))
     problem, warnings = None, index.warnings
     contents: Contents | None = None
-    chain: Chain | None = None
+    graph: ReferenceGraph | None = None
     study: Study | None = None
     try:
         contents = contents_of(index, options)
         warnings = (*warnings, *contents.registration_warnings)
-        chain = find_chain(contents, options)
-        warnings = (*warnings, *chain.warnings)
-        study = read_chain(contents, chain, options=options, progress=progress)
+        graph = find_reference_graph(contents, options)
+        warnings = (*warnings, *graph.warnings)
+        study = read_reference_graph(contents, graph, options=options, progress=progress)
         warnings = study.warnings
     except RTResponseError as error:
         problem = str(error)
     courses = contents.courses if contents is not None else ()
-    later, zero = (study.follow_ups, study.day_zero) if study is not None else _later(contents, chain)
+    later, zero = (study.follow_ups, study.day_zero) if study is not None else _later(contents, graph)
     follow_files = {file: f.days_after_plan for f in later for file in f.files}
-    doses = tuple(e for e in chain.doses if study is None or _used(study, e)) if chain else ()
+    doses = tuple(e for e in graph.doses if study is None or _used(study, e)) if graph else ()
     content: dict[str, Any] = {
-        "courses": [_course(c, chain, courses) for c in courses],
+        "courses": [_course(c, graph, courses) for c in courses],
         "series": [
-            _series(uid, files, chain, courses, follow_files.get(str(files[0].path), "none"))
+            _series(uid, files, graph, courses, follow_files.get(str(files[0].path), "none"))
             for uid, files in index.series.items()
         ],
         "structure_sets": [],
@@ -68,25 +70,24 @@ def inspect_folder(folder: Path, options: ReadOptions = AS_FOUND, *, progress: P
         "day_zero": zero,
         "dose_unit": study.dose.unit if study is not None and study.dose is not None else None,
         "follow_ups": [_follow_up(f) for f in later],
-        "rois": [] if chain is None else _rois(chain, study),
-        "cautions": [w.labeled() for w in by_severity(warnings)],
+        "rois": [] if graph is None else _rois(graph, study),
         "warnings": [w.as_json() for w in by_severity(warnings)],
         "problem": problem,
     }
     for key, entries, chosen in (
-        ("structure_sets", index.structures, (chain.structures,) if chain else ()),
-        ("plans", index.plans, (chain.plan,) if chain else ()),
+        ("structure_sets", index.structures, (graph.structures,) if graph else ()),
+        ("plans", index.plans, (graph.plan,) if graph else ()),
         ("doses", index.doses, doses),
     ):
-        content[key] = [_object(entry, any(entry is c for c in chosen), chain, courses) for entry in entries]
+        content[key] = [_object(entry, any(entry is c for c in chosen), graph, courses) for entry in entries]
     return _scrubbed(content, Scrubber(index.headers()))
 
 
-def _later(contents: Contents | None, chain: Chain | None) -> tuple[tuple[FollowUp, ...], str]:
+def _later(contents: Contents | None, graph: ReferenceGraph | None) -> tuple[tuple[FollowUp, ...], str]:
     """Follow-ups, and the source of day zero, of a study that cannot be read."""
-    if contents is None or chain is None:
+    if contents is None or graph is None:
         return (), ""
-    visits, zero, _ = find_follow_ups(contents.index, chain, links=contents.links)
+    visits, zero, _ = find_follow_ups(contents.index, graph, links=contents.links)
     return visits, zero.source
 
 
@@ -105,31 +106,35 @@ def _follow_up(visit: FollowUp) -> dict[str, Any]:
     }
 
 
-def _course(course: Course, chain: Chain | None, courses: tuple[Course, ...]) -> dict[str, Any]:
+def _course(course: Course, graph: ReferenceGraph | None, courses: tuple[Course, ...]) -> dict[str, Any]:
     first = min((c.date for c in courses if c.date is not None), default=None)
     days = None if course.date is None or first is None else int((course.date - first).astype(int))
-    used = chain is not None and any(c.structures is chain.structures for c in course.chains)
+    used = graph is not None and any(c.structures is graph.structures for c in course.graphs)
     return {
         "name": course.name,
         "label": course.label,
         "patient": course.patient,
         "day": days,
-        "chains": len(course.chains),
+        "chains": len(course.graphs),
         "used": used,
-        "why_not": None if used or chain is None else "another course is used (choose with --course)",
+        "why_not": None if used or graph is None else "another course is used (choose with --course)",
     }
 
 
 def _series(
-    uid: str, files: tuple[Entry, ...], chain: Chain | None, courses: tuple[Course, ...], follow_up: int | str | None
+    uid: str,
+    files: tuple[Entry, ...],
+    graph: ReferenceGraph | None,
+    courses: tuple[Course, ...],
+    follow_up: int | str | None,
 ) -> dict[str, Any]:
     first = files[0]
     kind = series_kind(first)
-    score, used = kind.score, chain is not None and files is chain.images
+    score, used = kind.score, graph is not None and files is graph.images
     why = None
-    if chain is not None and not used:
-        planned, own = image_date(chain.images[0]).day, image_date(first).day
-        person = compare(first, chain.images[0])
+    if graph is not None and not used:
+        planned, own = image_date(graph.images[0]).day, image_date(first).day
+        person = compare(first, graph.images[0])
         if follow_up != "none":
             why = "a later scan: see follow-ups"
         elif person.other:
@@ -138,12 +143,12 @@ def _series(
             why = f"{kind.computed}, no scan"
         elif first.modality != "MR":
             why = f"{first.modality} is not read; the classifier reads contrast-enhanced T1 MR"
-        elif any(files is c.images for course in courses for c in course.chains):
-            why = f"T1c score {score}, the planning series has {chain.t1c_score}, or another course is used"
+        elif any(files is c.images for course in courses for c in course.graphs):
+            why = f"T1c score {score}, the planning series has {graph.t1c_score}, or another course is used"
         elif planned is not None and own is not None and own < planned:
             why = "earlier than the planning MR"
-        elif kind.doubt:
-            why = f"it may be a T1c, but {kind.doubt} (take it with --visit)"
+        elif kind.uncertainty:
+            why = f"it may be a T1c, but {kind.uncertainty} (take it with --visit)"
         else:
             why = "no structures were contoured on it, and it is no T1c of a later day"
     return {
@@ -159,14 +164,14 @@ def _series(
     }
 
 
-def _object(entry: Entry, used: bool, chain: Chain | None, courses: tuple[Course, ...]) -> dict[str, Any]:
+def _object(entry: Entry, used: bool, graph: ReferenceGraph | None, courses: tuple[Course, ...]) -> dict[str, Any]:
     homes = [
         course.name
         for course in courses
-        if any(entry is c.structures or entry is c.plan or any(entry is d for d in c.doses) for c in course.chains)
+        if any(entry is c.structures or entry is c.plan or any(entry is d for d in c.doses) for c in course.graphs)
     ]
     why = None
-    if not used and chain is not None:
+    if not used and graph is not None:
         why = (
             f"belongs to another chain or course ({', '.join(homes)})" if homes else "nothing that is used refers to it"
         )
@@ -185,14 +190,14 @@ def _object(entry: Entry, used: bool, chain: Chain | None, courses: tuple[Course
     }
 
 
-def _rois(chain: Chain, study: Study | None) -> list[dict[str, Any]]:
+def _rois(graph: ReferenceGraph, study: Study | None) -> list[dict[str, Any]]:
     """ROIs of the chosen structure set; without a study those that can be read, and what would be a lesion."""
     lesions: dict[int, str] = {}
     if study is not None:
         structures, lesions = study.structures, {x.structure.number: x.id for x in study.lesions}
     else:
         try:
-            entry = chain.structures
+            entry = graph.structures
             structures, _ = read_segments(entry) if entry.modality == "SEG" else read_structures(entry.path)
             lesions = {x.structure.number: x.id for x in choose_lesions(entry.path, structures)[0]}
         except RTResponseError:  # it is the problem that is named
@@ -261,7 +266,7 @@ def as_text(found: dict[str, Any]) -> str:
     if found["day_zero"]:
         lines.append(f"  days count from {found['day_zero']}")
     lines += [f"  left out: {count} × {name}" for name, count in found["other_modalities"].items()]
-    lines += [f"! {text}" for text in found["cautions"]]
+    lines += [f"! {labeled(**w)}" for w in found["warnings"]]
     if found["problem"]:
         lines.append(f"PROBLEM {found['problem']}")
     return "\n".join([*lines, "", "* is used for prediction"])

@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from RTResponseCAMLib.errors import GeometryError
-from RTResponseCAMLib.imaging.coverage import pixel_centres_inside, pixel_coverage
+from RTResponseCAMLib.imaging.coverage import pixel_centers_inside, pixel_coverage
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.planes import Array64, PlaneStack, stack_planes
-from RTResponseCAMLib.imaging.shape import shape_mask, shape_occupancy
+from RTResponseCAMLib.imaging.shape import shape_fraction, shape_mask
 from RTResponseCAMLib.study import Structure
 
 ON_SLICE = 0.1
 DENSE = 0.75
 MAX_BOX_VOXELS = 2**27
-Occupancy = npt.NDArray[np.float32]
+Fraction = npt.NDArray[np.float32]
 
 
-def occupancy(structure: Structure, grid: Grid) -> Occupancy:
+def fraction_inside(structure: Structure, grid: Grid) -> Fraction:
     """Fraction of each voxel inside the structure, ``[z, y, x]``, 0…1, float32.
 
     Raises
@@ -33,12 +33,12 @@ def occupancy(structure: Structure, grid: Grid) -> Occupancy:
     whole = np.zeros(grid.shape, dtype=np.float32)
     for stack in stack_planes(structure).each:
         box, start = _bounding_box(structure, stack, grid)
-        _paste(whole, _part_occupancy(stack, box), start, np.add)
+        _paste(whole, _part_fraction(stack, box), start, np.add)
     return np.minimum(whole, 1.0)
 
 
 def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
-    """Voxels whose centre lies inside the structure, ``[z, y, x]``: the rule of other RT software.
+    """Voxels whose center lies inside the structure, ``[z, y, x]``: the rule of other RT software.
 
     Contours within a tenth of a slice of an image plane belong to that slice alone; elsewhere, and for tilted
     planes, the body between the planes decides.
@@ -55,11 +55,11 @@ def _stack_mask(stack: PlaneStack, box: Grid) -> npt.NDArray[np.bool_]:
     if slices is not None:
         inside = np.zeros(box.shape, dtype=bool)
         for number, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
-            inside[number] ^= pixel_centres_inside(polygons, box.size[0], rows=box.size[1])
+            inside[number] ^= pixel_centers_inside(polygons, box.size[0], rows=box.size[1])
         return inside
     edges = _slab_edges(stack, box)
     if edges is not None:
-        return _slab_occupancy(stack, box, edges) >= 0.5
+        return _slab_fraction(stack, box, edges) >= 0.5
     return shape_mask(stack, box, keep_volume=_holds(box, stack))
 
 
@@ -68,15 +68,15 @@ def structure_box(structure: Structure, grid: Grid) -> Grid:
     return _bounding_box(structure, stack_planes(structure), grid)[0]
 
 
-def box_occupancy(structure: Structure, box: Grid) -> Occupancy:
-    """As `occupancy`, for a grid that is already small; parts of the structure beyond it are cut off."""
-    return stack_occupancy(stack_planes(structure), box)
+def box_fraction(structure: Structure, box: Grid) -> Fraction:
+    """As `fraction_inside`, for a grid that is already small; parts of the structure beyond it are cut off."""
+    return stack_fraction(stack_planes(structure), box)
 
 
-def stack_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
-    """As `box_occupancy`, of planes that have been sorted already; each part is sampled in a box of its own."""
+def stack_fraction(stack: PlaneStack, box: Grid) -> Fraction:
+    """As `box_fraction`, of planes that have been sorted already; each part is sampled in a box of its own."""
     if not stack.parts:
-        return _part_occupancy(stack, box)
+        return _part_fraction(stack, box)
     whole = np.zeros(box.shape, dtype=np.float32)
     for part in stack.parts:
         low, high = _reach(part, box)
@@ -85,23 +85,23 @@ def stack_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
             continue
         start = (int(low[0]), int(low[1]), int(low[2]))
         own = box.crop(start, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, int(high[2] - low[2]) + 1))
-        _paste(whole, _part_occupancy(part, own), start, np.add)
+        _paste(whole, _part_fraction(part, own), start, np.add)
     return np.minimum(whole, 1.0)
 
 
-def _part_occupancy(stack: PlaneStack, box: Grid) -> Occupancy:
+def _part_fraction(stack: PlaneStack, box: Grid) -> Fraction:
     edges = _slab_edges(stack, box)
     if edges is not None:
-        return _slab_occupancy(stack, box, edges)
-    return shape_occupancy(stack, box, keep_volume=_holds(box, stack))
+        return _slab_fraction(stack, box, edges)
+    return shape_fraction(stack, box, keep_volume=_holds(box, stack))
 
 
 def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
     """Voxels of a structure's box that stand for it (`stands_for`)."""
-    return stands_for(box_occupancy(structure, box))
+    return stands_for(box_fraction(structure, box))
 
 
-def stands_for(share: Occupancy) -> npt.NDArray[np.bool_]:
+def stands_for(share: Fraction) -> npt.NDArray[np.bool_]:
     """Voxels that stand for a structure: half filled at least, or the fullest when none is."""
     return np.asarray(share >= min(0.5, float(share.max())))
 
@@ -193,7 +193,7 @@ def _points_of(stack: PlaneStack) -> tuple[Array64, npt.NDArray[np.intp]]:
     return points, np.repeat(np.arange(len(counts)), counts)
 
 
-def _slab_occupancy(stack: PlaneStack, grid: Grid, edges: Array64) -> Occupancy:
+def _slab_fraction(stack: PlaneStack, grid: Grid, edges: Array64) -> Fraction:
     result = np.zeros(grid.shape, dtype=np.float64)
     for (low, high), polygons in zip(edges, _polygons_in_index(stack, grid), strict=True):
         coverage = pixel_coverage(polygons, grid.size[0], rows=grid.size[1])

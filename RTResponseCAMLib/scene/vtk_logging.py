@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_vtk() -> Iterator[None]:
+def silence_vtk() -> Iterator[None]:
     """Silence VTK's output window and log, and restore both. Not for use inside the application."""
     import vtk
 

@@ -15,8 +15,8 @@ import SimpleITK as sitk
 from scipy.ndimage import binary_fill_holes, binary_opening, distance_transform_edt, label
 
 from RTResponseCAMLib.errors import GeometryError
+from RTResponseCAMLib.imaging.fraction import box_fraction
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.occupancy import box_occupancy
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.imaging.overlap import share_on_image
 from RTResponseCAMLib.imaging.resample import resample
@@ -34,7 +34,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Proposal:
+class ProposedContour:
     """A proposed region on the follow-up; None when no enhancing tissue stands out within the seed.
 
     Attributes
@@ -48,7 +48,7 @@ class Proposal:
     warnings: tuple[Warning, ...]
 
 
-def propose_lesion(follow_up: sitk.Image, seed: Structure) -> Proposal:
+def propose_contour(follow_up: sitk.Image, seed: Structure) -> ProposedContour:
     """Propose a lesion's outline on a follow-up MR.
 
     Parameters
@@ -64,7 +64,7 @@ def propose_lesion(follow_up: sitk.Image, seed: Structure) -> Proposal:
         what = "lies at or beyond the edge of the follow-up MR"
         raise GeometryError(f"ROI '{seed.name}'", what, "Check the registration")
     values = sitk.GetArrayFromImage(resample(follow_up, grid, smooth=True)).astype(np.float64)
-    inside = box_occupancy(seed, grid) >= 0.5
+    inside = box_fraction(seed, grid) >= 0.5
     outward = distance_transform_edt(~inside, sampling=STEP_MM)
     seen = _on_image(follow_up, grid)
     reach = (outward <= GROWTH_MM) & seen
@@ -74,13 +74,13 @@ def propose_lesion(follow_up: sitk.Image, seed: Structure) -> Proposal:
     said = [WarningCode.PROPOSED_REGION(name=seed.name)]
     if region is None:
         text = f"'{seed.name}': no tissue within the planned contour enhances over its surroundings; nothing proposed"
-        return Proposal(None, contrast, (WarningCode.NOTHING_PROPOSED(reason=text),))
+        return ProposedContour(None, contrast, (WarningCode.NOTHING_PROPOSED(reason=text),))
     if (region & (outward > GROWTH_MM - 2 * STEP_MM)).any():
         said.append(WarningCode.PROPOSAL_LIMITED(name=seed.name, limit=GROWTH_MM))
     if contrast < 2 * MIN_CONTRAST:
         said.append(WarningCode.WEAK_CONTRAST(name=seed.name, contrast=contrast))
     structure = Structure(seed.number, seed.name, "", edge_contours(region, grid), seed.color)
-    return Proposal(structure, contrast, tuple(said))
+    return ProposedContour(structure, contrast, tuple(said))
 
 
 def _box(seed: Structure) -> Grid:

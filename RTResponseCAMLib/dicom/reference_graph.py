@@ -25,7 +25,7 @@ REGISTRATION_CODES = {WarningCode.REGISTRATION_LEFT_OUT, WarningCode.REGISTRATIO
 
 
 @dataclass(frozen=True)
-class Chain:
+class ReferenceGraph:
     """The objects of one treatment that are used together.
 
     Attributes
@@ -50,7 +50,9 @@ class Chain:
         return self.choice.plan
 
 
-def chains_of(index: Index, structures: Entry, *, links: Links, wanted_plan: str | None) -> list[Chain]:
+def reference_graphs_of(
+    index: Index, structures: Entry, *, links: Links, wanted_plan: str | None
+) -> list[ReferenceGraph]:
     """Chains that begin with a structure set, one for each image series that it belongs to."""
     own = {uid: files for uid, files in index.series.items() if not compare(files[0], structures).other}
     named, warnings = _contoured_on(index, structures, links, own)
@@ -59,7 +61,7 @@ def chains_of(index: Index, structures: Entry, *, links: Links, wanted_plan: str
     if not doses:
         doses = doses_by_frame(index, structures)
         warnings += [WarningCode.DOSE_BY_FRAME()] if doses else []
-    chains = []
+    graphs = []
     for uid in named:
         files = own[uid]
         own_warnings, matrix = list(warnings), None
@@ -71,8 +73,10 @@ def chains_of(index: Index, structures: Entry, *, links: Links, wanted_plan: str
             own_warnings.append(WarningCode.MOVED_STRUCTURES())
         objects = (("structure set", structures), ("plan", choice.plan), *(("dose", d) for d in doses))
         own_warnings += _identity_warnings(files[0], objects)
-        chains.append(Chain(files, structures, choice, doses, t1c_score(files[0]), matrix, tuple(own_warnings)))
-    return chains
+        graphs.append(
+            ReferenceGraph(files, structures, choice, doses, t1c_score(files[0]), matrix, tuple(own_warnings))
+        )
+    return graphs
 
 
 def _identity_warnings(images: Entry, objects: Sequence[tuple[str, Entry | None]]) -> list[Warning]:

@@ -1,7 +1,7 @@
-"""Colours and levels that every picture shares, without any toolkit: report, Slicer and browser look alike.
+"""Colors and levels that every picture shares, without any toolkit: report, Slicer and browser look alike.
 
 Evidence is shown with a diverging map that is clear at zero: blue speaks for response, orange for non-response.
-It differs from the dose's colours on purpose, and its range is the same for every lesion and patient.
+It differs from the dose's colors on purpose, and its range is the same for every lesion and patient.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DOSE_COLORS = (
     (0.75, (1.00, 0.90, 0.10)),
     (1.00, (0.85, 0.05, 0.05)),
 )
-# Anchors from the lower end of the scale to the upper: response (deep blue) over clear grey to non-response (orange
+# Anchors from the lower end of the scale to the upper: response (deep blue) over clear gray to non-response (orange
 # to pale yellow); "heat" and "viridis" run from dark to bright, for those who cannot tell blue from orange apart.
 PALETTES = {
     "evidence": (
@@ -53,7 +53,7 @@ PALETTES = {
 
 
 def palette(name: str, low: float, *, high: float, threshold: float, shown: str = "both") -> npt.NDArray[np.float64]:
-    """256 colours over ``low``…``high``, RGBA 0…1; what is not to be shown has alpha 0.
+    """256 colors over ``low``…``high``, RGBA 0…1; what is not to be shown has alpha 0.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def palette(name: str, low: float, *, high: float, threshold: float, shown: str 
 
 
 def dose_palette() -> npt.NDArray[np.float64]:
-    """256 colours from no dose to the highest, RGBA 0…1."""
+    """256 colors from no dose to the highest, RGBA 0…1."""
     return np.column_stack([_between(DOSE_COLORS, np.linspace(0.0, 1.0, 256)), np.ones(256)])
 
 
@@ -80,7 +80,7 @@ def _between(
 
 
 def evidence_palette() -> npt.NDArray[np.float64]:
-    """256 colours of the fixed range, both classes (slice views know only all or nothing for alpha)."""
+    """256 colors of the fixed range, both classes (slice views know only all or nothing for alpha)."""
     low, high = EVIDENCE_RANGE
     return palette("evidence", low, high=high, threshold=0.0)
 

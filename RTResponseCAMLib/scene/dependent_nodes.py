@@ -10,10 +10,10 @@ from RTResponseCAMLib.scene.lesions import ROWS
 from RTResponseCAMLib.scene.views import isodoses_of
 
 
-def belongings_of(node: Any) -> list[str]:
+def dependent_nodes_of(node: Any) -> list[str]:
     """Ids of nodes to remove after ``node``; to be asked while it is still in the scene.
 
-    Of an evidence volume its colours, legend and graded copy; of a dose its isodose lines; each with its display.
+    Of an evidence volume its colors, legend and graded copy; of a dose its isodose lines; each with its display.
     """
     found: list[Any] = []
     if node.IsA("vtkMRMLScalarVolumeNode"):
@@ -26,7 +26,7 @@ def belongings_of(node: Any) -> list[str]:
 
 
 def _looks(volume: Any) -> list[Any]:
-    """Legend of a volume, and the colours that were made for it."""
+    """Legend of a volume, and the colors that were made for it."""
     import slicer
 
     shown = volume.GetDisplayNode()

@@ -1,6 +1,6 @@
 """Points that fill a structure evenly, with the volume each stands for: what a dose is averaged over.
 
-A target of the Gamma Knife is a handful of voxels, and its dose falls by a tenth per millimetre: voxels of any grid
+A target of the Gamma Knife is a handful of voxels, and its dose falls by a tenth per millimeter: voxels of any grid
 would be too coarse. The points lie in the frame of the structure's own contour planes, as densely as its size asks.
 """
 
@@ -24,7 +24,7 @@ MAX_PLANES = 64
 
 
 @dataclass(frozen=True)
-class BodyPoints:
+class VolumeSamples:
     """Points ``(n, 3)`` in LPS mm, and the volume of each, cm³ ``(n,)``; the volumes add up to the contours' volume."""
 
     points_mm: Array64
@@ -32,11 +32,11 @@ class BodyPoints:
     step_mm: float
 
 
-def body_points(structure: Structure) -> BodyPoints:
+def volume_samples(structure: Structure) -> VolumeSamples:
     """Fill a structure with `POINTS` cells or fewer, `FINEST_MM` to `COARSEST_MM` apart.
 
     Between few planes the body is interpolated (`imaging.shape`). Contours along voxel edges, one or two planes, and
-    large structures of many planes are slabs: each plane as thick as its share of the distance to its neighbours.
+    large structures of many planes are slabs: each plane as thick as its share of the distance to its neighbors.
 
     Raises
     ------
@@ -44,13 +44,13 @@ def body_points(structure: Structure) -> BodyPoints:
     """
     stack = stack_planes(structure)
     found = [_part_points(part, stack.volume_mm3) for part in stack.each]
-    return BodyPoints(
+    return VolumeSamples(
         np.concatenate([f.points_mm for f in found]), np.concatenate([f.weight_cc for f in found]),
         max(f.step_mm for f in found),
     )  # fmt: skip
 
 
-def _part_points(stack: PlaneStack, whole_mm3: float) -> BodyPoints:
+def _part_points(stack: PlaneStack, whole_mm3: float) -> VolumeSamples:
     """Points of one connected part of a structure of ``whole_mm3``: its share of the cells, `LEAST_POINTS` at least."""
     cells = max(POINTS * stack.volume_mm3 / whole_mm3, min(LEAST_POINTS, POINTS))
     step = float(np.clip((stack.volume_mm3 / cells) ** (1 / 3), FINEST_MM, COARSEST_MM))
@@ -59,7 +59,7 @@ def _part_points(stack: PlaneStack, whole_mm3: float) -> BodyPoints:
     local, weight = _slabs(stack, step) if slabs else _smooth(stack, step)
     if not weight.sum() > 0:  # a wall thinner than a cell
         local, weight = _slabs(stack, step)
-    return BodyPoints(local @ stack.axes, weight * (stack.volume_mm3 / 1000 / weight.sum()), step)
+    return VolumeSamples(local @ stack.axes, weight * (stack.volume_mm3 / 1000 / weight.sum()), step)
 
 
 def _box_mm3(stack: PlaneStack) -> float:
@@ -109,7 +109,7 @@ def _smooth(stack: PlaneStack, step: float) -> tuple[Array64, Array64]:
     outwards = depth[rim][:, None] + step / 2 - thickness[:, None] * (1 - layers)
     moved = local[rim][:, None] + (outwards - depth[rim][:, None])[..., None] * _slope(shape, local[rim], step)[:, None]
     weight = np.repeat(thickness / step / LAYERS, LAYERS)
-    # Two points for each inner cell make the lattice a body-centred one: what lies within an isodose is counted in
+    # Two points for each inner cell make the lattice a body-centerd one: what lies within an isodose is counted in
     # smaller portions.
     twice = local[inner][:, None] + step / 4 * np.asarray([[1.0], [-1.0]])
     points = np.concatenate([twice.reshape(-1, 3), moved.reshape(-1, 3)])

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from RTResponseCAMLib.study import Prediction
-from RTResponseCAMLib.subregion.boost import Boost
+from RTResponseCAMLib.subregion.boost import SimulatedBoost
 from RTResponseCAMLib.subregion.statistics import Statistics
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ContouredSubregion:
     """One lesion's subregion: mask ``[z, y, x]`` on the lattice of ``voxels``, figures, and a what-if boost.
 
-    ``doubts`` is why its evidence is not to be trusted; drawn then only because it was asked for.
+    ``quality_flags`` is why its evidence is not to be trusted; drawn then only because it was asked for.
     """
 
     prediction: Prediction
     voxels: LesionVoxels
     mask: Mask
     statistics: Statistics
-    boost: Boost | None
-    doubts: tuple[str, ...]
+    boost: SimulatedBoost | None
+    quality_flags: tuple[str, ...]

@@ -12,11 +12,11 @@ from RTResponseCAMLib.dicom.files import read_header
 from RTResponseCAMLib.dicom.frames import Slice, slices_of
 from RTResponseCAMLib.dicom.index import index_folder
 from RTResponseCAMLib.dicom.privacy import pseudonym
-from RTResponseCAMLib.dicom.references import drawn_on
+from RTResponseCAMLib.dicom.references import contoured_on
 from RTResponseCAMLib.dicom.stacks import choose_stack
 from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.progress import Progress, silent
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import Study
 
 ON_SLICE_MM = 0.05
@@ -27,7 +27,7 @@ REPEATED = (
 
 
 @dataclass(frozen=True)
-class Originals:
+class SourceSeries:
     """Slices of the planning MR.
 
     Attributes
@@ -51,7 +51,7 @@ class Originals:
         return self.slices[nearest] if away[nearest] <= tolerance_mm else None
 
 
-def find_originals(folder: Path, study: Study, *, progress: Progress = silent) -> Originals:
+def find_source_series(folder: Path, study: Study, *, progress: Progress = no_progress) -> SourceSeries:
     """Find the files of a study's planning MR.
 
     Raises
@@ -67,7 +67,7 @@ def find_originals(folder: Path, study: Study, *, progress: Progress = silent) -
         )  # fmt: skip
     drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources.get("rtstruct")]
     slices = [one for entry in series[0] for one in slices_of(entry)]
-    stack = choose_stack(slices, lambda: drawn_on(drawn[0], series[0]) if drawn else {})
+    stack = choose_stack(slices, lambda: contoured_on(drawn[0], series[0]) if drawn else {})
     grid = Grid.of(study.mr)
     if stack.regular and len(stack.slices) != grid.size[2]:
         raise StudyError(
@@ -79,7 +79,7 @@ def find_originals(folder: Path, study: Study, *, progress: Progress = silent) -
         if not str(header.get(keyword, "") or ""):
             what = f"lacks {keyword}, which exported objects must repeat"
             raise StudyError(stack.slices[0].path, what, "Export the MR with its identifiers")
-    return Originals(stack.slices, stack.regular, header)
+    return SourceSeries(stack.slices, stack.regular, header)
 
 
 def complete(header: Dataset) -> Dataset:
@@ -90,11 +90,11 @@ def complete(header: Dataset) -> Dataset:
     return header
 
 
-def describe(data: Dataset, originals: Originals) -> None:
+def describe(data: Dataset, source_series: SourceSeries) -> None:
     """Copy what an object of the same patient and study must repeat: patient and study modules, frame of reference."""
     for keyword in (*REPEATED, "IssuerOfPatientID", "FrameOfReferenceUID"):
-        if keyword in originals.header:
-            setattr(data, keyword, str(originals.header[keyword].value))
+        if keyword in source_series.header:
+            setattr(data, keyword, str(source_series.header[keyword].value))
     in_unicode(data)
 
 
