@@ -1,4 +1,4 @@
-"""Follow-ups on disk: ``follow_up.json``, ``visits.csv``, transforms, lesions on the planning grid, report."""
+"""Output files of follow-ups: ``follow_up.json``, ``visits.csv``, transforms, lesions on the planning grid, report."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from RTResponseCAMLib.response.trajectory import (
     TARGET_DAYS,
     WINDOW_DAYS,
     ResponseAssessment,
+    Trajectory,
+    Visit,
     assess,
     three_month_label,
 )
@@ -47,7 +49,7 @@ def write_follow_up(
     report: bool = True,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Write everything into ``out``, which appears only when all of it is there; returns the content of the JSON.
+    """Write all files into ``out``; the folder appears only when it is complete. Returns the content of the JSON.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def follow_up_json(
     window_days: tuple[int, int],
     target_days: int = TARGET_DAYS,
 ) -> dict[str, Any]:
-    """Content of ``follow_up.json``; changes are fractions (−0.2: a fifth less)."""
+    """Return the content of ``follow_up.json``; changes are fractions (−0.2: 20 % smaller)."""
     return {
         "schema_version": SCHEMA_VERSION,
         "notice": RESEARCH_ONLY,
@@ -116,7 +118,7 @@ def follow_up_json(
                         "merged_with": list(v.merged_with),
                         "volume": _volume_json(v.volume),
                         "longest_diameter_mm": v.diameters.longest_mm if v.diameters else None,
-                        "conventions": {c.name: _assessment_json(assess(t, v, c)) for c in CONVENTIONS.values()},
+                        "conventions": _assessments_json(t, v),
                         "warnings": [w.as_json() for w in v.warnings],
                     }
                     for v in t.visits
@@ -128,17 +130,21 @@ def follow_up_json(
 
 
 def _remarks(followed: FollowedStudy) -> list[str]:
-    """What the reader must know of single lesions; the proposals in one sentence, not to drown the rest."""
-    said = [(t.lesion, v.name, c) for t in followed.trajectories for v in t.visits for c in v.warnings]
-    proposed = [f"{lesion} at {visit}" for lesion, visit, c in said if c.code is WarningCode.PROPOSED_REGION]
-    remarks = [f"{lesion}, {visit}: {c.text}" for lesion, visit, c in said if c.code is not WarningCode.PROPOSED_REGION]
+    """Return the warnings about single lesions; all proposed contours are combined in one sentence."""
+    lesion_warnings = [(t.lesion, v.name, c) for t in followed.trajectories for v in t.visits for c in v.warnings]
+    proposed = [f"{lesion} at {visit}" for lesion, visit, c in lesion_warnings if c.code is WarningCode.PROPOSED_REGION]
+    remarks = [
+        f"{lesion}, {visit}: {c.text}"
+        for lesion, visit, c in lesion_warnings
+        if c.code is not WarningCode.PROPOSED_REGION
+    ]
     if proposed:
-        remarks.append(f"proposed by the program, not drawn by a person, to be edited: {', '.join(proposed)}")
+        remarks.append(f"proposed contours (review required): {', '.join(proposed)}")
     return remarks
 
 
 def _visit_json(visit: VisitResult) -> dict[str, Any]:
-    found = visit.registration
+    registration = visit.registration
     return {
         "visit": visit.name,
         "description": visit.description,
@@ -146,17 +152,17 @@ def _visit_json(visit: VisitResult) -> dict[str, Any]:
         "date_source": visit.date_source,
         "problem": visit.problem,
         "registration": None
-        if found is None
+        if registration is None
         else {
-            "method": found.method,
-            "disagreement_mm": found.disagreement_mm,
-            "edge_correlation": found.similarity,
-            "overlap": found.overlap,
-            "planning_to_follow_up_lps_mm": found.to_follow_up.tolist(),
+            "method": registration.method,
+            "disagreement_mm": registration.disagreement_mm,
+            "edge_correlation": registration.similarity,
+            "overlap": registration.overlap,
+            "planning_to_follow_up_lps_mm": registration.to_follow_up.tolist(),
         },
         "regions": [
-            {"name": r.name, "lesion": r.lesion or None, "source": r.source, "label": number}
-            for number, r in enumerate(visit.regions, start=1)
+            {"name": r.name, "lesion": r.lesion or None, "source": r.source, "label": label}
+            for label, r in enumerate(visit.regions, start=1)
         ],
         "new_regions": [{"name": name, "volume_cc": cc} for name, cc in visit.new],
         "warnings": [w.as_json() for w in visit.warnings],
@@ -165,6 +171,14 @@ def _visit_json(visit: VisitResult) -> dict[str, Any]:
 
 def _volume_json(volume: Volume | None) -> dict[str, float] | None:
     return None if volume is None else dict(vars(volume))
+
+
+def _assessments_json(trajectory: Trajectory, visit: Visit) -> dict[str, dict[str, Any]]:
+    """The category of a visit by each convention."""
+    return {
+        name: _assessment_json(assess(trajectory, visit, convention=convention))
+        for name, convention in CONVENTIONS.items()
+    }
 
 
 def _assessment_json(found: ResponseAssessment) -> dict[str, Any]:
@@ -183,13 +197,13 @@ def _write_csv(followed: FollowedStudy, path: Path) -> None:
     rows = []
     for t in followed.trajectories:
         for v in t.visits:
-            found = assess(t, v, CONVENTIONS["volume-20"])
-            volume, change = v.volume, found.change
-            numbers = (volume.cc, volume.low_cc, volume.high_cc) if volume else ("", "", "")
+            assessment = assess(t, v, convention=CONVENTIONS["volume-20"])
+            volume, change = v.volume, assessment.change
+            volumes = (volume.cc, volume.low_cc, volume.high_cc) if volume else ("", "", "")
             changes = (change.value, change.low, change.high) if change else ("", "", "")
             rows.append(
                 [t.lesion, t.roi, v.name, v.days, v.status, v.source]
-                + [_number(n) for n in (*numbers, v.baseline.cc, *changes)]
+                + [_number(n) for n in (*volumes, v.baseline.cc, *changes)]
                 + [f"{v.diameters.longest_mm:.2f}" if v.diameters else ""]
             )
     write_table(path, COLUMNS, rows=rows)
@@ -200,11 +214,11 @@ def _number(value: float | str) -> str:
 
 
 def _write_regions(followed: FollowedStudy, visit: VisitResult, path: Path) -> None:
-    """Regions on the planning grid, ready to be edited and given back; named by the plan's lesion."""
+    """Write regions on the planning grid, to be edited and used as a mask; names start with the plan's lesion."""
     grid = Grid.of(followed.study.mr)
     labels = np.zeros(grid.shape, dtype=np.uint8 if len(visit.regions) < 256 else np.uint16)
-    for number, region in enumerate(visit.regions, start=1):
-        labels[mask(region.structure, grid)] = number
+    for label, region in enumerate(visit.regions, start=1):
+        labels[mask(region.structure, grid)] = label
     image = grid.image(labels)
     image.SetMetaData(ON_PLAN, "1")
     write_labels(image, [region.name for region in visit.regions], path=path)
@@ -221,9 +235,13 @@ def _write_report(
 
     visits = [(t, v) for t in followed.trajectories for v in t.visits]
     rows = [
-        {"lesion": t.lesion, "visit": v, "categories": [assess(t, v, c).category for c in CONVENTIONS.values()]}
+        {
+            "lesion": t.lesion,
+            "visit": v,
+            "categories": [assess(t, v, convention=c).category for c in CONVENTIONS.values()],
+        }
         for t, v in visits
-    ]  # fmt: skip
+    ]
     values = {
         "notice": RESEARCH_ONLY,
         "patient": followed.study.patient,

@@ -113,6 +113,8 @@ def test_shifted_boxes_add_up_where_they_overlap(dose_file):
         ({"DoseType": "ERROR"}, r"DoseType \(3004,0004\) is ERROR"),
         ({"GridFrameOffsetVector": ["0", "1"]}, r"frames but 2 values in GridFrameOffsetVector"),
         ({"ImagePositionPatient": None}, "lacks ImagePositionPatient"),
+        ({"RescaleSlope": "2"}, r"RescaleSlope \(0028,1053\)"),
+        ({"RescaleIntercept": "2"}, r"RescaleIntercept \(0028,1052\)"),
     ],
 )
 def test_unusable_doses_are_named(dose_file, changes, message):
@@ -141,7 +143,7 @@ def test_uneven_frames_are_resampled_where_they_lie(dose_file):
 def test_frames_at_one_place_are_refused(dose_file):
     offsets = [float(o) for o in pydicom.dcmread(dose_file).GridFrameOffsetVector]
     offsets[3] = offsets[4]
-    with pytest.raises(GeometryError, match="frames at one place"):
+    with pytest.raises(GeometryError, match="frames at one position"):
         read_plan_dose((rewritten(dose_file, GridFrameOffsetVector=[decimal(o) for o in offsets]),))
 
 

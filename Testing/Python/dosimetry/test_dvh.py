@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bodies import ball, cc
 
-from RTResponseCAMLib.dosimetry.dvh import Dvh, dvh, dvhs, table_row
+from RTResponseCAMLib.dosimetry.dvh import INTERPOLATIONS, Dvh, dvh, dvhs, table_row
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose, Structure
@@ -216,3 +216,22 @@ def test_a_curve_ends_with_the_first_dose_that_nothing_receives():
         assert doses.tolist() == [n * step for n in range(int(np.ceil(found.dose_gy[-1] / step)) + 2)]
         assert volumes[0] == found.volume_cc
         assert volumes[-1] == 0.0
+
+
+def test_splines_have_the_degree_of_their_name():
+    assert INTERPOLATIONS == {"linear": 1, "cubic": 3, "quintic": 5}
+
+
+def test_a_curve_has_four_hundred_steps_up_to_the_maximum_unless_a_step_is_asked_for():
+    found = dvh(ball(4.0), dose_of(peaked(4.0)))
+    edges, _ = found.cumulative()
+    assert edges[1] == pytest.approx(found.dose_gy[-1] / 400)
+    assert edges[0] == 0 <= edges[-2] <= found.dose_gy[-1] + 1e-9 < edges[-1]
+    assert found.cumulative(0.5)[0][1] == 0.5
+
+
+def test_a_row_names_the_doses_that_it_holds():
+    found = dvh(ball(4.0), dose_of(peaked(4.0)))
+    row = table_row(found, 20.0)
+    for percent in (98, 95, 50, 2):
+        assert row[f"d{percent}_gy"] == found.dose_to_percent(percent)

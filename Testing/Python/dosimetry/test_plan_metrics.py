@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from bodies import ball, cc
 from scipy.integrate import quad
 from scipy.spatial import cKDTree
@@ -12,6 +13,7 @@ from RTResponseCAMLib.dosimetry import isodose
 from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOR, bed_gy
 from RTResponseCAMLib.dosimetry.plan_metrics import nyumets_row, plan_metrics
 from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.imaging.volume_sampling import volume_samples
 from RTResponseCAMLib.study import Dose, Prescription
 
 GRID = Grid((61, 41, 41), (1.0,) * 3, (-29.87, -19.87, -19.87))
@@ -107,7 +109,7 @@ def test_targets_have_their_own_prescriptions():
 def test_a_dose_grid_too_small_and_a_target_beyond_it_are_said():
     center = np.asarray([27.0, 0, 0])
     (cut,) = plan_metrics([placed(6.0, center)], dose_of(peaked(center, 6.0)), prescription=Prescription(20.0, None, 1))
-    assert {c.code for c in cut.warnings} == {"isodose-cut", "target-outside-dose"}
+    assert {c.code for c in cut.warnings} == {"isodose-truncated", "target-outside-dose"}
     far = plan_metrics(
         [placed(6.0, [90.0, 0, 0])], dose_of(peaked(np.zeros(3), 6.0)), prescription=Prescription(20.0, None, 2)
     )[0]
@@ -207,6 +209,10 @@ def test_the_share_of_a_target_beyond_the_grid_is_said_in_percent():
     (said,) = (c.text for c in found.warnings if c.code == "target-outside-dose")
     share = float(said.split(" %")[0].split()[-1])
     assert share == pytest.approx(50, abs=6)
+    (far,) = plan_metrics(
+        [placed(3.0, [90.0, 0, 0])], dose_of(peaked(np.zeros(3), 6.0)), prescription=Prescription(20.0)
+    )
+    assert any("100.0 % of the target" in c.text for c in far.warnings)
 
 
 @pytest.mark.parametrize(("fractions", "risk_gy"), [(1, 12.0), (3, 20.0), (5, 24.0), (2, None), (None, None)])
@@ -241,3 +247,29 @@ def test_progress_goes_up_to_the_end_and_names_each_target_once():
     assert 0 <= fractions[0] <= fractions[-1] <= 1
     indices = [text for _, text in heard if text.startswith("indices of target")]
     assert indices == ["indices of target 1 of 2", "indices of target 2 of 2"]
+    assert [text for _, text in heard if text.startswith("target")] == ["target 1 of 2", "target 2 of 2"]
+
+
+def test_isodoses_that_meet_at_half_of_an_odd_prescription_are_found():
+    one, near = np.asarray([-8.0, 0, 0]), np.asarray([4.5, 0, 0])
+    joined = dose_of(np.maximum(peaked(one, 5.0), peaked(near, 5.0)))
+    found = plan_metrics([placed(5.0, one), placed(5.0, near, 2)], joined, prescription=Prescription(21.0, 50.0, 1))
+    assert [[c.code for c in m.warnings] for m in found] == [["isodoses-meet"]] * 2
+
+
+def test_a_dose_below_every_level_gives_an_empty_field():
+    target = volume_samples(placed(5.0, np.zeros(3)))
+    field = isodose.isodose_field(
+        dose_of(peaked(np.zeros(3), 5.0, 10.0)), [target], levels_gy=[20.0], interpolation="linear"
+    )
+    assert len(field.dose) == len(field.owner) == 0
+
+
+def test_regions_of_the_dose_that_overlap_are_one_box_and_others_are_their_own():
+    dose = dose_of(peaked(np.asarray([-20.0, 0, 0]), 3.0), peaked(np.asarray([-11.0, 3.0, 0]), 3.0))
+    assert len(list(isodose._regions(dose, 25.0))) == 1
+    dose = dose_of(peaked(np.asarray([-20.0, 0, 0]), 3.0), peaked(np.asarray([15.0, 3.0, 0]), 3.0))
+    boxes = list(isodose._regions(dose, 25.0))
+    assert len(boxes) == 2
+    above = sitk.GetArrayViewFromImage(dose.image) >= 25.0
+    assert sum(int(above[box].sum()) for box in boxes) == int(above.sum())

@@ -43,7 +43,7 @@ def test_values_can_be_taken_together_and_whole():
 
 def test_whole_numbers_stored_as_floats_are_labels_and_others_are_not():
     assert len(label_structures(GRID.image(labels().astype(np.float32)))) == 3
-    with pytest.raises(GeometryError, match="no label numbers"):
+    with pytest.raises(GeometryError, match="not label numbers"):
         label_structures(GRID.image(labels() + np.float32(0.3)))
 
 
@@ -92,7 +92,7 @@ def test_bad_volumes_are_named(tmp_path):
     with pytest.raises(StudyError, match="cannot be read as an image"):
         read_volume(tmp_path / "text.nrrd")
     sitk.WriteImage(sitk.Image([5, 5], sitk.sitkUInt8), str(tmp_path / "flat.mha"))
-    with pytest.raises(StudyError, match="no 3-D scalar volume"):
+    with pytest.raises(StudyError, match="not a 3-D scalar volume"):
         read_volume(tmp_path / "flat.mha")
     values = np.ones(GRID.shape, np.float32)
     values[3, 4, 5] = np.nan

@@ -11,6 +11,8 @@ from RTResponseCAMLib.imaging.fraction import fraction_inside, mask
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.parts import (
     SAME_OUTLINE_MM,
+    _distance,
+    connected,
     crosses,
     outer_area,
     points_inside,
@@ -184,7 +186,7 @@ def test_loops_that_cancel_one_another_are_outlines_all_the_same():
 
 def test_outlines_that_run_round_exactly_twice_are_refused():
     twice = [np.concatenate([c, c]) for c in ball(10.0, (0, 0, 0))]
-    with pytest.raises(GeometryError, match="run round twice"):
+    with pytest.raises(GeometryError, match="traced twice"):
         stack_planes(structure(*twice))
 
 
@@ -202,7 +204,7 @@ def test_an_outline_that_runs_there_and_back_is_left_out_and_said():
     outlines = ball(10.0, (0, 0, 0))
     half = outlines[7][:60]
     (gone,) = stack_planes(structure(*outlines, np.concatenate([half, half[::-1]]))).warnings
-    assert (gone.code, "1 outline(s)" in gone.text) == ("flat-outline", True)
+    assert (gone.code, "1 contour(s)" in gone.text) == ("flat-outline", True)
 
 
 @pytest.mark.parametrize("lost", [2, 3, 4, 5, 7])
@@ -245,3 +247,31 @@ def test_points_inside_follow_the_even_odd_rule():
     radius = np.linalg.norm(points, axis=1)
     sure = np.abs(radius[:, None] - [5.0, 10.0]).min(axis=1) > 0.1
     np.testing.assert_array_equal(points_inside(ring, points)[sure], ((radius > 5) & (radius < 10))[sure])
+
+
+def square(size, x=0.0, y=0.0):
+    return np.asarray([[0, 0], [size, 0], [size, size], [0, size]], dtype=float) + np.asarray([x, y])
+
+
+def test_of_three_outlines_the_repeated_one_is_left_out():
+    polygons = [square(10.0), square(10.0) + 0.2, square(4.0, 20.0)]
+    kept, repeats = without_repeats(polygons)
+    assert repeats == 1
+    assert [len(p) for p in kept] == [4, 4]
+    assert kept[1] is polygons[2]
+
+
+def test_outlines_whose_boxes_alone_overlap_are_not_connected():
+    """A square in the notch of an L, in two planes: two parts of two outlines each."""
+    ell = np.asarray([[0, 0], [20, 0], [20, 4], [4, 4], [4, 20], [0, 20]], dtype=float)
+    planes = [[ell, square(12.0, 7.0, 7.0)], [ell, square(12.0, 7.0, 7.0)]]
+    parts = connected(planes, np.asarray([0.0, 1.0]), step_mm=1.0)
+    assert sorted(sorted(part) for part in parts) == [[(0, 0), (1, 0)], [(0, 1), (1, 1)]]
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_the_distance_from_an_outline_is_that_from_its_nearest_edge(scale):
+    outline = square(4.0) * scale
+    points = np.asarray([[2.0, -1.0], [1.0, 1.5], [6.0, 2.0], [-3.0, -4.0], [5.0, 8.0]]) * scale
+    expected = np.asarray([1.0, 1.0, 2.0, 5.0, 17**0.5]) * scale
+    np.testing.assert_allclose(_distance(points, outline), expected)

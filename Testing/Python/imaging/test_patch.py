@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from bodies import ball
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -130,14 +133,14 @@ def test_without_dose_the_channel_is_neutral(study):
 
 def test_sampling_far_outside_is_refused():
     image = ramp_image(Grid((20, 20, 20), (1, 1, 1), (0, 0, 0)))
-    with pytest.raises(GeometryError, match="does not reach"):
+    with pytest.raises(GeometryError, match="does not cover"):
         resample(image, Grid((5, 5, 5), (1, 1, 1), (200, 0, 0)))
 
 
 def test_head_intensity_ignores_air_and_scales_with_the_image(study):
     once, twice = head_intensity(study.mr), head_intensity(study.mr * 2)
     assert twice.median == pytest.approx(2 * once.median, rel=1e-3)
-    assert twice.spread == pytest.approx(2 * once.spread, rel=1e-3)
+    assert twice.iqr == pytest.approx(2 * once.iqr, rel=1e-3)
     assert once.median > float(np.median(sitk.GetArrayViewFromImage(study.mr)))
 
 
@@ -155,3 +158,24 @@ def test_a_patch_knows_how_many_of_its_voxels_one_of_the_mr_fills(study, spacing
         mr, HeadIntensity(0.0, 1.0), structure=study.lesions[0].structure, dose=None, prescription_gy=None
     )
     assert patch.mr_voxel_volume_ratio == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("spacing_mm", "size"), [(1.0, 56), (2.0, 32), (0.5, 96)])
+def test_the_cube_holds_lesion_and_margin_at_every_voxel_size(spacing_mm, size):
+    """40 mm and 8 mm on each side are 56 mm: 56, 28 and 112 voxels, in multiples of 8 up to 96."""
+    lesion = ball(20.0, (3.0, -2.0, 5.0))
+    grid = patch_grid(lesion, spacing_mm=spacing_mm)
+    assert (grid.size, grid.spacing_mm) == ((size,) * 3, (spacing_mm,) * 3)
+    middle = grid.to_lps(np.full((1, 3), (size - 1) / 2))[0]
+    np.testing.assert_allclose(middle, centroid_mm(lesion), atol=1e-9)
+
+
+def test_the_error_of_a_lesion_without_a_middle_names_the_distance():
+    grid = Grid((230, 40, 40), (1.0, 1.0, 1.0), (-115.0, -20.0, -20.0))
+    apart = replace(
+        ball(3.0, (-100.0, 0, 0)), contours=ball(3.0, (-100.0, 0, 0)).contours + ball(3.0, (100.0, 0, 0)).contours
+    )
+    with pytest.raises(GeometryError, match="96 mm"):
+        sample_patch(
+            ramp_image(grid), HeadIntensity(0.0, 1.0), structure=apart, dose=None, prescription_gy=None, spacing_mm=2.0
+        )

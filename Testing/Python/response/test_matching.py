@@ -118,3 +118,31 @@ def test_islands_come_by_volume():
     flat, tall = ball(8.0, (0, 0, 0), scale=(1, 1, 0.2)), ball(6.0, (30, 0, 0))
     many = replace(flat, contours=tuple(np.repeat(c, 20, axis=0) for c in flat.contours) + tall.contours)
     assert [round(contour_volume_cc(p), 1) for p in split_islands(many)] == [0.9, 0.4]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("gap_mm", [2.8, 4.0, 9.0])
+def test_islands_keep_their_own_contours_along_every_axis(axis, gap_mm):
+    """A wide gap in the planes needs more: a missing plane does not split a lesion."""
+    if axis == 2 and gap_mm < 4:
+        pytest.skip("a gap of two planes may be missing planes")
+    center = np.asarray([3.0, -5.0, 7.0])
+    aside = center.copy()
+    aside[axis] += 9.0 + gap_mm
+    first, second = ball(5.0, center), ball(4.0, aside)
+    parts = split_islands(replace(first, contours=second.contours + first.contours))
+    assert [len(part.contours) for part in parts] == [len(first.contours), len(second.contours)]
+    for part, body in zip(parts, (first, second), strict=True):
+        np.testing.assert_allclose(np.concatenate(part.contours), np.concatenate(body.contours))
+
+
+def test_three_islands_are_three():
+    bodies = [ball(5.0, (0, 0, 0)), ball(4.0, (20, 0, 0)), ball(3.0, (0, 25, 3))]
+    parts = split_islands(replace(bodies[0], contours=tuple(c for b in bodies for c in b.contours)))
+    assert [p.name for p in parts] == ["ball 1/1", "ball 1/2", "ball 1/3"]
+    np.testing.assert_allclose([contour_volume_cc(p) for p in parts], [contour_volume_cc(b) for b in bodies], rtol=1e-6)
+
+
+def test_a_structure_of_one_part_stays_as_it_is():
+    body = ball(5.0, (0, 0, 0))
+    assert split_islands(body) == (body,)
