@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # CI pins what it runs; the ranges that users get are in pyproject.toml.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location --constraint constraints.txt
 
-.PHONY: demo test test-all coverage check format radiomics mutation clean
+.PHONY: demo test test-all coverage check format docs radiomics mutation clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtresponsecam demo --out demo --overwrite
@@ -24,6 +24,7 @@ coverage: $(VENV)/.test
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/codespell RTResponseCAM RTResponseCAMLib Docs Testing README.md CONTRIBUTING.md CHANGELOG.md
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -31,6 +32,10 @@ check: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The documentation site in build/site; warnings are errors, and every internal link is checked.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file Docs/mkdocs.yml
 
 # pyradiomics has no wheel after Python 3.9, and its source needs numpy before it builds and a C compiler.
 # 3.0.1 builds up to Python 3.11; later versions need the development branch.
@@ -59,6 +64,10 @@ $(BIN)/python:
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) 'torch'
 	$(PIP) --editable '.[viewer]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo

@@ -1,25 +1,7 @@
-"""The manifest: one CSV row per patient, course and lesion, the same for phantoms, clinics and public data sets.
+"""Manifest of a cohort: one CSV row per patient, course and lesion, for phantoms, clinics and public data sets.
 
 A row is a DICOM study (``study`` and the ROI's name), or image files (``mr`` and ``mask``). No column holds a date.
-
-==================  ==========================================================================================
-patient_group_id    rows of one person share it, and every split is by it; never a name or a record number
-course              treatment course of that person, "1", "2", …
-lesion              ROI name of ``study``, or a name for the region of ``mask``
-study               folder with the DICOM export, relative to the manifest
-mr, mask            contrast-enhanced T1 and its label map, on one grid, relative to the manifest
-mask_values         label values that make up the tumor, joined by "+" ("1+2"); empty: every value but 0
-region              which island of those values, 1 the largest; empty: all of them together
-dose, rx_gy         dose volume in Gy and the prescribed total dose, Gy
-fractions           number of fractions
-days_to_follow_up   from treatment planning to the follow-up that ``label`` speaks of
-volume_cc           volume at planning, cm³
-volume_ratio        follow-up / planning volume; 0 only where the lesion was looked for and is gone
-label               1 non-response, 0 response, empty unknown
-certainty           "certain", "indeterminate" (the change's interval holds the threshold), or empty
-label_source        where the label comes from
-clinical_…          any further columns of this prefix: numbers known before treatment, for the clinical baseline
-==================  ==========================================================================================
+`COLUMN_TEXTS` explains the columns.
 """
 
 from __future__ import annotations
@@ -35,18 +17,36 @@ from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.tables import plain_cell, write_table
 
 MANIFEST = "manifest.csv"
-COLUMNS = (
-    "patient_group_id", "course", "lesion", "study", "mr", "mask", "mask_values", "region", "dose", "rx_gy",
-    "fractions", "days_to_follow_up", "volume_cc", "volume_ratio", "label", "certainty", "label_source",
-)  # fmt: skip
-NEEDED = ("patient_group_id", "course", "lesion", "label", "label_source")
+# Column → meaning, in the order of the file; the reference page of the documentation is generated from it.
+COLUMN_TEXTS = {
+    "patient_group_id": "the same for all rows of one person; every split is by it; never a name or a record number",
+    "course": 'treatment course of that person, "1", "2", …',
+    "lesion": "ROI name in the study, or a name for the region of the mask",
+    "study": "folder with the DICOM export, relative to the manifest",
+    "mr": "contrast-enhanced T1 as an image file, relative to the manifest",
+    "mask": "label map on the grid of mr, relative to the manifest",
+    "mask_values": 'label values of the tumor, joined by "+" ("1+2"); empty: every value but 0',
+    "region": "which connected component of these values, 1 is the largest; empty: all of them together",
+    "dose": "dose volume, Gy, relative to the manifest",
+    "rx_gy": "prescribed total dose, Gy",
+    "fractions": "number of fractions",
+    "days_to_follow_up": "days from treatment planning to the follow-up of the label",
+    "volume_cc": "volume at planning, cm³",
+    "volume_ratio": "follow-up / planning volume; 0 only where the follow-up was examined and the lesion vanished",
+    "label": "1 non-response, 0 response, empty unknown",
+    "certainty": '"certain", "indeterminate" (the interval of the change contains the threshold), or empty',
+    "label_source": "origin of the label",
+    "clinical_…": "further columns with this prefix: numbers known before treatment, for the clinical baseline",
+}
 CLINICAL = "clinical_"
+COLUMNS = tuple(name for name in COLUMN_TEXTS if not name.startswith(CLINICAL))
+NEEDED = ("patient_group_id", "course", "lesion", "label", "label_source")
 MAX_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One lesion of the manifest; paths are absolute, None where the cell is empty. See the module."""
+    """One lesion of the manifest; paths are absolute, None where the cell is empty. For the columns see the module."""
 
     patient_group: str
     course: str
@@ -74,17 +74,17 @@ class CohortRow:
 
     @property
     def certain_label(self) -> int | None:
-        """The label, unless the change's interval holds the threshold: then it is unknown."""
+        """Label; None where the interval of the change contains the threshold."""
         return None if self.certainty == "indeterminate" else self.label
 
     @property
     def images(self) -> tuple[Path, ...]:
-        """The files or the folder of its images."""
+        """Files or folder of the images."""
         return tuple(p for p in (self.study, self.mr, self.mask, self.dose) if p is not None)
 
     @property
     def case(self) -> tuple[Path | str, ...]:
-        """What must be read for it: rows with the same case are read together. A folder may hold several courses."""
+        """Key of the case: rows with the same key are read together. A folder may hold several courses."""
         return (*self.images, self.course) if self.study is not None else self.images
 
 
@@ -93,12 +93,12 @@ def read_cohort(folder: Path, *, images: bool = True) -> tuple[CohortRow, ...]:
 
     Parameters
     ----------
-    images : whether each row must name some; a comparison of feature tables needs none.
+    images : whether each row must name images; a comparison of feature tables needs none.
 
     Raises
     ------
-    CohortError : manifest missing or no CSV, a column missing, a cell that is no allowed value, a file that does
-        not exist, two rows for one lesion, or one lesion's person under two groups.
+    CohortError : manifest missing or not a CSV file, a column missing, a value that is not allowed, a file that does
+        not exist, two rows for one lesion, or the same images under two patient groups.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -106,23 +106,23 @@ def read_cohort(folder: Path, *, images: bool = True) -> tuple[CohortRow, ...]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
-            given = [(name or "").strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = given
+            header = [(name or "").strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
             lines = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(path, f"is no UTF-8 CSV file ({error})", "Save it as CSV UTF-8") from error
-    missing = [c for c in NEEDED if c not in given]
-    if missing or (images and not {"study", "mr"} & set(given)):
+        raise CohortError(path, f"is not a UTF-8 CSV file ({error})", "Save it as CSV UTF-8") from error
+    missing = [c for c in NEEDED if c not in header]
+    if missing or (images and not {"study", "mr"} & set(header)):
         missing = missing or ["study or mr"]
         raise CohortError(path, f"lacks the column(s) {', '.join(missing)}", "Add them; empty cells are allowed")
     if not lines:
         raise CohortError(path, "holds no lesion", "Add one row per lesion")
     problems: list[str] = []
-    rows = [_row(folder, number, line, problems, images) for number, line in enumerate(lines, start=2)]
+    rows = [_row(folder, line_number, line, problems, images) for line_number, line in enumerate(lines, start=2)]
     _check_repeats(rows, problems)
     if problems:
-        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
-        raise CohortError(path, "; ".join(problems[:MAX_PROBLEMS]) + more, "Correct the cells")
+        remainder = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        raise CohortError(path, "; ".join(problems[:MAX_PROBLEMS]) + remainder, "Correct the cells")
     return tuple(rows)
 
 
@@ -132,14 +132,14 @@ def write_manifest(folder: Path, rows: Iterable[CohortRow]) -> None:
     clinical = list(dict.fromkeys(name for row in rows for name, _ in row.clinical))
     lines = []
     for row in rows:
-        line = (
+        cells = (
             row.patient_group, row.course, row.lesion, _relative(row.study, folder), _relative(row.mr, folder),
             _relative(row.mask, folder), "+".join(str(v) for v in row.mask_values), _text(row.region),
             _relative(row.dose, folder), _text(row.rx_gy), _text(row.fractions), _text(row.days_to_follow_up),
             _text(row.volume_cc), _text(row.volume_ratio), _text(row.label), row.certainty, row.label_source,
         )  # fmt: skip
-        numbers = {name: "" if math.isnan(value) else repr(value) for name, value in row.clinical}
-        lines.append(dict(zip(COLUMNS, line, strict=True)) | numbers)
+        clinical_cells = {name: "" if math.isnan(value) else repr(value) for name, value in row.clinical}
+        lines.append(dict(zip(COLUMNS, cells, strict=True)) | clinical_cells)
     write_table(folder / MANIFEST, (*COLUMNS, *clinical), rows=lines)
 
 
@@ -236,18 +236,18 @@ def _row(folder: Path, number: int, line: dict[str, str], problems: list[str], i
 
 
 def _check_repeats(rows: list[CohortRow], problems: list[str]) -> None:
-    seen: dict[tuple[object, ...], int] = {}
-    owner: dict[tuple[Path, ...], tuple[str, int]] = {}
-    for number, row in enumerate(rows, start=2):
+    first_lines: dict[tuple[object, ...], int] = {}
+    group_of: dict[tuple[Path, ...], tuple[str, int]] = {}
+    for line_number, row in enumerate(rows, start=2):
         key = (row.patient_group, row.course, row.lesion, row.case)
-        if key in seen:
-            problems.append(f"line {number}: repeats lesion '{row.lesion}' of line {seen[key]}")
-        seen[key] = number
+        if key in first_lines:
+            problems.append(f"line {line_number}: repeats lesion '{row.lesion}' of line {first_lines[key]}")
+        first_lines[key] = line_number
         if not row.images:
             continue
-        group, first = owner.setdefault(row.images, (row.patient_group, number))
+        group, first_line = group_of.setdefault(row.images, (row.patient_group, line_number))
         if group != row.patient_group:
             problems.append(
-                f"line {number}: column patient_group_id is '{row.patient_group}', but line {first} has the same "
-                f"images under '{group}'"
+                f"line {line_number}: column patient_group_id is '{row.patient_group}', but line {first_line} has the "
+                f"same images under '{group}'"
             )

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from RTResponseCAMLib.report.html import READ_A_RESULT
+
 ROOT = Path(__file__).parents[3]
 MODULE = ROOT / "RTResponseCAM"
 CMAKE = (ROOT / "CMakeLists.txt").read_text()
@@ -133,7 +135,14 @@ def test_the_repository_is_small_and_has_unix_line_ends():
 
 def test_the_home_page_says_what_the_index_wants():
     readme = (ROOT / "README.md").read_text()
-    for needed in ("# RTResponseCAM", "Apache", "2506.17536", "Docs/tutorial.md", "side_by_side.png", "patent"):
+    for needed in (
+        "# RTResponseCAM",
+        "Apache",
+        "2506.17536",
+        "Docs/pages/tutorials/inspect_heatmap.md",
+        "panel.gif",
+        "patent",
+    ):
         assert needed in readme
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
     description = meta("EXTENSION_DESCRIPTION")
@@ -142,9 +151,18 @@ def test_the_home_page_says_what_the_index_wants():
 
 
 def test_the_tutorial_shows_each_step_with_pictures_that_exist():
-    text = (ROOT / "Docs" / "tutorial.md").read_text()
+    folder = ROOT / "Docs" / "pages" / "tutorials"
+    text = "".join((folder / f"{name}.md").read_text() for name in ("inspect_heatmap", "contour_subregion"))
     for step in ("Load sample", "Predict", "Create segment", "Export"):
         assert step in text
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert len(pictures) >= 3
-    assert all((ROOT / "Docs" / p).resolve().is_file() for p in pictures)
+    assert all((folder / p).resolve().is_file() for p in pictures)
+
+
+def test_panel_and_report_link_the_page_that_explains_a_result():
+    form = (MODULE / "Resources" / "UI" / "RTResponseCAM.ui").read_text()
+    assert f"&lt;a href=&quot;{READ_A_RESULT}&quot;" in form
+    site = re.search(r"^site_url: (\S+)$", (ROOT / "Docs" / "mkdocs.yml").read_text(), re.MULTILINE).group(1)
+    page = READ_A_RESULT.removeprefix(site).removesuffix(".html")
+    assert (ROOT / "Docs" / "pages" / f"{page}.md").is_file()
