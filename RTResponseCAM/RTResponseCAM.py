@@ -1,6 +1,6 @@
-"""Where inside a brain metastasis the evidence of radiosurgery response lies: the Slicer module. Research use only.
+"""Slicer module: predicts the radiosurgery response of brain metastases and maps the evidence. Research use only.
 
-Slicer's entry points only; what the panel does lies in RTResponseCAMLib.gui.
+This file contains Slicer's entry points only; RTResponseCAMLib.gui implements the panel.
 """
 
 import os
@@ -22,7 +22,7 @@ from slicer.util import VTKObservationMixin
 
 try:
     import RTResponseCAMLib  # noqa: F401
-except ModuleNotFoundError:  # used from the source tree: the library lies beside this folder
+except ModuleNotFoundError:  # used from the source tree: the library is beside this folder
     sys.path.append(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from RTResponseCAMLib.gui.events import drawn_once
@@ -32,7 +32,7 @@ from RTResponseCAMLib.gui.self_test import SelfTest
 
 
 class RTResponseCAM(ScriptedLoadableModule):
-    """The module as Slicer lists it."""
+    """Description of the module for Slicer."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -41,8 +41,8 @@ class RTResponseCAM(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["RTResponseCAM developers"]
         self.parent.helpText = _(
-            "Predicts for each brain metastasis of a Gamma Knife study whether it will shrink, and shows where in the "
-            "lesion the evidence for it lies, beside MR, dose and segmentation. <b>Research use only.</b> See "
+            "Predicts for each brain metastasis of a Gamma Knife study whether it will shrink, and shows the evidence "
+            "map of the lesion together with MR, dose and segmentation. <b>Research use only.</b> See "
             '<a href="https://github.com/RTResponseCAM/SlicerRTResponseCAM#readme">the documentation</a>.'
         )
         self.parent.acknowledgementText = _(
@@ -53,14 +53,14 @@ class RTResponseCAM(ScriptedLoadableModule):
 
 
 def registerSampleData():
-    """Offer the synthetic study in the Sample Data module."""
+    """Register the synthetic study in the Sample Data module."""
     register_sample(loadSampleData, Path(__file__).parent / "Resources" / "Icons")
 
 
 def loadSampleData(_source=None):
-    """Make and load the synthetic study; returns its nodes.
+    """Create and load the synthetic study; returns its nodes.
 
-    :param _source: the sample data source that Slicer passes, not needed.
+    :param _source: the sample data source that Slicer passes; not used.
     """
     widget = getattr(slicer.modules, "RTResponseCAMWidget", None)
     logic = widget.logic if widget is not None and widget.logic is not None else RTResponseCAMLogic()
@@ -69,7 +69,7 @@ def loadSampleData(_source=None):
 
 
 class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel. It decides nothing: the logic says what is wrong, stale or shown."""
+    """The panel. The logic determines which inputs are wrong, which results are out of date, and what is shown."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -80,7 +80,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self._shortcuts = None
         self._sections = {}
-        self._dependents = {}  # of nodes that are about to be removed
+        self._dependents = {}  # id of a node that is about to be removed → ids of its dependent nodes
 
     def setup(self):
         """Build the panel; no main window, torch or scene content is needed."""
@@ -111,7 +111,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @property
     def parameters(self):
-        """The parameter node, None while a scene is being closed."""
+        """The parameter node; None while a scene is being closed."""
         return self._parameterNode
 
     @property
@@ -120,7 +120,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return any(section.busy for section in self._sections.values())
 
     def cleanup(self):
-        """Leave nothing behind: jobs, timers, observers, shortcuts, preview."""
+        """Stop jobs and timers; remove observers, shortcuts and preview."""
         for section in self._sections.values():
             section.stop()
         self._shortcuts.remove()
@@ -129,12 +129,12 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.stop()
 
     def enter(self):
-        """Show the state of the scene, which may have changed meanwhile."""
+        """Show the current state of the scene, which may have changed while the module was closed."""
         self.initializeParameterNode()
         self._shortcuts.add()
 
     def exit(self):
-        """Stop listening to the panel; results and their display stay, jobs go on."""
+        """Disconnect the panel; results and their display stay, jobs continue."""
         self._shortcuts.remove()
         self.subregion.hide_preview()
         if self._parameterNode and self._guiTag is not None:
@@ -142,7 +142,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._guiTag = None
 
     def onSceneStartClose(self, _caller=None, _event=None):
-        """Drop everything that belongs to the scene that goes away."""
+        """Discard everything that belongs to the closing scene."""
         for section in self._sections.values():
             section.stop()
         self.setParameterNode(None)
@@ -151,18 +151,18 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.stop()
 
     def onSceneEndClose(self, _caller=None, _event=None):
-        """Begin anew when the panel is in view."""
+        """Initialize again if the panel is open."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onSceneEndImport(self, _caller=None, _event=None):
-        """Take up what a loaded scene brought, and show again what Slicer does not save."""
+        """Initialize from an imported scene, and restore the display that Slicer does not save."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, _caller, _event, node):
-        """Note what exists only for a node, while it can still be asked."""
+        """Store the dependent nodes of a volume while its references still exist."""
         from RTResponseCAMLib.scene.dependent_nodes import dependent_nodes_of
 
         if not slicer.mrmlScene.IsClosing() and node.IsA("vtkMRMLScalarVolumeNode"):
@@ -170,7 +170,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, _caller, _event, node):
-        """Remove what existed only for a node that was deleted."""
+        """Remove the dependent nodes of a deleted node."""
         for nodeId in self._dependents.pop(node.GetID(), []):
             dependent = slicer.mrmlScene.GetNodeByID(nodeId)
             if dependent is not None:
@@ -178,7 +178,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refreshSoon()
 
     def initializeParameterNode(self):
-        """Ensure that the parameter node exists; choose inputs, and take up a result that the scene brought."""
+        """Ensure that the parameter node exists; choose inputs, and restore a result stored in the scene."""
         self.setParameterNode(self.logic.getParameterNode())
         with drawn_once():
             if self.logic.choose_inputs(self._parameterNode):
@@ -201,8 +201,8 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 section.connect_parameters()
 
     def onParametersModified(self, _caller=None, _event=None):
-        """Show at once what is cheap to show; judge the inputs a moment later."""
-        if not self._parameterNode or slicer.mrmlScene.IsImporting():  # what is referred to may not be there yet
+        """Update at once what is fast to update; check the inputs after a short delay."""
+        if not self._parameterNode or slicer.mrmlScene.IsImporting():  # referenced nodes may not exist yet
             return
         self._observeInputs()
         with drawn_once():
@@ -217,7 +217,7 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._timer.start()
 
     def refresh(self):
-        """Judge inputs and results, and update labels, buttons and table."""
+        """Check inputs and results; update labels, buttons and table."""
         self._timer.stop()
         if not self._parameterNode:
             return
@@ -227,32 +227,32 @@ class RTResponseCAMWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             state = self.logic.state(self._parameterNode)
             for section in self._sections.values():
                 section.refresh(state)
-        research = _("Research use only. Not a medical device; not for clinical decisions.")
-        self.ui.researchLabel.text = " ".join([research, *state.warnings])
+        notice = _("Research use only. Not a medical device; not for clinical decisions.")
+        self.ui.researchLabel.text = " ".join([notice, *state.warnings])
 
     def waitUntilDone(self):
-        """For tests and scripts: let the application work until nothing runs any more."""
+        """Process application events until no job runs. For tests and scripts."""
         while self.busy:
             slicer.app.processEvents()
             time.sleep(0.005)
         self.refresh()
 
     def _observeInputs(self):
-        """Notice edits of the chosen nodes: stale results must look stale."""
+        """Observe changes of the chosen nodes, so that out-of-date results are marked as such."""
         from RTResponseCAMLib.scene.observed import observed
 
-        wanted = observed(slicer.mrmlScene, self._parameterNode) if self._parameterNode else []
-        known = [(o, event) for o, event, method, *_rest in self.Observations if method == self.refreshSoon]
-        for node, event in known:
-            if (node, event) not in wanted:
+        required = observed(slicer.mrmlScene, self._parameterNode) if self._parameterNode else []
+        existing = [(o, event) for o, event, method, *_rest in self.Observations if method == self.refreshSoon]
+        for node, event in existing:
+            if (node, event) not in required:
                 self.removeObserver(node, event, self.refreshSoon)
-        for node, event in wanted:
-            if (node, event) not in known:
+        for node, event in required:
+            if (node, event) not in existing:
                 self.addObserver(node, event, self.refreshSoon)
 
 
 class RTResponseCAMLogic(PanelLogic, ScriptedLoadableModuleLogic):
-    """What the panel does, for scripts: load, predict, show, contour, export. No widgets, no dialogs.
+    """Operations of the panel, for scripts: load, predict, show, contour, export. No widgets, no dialogs.
 
     Example::
 
@@ -268,6 +268,6 @@ class RTResponseCAMLogic(PanelLogic, ScriptedLoadableModuleLogic):
 
 
 class RTResponseCAMTest(SelfTest):
-    """The phantom study end to end, in the application, with no download."""
+    """The phantom study end to end in the application, without download."""
 
     logic_class = RTResponseCAMLogic

@@ -1,4 +1,4 @@
-"""RTResponseCAM: pixel-wise evidence of Gamma Knife response in brain metastases. Research use only."""
+"""RTResponseCAM: voxel-wise evidence of Gamma Knife response in brain metastases. Research use only."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """The public functions, imported at first use: opening the library takes a few milliseconds."""
+    """Import a public function at its first use, so that importing the package takes a few milliseconds only."""
     if name in __all__:
         return getattr(import_module("RTResponseCAMLib.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
-"""What scripts and notebooks use: load a study, predict it, follow it up; train and compare models on a cohort.
+"""Public functions for scripts and notebooks: load a study, predict, follow up; train and compare models on a cohort.
 
-Imported on first use from the package itself: ``from RTResponseCAMLib import load_study, predict``.
+Import them from the package, which loads this module at first use:
+``from RTResponseCAMLib import load_study, predict``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def load_study(folder: str | Path, *, progress: Progress = no_progress, **options: Any) -> Study:
-    """Read a Gamma Knife study from a folder with its DICOM export, in any order and nesting.
+    """Read a Gamma Knife study from the folder of its DICOM export, in any order and nesting.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def load_study(folder: str | Path, *, progress: Progress = no_progress, **option
 
     Raises
     ------
-    StudyError, GeometryError : the study cannot be read, or its objects disagree.
+    StudyError, GeometryError : the study cannot be read, or its objects are inconsistent.
 
     Examples
     --------
@@ -58,12 +59,12 @@ def predict(
     ----------
     study : a study, or its folder.
     out : folder for ``result.json``, ``cam.nrrd`` and ``report.html``; None writes nothing.
-    model : folder of a bundle; None takes the one that ships, which was trained on phantoms only.
+    model : folder of a bundle; None uses the included bundle, which was trained on phantoms only.
     device : "auto", "cpu" or "cuda".
 
     Raises
     ------
-    StudyError, GeometryError, ModelError : study or model cannot be used.
+    StudyError, GeometryError, ModelError : the study or the model cannot be used.
     OutputError : ``out`` exists, or cannot be written.
 
     Examples
@@ -92,7 +93,7 @@ def predict(
 
 
 def follow_up(study: str | Path | Study, *, progress: Progress = no_progress, **options: Any) -> FollowedStudy:
-    """Register the follow-ups of a study and measure its lesions on them.
+    """Register the follow-ups of a study and measure its lesions on each of them.
 
     Parameters
     ----------
@@ -122,34 +123,34 @@ def train(
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Train a model on a cohort and write a bundle; returns the held-out figures that its card carries.
+    """Train a model on a cohort, write a bundle, and return the held-out metrics that are stored in its card.
 
     Parameters
     ----------
     cohort : folder with ``manifest.csv``.
     out : folder of the bundle.
-    model : a name of `models.registry`; None takes the first that gives evidence maps.
-    options : of the model, by name.
-    card : what the card says: name, description, cohort, cautions.
+    model : name of a model of `models.registry`; None uses the first that gives evidence maps.
+    options : options of the model, by name.
+    card : entries of the card: name, description, cohort, warnings.
 
     Raises
     ------
-    CohortError, ModelError : cohort or options cannot be used.
+    CohortError, ModelError : the cohort or the options cannot be used.
 
     Examples
     --------
-    >>> figures = train(cohort, out / "bundle", options={"steps": 10, "members": 2})
-    >>> figures["lesions"], figures["patients"]
+    >>> metrics = train(cohort, out / "bundle", options={"steps": 10, "members": 2})
+    >>> metrics["lesions"], metrics["patients"]
     (18, 6)
-    >>> 0 <= figures["auc"]["low"] <= figures["auc"]["value"] <= figures["auc"]["high"] <= 1
+    >>> 0 <= metrics["auc"]["low"] <= metrics["auc"]["value"] <= metrics["auc"]["high"] <= 1
     True
     """
     from RTResponseCAMLib.models.registry import default_name
     from RTResponseCAMLib.workflow.train import train_bundle
 
-    said = {"name": "unnamed model", "intended_use": "Research use only. Not a medical device.", **(card or {})}
+    entries = {"name": "unnamed model", "intended_use": "Research use only. Not a medical device.", **(card or {})}
     return train_bundle(
-        Path(cohort), Path(out), name=model or default_name(), options=options or {}, card=said, overwrite=overwrite,
+        Path(cohort), Path(out), name=model or default_name(), options=options or {}, card=entries, overwrite=overwrite,
         progress=progress,
     )  # fmt: skip
 
@@ -169,13 +170,13 @@ def evaluate(
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
-    """Compare models on a cohort, without leaks; what was interrupted goes on.
+    """Compare models on a cohort without data leakage between patients; resume an interrupted comparison.
 
     Parameters
     ----------
-    models : names of `models.registry`; the baselines always run; None takes all that are compared by default.
-    tables : CSV files of features by name, each a model of its own.
-    external : a cohort of other patients, on which every model is evaluated, too.
+    models : names of models of `models.registry`; None uses all that are compared by default. The baselines always run.
+    tables : CSV files of features, by name; each is evaluated as an additional model.
+    external : a cohort of other patients, on which every model is also evaluated.
 
     Raises
     ------
@@ -183,20 +184,20 @@ def evaluate(
 
     Examples
     --------
-    >>> found = evaluate(cohort, out / "comparison", models=["gradient"], folds=2, repeats=1)
-    >>> sorted(found.internal.approaches)
+    >>> comparison = evaluate(cohort, out / "comparison", models=["gradient"], folds=2, repeats=1)
+    >>> sorted(comparison.internal.approaches)
     ['clinical', 'gradient', 'volume']
-    >>> found.internal.lesions, found.internal.patients
+    >>> comparison.internal.lesions, comparison.internal.patients
     (18, 6)
     """
     from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models, default_models
     from RTResponseCAMLib.samples.radiomics import read_settings
     from RTResponseCAMLib.workflow.evaluate import evaluate as compare
 
-    named = {name: Path(path) for name, path in (tables or {}).items()}
+    table_paths = {name: Path(path) for name, path in (tables or {}).items()}
     protocol = Protocol(
-        models=chosen_models(default_models() if models is None else models, tuple(named)),
-        tables=tuple(named),
+        models=chosen_models(default_models() if models is None else models, tuple(table_paths)),
+        tables=tuple(table_paths),
         folds=folds,
         repeats=repeats,
         seed=seed,
@@ -205,5 +206,5 @@ def evaluate(
     )
     return compare(
         Path(cohort), Path(out), protocol=protocol, external=None if external is None else Path(external),
-        tables=named, workers=workers, overwrite=overwrite, progress=progress,
+        tables=table_paths, workers=workers, overwrite=overwrite, progress=progress,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""One long call in a worker thread, watched from the thread that owns the user interface.
+"""Run one long call in a worker thread, while the main thread owns the user interface and monitors the call.
 
-Only pure work goes there (files, arrays, torch): MRML and Qt belong to the main thread. Python gives the worker
-time only while the main thread waits, which is what `Job.wait` is for.
+Only pure work runs in the worker (files, arrays, torch): MRML and Qt belong to the main thread. The worker runs
+only while the main thread waits and releases Python's lock (GIL), which `Job.wait` does.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ GIVE_WAY_S = 0.0005
 
 
 class Job(Generic[Answer]):
-    """A call of ``work(progress)``; the caller polls it, reads ``fraction`` and ``text``, and may cancel.
+    """A call of ``work(progress)``; the caller polls it, reads ``fraction`` and ``text``, and may cancel it.
 
     Attributes
     ----------
-    fraction, text : what the work reported last.
+    fraction, text : last reported progress, 0…1, and its text.
     """
 
     def __init__(self, work: Callable[[Progress], Answer]) -> None:
@@ -34,20 +34,20 @@ class Job(Generic[Answer]):
         self._cancelled = threading.Event()
         self._answer: Future[Answer] = Future()
         self._requests: SimpleQueue[tuple[Future[None], Callable[[], None]]] = SimpleQueue()
-        # A daemon of its own, no executor: the application must be able to close while a long call runs.
+        # A daemon thread, no executor: the application must be able to close while a long call runs.
         threading.Thread(target=self._run, args=(work,), name="RTResponseCAM", daemon=True).start()
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next report."""
+        """Stop the work at its next progress report."""
         self._cancelled.set()
 
     @property
     def cancelled(self) -> bool:
-        """Whether stopping was asked for."""
+        """Whether `cancel` was called."""
         return self._cancelled.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Give the worker time; tell whether it has finished."""
+        """Let the worker run for up to ``seconds``; return whether it has finished."""
         return bool(wait([self._answer], seconds).done)
 
     def answer(self) -> Answer:
@@ -57,24 +57,24 @@ class Job(Generic[Answer]):
         return self._answer.result()
 
     def on_main_thread(self, call: Callable[[], None]) -> None:
-        """From within the work: let the owner make a call (in `serve`), and wait for its end.
+        """Request a call on the main thread (see `serve`) and wait until it ends; for use within the work.
 
-        Raises what the call raises.
+        Raises what the call raises, or `Cancelled` after `cancel`.
         """
-        made: Future[None] = Future()
-        self._requests.put((made, call))
-        while not wait([made], 0.1).done:
+        completion: Future[None] = Future()
+        self._requests.put((completion, call))
+        while not wait([completion], 0.1).done:
             if self._cancelled.is_set():
                 raise Cancelled
-        made.result()
+        completion.result()
 
     def serve(self) -> None:
-        """Make the call that the work has asked for, if any; the owner's side of `on_main_thread`."""
+        """Run the call that the work requested by `on_main_thread`, if any; for use on the main thread."""
         try:
-            made, call = self._requests.get_nowait()
+            completion, call = self._requests.get_nowait()
         except Empty:
             return
-        _settle(made, self._unless_cancelled, call)
+        _settle(completion, self._unless_cancelled, call)
 
     def _unless_cancelled(self, call: Callable[[], None]) -> None:
         if self._cancelled.is_set():
@@ -89,13 +89,13 @@ class Job(Generic[Answer]):
         if self._cancelled.is_set():
             raise Cancelled
         self.fraction, self.text = fraction, text or self.text
-        time.sleep(GIVE_WAY_S)  # Python's lock, given away for an instant, is taken back before another thread is awake
+        time.sleep(GIVE_WAY_S)  # a sleep of 0 s takes Python's lock back before another thread wakes up
 
 
 @contextmanager
 def short_collections() -> Iterator[None]:
-    """Let garbage collections look at what is made from now on only: all else would stop every thread for 0.2 s."""
-    if gc.get_freeze_count():  # by another job, or by the application: it decides when that ends
+    """Restrict garbage collection to new objects; a collection of all objects would stop every thread for 0.2 s."""
+    if gc.get_freeze_count():  # frozen by another job or by the application, which also unfreezes
         yield
         return
     gc.freeze()
@@ -106,7 +106,7 @@ def short_collections() -> Iterator[None]:
 
 
 def _settle(future: Future[Any], call: Callable[..., Any], *arguments: Any) -> None:
-    """Give a future what a call returns, or raises: it is raised again where the answer is asked for."""
+    """Set a future to what a call returns or raises; reading the future raises the error again."""
     try:
         answer = call(*arguments)
     except BaseException as error:

@@ -1,7 +1,7 @@
-"""Colors and levels that every picture shares, without any toolkit: report, Slicer and browser look alike.
+"""Colors and isodose levels that report, Slicer and browser share; independent of any toolkit.
 
-Evidence is shown with a diverging map that is clear at zero: blue speaks for response, orange for non-response.
-It differs from the dose's colors on purpose, and its range is the same for every lesion and patient.
+Evidence is shown with a diverging colormap that is transparent at zero: blue indicates response, orange non-response.
+It differs from the dose colors on purpose. Its range is the same for every lesion and patient.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from RTResponseCAMLib.study import Study
 
 EVIDENCE_RANGE = (-6.0, 6.0)  # logits
-CLEAR = 0.04  # share of half the range around zero that is always clear
+CLEAR = 0.04  # fraction of half the range, around zero, that is always transparent
 ISODOSE_COLORS = ((0.25, 1.0, 0.35), (0.30, 0.85, 1.0), (0.75, 0.65, 1.0), (0.85, 0.85, 0.85), (0.60, 0.55, 0.50))
-# Hot spots red, cold blue, as other radiotherapy software draws a dose.
+# High dose is red, low dose is blue, as in other radiotherapy software.
 DOSE_COLORS = (
     (0.00, (0.05, 0.10, 0.60)),
     (0.25, (0.00, 0.60, 1.00)),
@@ -24,8 +24,8 @@ DOSE_COLORS = (
     (0.75, (1.00, 0.90, 0.10)),
     (1.00, (0.85, 0.05, 0.05)),
 )
-# Anchors from the lower end of the scale to the upper: response (deep blue) over clear gray to non-response (orange
-# to pale yellow); "heat" and "viridis" run from dark to bright, for those who cannot tell blue from orange apart.
+# Color anchors from the lower to the upper end of the scale: response (deep blue), gray, non-response (orange to pale
+# yellow); "heat" and "viridis" run from dark to bright, for readers who cannot distinguish blue from orange.
 PALETTES = {
     "evidence": (
         (0.00, (0.10, 0.25, 0.75)),
@@ -53,11 +53,11 @@ PALETTES = {
 
 
 def palette(name: str, low: float, *, high: float, threshold: float, shown: str = "both") -> npt.NDArray[np.float64]:
-    """256 colors over ``low``…``high``, RGBA 0…1; what is not to be shown has alpha 0.
+    """256 colors over ``low``…``high``, RGBA 0…1; hidden entries have alpha 0.
 
     Parameters
     ----------
-    threshold : absolute evidence below which entries are clear.
+    threshold : absolute evidence below which entries are transparent.
     shown : "both", "non-response" (positive evidence only) or "response" (negative only).
     """
     values = np.linspace(low, high, 256)
@@ -68,7 +68,7 @@ def palette(name: str, low: float, *, high: float, threshold: float, shown: str 
 
 
 def dose_palette() -> npt.NDArray[np.float64]:
-    """256 colors from no dose to the highest, RGBA 0…1."""
+    """256 colors from zero dose to the highest dose, RGBA 0…1."""
     return np.column_stack([_between(DOSE_COLORS, np.linspace(0.0, 1.0, 256)), np.ones(256)])
 
 
@@ -80,13 +80,13 @@ def _between(
 
 
 def evidence_palette() -> npt.NDArray[np.float64]:
-    """256 colors of the fixed range, both classes (slice views know only all or nothing for alpha)."""
+    """256 colors over `EVIDENCE_RANGE`, both classes; alpha is 0 or 1, because slice views support nothing between."""
     low, high = EVIDENCE_RANGE
     return palette("evidence", low, high=high, threshold=0.0)
 
 
 def isodose_levels(study: Study) -> tuple[float, ...]:
-    """Levels worth a line for a study, Gy; highest first."""
+    """Isodose levels to plot for a study, Gy; highest first."""
     prescription = study.plan.prescription if study.plan else None
     return prescribed_levels({prescription.dose_for(x.structure) for x in study.lesions} if prescription else ())
 

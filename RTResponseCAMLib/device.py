@@ -1,4 +1,4 @@
-"""What the classifier would run on, told without importing torch: name and free memory."""
+"""Name and free memory of the device that the classifier would use, without importing torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FOR_DICOM = {"highdicom": "highdicom>=0.27"}
 
 
 def missing_packages(packages: dict[str, str]) -> tuple[str, ...]:
-    """Requirements of those packages that are not installed."""
+    """Requirement strings of the packages that are not installed."""
     return tuple(requirement for name, requirement in packages.items() if find_spec(name) is None)
 
 
 def describe_device(name: str) -> str:
-    """One line on the device that "auto", "cpu" or "cuda" would choose."""
+    """One line of text on the device that "auto", "cpu" or "cuda" selects."""
     gpu = _gpu()
     if name == "cuda":
         return gpu or "No CUDA device is available: choose Automatic or CPU."
@@ -32,15 +32,16 @@ def describe_device(name: str) -> str:
 
 
 def preload_torch() -> None:
-    """Load torch's shared libraries without holding Python's lock, so that importing it later freezes no window.
+    """Load torch's shared libraries without holding Python's lock (GIL), so that a later import freezes no window.
 
-    A plain import holds the lock while a gigabyte of code is linked, about a second. Does nothing where it cannot.
+    A plain import holds the lock for about a second, while a gigabyte of code is linked. Does nothing where
+    preloading is not possible.
     """
     spec = find_spec("torch")
     if spec is None or not spec.submodule_search_locations or "torch" in sys.modules or os.name != "posix":
         return
     folder = Path(spec.submodule_search_locations[0]) / "lib"
-    loader = ctypes.CDLL(None).dlopen  # a foreign call gives the lock away; ctypes.CDLL(path) does not
+    loader = ctypes.CDLL(None).dlopen  # a foreign call releases the lock; ctypes.CDLL(path) does not
     loader.restype, loader.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
     for name in ("libtorch_global_deps", "libtorch_cpu", "libtorch", "libtorch_python"):
         for path in folder.glob(f"{name}.*"):
@@ -69,21 +70,21 @@ def _gpu() -> str:
         torch = import_module("torch")  # waits where another thread is importing it
         if not torch.cuda.is_available():
             return ""
-        free, whole = torch.cuda.mem_get_info()
-        return f"{torch.cuda.get_device_name()}, {free / GIB:.1f} of {whole / GIB:.1f} GB free"
+        free, total = torch.cuda.mem_get_info()
+        return f"{torch.cuda.get_device_name()}, {free / GIB:.1f} of {total / GIB:.1f} GB free"
     if not _torch_may_use_cuda() or shutil.which("nvidia-smi") is None:
         return ""
     query = ["nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True)
-        gpu, free, whole = (part.strip() for part in done.stdout.splitlines()[0].split(","))
-        return f"{gpu}, {float(free) / 1024:.1f} of {float(whole) / 1024:.1f} GB free"
+        completed = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True)
+        gpu, free, total = (column.strip() for column in completed.stdout.splitlines()[0].split(","))
+        return f"{gpu}, {float(free) / 1024:.1f} of {float(total) / 1024:.1f} GB free"
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return ""
 
 
 def _torch_may_use_cuda() -> bool:
-    from importlib import metadata  # 40 ms that opening the panel need not wait for
+    from importlib import metadata  # takes 40 ms, which would delay the opening of the panel
 
     try:
         return not metadata.version("torch").endswith("+cpu")

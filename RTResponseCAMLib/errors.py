@@ -1,4 +1,4 @@
-"""The one family of errors that users may see: each names the place, what was found, and what to do."""
+"""Errors that are shown to users: each states the place, the cause and the fix."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ class RTResponseError(Exception):
 
     Parameters
     ----------
-    where : file, folder, tag or column that is at fault ("" when there is none).
-    what : what was found and what was expected.
-    fix : what the user can do about it.
+    where : file, folder, tag or column with the problem ("" when there is none).
+    what : the cause: what was found and what was expected.
+    fix : what the user can do.
     """
 
     def __init__(self, where: str | Path, what: str, fix: str) -> None:
         self.where, self.what, self.fix = str(where), what, fix
-        place = f"{self.where}: " if self.where else ""
-        super().__init__(f"{place}{what}. {fix}.")
+        prefix = f"{self.where}: " if self.where else ""
+        super().__init__(f"{prefix}{what}. {fix}.")
 
     def reworded(self, change: Callable[[str], str]) -> RTResponseError:
-        """The same error with its texts changed; the place stays."""
+        """The same error with ``change`` applied to its texts; the place stays."""
         return type(self)(self.where, change(self.what), change(self.fix))
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        # An error of another process arrives as it was raised, not as one message.
-        more = {name: value for name, value in vars(self).items() if name not in ("where", "what", "fix")}
-        return _raised_elsewhere, (type(self), self.where, self.what, self.fix, more)
+        # Pickling keeps the attributes of an error of another process; the default keeps its message only.
+        attributes = {name: value for name, value in vars(self).items() if name not in ("where", "what", "fix")}
+        return _raised_elsewhere, (type(self), self.where, self.what, self.fix, attributes)
 
 
 def _raised_elsewhere(
@@ -43,12 +43,12 @@ class StudyError(RTResponseError):
 
 
 class QuestionError(StudyError):
-    """Objects of a study disagree, and only the user can say which counts.
+    """Objects of a study are inconsistent, and the user must decide which of them to use.
 
     Parameters
     ----------
-    option : field of `dicom.options.ReadOptions` that answers.
-    choices : pairs of an answer and what is shown for it; empty where any value may be the answer.
+    option : field of `dicom.options.ReadOptions` that takes the answer.
+    choices : pairs of a possible answer and its displayed text; empty where any value is possible.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class QuestionError(StudyError):
         self.option, self.choices = option, tuple(choices)
 
     def reworded(self, change: Callable[[str], str]) -> QuestionError:
-        """The same question with its texts changed; the answers stay."""
-        shown = [(answer, change(text)) for answer, text in self.choices]
-        return QuestionError(self.where, change(self.what), change(self.fix), option=self.option, choices=shown)
+        """The same question with ``change`` applied to its texts; the answers stay."""
+        choices = [(answer, change(text)) for answer, text in self.choices]
+        return QuestionError(self.where, change(self.what), change(self.fix), option=self.option, choices=choices)
 
 
 class GeometryError(RTResponseError):
@@ -76,8 +76,8 @@ class CohortError(RTResponseError):
 
 
 class OutputError(RTResponseError):
-    """A result cannot be written where the user asked for it."""
+    """A result cannot be written to the requested place."""
 
 
 class ExistsError(OutputError):
-    """A result would replace something that is there already."""
+    """A result would replace an existing file or folder."""

@@ -1,4 +1,4 @@
-"""One protocol for progress and cancelling: call ``progress(fraction, text)``; it may raise `Cancelled`."""
+"""One protocol for progress and cancellation: call ``progress(fraction, text)``; it may raise `Cancelled`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Protocol
 
 
 class Cancelled(Exception):  # noqa: N818 - an event, not an error
-    """The user asked to stop; whoever catches it leaves nothing half-written."""
+    """The user cancelled; code that handles this error must not leave partly written files."""
 
 
 class Progress(Protocol):
-    """Receives the finished fraction (0…1) and what is being done."""
+    """Receives the finished fraction (0…1) and a text on the current step."""
 
     def __call__(self, fraction: float, text: str = "") -> None:
-        """Report; may raise `Cancelled`."""
+        """Report progress; may raise `Cancelled`."""
 
 
 def no_progress(fraction: float, text: str = "") -> None:
-    """Report nothing, never cancel."""
+    """Report nothing and never cancel."""
 
 
 def subprogress(progress: Progress, start: float, stop: float) -> Progress:
-    """Give the share ``start``…``stop`` of a larger job to a smaller one."""
+    """Progress of a subtask: maps its 0…1 to ``start``…``stop`` of the whole task."""
 
     def report(fraction: float, text: str = "") -> None:
         progress(start + (stop - start) * fraction, text)

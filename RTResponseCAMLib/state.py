@@ -1,4 +1,4 @@
-"""What a panel shows of inputs and results; plain data, no numerical library is imported for it."""
+"""Inputs and results as a panel shows them: plain data; imports no numerical library."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ NOTHING_CHOSEN = "Load a study, or choose an MR volume and the segmentation of t
 
 @dataclass(frozen=True)
 class Row:
-    """What is shown of one lesion; None stands for "not known".
+    """Displayed values of one lesion; None means unknown.
 
     Attributes
     ----------
-    segment_id : its segment in the lesions' segmentation.
-    volume_cc, mean_gy, d98_gy : cm³, Gy, Gy; ``coverage`` 0…1.
-    p_response, p_low, p_high, label, quality_flags : see `study.Prediction`; label "" before a prediction.
-    warnings, severities : texts of the warnings, the most serious first, and how serious each is (`warnings.Severity`).
-    dose_unit : of the columns of the dose, "Gy" or "Gy (RBE)".
+    segment_id : its segment in the segmentation of the lesions.
+    volume_cc, mean_gy, d98_gy : volume, cm³; mean dose and D98, Gy.
+    coverage : see `study.DoseMetrics`, 0…1.
+    p_response, p_low, p_high, label, quality_flags : see `study.Prediction`; ``label`` is "" before a prediction.
+    warnings, severities : texts of the warnings, most serious first, and the severity of each (`warnings.Severity`).
+    dose_unit : unit of the dose columns, "Gy" or "Gy (RBE)".
     """
 
     segment_id: str
@@ -42,18 +43,18 @@ class Row:
 
 @dataclass(frozen=True)
 class State:
-    """What can be done now, and what is known.
+    """Possible actions, inputs and results of a panel.
 
     Attributes
     ----------
-    problems : sentences that keep a prediction from starting, in the order of the panel; empty when none.
-    notes : sentences worth knowing.
+    problems : sentences on why a prediction cannot start, in the order of the panel; empty when it can.
+    notes : further information, in sentences.
     rows : lesions, with results where there are any.
-    stale : lesion id → what has changed since its prediction.
-    warnings : what the model's card wants said beside everything.
+    stale : lesion ID → what has changed since its prediction.
+    warnings : warnings of the model's card, shown beside every result.
     card : the model's card, None when it cannot be read.
-    prescriptions : lesion id and its prescription, Gy; None where nothing states one.
-    dose_unit : of the dose and its prescriptions, "Gy" or "Gy (RBE)".
+    prescriptions : pairs of a lesion ID and its prescription, Gy; None where no prescription is stated.
+    dose_unit : unit of the dose and its prescriptions, "Gy" or "Gy (RBE)".
     """
 
     problems: tuple[str, ...] = ()

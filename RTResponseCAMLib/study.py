@@ -1,7 +1,7 @@
-"""The nouns: what a Gamma Knife study, a lesion and a prediction are. Frozen; nothing here computes.
+"""Domain types: Gamma Knife study, lesion, prediction, result. Frozen dataclasses without computations.
 
 Images are ``SimpleITK.Image`` in patient LPS, mm. Contours are arrays ``(n, 3)`` of LPS points in mm.
-Larger evidence always speaks for **non-response**.
+Larger evidence always indicates **non-response**.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 GY, GY_RBE = "Gy", "Gy (RBE)"
 
 
-@dataclass(frozen=True, eq=False)  # two are the same only where they are one: what is derived from it is kept by it
+@dataclass(frozen=True, eq=False)  # compared by identity: it is the key of caches of derived data
 class Structure:
-    """A region of interest; its contours are the truth, voxels are made from them on demand.
+    """A region of interest; its contours are the reference, voxels are computed from them on demand.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Structure:
 
 @dataclass(frozen=True)
 class Dose:
-    """The dose of a whole plan: float32, one grid; ``sources`` are hashed SOP instance UIDs.
+    """Dose of a whole plan: float32 on one grid; ``sources`` are hashed SOP instance UIDs.
 
-    ``unit`` is `GY` for physical dose and `GY_RBE` for dose weighted by biological effect; both are never mixed.
+    ``unit`` is `GY` for physical dose and `GY_RBE` for RBE-weighted dose; the two are never mixed.
     """
 
     image: sitk.Image
@@ -57,16 +57,16 @@ class Dose:
 
 @dataclass(frozen=True)
 class Prescription:
-    """What was prescribed, per target where the plan says so.
+    """Prescribed dose, per target where the plan states it per target.
 
     Attributes
     ----------
     dose_gy : total dose at the prescription isodose, Gy.
     isodose_percent : prescription isodose as percent of the maximum; None when not stated.
     fractions : number of fractions; None when not stated.
-    by_roi : ROI number → Gy, where the plan prescribes targets differently.
+    by_roi : ROI number → Gy, where the plan prescribes different doses to its targets.
     source : "RTPLAN" or "user".
-    for_all : ``dose_gy`` is stated without naming a ROI; otherwise it is the highest of ``by_roi``.
+    for_all : True: ``dose_gy`` is stated without naming a ROI; False: it is the highest value of ``by_roi``.
     """
 
     dose_gy: float
@@ -83,13 +83,13 @@ class Prescription:
 
 @dataclass(frozen=True)
 class Plan:
-    """The treatment plan as far as it is needed here; ``fractions`` also when it prescribes nothing.
+    """Treatment plan; ``fractions`` is set even when the plan states no prescription.
 
     Attributes
     ----------
-    unclear : ROI number (None: no ROI named) → doses (Gy) of which the plan does not say which is prescribed.
+    unclear : ROI number (None: no ROI named) → candidate doses (Gy); the plan does not state which one is prescribed.
     status : Approval Status (300E,0002), "" when absent.
-    ion : it is an RT Ion Plan, whose doses are weighted by biological effect as a rule.
+    ion : whether it is an RT Ion Plan; its doses are usually RBE-weighted.
     beams : numbers of its beams.
     """
 
@@ -108,14 +108,14 @@ class FollowUp:
 
     Attributes
     ----------
-    days_after_plan : distance in days, None when a date is unknown.
-    files : the series.
-    structures : RTSTRUCT and SEG files that were drawn on it.
-    same_frame : it shares the Frame of Reference of the planning MR.
-    to_plan : rigid map (4 × 4, LPS mm) of its points onto the planning MR that a DICOM registration states.
+    days_after_plan : time from plan to series in days, None when a date is unknown.
+    files : files of the series.
+    structures : RTSTRUCT and SEG files that were contoured on it.
+    same_frame : whether it shares the Frame of Reference of the planning MR.
+    to_plan : rigid transform (4 × 4, LPS mm) from its points to the planning MR, as stated by a DICOM registration.
     date_source : title of the attribute that states its day, "" when unknown.
-    chosen_structures, rival_structures : name of the first of ``structures``; names of those between which no rule
-        decides, "" when one does.
+    chosen_structures, rival_structures : name of the first of ``structures``; names of candidates between which no
+        rule decides, "" when a rule decides.
     """
 
     description: str
@@ -147,13 +147,13 @@ class Study:
     mr : planning MR (contrast-enhanced T1), float32, LPS mm.
     mr_description : Series Description of the planning MR.
     structures : every ROI of the chosen structure set.
-    lesions : the ROIs taken for treated targets.
+    lesions : the ROIs identified as treated targets.
     dose : summed dose in Gy, or None when no RTDOSE belongs to the plan.
     plan : label and prescription, or None.
     follow_ups : later MR series, earliest first.
-    warnings : what the reader must know about how the study was read.
+    warnings : warnings on how the study was read.
     sources : hashed UIDs of the objects used, by role.
-    day_zero : the date from which days count ("RT Plan Date (300A,0006) of the plan"), "" when unknown.
+    day_zero : the date from which days are counted ("RT Plan Date (300A,0006) of the plan"), "" when unknown.
     """
 
     patient: str
@@ -171,7 +171,13 @@ class Study:
 
 @dataclass(frozen=True)
 class DoseMetrics:
-    """Dose to one lesion: Gy except ``coverage`` (share of the volume at or above the prescription, 0…1)."""
+    """Dose to one lesion in Gy; ``coverage`` and ``outside_grid`` are fractions of its volume, 0…1.
+
+    Attributes
+    ----------
+    coverage : fraction of the volume at or above the prescription.
+    outside_grid : fraction of the volume outside the dose grid.
+    """
 
     mean_gy: float
     d98_gy: float
@@ -185,23 +191,23 @@ class DoseMetrics:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one lesion.
+    """Prediction for one lesion.
 
     Attributes
     ----------
-    lesion : the lesion it speaks of.
+    lesion : the predicted lesion.
     volume_cc : volume of its contours, cm³.
     p_response, p_response_low, p_response_high : probability that the lesion shrinks by more than 20 % at
-        about three months, and the spread of the ensemble (5th…95th percentile).
-    label : "response", "non-response", or "indeterminate" when the interval straddles the threshold.
-    evidence : share of the total per patch voxel (float32 on its own LPS grid, zero outside the lesion);
+        about three months, and the interval of the ensemble (5th…95th percentile).
+    label : "response", "non-response", or "indeterminate" when the interval contains the class threshold.
+    evidence : share of each patch voxel in the logit (float32 on its own LPS grid, zero outside the lesion);
         its voxel sum + ``bias`` is ``total``.
     ensemble_sd : standard deviation of ``evidence`` over the ensemble, same grid.
     bias, total : logits of non-response.
-    dose : metrics of the lesion, None without a dose.
-    from_volume : the part of ``bias`` that the lesion's volume alone gives.
-    checks : what the checks of the map found, by name; None where a lesion is too small for one.
-    warnings : what must be read beside the number.
+    dose : dose metrics of the lesion, None without a dose.
+    from_volume : the part of ``bias`` that results from the lesion's volume alone.
+    checks : results of the map's checks, by name; None where a lesion is too small for a check.
+    warnings : warnings on this prediction.
     """
 
     lesion: Lesion
@@ -221,23 +227,23 @@ class Prediction:
 
     @property
     def quality_flags(self) -> tuple[str, ...]:
-        """Why its evidence is not contoured unasked: no class, a failed check, or a map shared with another lesion."""
-        return tuple(c.text for c in self.warnings if c.code.flags_map)
+        """Why its evidence is not contoured by default: no class, failed check, or map shared with another lesion."""
+        return tuple(warning.text for warning in self.warnings if warning.code.flags_map)
 
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that was found for one study.
+    """Results of one study.
 
     Attributes
     ----------
-    cam : evidence as it is shown, float32 on the planning MR's voxels, cropped to the lesions, zero elsewhere.
-        The logit of non-response the lesion had if all of it were like this voxel; its mean over a lesion is the
-        lesion's logit.
+    cam : evidence map for display, float32 on the planning MR's voxels, cropped to the lesions, zero elsewhere.
+        A voxel's value is the logit of non-response that the lesion would have if all of it were like this voxel;
+        the mean over a lesion is the lesion's logit.
     subregions : uint8 on the grid of ``cam``: number of the lesion where evidence exceeds ``subregion_threshold``.
-    scale : the name of ``cam``'s scale.
-    subregion_threshold : local evidence above which a voxel speaks for non-response.
-    provenance : program, model and input identities; no patient data.
+    scale : name of the scale of ``cam``.
+    subregion_threshold : evidence (logit) above which a voxel indicates non-response.
+    provenance : identities of program, model and inputs; no patient data.
     """
 
     study: Study

@@ -1,4 +1,4 @@
-"""CSV files: the one writer of all tables, in which no cell is a formula, and the way back."""
+"""CSV tables: the one writer of all tables, which prevents spreadsheet formulas, and the inverse for reading."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# What spreadsheets take for the start of a formula [OWASP, CSV injection], full-width forms included.
+# Characters that spreadsheets interpret as the start of a formula [OWASP, CSV injection], full-width forms included.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def write_table(path: Path, columns: Sequence[str], *, rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> None:
-    """Write a table; None is an empty cell.
+    """Write a CSV table; None becomes an empty cell.
 
     Parameters
     ----------
-    columns : names of the first line.
-    rows : values by column name (absent ones are empty), or in the order of the columns.
+    columns : column names, written in the first line.
+    rows : values by column name (missing values become empty cells), or in the order of the columns.
 
     Raises
     ------
     OSError : the file cannot be written.
-    ValueError : a row with more or other values than columns.
+    ValueError : a row has unknown columns, or its number of values differs from the number of columns.
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -38,14 +38,14 @@ def write_table(path: Path, columns: Sequence[str], *, rows: Iterable[Mapping[st
 
 
 def safe_cell(value: Any) -> Any:
-    """The value, or its text with an apostrophe in front where a spreadsheet would take it for a formula."""
+    """The value, or its text with a leading apostrophe where a spreadsheet would interpret it as a formula."""
     if not isinstance(value, str) or not value.startswith(FORMULA_STARTS) or _is_number(value):
         return value
     return f"'{value}"
 
 
 def plain_cell(text: str) -> str:
-    """The text of a cell without the apostrophe that `safe_cell` puts in front."""
+    """The text of a cell without the leading apostrophe that `safe_cell` adds."""
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA_STARTS) else text
 
 

@@ -1,4 +1,4 @@
-"""Pictures of Slicer's own slice views, drawn off-screen through trame-slicer. The scene decides how they look."""
+"""Images of Slicer's slice views, rendered off-screen with trame-slicer. The scene defines their appearance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARGIN_MM = 30.0
 
 
 def picture_lesions(result: Result, folder: Path) -> tuple[Path, ...]:
-    """Draw axial, coronal and sagittal views through each lesion: ``slices_L1.png``, ….
+    """Render axial, coronal and sagittal views through each lesion: ``slices_L1.png``, …; returns the paths.
 
     Raises
     ------
@@ -28,12 +28,12 @@ def picture_lesions(result: Result, folder: Path) -> tuple[Path, ...]:
         from trame_slicer.core import SlicerApp
     except ImportError as error:
         raise OutputError(
-            "trame-slicer", "is not installed, so slice views cannot be drawn", "Install RTResponseCAM[viewer]"
+            "trame-slicer", "is not installed, so slice views cannot be rendered", "Install RTResponseCAM[viewer]"
         ) from error
     paths = []
     with silence_vtk():
         app = SlicerApp()
-        with silence_vtk():  # the application has just put its own, talkative output window in place
+        with silence_vtk():  # SlicerApp has installed its own output window, which prints messages
             views = _open_views(app)
             refresh_legend(build_scene(app.scene, result).cam)
             for prediction in result.predictions:
@@ -57,13 +57,13 @@ def _open_views(app: Any) -> list[Any]:
         view = app.view_manager.create_view(layout)
         view.set_background_color([0, 0, 0])
         view.update_size(SIZE, SIZE)
-        view.set_render_blocked(True)  # every change to the scene would draw every view
+        view.set_render_blocked(True)  # otherwise each change of the scene renders all views
         views.append(view)
     return views
 
 
 def grab(view: Any) -> Any:
-    """Draw a view once and return its picture (vtkImageData)."""
+    """Render a view once; returns the image (vtkImageData)."""
     import vtk
 
     view.set_render_blocked(False)

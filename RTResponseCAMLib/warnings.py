@@ -1,7 +1,8 @@
-"""Everything that a user must read beside a result: one table of codes, severities, effects and text templates.
+"""All warnings in one table: code, severity, text template and effects.
 
-A `Warning` is made by calling its code with the values of the template: ``WarningCode.DOSE_SUMMED(count=2)``. Whatever
-depends on a warning asks for its effects, never for its code or text.
+Calling a code with the values of its template makes a `Warning`: ``WarningCode.DOSE_SUMMED(count=2)``. Code that "
+        "depends
+on a warning uses its effects (`WarningCode.withholds_class`, `WarningCode.flags_map`), never its code or text.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 
 class Severity(str, Enum):
-    """How much a warning matters for the numbers beside it.
+    """How a warning affects the numbers.
 
-    NOTE : how something unusual was read; the numbers hold.
+    NOTE : something unusual was read as described; the numbers are valid.
     WARNING : numbers may be affected; compare them with the planning system.
-    SERIOUS : numbers may be wrong, or none is given.
+    SERIOUS : numbers may be wrong, or are not given.
     """
 
     NOTE = "note"
@@ -26,8 +27,8 @@ class Severity(str, Enum):
 
 
 NOTE, WARNING, SERIOUS = Severity
-NO_CLASS, FLAGGED = "withholds the class", "the evidence is not contoured unasked"
-UNLIKE = "the model has not seen the like: withholds the class"
+NO_CLASS, FLAGGED = "withholds the class", "flags the evidence map"
+UNLIKE = "unlike the training data: withholds the class"
 
 
 class WarningCode(str, Enum):
@@ -37,8 +38,8 @@ class WarningCode(str, Enum):
     ----------
     severity, template : see `Severity`; the template is filled by the arguments of a call.
     withholds_class : the lesion (or every lesion of the study) gets no class.
-    unlike_training : why: it is unlike what the model was trained on.
-    flags_map : the lesion's evidence is in doubt, and is contoured only when the user asks for it all the same.
+    unlike_training : the reason is that the input is unlike the training data.
+    flags_map : the warning is a quality flag of the evidence map; a subregion is contoured only on explicit request.
     """
 
     severity: Severity
@@ -70,40 +71,39 @@ class WarningCode(str, Enum):
     # Files and objects
     UNREADABLE_FILE = "unreadable-file", WARNING, "{file} {reason}; it is left out"
     REPEATED_OBJECT = ("repeated-object", NOTE,
-        "{count} file(s) repeat an object that is there already; each counts once")
+        "{count} file(s) are copies of an object that was read before; each object is used once")
     REUSED_UID = ("reused-uid", WARNING,
-        "{count} image(s) share a SOP Instance UID (0008,0018) with another image of other content; all are kept")
+        "{count} image(s) have the SOP Instance UID (0008,0018) of another image with different content; all are used")
     NOT_AN_IMAGE = ("not-an-image", NOTE,
-        "{count} object(s) of an image series are no images ({kind}) and are passed over")
+        "{count} object(s) of an image series are not images ({kind}) and are ignored")
     MODALITY_DIFFERS = ("modality-differs", NOTE,
-        "{file} states Modality (0008,0060) {modality}, but its SOP Class (0008,0016) is {kind}; the SOP Class "
-        "counts")
+        "{file} has Modality (0008,0060) {modality}, but its SOP Class (0008,0016), which is used, is {kind}")
     SERIES_JOINED = ("series-joined", WARNING,
         "{count} series of one file each (0020,000E) are read as one: same description, frame of reference "
         "and plane")
     OWN_EXPORT = ("own-export", NOTE,
-        "{count} object(s) were exported by this program and are not read as a part of the study")
+        "{count} object(s) were exported by RTResponseCAM and are not read as part of the study")
     HIDDEN_NAME = ("hidden-name", NOTE,
-        "the names of {count} ROI(s) held the patient's name or number, which is not shown")
+        "the names of {count} ROI(s) contain the patient's name or ID, which is removed")
 
     # Who and when
     IDENTITY_DIFFERS = ("identity-differs", WARNING,
-        "{what}: {differs} differ from the planning MR's, {agrees} agree; taken for the same patient: check this")
-    OTHER_PATIENT = "other-patient", SERIOUS, "{what} is left out: it belongs to another patient by {reason}"
+        "{what}: {differs} differ from those of the planning MR, {agrees} agree; read as the same patient: check this")
+    OTHER_PATIENT = "other-patient", SERIOUS, "{what} is left out: it belongs to another patient ({reason})"
     IDENTITY_UNVERIFIED = ("identity-unverified", WARNING,
-        "{what}: nothing in its header proves that it is of the same patient ({reason}): check this")
-    DATE_UNKNOWN = "date-unknown", WARNING, "{what} is not used as a date: {reason}; the day is unknown"
-    DATES_DIFFER = "dates-differ", WARNING, "{what}: {dates} differ; {used} counts"
+        "{what}: the header does not prove that it is of the same patient ({reason}): check this")
+    DATE_UNKNOWN = "date-unknown", WARNING, "{what} is not used as a date ({reason}); the day is unknown"
+    DATES_DIFFER = "dates-differ", WARNING, "{what}: {dates} differ; {used} is used"
     DATES_ALIKE = ("dates-alike", WARNING,
-        "every date of the folder is the same although it holds {count} studies: dates were replaced; days are "
+        "all dates in the folder are equal although it holds {count} studies: dates were replaced, so days are "
         "unknown")
     PLAN_BEFORE_MR = ("plan-before-mr", WARNING,
-        "{source} is {days} day(s) before the planning MR was taken, which cannot be; days count from the MR")
+        "{source} is {days} day(s) before the planning MR, which is impossible; days are counted from the MR")
     MR_BEFORE_PLAN = ("mr-before-plan", NOTE,
-        "the planning MR was taken {days} day(s) before the plan; follow-ups count from {source}")
+        "the planning MR was acquired {days} day(s) before the plan; days of follow-ups are counted from {source}")
     PLAN_LONG_AFTER_MR = ("plan-long-after-mr", WARNING,
-        "{source} is {days} days after the planning MR, although a plan is made on a recent scan; days count from "
-        "the MR")
+        "{source} is {days} days after the planning MR, although a plan is made on a recent scan; days are counted "
+        "from the MR")
 
     # Courses, plans and references
     SEVERAL_COURSES = ("several-courses", WARNING,
@@ -111,251 +111,260 @@ class WarningCode(str, Enum):
     SEVERAL_STRUCTURE_SETS_OF_PLAN = ("several-plans", WARNING,
         "{sets} structure set(s) and {plans} plan(s) belong to the planning series; used: {used} ({reason})")
     PLAN_LEFT_OUT = "plan-left-out", NOTE, "the plan {plan} is left out: {reason}"
-    PLAN_NOT_APPROVED = "plan-status", WARNING, "the plan {plan} is {status} (300E,0002), as chosen by the user"
+    PLAN_NOT_APPROVED = "plan-status", WARNING, "the plan {plan}, chosen by the user, is {status} (300E,0002)"
     STRUCTURES_REJECTED = ("structures-rejected", WARNING,
-        "the structure set {file} is REJECTED (300E,0002): export the one that was treated")
+        "the structure set {file} is REJECTED (300E,0002): export the structure set of the treatment")
     NOT_LINKED = "not-linked", WARNING, "{file} is not used: {reason}"
     PLAN_BY_FRAME = ("plan-by-frame", WARNING,
-        "the plan names a structure set that is absent (300C,0060); it is taken for the present one, whose frame "
-        "of reference it shares: check that ROI numbers mean the same targets")
+        "the plan references a structure set that is absent (300C,0060); the present one has the same frame of "
+        "reference and is used: check that ROI numbers mean the same targets")
     UNREADABLE_PLAN = "unreadable-plan", WARNING, "{file} {reason}; it is left out"
     SERIES_BY_FRAME = ("series-by-frame", WARNING,
         "the series on which the structures were contoured is absent; a series of the same frame of reference is "
         "used")
     SERIES_BY_IMAGES = ("series-by-images", NOTE,
-        "the structure set does not say on which series it was contoured (3006,0010); taken: {source}")
+        "the structure set does not reference the series it was contoured on (3006,0010); used: {source}")
     MOVED_STRUCTURES = ("moved-structures", NOTE,
         "the structures were contoured in another frame of reference and are moved by a DICOM registration (REG)")
     MOVED_DOSE = "moved-dose", NOTE, "the dose is moved by a DICOM registration (REG)"
     REGISTRATION_LEFT_OUT = "registration-left-out", WARNING, "{file} {reason}; it is left out"
     REGISTRATIONS_DIFFER = ("registrations-differ", WARNING,
-        "{count} pair(s) of frames have registrations (REG) that contradict one another; not used")
+        "{count} pair(s) of frames have contradictory registrations (REG); none of these is used")
 
     # Prescription
     SEVERAL_PRESCRIPTIONS = ("several-prescriptions", WARNING,
         "{target}: the plan states {values} Gy (300A,0026); {used:g} Gy is used: {reason}")
     PRESCRIPTION_UNCLEAR = ("prescription-unclear", SERIOUS,
-        "{target}: the plan states {values} Gy (300A,0026) and not which of them is the prescription; none is used")
+        "{target}: the plan states {values} Gy (300A,0026) but not which of them is the prescription; none is used")
     FRACTIONS_DIFFER = ("fractions-differ", WARNING,
-        "the plan states {values} fractions (300A,0078) in its fraction groups; the number is unknown")
+        "the plan states {values} fractions (300A,0078) in its fraction groups; the number of fractions is unknown")
     ISODOSES_DIFFER = ("isodoses-differ", NOTE,
-        "the plan states prescription isodoses of {values} %; none is taken for all targets")
+        "the plan states prescription isodoses of {values} %; none is used for all targets")
     NO_PRESCRIPTION_OF_ITS_OWN = ("no-prescription-of-its-own", WARNING,
-        "the plan prescribes nothing for {names}; {dose:g} {unit}, {reason}, is taken")
+        "the plan states no prescription for {names}; {dose:g} {unit}, {reason}, is used")
     ION_PRESCRIPTION = ("ion-prescription", SERIOUS,
-        "an RT Ion Plan prescribes in Gy (RBE) as a rule, but the dose is physical: coverage and indices mix both "
+        "an RT Ion Plan usually prescribes in Gy (RBE), but the dose is physical: coverage and indices mix both "
         "units")
 
     # Dose
     NO_DOSE = "no-dose", NOTE, "{reason}"
     DOSE_NEEDED = ("dose-needed", SERIOUS,
-        "has no dose, which this model reads; the prescription is taken everywhere: no class is given", NO_CLASS)
+        "has no dose, which this model needs; the prescription is used in every voxel: no class is given", NO_CLASS)
     DOSE_RBE = ("dose-rbe", WARNING,
         "the dose is EFFECTIVE (3004,0004): every dose is in Gy (RBE), weighted for biological effect, not "
         "physical Gy; no BED and no volume at risk")
     DOSE_RBE_MODEL = ("dose-rbe-model", SERIOUS,
-        "the dose is in Gy (RBE), and this model has learned from physical dose: no class is given", NO_CLASS)
+        "the dose is in Gy (RBE), but this model was trained on physical dose: no class is given", NO_CLASS)
     DOSE_BY_FRAME = ("dose-by-frame", WARNING,
-        "the RTDOSE names no plan or structure set here; it is taken because its frame of reference fits")
+        "the RTDOSE references no plan or structure set here; it is used because its frame of reference matches")
     DOSE_LEFT_OUT = "dose-left-out", NOTE, "{count} RTDOSE of type {kind} are not used beside the {used} dose"
     DOSE_CHOSEN = "dose-chosen", NOTE, "of {count} RTDOSE of the plan, {used} is used, as chosen by the user"
     DOSE_OF_PLANS = "dose-of-plans", WARNING, "the dose is that of several plans together (MULTI_PLAN)"
     DOSE_MULTIPLIED = "dose-multiplied", NOTE, "the {kind} dose is multiplied by {count} fractions, as asked for"
-    DOSE_UNEVEN = "dose-uneven", NOTE, "the dose frames are unevenly spaced; they are resampled at the smallest step"
-    DOSE_REPEATED = "dose-repeated", NOTE, "{count} RTDOSE repeat(s) the dose of another file; each dose counts once"
+    DOSE_UNEVEN = "dose-uneven", NOTE, "the dose frames are unevenly spaced; they are resampled to the smallest spacing"
+    DOSE_REPEATED = ("dose-repeated", NOTE,
+        "{count} RTDOSE file(s) repeat the dose of another file; each dose is summed once")
     DOSE_PARTS_UNKNOWN = ("dose-parts-unknown", SERIOUS,
-        "nothing says whether the {count} {kind} dose(s) are all parts of the plan (300C,0006): "
-        "the dose may be too low")
+        "the {count} {kind} dose(s) may not be all parts of the plan (300C,0006): the dose may be too low")
     DOSE_SUMMED = "dose-summed", NOTE, "the dose is the sum of {count} RTDOSE files ({reason})"
     DOSE_IMPLAUSIBLE = ("dose-implausible", WARNING,
         "the dose maximum is {ratio:.2f} × the highest prescription, unlike Gamma Knife plans (about 2): check "
         "both")
     LESION_NOT_COVERED = ("lesion-not-covered", SERIOUS,
         "{names}: receives at most {share:.0f} % of its prescription: it was not treated by this plan, or the dose "
-        "lies elsewhere")
+        "is misplaced")
     DOSE_UNUSED = "dose-unused", WARNING, "the manifest states no prescription (rx_gy): the dose is not used"
-    DOSE_UNITS = "dose-units", WARNING, "'{name}' does not say that it is a dose; its values are taken for {unit}"
-    DOSE_SHORT = "dose-short", WARNING, "the dose grid does not hold the whole lesion: no dose is given"
+    DOSE_UNITS = "dose-units", WARNING, "'{name}' is not labeled as a dose; its values are read as {unit}"
+    DOSE_SHORT = "dose-short", WARNING, "the dose grid does not cover the whole lesion: no dose is given"
     OUTSIDE_DOSE = "outside-dose", WARNING, "{share}"
     NO_PRESCRIPTION = ("no-prescription", WARNING,
-        "no prescription is known: indices of the plan are left out; give --prescription")
+        "the prescription is unknown: plan indices are left out; state it with --prescription")
     NO_FRACTIONS = ("no-fractions", NOTE,
-        "the number of fractions is unknown: no volume at risk and no BED; export the RTPLAN with its fraction "
+        "the number of fractions is unknown: volume at risk and BED are left out; export the RTPLAN with its fraction "
         "group (300A,0070)")
     STRUCTURE_LEFT_OUT = "structure-left-out", WARNING, "{name} has no histogram: {reason}"
     STRUCTURE_OUTSIDE_DOSE = ("structure-outside-dose", NOTE,
-        "{name}: {percent:.0f} % lie outside the dose grid, counted as 0 Gy")
+        "{name}: {percent:.0f} % of the volume lie outside the dose grid, counted as 0 Gy")
     ISODOSES_MEET = ("isodoses-meet", NOTE,
-        "{name}: its {what} is one with that of {others}; indices divide it by the nearest target")
-    ISODOSE_CUT = ("isodose-cut", WARNING,
-        "{name}: the dose grid ends within half the prescription; indices count what it holds")
+        "{name}: its {what} merges with that of {others}; each voxel is assigned to the nearest target")
+    ISODOSE_TRUNCATED = ("isodose-truncated", WARNING,
+        "{name}: the dose grid cuts the isodose of half the prescription; indices use the part inside the grid")
     TARGET_OUTSIDE_DOSE = ("target-outside-dose", WARNING,
         "{name}: {percent:.1f} % of the target lie outside the dose grid, counted as 0 Gy")
 
     # Image series
     NOT_T1C = "not-t1c", SERIOUS, "{what}: no class is given", UNLIKE
     SEVERAL_T1C = ("several-t1c", WARNING,
-        "{count} series could be the planning T1c; taken: '{used}' (choose another with --series)")
+        "{count} series could be the planning T1c; '{used}' is used (choose another with --series)")
     SERIES_BY_HAND = ("series-by-hand", NOTE,
-        "'{name}' was chosen by hand; that it is a contrast-enhanced T1 is not checked")
+        "'{name}' was chosen by the user; whether it is a contrast-enhanced T1 is not checked")
     SERIES_UNSURE = ("series-unsure", WARNING,
-        "'{name}'{day} may be a follow-up, but {reason}; it is not used (take it with --visit)")
+        "'{name}'{day} may be a follow-up, but {reason}; it is not used (use it with --visit)")
     SERIES_OF_VISIT = ("series-of-visit", NOTE,
-        "{day}: '{used}' is the visit; of the same day are also {others} (--visit takes another)")
-    SERIES_DERIVED = "series-derived", NOTE, "'{name}'{day} is no visit of its own: {reason}"
+        "{day}: '{used}' is the visit; other series of that day: {others} (choose another with --visit)")
+    SERIES_DERIVED = "series-derived", NOTE, "'{name}'{day} is not a separate visit: {reason}"
     SEVERAL_STACKS = ("several-stacks", WARNING,
         "the series holds {count} stacks ({sizes} slices); the first of these is used")
     SEVERAL_ACQUISITIONS = ("several-acquisitions", WARNING,
         "the series holds {count} acquisitions of the same slices{packages}; {used}")
     REPEATED_SLICES = ("repeated-slices", NOTE,
-        "{count} slice(s) of the MR are there twice with the same pixels; each is used once")
+        "{count} slice(s) of the MR are stored twice with the same pixels; each is used once")
     SLICE_GAP = ("slice-gap", WARNING,
         "{count} slice(s) of the MR are missing (usual step {step:.2f} mm); the gap is interpolated")
     GAP_IN_LESION = ("gap-in-lesion", SERIOUS,
-        "slices of the MR are missing within {names}; the evidence there is interpolated")
+        "slices of the MR are missing within {names}; the evidence there is based on interpolated voxels")
     UNEVEN_SLICES = ("uneven-slices", WARNING,
         "the MR's slices are unevenly spaced ({low:.2f} to {high:.2f} mm); they are resampled")
     SHEARED_SLICES = ("sheared-slices", WARNING,
         "the MR's slices are shifted against each other by up to {reach:.1f} mm (gantry tilt); resampled")
     ROUNDED_POSITIONS = ("rounded-positions", NOTE,
-        "the slices' {what} only; they are read as one even stack (largest change {change:.2f} mm)")
-    PIXEL_PADDING = "pixel-padding", NOTE, "{count} pixel(s) are padding (0028,0120) and count as background"
+        "the slices' {what} only; they are read as one evenly spaced stack (largest change {change:.2f} mm)")
+    PIXEL_PADDING = "pixel-padding", NOTE, "{count} pixel(s) are padding (0028,0120) and are set to background"
     SERIES_INCOMPLETE = ("series-incomplete", SERIOUS,
         "the structures were contoured on {missing} slices that lie in another series of the same planes, '{other}': "
-        "the planning MR may be a part of its scan only: no class is given", UNLIKE)
+        "the planning MR may be only a part of the scan: no class is given", UNLIKE)
 
     # Structures
-    REPEATED_ROI_NUMBER = "repeated-roi-number", WARNING, "ROI Number {number} is given twice; '{name}' is left out"
-    REPEATED_ROI_NAME = "repeated-roi-name", NOTE, "several ROIs are called '{name}'; the later are '{name}#2' …"
+    REPEATED_ROI_NUMBER = "repeated-roi-number", WARNING, "ROI Number {number} is used twice; '{name}' is left out"
+    REPEATED_ROI_NAME = ("repeated-roi-name", NOTE,
+        "several ROIs have the name '{name}'; later ones are shown as '{name}#2' …")
     OBSERVATIONS_DIFFER = ("observations-differ", WARNING,
         "ROI '{name}' has the types {kinds} (3006,00A4) in several observations; {used}")
     NAME_AND_TYPE_DIFFER = ("name-type-differ", WARNING,
         "ROI '{name}' has the type {kind} (3006,00A4); {used} (choose with --roi)")
-    POINTS_ONLY = "points-only", NOTE, "ROI '{name}' consists of points or open lines only: it has no volume"
+    POINTS_ONLY = "points-only", NOTE, "ROI '{name}' contains only points or open lines: it has no volume"
     OPEN_CONTOURS = ("open-contours", WARNING,
-        "ROI '{name}': {count} open contour(s) enclose nothing and are left out; its volume may be too small")
+        "ROI '{name}': {count} open contour(s) are left out; its volume may be too small")
     CONTOUR_TYPE = ("contour-type", WARNING,
-        "ROI '{name}': {count} contour(s) are of the type {kind} (3006,0042), which DICOM does not know; read as "
+        "ROI '{name}': {count} contour(s) have the type {kind} (3006,0042), which DICOM does not define; read as "
         "closed")
     SHORT_CONTOUR = ("short-contour", NOTE,
-        "ROI '{name}': {count} contour(s) of fewer than three points, or there and back, enclose nothing and "
-        "are left out")
+        "ROI '{name}': {count} contour(s) with fewer than three points or without area are left out")
     EMPTY_ROI = "empty-roi", WARNING, "{what} is left out"
     ROI_IN_OTHER_FRAME = ("roi-in-other-frame", WARNING,
-        "ROIs that are left out lie in another frame of reference (3006,0024) than the MR, without a registration: "
+        "ROIs in another frame of reference (3006,0024) than the MR, without a registration, are left out: "
         "{names}")
     ROI_FRAME_UNKNOWN = ("roi-frame-unknown", WARNING,
-        "ROIs name a frame of reference (3006,0024) that nothing else has, and are taken as contoured: {names}")
+        "ROIs have a frame of reference (3006,0024) that no image has; their coordinates are used unchanged: {names}")
     TARGET_BY_NAME = ("target-by-name", NOTE,
-        "taken for targets by their names, not their type: {names} (choose with --roi)")
-    NESTED_ROI = "nested-roi", NOTE, "'{left}' is left out: it is contoured over '{kept}', which is used"
+        "read as targets by name, not by type: {names} (choose with --roi)")
+    NESTED_ROI = "nested-roi", NOTE, "'{left}' is left out: it covers the same lesion as '{kept}', which is used"
     HOLDS_TARGETS = ("holds-targets", NOTE,
-        "'{name}' ({volume:.0f} cm³) is no lesion: it holds {count} others (choose with --roi)")
+        "'{name}' ({volume:.0f} cm³) is not read as a lesion: it contains {count} others (choose with --roi)")
     TOO_LARGE = ("too-large", WARNING,
-        "'{name}' ({volume:.0f} cm³) is taken for no lesion: without a target's type none is over {limit:g} cm³ "
+        "'{name}' ({volume:.0f} cm³) is not read as a lesion: it has no target type and exceeds {limit:g} cm³ "
         "(choose with --roi)")
     SMALL_FOR_NAME = ("small-for-name", WARNING,
-        "'{name}' holds {volume:.2f} cm³, too little for what its name says, and is left out; if it is a lesion, "
+        "'{name}' has {volume:.2f} cm³, too little for an organ of that name, and is left out; if it is a lesion, "
         "choose it with --roi")
-    SINGLE_PLANE = "single-plane", WARNING, "{where} has contours in one plane only; its thickness is taken as 1 mm"
+    SINGLE_PLANE = "single-plane", WARNING, "{where} has contours in one plane only; a thickness of 1 mm is assumed"
     CONTOUR_GAP = ("contour-gap", WARNING,
-        "{where}: {count} gap(s) between contour planes exceed 1.6 × the usual {step:.2f} mm; not bridged")
+        "{where}: {count} gap(s) between contour planes exceed 1.6 × the usual {step:.2f} mm; not interpolated")
     REPEATED_OUTLINE = ("repeated-outline", WARNING,
-        "{where}: {count} outline(s) are there twice within {tolerance:g} mm; each counts once")
+        "{where}: {count} contour(s) are stored twice (within {tolerance:g} mm); each is used once")
     HOLLOW_OUTLINE = ("hollow-outline", SERIOUS,
-        "{where}: outlines within or across outlines leave {share:.0f} % of what the outer ones enclose ({volume:.3f} "
-        "of {outer:.3f} cm³); if a target was contoured twice, this volume is wrong", NO_CLASS)
+        "{where}: nested or crossing contours leave {share:.0f} % of the volume inside the outer ones ({volume:.3f} "
+        "of {outer:.3f} cm³); if the target was contoured twice, this volume is wrong", NO_CLASS)
     FLAT_OUTLINE = ("flat-outline", NOTE,
-        "{where}: {count} outline(s) enclose no area, or run there and back, and are left out")
+        "{where}: {count} contour(s) enclose no area and are left out")
     CROSSED_OUTLINE = ("crossed-outline", SERIOUS,
-        "{where}: outlines cross themselves: {volume:.3f} cm³ lie within their loops, which counts, {signed:.3f} cm³ "
-        "by the signed area of each; draw them anew", NO_CLASS)
+        "{where}: contours cross themselves: the volume is {volume:.3f} cm³ by the area inside their loops (used) and "
+        "{signed:.3f} cm³ by signed area; contour the lesion again", NO_CLASS)
     SEPARATE_PARTS = ("separate-parts", WARNING,
-        "{where} consists of {count} separate parts up to {apart:.0f} mm apart, and counts as one lesion: give "
-        "each metastasis a ROI of its own")
-    FRACTIONAL_SEGMENTS = "fractional-segments", NOTE, "the segmentation is fractional; voxels from 50 % are taken"
+        "{where} consists of {count} separate parts up to {apart:.0f} mm apart and is read as one lesion: give "
+        "each metastasis its own ROI")
+    FRACTIONAL_SEGMENTS = ("fractional-segments", NOTE,
+        "the segmentation is fractional; voxels of at least 50 % are used")
     SEGMENTATION_STEP = ("segmentation-step", WARNING,
-        "the segmentation states {stated}, its frames lie {gap:.2f} mm apart; its slices are taken as {step:.2f} "
-        "mm")
+        "the segmentation states {stated}, but its frames are {gap:.2f} mm apart; a slice thickness of {step:.2f} mm "
+        "is used")
     UNLISTED_SEGMENT = ("unlisted-segment", WARNING,
-        "frames name the segment(s) {numbers}, which the segmentation does not describe (0062,0002); left out")
+        "frames reference the segment(s) {numbers}, which the segmentation does not describe (0062,0002); left out")
 
     # Predictions
     VOLUME_RANGE = ("volume-range", SERIOUS,
-        "{volume:.3f} cm³ is outside the {low:.2g}–{high:.3g} cm³ that the model was trained on", UNLIKE)
+        "{volume:.3f} cm³ is outside the training range of {low:.2g}–{high:.3g} cm³: no class is given", UNLIKE)
     PATCH_LIMIT = ("patch-limit", SERIOUS,
-        "only {percent:.0f} % of it fit into the largest patch; the rest is not read", UNLIKE)
-    MR_EDGE = "mr-edge", SERIOUS, "{percent:.0f} % of it lie beyond the planning MR", UNLIKE
+        "only {percent:.0f} % of the lesion fit into the largest patch: no class is given", UNLIKE)
+    MR_EDGE = "mr-edge", SERIOUS, "{percent:.0f} % of the lesion lie outside the planning MR: no class is given", UNLIKE
     COARSE_MR = ("coarse-mr", WARNING,
-        "MR voxels of {voxels} mm are coarser than the {seen:.2g} mm that the model was trained on: texture looks "
-        "smoother than it is, and evidence may be far off")
-    NO_INTERVAL = "no-interval", WARNING, "the model gives no interval of p: how certain it is, is not known"
-    INDETERMINATE = "indeterminate", SERIOUS, "the interval holds the threshold: no class is given", FLAGGED
-    UNFAMILIAR = "unfamiliar", SERIOUS, "unlike anything the model was trained on: no class is given", FLAGGED
+        "MR voxels are {voxels} mm; the model was trained on ≤ {seen:.2g} mm: texture looks smoother than it is, so "
+        "non-response may be over-predicted")
+    NO_INTERVAL = "no-interval", WARNING, "the model gives no interval of p: its uncertainty is unknown"
+    INDETERMINATE = ("indeterminate", SERIOUS,
+        "the interval of p contains the class threshold: no class is given", FLAGGED)
+    UNFAMILIAR = "unfamiliar", SERIOUS, "the lesion is unlike the training data: no class is given", FLAGGED
     CAM_CHECK = "cam-check", SERIOUS, "the map {what}", FLAGGED
     SHARED_VOXELS = ("shared-voxels", SERIOUS,
-        "shares {count} voxels with another lesion: the map holds one of them there", FLAGGED)
+        "shares {count} voxels with another lesion: the evidence map shows only one of the two there", FLAGGED)
     MODEL = "model", WARNING, "{text}"
 
     # Follow-ups
     FOLLOW_UP = "follow-up", WARNING, "{what}"
     VISIT_FAILED = "visit-failed", SERIOUS, "{name}: {reason}"
     WEAK_REGISTRATION = ("weak-registration", SERIOUS,
-        "the follow-up fits the planning head weakly (edge correlation {similarity:.2f}): look at the overlay")
+        "the registration of the follow-up is weak (edge correlation {similarity:.2f}): check the overlay")
     BEYOND_FOLLOW_UP = ("beyond-follow-up", WARNING,
-        "{lesion} lies at or beyond the edge of {visit}: nothing can be said of it")
+        "{lesion} lies at or beyond the edge of {visit}: it cannot be measured")
     SEVERAL_STRUCTURE_SETS = ("several-structure-sets", WARNING,
         "{count} structure sets were contoured on the follow-up; {used} is used: {reason}")
-    NOT_TAKEN = "not-taken", NOTE, "structures of {visit} that are not taken for lesions: {names}"
-    NO_LESIONS_CONTOURED = ("no-lesions-drawn", WARNING,
-        "no structure of the follow-up with contours looks like a lesion; empty does not mean gone")
+    NOT_TAKEN = "not-taken", NOTE, "structures of {visit} that are not read as lesions: {names}"
+    NO_LESIONS_CONTOURED = ("no-lesions-contoured", WARNING,
+        "no contoured structure of the follow-up is a lesion; this does not mean that the lesions vanished")
     MASK_ON_EITHER = ("mask-on-either", WARNING,
-        "the label map fits the grids of both scans; it is taken as drawn on the {scan}")
-    EMPTY_MASK = "empty-mask", NOTE, "the label map holds no lesion: what does not enhance counts as vanished"
+        "the label map matches the grids of both scans; it is read as contoured on the {scan}")
+    EMPTY_MASK = "empty-mask", NOTE, "the label map is empty: lesions without enhancement are reported as vanished"
     LABELS_TOUCH = ("labels-touch", WARNING,
-        "labels of the map touch one another: parts of one lesion belong together (--mask-values)")
+        "labels of the map touch each other: combine labels of one lesion with --mask-values")
     MERGED_LESIONS = "merged-lesions", NOTE, "{lesions} share a region at {visit}; they are measured together"
-    NOTHING_CONTOURED = "nothing-drawn", NOTE, "nothing was drawn on the follow-up, and nothing was proposed"
+    NOTHING_CONTOURED = ("nothing-contoured", NOTE,
+        "no lesion was contoured on the follow-up, and no contour was proposed")
     NOTHING_PROPOSED = "nothing-proposed", WARNING, "{reason}"
-    LESION_NOT_CONTOURED = ("not-drawn", WARNING,
-        "{lesion} was not drawn at {visit} although tissue enhances in its place: gone or forgotten?")
-    PROPOSED_REGION = "proposed-region", WARNING, "'{name}': proposed by the program, not drawn by a person; edit it"
-    PROPOSAL_LIMITED = ("proposal-limited", WARNING,
-        "'{name}': the proposal reaches its limit ({limit:g} mm beyond the planned contour)")
+    LESION_NOT_CONTOURED = ("lesion-not-contoured", WARNING,
+        "{lesion} was not contoured at {visit} although tissue enhances at its position: check whether it vanished")
+    PROPOSED_REGION = ("proposed-region", WARNING,
+        "'{name}' is a proposed contour, not made by a person: review and edit it")
+    PROPOSED_CONTOUR_LIMITED = ("proposed-contour-limited", WARNING,
+        "'{name}': the proposed contour reaches its limit ({limit:g} mm outside the planned contour)")
     WEAK_CONTRAST = ("weak-contrast", WARNING,
-        "'{name}': weak contrast ({contrast:.1f} standard deviations); the proposal is doubtful")
+        "'{name}': weak contrast ({contrast:.1f} standard deviations); the proposed contour is unreliable")
 
     # Subregions, alignment, export
     EMPTY_SUBREGION = "empty-subregion", NOTE, "{what}: nothing is contoured"
-    ONE_VOXEL = "one-voxel", WARNING, "the subregion is a single voxel, less than the MR can tell apart"
+    ONE_VOXEL = "one-voxel", WARNING, "the subregion is a single voxel, below the resolution of the MR"
     SMALLER_THAN_SHOT = ("smaller-than-shot", NOTE,
-        "{volume:.3f} cm³ is less than one 4 mm shot paints ({shot:.2f} cm³){then}")
-    UNSTEADY_SUBREGION = ("unsteady-subregion", WARNING,
-        "the subregion is not steady: with the map 1 mm off, Dice falls to {dice:.2f}")
+        "{volume:.3f} cm³ is less than the volume of one 4 mm shot ({shot:.2f} cm³){then}")
+    UNSTABLE_SUBREGION = ("unstable-subregion", WARNING,
+        "the subregion is not stable: a shift of the map by 1 mm lowers Dice to {dice:.2f}")
     BOOST_ESTIMATE = "boost-estimate", WARNING, "{note}"
-    BOOST_IDLE = "boost-idle", NOTE, "the subregion receives {dose:g} {unit} already"
+    BOOST_IDLE = "boost-idle", NOTE, "the subregion already receives {dose:g} {unit}"
     NOT_CONTOURED = "not-contoured", WARNING, "{name} is not contoured: {quality_flags}"
-    POINTS_OUTSIDE = "points-outside", NOTE, "{outside} of {count} points lie in no lesion of the map and are left out"
-    FLAGGED_EVIDENCE = "evidence-in-doubt", WARNING, "{where}: its evidence is in doubt: {quality_flags}"
+    POINTS_OUTSIDE = ("points-outside", NOTE,
+        "{outside} of {count} points lie outside the lesions of the map and are left out")
+    FLAGGED_EVIDENCE = "flagged-evidence", WARNING, "{where}: the evidence map has quality flags: {quality_flags}"
     NO_HABITAT = ("no-habitat", WARNING,
-        "{patient}: the label map holds nothing within the lesions; check its frame of reference")
+        "{patient}: the label map is empty within the lesions; check its frame of reference")
     FEW_PATIENTS = ("few-patients", WARNING,
-        "{count} patient(s): intervals over patients are too narrow below {few}, and none is given for one")
+        "{count} patient(s): intervals over fewer than {few} patients are too narrow; none is given for a single "
+        "patient")
     NO_ALIGNMENT = "no-alignment", WARNING, "type '{kind}': {reason}"
     EMPTY_REGION = "empty-region", WARNING, "{name} has no voxel and is not exported"
     NO_SLICE = ("no-slice", NOTE,
-        "{name}: the MR has no slice at {places} mm along its normal; contours there refer to none")
-    NO_SUBREGION = "no-subregion", NOTE, "no subregion is kept as a segment: DICOM holds the map only"
+        "{name}: the MR has no slice at {places} mm along its normal; contours there reference no image")
+    NO_SUBREGION = ("no-subregion", NOTE,
+        "no subregion is stored as a segment: the DICOM export contains the evidence map only")
     NO_HIGHDICOM = ("no-highdicom", WARNING,
-        "{package} is missing: DICOM holds the RTSTRUCT only, neither SEG nor Parametric Map")
-    REGRIDDED = "regridded", NOTE, "{name} was drawn on other voxels than the MR's; it is exported on those of the MR"
-    OTHER_MODEL = "other-model", WARNING, "{name} was drawn on the map of another model than the one that is exported"
+        "{package} is missing: the DICOM export contains the RTSTRUCT only, neither SEG nor Parametric Map")
+    REGRIDDED = ("regridded", NOTE,
+        "{name} was contoured on another grid than the MR; it is exported on the grid of the MR")
+    OTHER_MODEL = ("other-model", WARNING,
+        "{name} was contoured on the evidence map of another model than the exported one")
     # fmt: on
 
 
 @dataclass(frozen=True)
 class Warning:
-    """Something that a user must read beside a result; made by calling a `WarningCode`."""
+    """A statement that the user must read beside a result; made by calling a `WarningCode`."""
 
     code: WarningCode
     text: str
@@ -370,7 +379,7 @@ class Warning:
         return {"code": self.code.value, "severity": self.severity.value, "text": self.text}
 
     def labeled(self) -> str:
-        """The text with its severity in front, unless it is the usual one."""
+        """The text, preceded by its severity unless that is ``warning``."""
         return labeled(**self.as_json())
 
 
@@ -380,11 +389,11 @@ def labeled(text: str, severity: str = WARNING.value, *, code: str = "") -> str:
 
 
 def withhold_class(warnings: Iterable[Warning]) -> bool:
-    """Tell whether one of the warnings keeps a lesion from getting a class."""
+    """Whether one of the warnings withholds the class."""
     return any(w.code.withholds_class for w in warnings)
 
 
 def by_severity(warnings: Iterable[Warning]) -> tuple[Warning, ...]:
-    """The most serious first, otherwise in the order given; repetitions are left out."""
+    """Sort by severity, most serious first, and remove repetitions."""
     order = list(Severity)
     return tuple(sorted(dict.fromkeys(warnings), key=lambda w: -order.index(w.severity)))

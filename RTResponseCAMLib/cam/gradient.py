@@ -1,4 +1,4 @@
-"""Gradient CAMs at a named layer of any model that exposes one, for comparison only: what is known, beside our map.
+"""Gradient CAMs at a named layer of any model that exposes one: known methods, for comparison with our map only.
 
 With A the activations of a layer, G the gradient of the total with respect to them, k channels and v voxels:
 
@@ -43,9 +43,9 @@ def gradient_map(
 
     Parameters
     ----------
-    layer : a name of ``fitted.named_layers()``; None takes the last.
-    toward : class whose score is followed.
-    signed : leave the outer ReLU out (grad-cam, grad-cam++, layercam).
+    layer : a name in ``fitted.named_layers()``; None for the last layer.
+    toward : class whose score is differentiated.
+    signed : omit the outer ReLU (grad-cam, grad-cam++, layercam).
 
     Raises
     ------
@@ -63,43 +63,43 @@ def gradient_maps(
     toward: str = "non-response",
     signed: bool = False,
 ) -> dict[str, Array32]:
-    """Several gradient CAMs of one layer, by method, from one pass forward and back; raises as `gradient_map`."""
+    """Gradient CAMs of one layer by method, from one forward and backward pass; raises as `gradient_map`."""
     layers = dict(fitted.named_layers())
     if not layers:
         raise ModelError("model", "has no layers for gradient maps", "Use a convolutional model")
     layer = layer or list(layers)[-1]
-    asked = [("layer", layer, tuple(layers)), ("class", toward, CLASSES), *(("method", m, METHODS) for m in methods)]
-    for what, name, known in asked:
-        if name not in known:
-            raise ModelError(what, f"is '{name}', expected one of {known}", f"Choose another {what}")
-    with _kept(layers[layer]) as kept, torch.enable_grad():
+    choices = [("layer", layer, tuple(layers)), ("class", toward, CLASSES), *(("method", m, METHODS) for m in methods)]
+    for kind, name, valid_names in choices:
+        if name not in valid_names:
+            raise ModelError(kind, f"is '{name}', expected one of {valid_names}", f"Choose another {kind}")
+    with _kept(layers[layer]) as outputs, torch.enable_grad():
         total = fitted.differentiable_total(sample) * (1 if toward == "non-response" else -1)
-        gradients = torch.autograd.grad(total, kept)
+        gradients = torch.autograd.grad(total, outputs)
     inside = torch.from_numpy(patch_of(sample).fraction > 0).to(total.device)
     activation, gradient = (
-        torch.cat([_as_channels(t.detach(), inside) for t in tensors]) for tensors in (kept, gradients)
+        torch.cat([_as_channels(t.detach(), inside) for t in tensors]) for tensors in (outputs, gradients)
     )
     maps = {}
     for method in methods:
-        found = _combined(method, activation, gradient)
+        cam = _combined(method, activation, gradient)
         if not signed and method in ("grad-cam", "grad-cam++", "layercam"):
-            found = functional.relu(found)
-        maps[method] = np.asarray(found.cpu().numpy(), dtype=np.float32)
+            cam = functional.relu(cam)
+        maps[method] = np.asarray(cam.cpu().numpy(), dtype=np.float32)
     return maps
 
 
 @contextmanager
 def _kept(places: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Outputs of some modules during the next forward pass, as leaves of the gradient."""
-    kept: list[Tensor] = []
+    """Outputs of modules during the next forward pass, detached, as leaves of the gradient."""
+    outputs: list[Tensor] = []
 
     def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        kept.append(output.detach().requires_grad_())
-        return kept[-1]
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1]
 
-    handles = [place.register_forward_hook(keep) for place in places]
+    handles = [module.register_forward_hook(keep) for module in places]
     try:
-        yield kept
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
@@ -109,9 +109,9 @@ def _as_channels(values: Tensor, inside: Tensor) -> Tensor:
     """``(1, channels, z, y, x)``, or ``(voxels inside, channels)``, to ``(channels, z, y, x)``."""
     if values.dim() == 5:
         return values[0]
-    whole = values.new_zeros((*inside.shape, values.shape[1]))
-    whole[inside] = values
-    return whole.movedim(-1, 0)
+    volume = values.new_zeros((*inside.shape, values.shape[1]))
+    volume[inside] = values
+    return volume.movedim(-1, 0)
 
 
 def _combined(method: str, activation: Tensor, gradient: Tensor) -> Tensor:
@@ -119,9 +119,9 @@ def _combined(method: str, activation: Tensor, gradient: Tensor) -> Tensor:
     if method == "grad-cam":
         return (gradient.mean(dims, keepdim=True) * activation).sum(0)
     if method == "grad-cam++":
-        below = 2 * gradient**2 + activation.sum(dims, keepdim=True) * gradient**3
-        share = torch.where(below.abs() > 1e-20, gradient**2 / below, torch.zeros_like(below))
-        return ((share * functional.relu(gradient)).sum(dims, keepdim=True) * activation).sum(0)
+        denominator = 2 * gradient**2 + activation.sum(dims, keepdim=True) * gradient**3
+        alpha = torch.where(denominator.abs() > 1e-20, gradient**2 / denominator, torch.zeros_like(denominator))
+        return ((alpha * functional.relu(gradient)).sum(dims, keepdim=True) * activation).sum(0)
     if method == "hirescam":
         return (gradient * activation).sum(0)
     if method == "layercam":

@@ -1,4 +1,4 @@
-"""``python -m RTResponseCAMLib.cli``."""
+"""Run the command line with ``python -m RTResponseCAMLib.cli``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The application: every command is registered here, one module for each group of them."""
+"""The application: registers all commands, one module for each group of commands."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MODULES = (
     "follow_up",
     "cohort",
 )
-GROUPS = {"phantom": "synthetic studies with known truth", "cohort": "many studies under one manifest"}
-HELP = "Pixel-wise evidence of Gamma Knife response in brain metastases. Research use only."
+GROUPS = {"phantom": "synthetic studies with known truth", "cohort": "many studies in one manifest"}
+HELP = "Voxel-wise evidence of Gamma Knife response in brain metastases. Research use only."
 _ADDED: list[Command] = []
 
 
@@ -34,39 +34,39 @@ def register(command: Command) -> None:
 
     Raises
     ------
-    RTResponseError : another command of its group has its name.
+    RTResponseError : its name is already used in its group.
     """
-    if any((known.group, known.name) == (command.group, command.name) for known in commands()):
-        what = f"two commands are called '{f'{command.group} {command.name}'.strip()}'"
-        raise RTResponseError("command", what, "Give each its own name")
+    if any((other.group, other.name) == (command.group, command.name) for other in commands()):
+        problem = f"two commands are called '{f'{command.group} {command.name}'.strip()}'"
+        raise RTResponseError("command", problem, "Give each its own name")
     _ADDED.append(command)
 
 
 def unregister(command: Command) -> None:
-    """Take a command away that `register` added."""
+    """Remove a command that `register` added."""
     _ADDED.remove(command)
 
 
 def commands() -> tuple[Command, ...]:
     """All commands, in the order in which they are listed."""
-    built_in = (c for name in MODULES for c in import_module(f"RTResponseCAMLib.cli.{name}").COMMANDS)
+    built_in = (command for module in MODULES for command in import_module(f"RTResponseCAMLib.cli.{module}").COMMANDS)
     return (*built_in, *_ADDED)
 
 
 def application() -> typer.Typer:
-    """The command line with all its commands."""
-    found = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-    found.callback()(_options)
+    """The Typer application with all commands."""
+    app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.callback()(_options)
     groups = {}
     for command in commands():
-        parent = found
+        parent = app
         if command.group:
             if command.group not in groups:
                 groups[command.group] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-                found.add_typer(groups[command.group], name=command.group, help=GROUPS.get(command.group, ""))
+                app.add_typer(groups[command.group], name=command.group, help=GROUPS.get(command.group, ""))
             parent = groups[command.group]
         parent.command(command.name, help=command.help)(typer_function(command))
-    return found
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -75,11 +75,11 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="of the program")]
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and exit")]
 
 
 def _options(
     version: Version = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar; stands before the command")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar; place it before the command")] = False,
 ) -> None:
     QUIET["quiet"] = quiet

@@ -1,4 +1,4 @@
-"""Progress as a bar on stderr."""
+"""Progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from RTResponseCAMLib.progress import Cancelled, Progress
 
 
 class Bar:
-    """A progress bar that appears with the first report; silent when quiet, or where stderr is no terminal.
+    """A progress bar that appears with the first report; hidden when quiet, or where stderr is not a terminal.
 
-    ``stopped`` remembers an interrupt, because one that arrives within the import of a C extension is lost.
+    ``stopped`` stores an interrupt, because an exception raised during the import of a C extension is lost.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -25,7 +25,7 @@ class Bar:
         self._task = self._bar.add_task("", total=1.0)
 
     def __call__(self, fraction: float, text: str = "") -> None:
-        """Report; it never goes back."""
+        """Report progress; the bar never moves back."""
         if self.stopped:
             raise Cancelled
         self._bar.start()
@@ -33,11 +33,11 @@ class Bar:
         self._bar.update(self._task, completed=done, description=text or self._bar.tasks[self._task].description)
 
     def close(self) -> None:
-        """End the bar: something is printed next."""
+        """Stop the bar before other output."""
         self._bar.stop()
 
 
 def close(progress: Progress) -> None:
-    """End the bar of a command before anything is printed."""
+    """Stop the bar of a command before its output."""
     if isinstance(progress, Bar):
         progress.close()

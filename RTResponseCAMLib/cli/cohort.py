@@ -1,4 +1,4 @@
-"""``cohort import`` and ``cohort check``: many studies under one manifest."""
+"""``cohort import`` and ``cohort check``: many studies in one manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from RTResponseCAMLib.progress import Progress
 
 
 def cohort_import(
-    data_set: Annotated[str, Argument(help=f"one of {', '.join(importer_names())}")],
+    data_set: Annotated[str, Argument(help=f"name of the data set: {', '.join(importer_names())}")],
     source: Annotated[Path, Argument(help="folder of the unpacked data set")],
     out: OutOptions,
     *,
@@ -29,7 +29,7 @@ def cohort_import(
     from RTResponseCAMLib.workflow.output import new_folder
 
     with new_folder(out.out, out.overwrite) as folder:
-        # Paths of the manifest are relative to the folder's final name, which lies beside the temporary one.
+        # Paths in the manifest are relative to the final folder, which is next to the temporary one.
         summary = import_cohort(data_set, source, folder=folder, progress=progress)
     close(progress)
     print(json.dumps(summary, indent=2, ensure_ascii=False) if json_ else _counts_text(summary, out.out))
@@ -41,11 +41,11 @@ def cohort_check(
     """Read every case of a manifest."""
     from RTResponseCAMLib.cohort.importing import check_cohort
 
-    found = check_cohort(cohort, progress)
+    summary = check_cohort(cohort, progress)
     close(progress)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if json_ else _counts_text(found, cohort))
-    if found["problems"]:
-        raise CohortError(cohort, f"{len(found['problems'])} case(s) or cells cannot be used", "See the list")
+    print(json.dumps(summary, indent=2, ensure_ascii=False) if json_ else _counts_text(summary, cohort))
+    if summary["problems"]:
+        raise CohortError(cohort, f"{len(summary['problems'])} case(s) or cells cannot be used", "See the list")
 
 
 def _counts_text(found: dict[str, Any], where: Path) -> str:
@@ -65,5 +65,5 @@ COMMANDS = (
         cohort_import,
         "cohort",
     ),
-    Command("check", "read every case of a manifest and list what is wrong", cohort_check, "cohort"),
+    Command("check", "read every case of a manifest and list the problems", cohort_check, "cohort"),
 )

@@ -1,4 +1,4 @@
-"""What makes a function a command: options from dataclasses, a progress bar, and exit codes by the type of an error."""
+"""Turn functions into commands: options from dataclasses, a progress bar, and exit codes by error type."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from RTResponseCAMLib.errors import ExistsError, OutputError, RTResponseError
 from RTResponseCAMLib.progress import Cancelled
 
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
-QUIET = {"quiet": False}  # of the application, before the command
+QUIET = {"quiet": False}  # option of the application, given before the command
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the application: ``group`` is the command it stands under, "" for none."""
+    """A command of the application; ``group`` is its parent command, "" for none."""
 
     name: str
     help: str
@@ -36,10 +36,9 @@ class Command:
 
 
 def typer_function(command: Command) -> Callable[..., None]:
-    """The command as Typer wants it: a flat signature.
+    """Function with a flat signature, as Typer needs it, that runs the command.
 
-    Parameters of the function that are dataclasses become one option for each of their fields; ``progress`` is given by
-    the application.
+    A dataclass parameter becomes one option for each of its fields; the application provides ``progress``.
     """
     hints = get_type_hints(command.run, include_extras=True)
     flat: list[inspect.Parameter] = []
@@ -68,20 +67,20 @@ def typer_function(command: Command) -> Callable[..., None]:
 
 def _parameters(group: type) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
-    found = []
+    parameters = []
     for field in fields(group):
         default = inspect.Parameter.empty if field.default is MISSING else field.default
         if field.default_factory is not MISSING:
             default = field.default_factory()
         kind = inspect.Parameter.KEYWORD_ONLY
-        found.append(inspect.Parameter(field.name, kind, default=default, annotation=hints[field.name]))
-    return found
+        parameters.append(inspect.Parameter(field.name, kind, default=default, annotation=hints[field.name]))
+    return parameters
 
 
 @contextmanager
 def _running(*, quiet: bool) -> Iterator[Bar]:
-    """Run a command: its errors become one line and an exit code."""
-    warnings.filterwarnings("ignore", module="pydicom")  # remarks on others' files; what matters is a warning
+    """Run a command; errors become one line and an exit code."""
+    warnings.filterwarnings("ignore", module="pydicom")  # relevant problems of files are reported as warnings
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     bar = Bar(quiet=quiet)
 
@@ -95,19 +94,19 @@ def _running(*, quiet: bool) -> Iterator[Bar]:
         yield bar
     except (KeyboardInterrupt, Cancelled):
         bar.close()
-        print("cancelled; nothing half-written remains", file=sys.stderr)
+        print("cancelled; no partly written files remain", file=sys.stderr)
         raise typer.Exit(CANCELLED) from None
     except RTResponseError as error:
         bar.close()
         print(f"error: {error}", file=sys.stderr)
-        written = isinstance(error, OutputError) and not isinstance(error, ExistsError)
-        raise typer.Exit(FAILED if written else BAD_INPUT) from None
+        output_failed = isinstance(error, OutputError) and not isinstance(error, ExistsError)
+        raise typer.Exit(FAILED if output_failed else BAD_INPUT) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FAILED) from None
     except typer.Exit:
         raise
-    except Exception as error:  # whatever a library raises: a user reads one line
+    except Exception as error:  # any error of a library: the user gets one line
         if os.environ.get("RTRESPONSECAM_DEBUG"):
             raise
         bar.close()

@@ -1,4 +1,4 @@
-"""``demo``: a phantom study, and the main job on it."""
+"""``demo``: write a phantom study and predict the response of its lesions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def demo(
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing DIR")] = False,
     progress: Progress,
 ) -> None:
-    """Make a phantom study and run the main job on it."""
+    """Write a phantom study and predict the response of its lesions."""
     from RTResponseCAMLib.cli import main
 
     study, result = out / "study", out / "result"
-    base = ["--overwrite"] if overwrite else []
-    common = ["--quiet"] if QUIET["quiet"] else []
-    phantom = [*common, "phantom", "study", "--seed", str(seed), "--lesions", "4", "--out", str(study), *base]
-    predict = [*common, "predict", str(study / "dicom"), "--out", str(result), "--pictures", "--profile", *base]
+    replace = ["--overwrite"] if overwrite else []
+    quiet = ["--quiet"] if QUIET["quiet"] else []
+    phantom = [*quiet, "phantom", "study", "--seed", str(seed), "--lesions", "4", "--out", str(study), *replace]
+    predict = [*quiet, "predict", str(study / "dicom"), "--out", str(result), "--pictures", "--profile", *replace]
     close(progress)
     for step in (phantom, predict):
         print("$ rtresponsecam " + " ".join(step), flush=True)
@@ -37,7 +37,7 @@ def demo(
         if code != DONE:
             raise RTResponseError("demo", "a step failed", "See the message above")
     print(f"\nOpen {result / 'report.html'} in a browser and {result / 'scene.mrb'} in 3D Slicer.")
-    print(f"What was planted, and how each lesion responded, lies in {study / 'truth' / 'truth.json'}.")
+    print(f"The true responses and resistant subregions of the lesions are in {study / 'truth' / 'truth.json'}.")
 
 
-COMMANDS = (Command("demo", "make a phantom study and run the main job on it", demo),)
+COMMANDS = (Command("demo", "write a phantom study and predict the response of its lesions", demo),)

@@ -24,13 +24,13 @@ def dvh(
         Interpolation,
         Option(
             "--interpolation",
-            help="of the dose between grid points: linear as planning systems do, the others for coarse grids",
+            help="interpolation of the dose: linear as in planning systems, cubic or quintic for coarse dose grids",
         ),
     ] = Interpolation.LINEAR,
     json_: Json = False,
     progress: Progress,
 ) -> None:
-    """Dose-volume histograms and plan indices of a study."""
+    """Write dose-volume histograms and plan indices of a study."""
     from RTResponseCAMLib.workflow.dvh import write_dose
     from RTResponseCAMLib.workflow.output import check_free
 
@@ -58,7 +58,7 @@ def _print(content: dict[str, Any], out: Path) -> None:
             row["structure"],
             number(row["volume_cc"], 3),
             *(number(row[key]) for key in doses),
-            f"{100 * row['outside_grid']:.0f} % outside the dose" if row["outside_grid"] >= 0.005 else "",
+            f"{100 * row['outside_grid']:.0f} % outside the dose grid" if row["outside_grid"] >= 0.005 else "",
         ]
         for row in content["structures"]
     ]
@@ -76,7 +76,7 @@ def _print(content: dict[str, Any], out: Path) -> None:
         print("".join(f"{row['name']} ! {text}\n" for text in row["warnings"]), end="")
     for warning in content["warnings"]:
         print(f"! {labeled(**warning)}")
-    print(f"dose between grid points: {content['interpolation']}\nwritten: {out}")
+    print(f"interpolation of the dose: {content['interpolation']}\nwritten: {out}")
 
 
-COMMANDS = (Command("dvh", "dose-volume histograms of all structures, and indices of the plan for each target", dvh),)
+COMMANDS = (Command("dvh", "dose-volume histograms of all structures, and plan indices of each target", dvh),)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Indeterminate(str, Enum):
-    """What becomes of lesions whose change may lie on either side of the threshold."""
+    """Treatment of lesions whose change may lie on either side of the threshold."""
 
     UNLABELED = "unlabeled"
     AS_LABELED = "as-labeled"
@@ -33,31 +33,32 @@ def evaluate(
     out: OutOptions,
     *,
     external: Annotated[
-        Path | None, Option("--external", metavar="COHORT", help="other patients, to evaluate every model on")
+        Path | None,
+        Option("--external", metavar="COHORT", help="cohort of other patients, on which every model is evaluated"),
     ] = None,
-    models: Annotated[str, Option("--models", help="comma-separated names; the baselines always run")] = "",
+    models: Annotated[str, Option("--models", help="comma-separated model names; the baselines always run")] = "",
     features: Annotated[
         list[str],
         Option(
             "--features",
             metavar="NAME=TABLE",
-            help="CSV of features by patient_group_id, course and lesion, as a model of its own (repeatable)",
+            help="CSV of features by patient_group_id, course and lesion, as an additional model (repeatable)",
         ),
     ] = [],  # noqa: B006
     folds: Annotated[int, Option("--folds")] = 5,
     repeats: Annotated[int, Option("--repeats")] = 3,
-    steps: Annotated[int, Option("--steps", help="optimization steps, of models that have them")] = 240,
+    steps: Annotated[int, Option("--steps", help="optimization steps, for models that have them")] = 240,
     indeterminate: Annotated[
         Indeterminate,
-        Option("--indeterminate", help="lesions whose change may lie on either side of the threshold"),
+        Option("--indeterminate", help="use of lesions whose change may lie on either side of the threshold"),
     ] = Indeterminate.UNLABELED,
-    settings: Annotated[Path | None, Option("--settings", metavar="JSON", help="of pyradiomics")] = None,
+    settings: Annotated[Path | None, Option("--settings", metavar="JSON", help="settings of pyradiomics")] = None,
     workers: Annotated[int, Option("--workers", show_default="all cores")] = os.cpu_count() or 1,
     seed: Annotated[int, Option("--seed")] = 0,
     json_: Json = False,
     progress: Progress,
 ) -> None:
-    """Compare models."""
+    """Compare models on a cohort."""
     from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models, default_models
     from RTResponseCAMLib.samples.radiomics import SETTINGS, read_settings
     from RTResponseCAMLib.workflow.evaluate import evaluate as compare
@@ -92,7 +93,7 @@ def evaluate(
 
 
 def _tables(given: list[str]) -> dict[str, Path]:
-    """``NAME=TABLE`` pairs."""
+    """Parse ``NAME=TABLE`` pairs."""
     tables: dict[str, Path] = {}
     for text in given:
         name, _, file = text.partition("=")
@@ -106,12 +107,12 @@ def _tables(given: list[str]) -> dict[str, Path]:
 
 def _print(comparison: Comparison, out: Path) -> None:
     print(f"written: {out}\n{comparison.notice}")
-    for name, found in (("internal", comparison.internal), ("external", comparison.external)):
-        if found is None:
+    for name, evaluation in (("internal", comparison.internal), ("external", comparison.external)):
+        if evaluation is None:
             continue
-        print(f"{name}: {found.lesions} lesions of {found.patients} patients")
+        print(f"{name}: {evaluation.lesions} lesions of {evaluation.patients} patients")
         rows = []
-        for approach in found.approaches.values():
+        for approach in evaluation.approaches.values():
             auc, brier = approach.metrics["auc"], approach.metrics["brier"]
             interval = f"{number(auc.low, 3)} to {number(auc.high, 3)}"
             rows.append([approach.title, number(auc.value, 3), interval, number(brier.value, 3)])
@@ -122,4 +123,6 @@ def _print(comparison: Comparison, out: Path) -> None:
         print(f"! {text}")
 
 
-COMMANDS = (Command("evaluate", "compare models on a cohort, without leaks; resumes what was interrupted", evaluate),)
+COMMANDS = (
+    Command("evaluate", "compare models on a cohort without data leakage; resume an interrupted run", evaluate),
+)

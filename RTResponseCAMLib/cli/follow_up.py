@@ -1,4 +1,4 @@
-"""``follow-up``: register follow-ups, measure lesions, name the response."""
+"""``follow-up``: register follow-ups, measure lesions, and determine the response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def follow_up(
         Option(
             "--transform",
             metavar="F1=FILE",
-            help="rigid transform to use instead of registering (planning points onto follow-up points; repeatable)",
+            help="rigid transform to use instead of registration (planning points to follow-up points; repeatable)",
         ),
     ] = [],  # noqa: B006
     mask: Annotated[
@@ -39,27 +39,35 @@ def follow_up(
         Option(
             "--mask",
             metavar="F1=FILE",
-            help="label map of a follow-up's lesions, on its grid or the planning MR's (repeatable)",
+            help="label map of the lesions of a follow-up, on its grid or the planning MR's grid (repeatable)",
         ),
     ] = [],  # noqa: B006
     mask_values: Annotated[
-        str, Option("--mask-values", metavar="N+N", help="labels of --mask that make up lesions together (1+3)")
+        str, Option("--mask-values", metavar="N+N", help="labels of --mask that form the lesions together (1+3)")
     ] = "",
-    boundary_mm: Annotated[float, Option("--boundary-mm", help="95 % half-width of a contour's place")] = BOUNDARY_MM,
-    no_proposals: Annotated[bool, Option("--no-proposals", help="lesions without contours stay unknown")] = False,
-    convention: Annotated[Convention, Option("--convention", help="of the label")] = Convention("volume-20"),  # noqa: B008
+    boundary_mm: Annotated[
+        float, Option("--boundary-mm", help="95 % half-width of contour position, mm")
+    ] = BOUNDARY_MM,
+    no_proposals: Annotated[bool, Option("--no-proposals", help="propose no contours where none exist")] = False,
+    convention: Annotated[Convention, Option("--convention", help="convention of the label")] = Convention("volume-20"),  # noqa: B008
     response_below: Annotated[
-        float | None, Option("--response-below", metavar="PERCENT", help="of the convention, e.g. -30")
+        float | None,
+        Option("--response-below", metavar="PERCENT", help="change below which it is a response, e.g. -30"),
     ] = None,
     progression_above: Annotated[
-        float | None, Option("--progression-above", metavar="PERCENT", help="of the convention, e.g. 40")
+        float | None,
+        Option("--progression-above", metavar="PERCENT", help="change above which it is progression, e.g. 40"),
     ] = None,
-    target_day: Annotated[int, Option("--target-day", metavar="DAY", help="of the label")] = TARGET_DAYS,
-    window: Annotated[tuple[int, int], Option("--window", metavar="DAY DAY", help="of the label")] = WINDOW_DAYS,
+    target_day: Annotated[
+        int, Option("--target-day", metavar="DAY", help="preferred day of the label's visit")
+    ] = TARGET_DAYS,
+    window: Annotated[
+        tuple[int, int], Option("--window", metavar="DAY DAY", help="first and last day of the label's visit")
+    ] = WINDOW_DAYS,
     json_: Json = False,
     progress: Progress,
 ) -> None:
-    """Register follow-ups, measure lesions, name the response."""
+    """Register follow-ups, measure lesions, and determine the response."""
     from RTResponseCAMLib.dicom.load import load_study
     from RTResponseCAMLib.workflow.follow_up import follow_study
     from RTResponseCAMLib.workflow.output import check_free
@@ -68,8 +76,8 @@ def follow_up(
     check_free(out.out, out.overwrite)
     chosen = with_thresholds(CONVENTIONS[convention.value], response_below, progression=progression_above)
     if not 0 <= window[0] <= target_day <= window[1]:
-        what = f"is day {target_day} within days {window[0]} to {window[1]}: not in order"
-        raise RTResponseError("the label's visit", what, "Correct --target-day or --window FIRST LAST")
+        problem = f"is day {target_day} within days {window[0]} to {window[1]}, expected 0 <= first <= target <= last"
+        raise RTResponseError("the label's visit", problem, "Correct --target-day or --window FIRST LAST")
     reading = vars(study.reading()) | {"with_dose": False}
     loaded = load_study(study.study, progress=subprogress(progress, 0.0, 0.2), **reading)
     followed = follow_study(
@@ -95,7 +103,7 @@ def follow_up(
 
 
 def _labels(text: str) -> tuple[int, ...] | None:
-    """``1+3``, as in the column mask_values of a manifest."""
+    """Parse label numbers such as ``1+3``, as in the column mask_values of a manifest."""
     if not text:
         return None
     values = text.split("+")
@@ -105,7 +113,7 @@ def _labels(text: str) -> tuple[int, ...] | None:
 
 
 def _named_files(given: list[str], option: str) -> dict[str, Path]:
-    """``F1=file`` pairs."""
+    """Parse ``F1=file`` pairs."""
     pairs = [text.partition("=") for text in given]
     if any(not (name and file) for name, _, file in pairs):
         raise RTResponseError(option, "expects F1=FILE", "Name the follow-up and the file")
@@ -117,16 +125,19 @@ def _named_files(given: list[str], option: str) -> dict[str, Path]:
 
 def _follow_up_text(content: dict[str, Any], out: Path) -> str:
     lines = [f"written: {out}", content["notice"]]
-    lines += [f"! {labeled(**c)}" for c in content["warnings"]]
+    lines += [f"! {labeled(**warning)}" for warning in content["warnings"]]
     if content["day_zero"]:
         lines.append(f"days count from {content['day_zero']}")
     for visit in content["visits"]:
-        found = visit["registration"]
-        how = visit["problem"] or f"registered ({found['method']}), edge correlation {found['edge_correlation']:.2f}"
+        registration = visit["registration"]
+        outcome = (
+            visit["problem"]
+            or f"registered ({registration['method']}), edge correlation {registration['edge_correlation']:.2f}"
+        )
         when = "unknown day" if visit["days"] is None else f"day {visit['days']}"
         source = f" by {visit['date_source']}" if visit["date_source"] else ""
-        lines.append(f"{visit['visit']} '{visit['description']}', {when}{source}: {how}")
-        lines += [f"      ! {labeled(**c)}" for c in visit["warnings"] if not visit["problem"]]
+        lines.append(f"{visit['visit']} '{visit['description']}', {when}{source}: {outcome}")
+        lines += [f"      ! {labeled(**warning)}" for warning in visit["warnings"] if not visit["problem"]]
     for lesion in content["lesions"]:
         label = lesion["label"]
         change = ""
@@ -139,5 +150,7 @@ def _follow_up_text(content: dict[str, Any], out: Path) -> str:
 
 
 COMMANDS = (
-    Command("follow-up", "register the follow-ups of a study, measure its lesions, and name the response", follow_up),
+    Command(
+        "follow-up", "register the follow-ups of a study, measure its lesions, and determine the response", follow_up
+    ),
 )

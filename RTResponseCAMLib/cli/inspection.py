@@ -1,4 +1,4 @@
-"""``inspect``: what a folder holds."""
+"""``inspect``: list the objects in a folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from RTResponseCAMLib.progress import Progress
 
 
 def inspect(study: StudyOptions, *, json_: Json = False, progress: Progress) -> None:
-    """List what a folder holds."""
+    """List the objects in a folder."""
     from RTResponseCAMLib.dicom.inspect import as_text, inspect_folder
 
-    found = inspect_folder(study.study, study.reading(), progress=progress)
+    contents = inspect_folder(study.study, study.reading(), progress=progress)
     close(progress)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if json_ else as_text(found))
+    print(json.dumps(contents, indent=2, ensure_ascii=False) if json_ else as_text(contents))
 
 
-COMMANDS = (Command("inspect", "list what a folder holds and what of it would be used", inspect),)
+COMMANDS = (Command("inspect", "list the objects in a folder, and which of them would be used", inspect),)

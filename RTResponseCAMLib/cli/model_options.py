@@ -12,11 +12,11 @@ from RTResponseCAMLib.models.registry import entries, entry_of
 
 
 def model_options() -> type:
-    """A dataclass with an option for each option of a registered model; None, where it is not given.
+    """A dataclass with one field for each option of a registered model; None where the option is not given.
 
-    Models whose options have one name share it.
+    Models share options of the same name.
     """
-    found: dict[str, Any] = {}
+    option_fields: dict[str, Any] = {}
     for entry in entries():
         for option in fields(entry.options) if entry.options is not None else ():
             flag, text = option.name.replace("_", "-"), option.metadata.get("help", "")
@@ -24,35 +24,35 @@ def model_options() -> type:
             if kind is bool:
                 name = f"--no-{flag}" if option.default else f"--{flag}"
                 flag_type: Any = Annotated[bool, Option(name, help=text)]
-                found.setdefault(option.name, (option.name, flag_type, field(default=False)))
+                option_fields.setdefault(option.name, (option.name, flag_type, field(default=False)))
             else:
-                shown = f"{text} ({entry.name}; default {option.default})"
-                value_type: Any = Annotated[kind | None, Option(f"--{flag}", help=shown)]
-                found.setdefault(option.name, (option.name, value_type, field(default=None)))
-    return make_dataclass("ModelSettings", found.values(), frozen=True)
+                help_text = f"{text} ({entry.name}; default {option.default})"
+                value_type: Any = Annotated[kind | None, Option(f"--{flag}", help=help_text)]
+                option_fields.setdefault(option.name, (option.name, value_type, field(default=None)))
+    return make_dataclass("ModelSettings", option_fields.values(), frozen=True)
 
 
 def given(settings: Any) -> dict[str, Any]:
-    """Options that were given, by name; a flag turns its option's default round."""
+    """Options that the user gave, by name; a flag inverts the default of its option."""
     defaults = {
         option.name: option.default
         for entry in entries()
         if entry.options is not None
         for option in fields(entry.options)
     }
-    chosen = {name: value for name, value in vars(settings).items() if value is not None and value is not False}
-    return {name: not defaults[name] if value is True else value for name, value in chosen.items()}
+    set_options = {name: value for name, value in vars(settings).items() if value is not None and value is not False}
+    return {name: not defaults[name] if value is True else value for name, value in set_options.items()}
 
 
 def train_command(name: str, options: dict[str, Any]) -> str:
-    """The command line without its paths: a folder's name may be a person's, and a card is passed on."""
-    words = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE", "--approach", name]
-    shape = entry_of(name).options
-    for option in fields(shape) if shape is not None else ():
+    """Command line without paths, for the card: a folder name may contain a person's name, and cards are shared."""
+    arguments = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE", "--approach", name]
+    option_class = entry_of(name).options
+    for option in fields(option_class) if option_class is not None else ():
         value = options.get(option.name, option.default)
         flag = option.name.replace("_", "-")
         if isinstance(option.default, bool):
-            words += [f"--no-{flag}" if option.default else f"--{flag}"] if value != option.default else []
+            arguments += [f"--no-{flag}" if option.default else f"--{flag}"] if value != option.default else []
         else:
-            words += [f"--{flag}", str(value)]
-    return shlex.join(words)
+            arguments += [f"--{flag}", str(value)]
+    return shlex.join(arguments)

@@ -1,4 +1,4 @@
-"""Options that several commands share; `command.typer_function` turns each field into one."""
+"""Options that several commands share; `command.typer_function` turns each field into one option."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from RTResponseCAMLib.study import Study
 
 
 class Device(str, Enum):
-    """Where a model runs."""
+    """Device on which a model runs."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -24,19 +24,19 @@ class Device(str, Enum):
 
 
 class Interpolation(str, Enum):
-    """Of the dose between grid points."""
+    """Interpolation of the dose between grid points."""
 
     LINEAR = "linear"
     CUBIC = "cubic"
     QUINTIC = "quintic"
 
 
-Json = Annotated[bool, Option("--json", help="the result as JSON on standard output")]
+Json = Annotated[bool, Option("--json", help="print the result as JSON on standard output")]
 
 
 @dataclass(frozen=True)
 class OutOptions:
-    """Where results go."""
+    """Folder of the results."""
 
     out: Annotated[Path, Option("--out", metavar="DIR")]
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing DIR")] = False
@@ -44,32 +44,31 @@ class OutOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model predicts, and on what."""
+    """Model for the prediction, and its device."""
 
-    model: Annotated[Path | None, Option("--model", metavar="BUNDLE", help="default: the phantom model that ships")] = (
-        None
-    )
+    model: Annotated[
+        Path | None,
+        Option("--model", metavar="BUNDLE", help="folder of a bundle (default: the included phantom model)"),
+    ] = None
     device: Annotated[Device, Option("--device")] = Device.AUTO
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """How a study is to be read, and what counts where its objects disagree (Docs/reading.md)."""
+    """How to read a study, and which object to use where several conflict (Docs/pages/reference/reading_rules.md)."""
 
-    study: Annotated[Path, Argument(help="folder with the DICOM export, in any order and nesting")]
+    study: Annotated[Path, Argument(help="folder of the DICOM export, in any order and nesting")]
     series: Annotated[str | None, Option("--series", help="part of the Series Description of the planning MR")] = None
     course: Annotated[
-        str | None, Option("--course", help="name (C2) or label of the course, where the folder holds several")
+        str | None, Option("--course", help="name (C2) or label of the course, if the folder has several")
     ] = None
     plan: Annotated[
-        str | None, Option("--plan", metavar="NAME", help="label or file name of the plan, where several fit")
+        str | None, Option("--plan", metavar="NAME", help="label or file name of the plan, if several match")
     ] = None
     structures: Annotated[
         str | None, Option("--structures", metavar="NAME", help="label or file name of the structure set")
     ] = None
-    roi: Annotated[list[str], Option("--roi", help="ROI to take as a lesion (repeatable)")] = field(
-        default_factory=list
-    )
+    roi: Annotated[list[str], Option("--roi", help="ROI to use as a lesion (repeatable)")] = field(default_factory=list)
     visit: Annotated[
         list[str],
         Option(
@@ -79,7 +78,7 @@ class FolderOptions:
     ] = field(default_factory=list)  # fmt: skip
 
     def reading(self) -> ReadOptions:
-        """How the study is to be read."""
+        """Options for reading the study."""
         return ReadOptions(
             series=self.series,
             rois=tuple(self.roi),
@@ -92,36 +91,36 @@ class FolderOptions:
 
 @dataclass(frozen=True)
 class StudyOptions(FolderOptions):
-    """The same, with the dose."""
+    """How to read a study with its dose."""
 
     prescription: Annotated[
         list[str],
         Option(
             "--prescription", metavar="GY|ROI=GY",
-            help="of every target, or of one; it overrules the plan (repeatable)",
+            help="prescribed dose in Gy of every target, or of one ROI; overrides the plan (repeatable)",
         ),
     ] = field(default_factory=list)  # fmt: skip
     isodose: Annotated[
-        float | None, Option("--isodose", metavar="PERCENT", help="prescription isodose of the dose maximum")
+        float | None, Option("--isodose", metavar="PERCENT", help="prescription isodose in percent of the dose maximum")
     ] = None
     dose_file: Annotated[
         list[str],
         Option(
             "--dose", metavar="FILE",
-            help="RTDOSE to use, where several differ; several are added up; none leaves the dose out (repeatable)",
+            help="RTDOSE to use, if several differ; several are summed; \"none\" leaves the dose out (repeatable)",
         ),
     ] = field(default_factory=list)  # fmt: skip
     dose_fractions: Annotated[
         int | None,
-        Option("--dose-fractions", metavar="N", help="fractions that a FRACTION or BEAM dose stands for (1: all)"),
+        Option("--dose-fractions", metavar="N", help="number of fractions in a FRACTION or BEAM dose (1: all)"),
     ] = None
 
     def reading(self) -> ReadOptions:
-        """How the study is to be read.
+        """Options for reading the study.
 
         Raises
         ------
-        StudyError : ``--prescription`` is no dose, or states two for every target.
+        StudyError : ``--prescription`` is not a dose, or gives two doses for every target.
         """
         total: float | None = None
         named: dict[str, float] = {}
@@ -132,7 +131,7 @@ class StudyOptions(FolderOptions):
             except ValueError as error:
                 raise StudyError("--prescription", f"is '{text}', expected GY or ROI=GY", "Correct it") from error
             if not name and total is not None:
-                raise StudyError("--prescription", "states two doses for every target", "Give one, or ROI=GY")
+                raise StudyError("--prescription", "gives two doses for every target", "Give one, or ROI=GY")
             if name:
                 named[name] = dose
             else:

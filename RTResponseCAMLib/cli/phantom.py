@@ -18,7 +18,7 @@ Voxels = tuple[int, int, int]
 
 
 class Variants(str, Enum):
-    """How the resistant part shows."""
+    """Visibility of the resistant subregion in the MR."""
 
     DARKER = "darker"
     TEXTURE = "texture"
@@ -35,17 +35,17 @@ class DoseFiles(str, Enum):
 
 @dataclass(frozen=True)
 class PhantomOptions:
-    """What both kinds of phantoms share."""
+    """Options that both phantom commands share."""
 
     seed: Annotated[int, Option("--seed")] = 1
-    lesions: Annotated[int | None, Option("--lesions", help="targets per patient (default: drawn, 1 to 5)")] = None
+    lesions: Annotated[int | None, Option("--lesions", help="targets per patient (default: random, 1 to 5)")] = None
     spacing: Annotated[tuple[float, float, float], Option("--spacing", metavar="MM MM MM")] = (1.0, 1.0, 1.0)
-    tilt: Annotated[float, Option("--tilt", metavar="DEG", help="tilt of the MR slices")] = 0.0
+    tilt: Annotated[float, Option("--tilt", metavar="DEG", help="tilt of the MR slices, degrees")] = 0.0
     dose_files: Annotated[DoseFiles, Option("--dose-files")] = DoseFiles.ONE
-    second_series: Annotated[bool, Option("--second-series", help="also a T2 series with its copy of the plan")] = False
+    second_series: Annotated[bool, Option("--second-series", help="also write a T2 series and its plan")] = False
     no_rtplan: Annotated[bool, Option("--no-rtplan")] = False
     no_follow_up: Annotated[bool, Option("--no-follow-up")] = False
-    mid_treatment: Annotated[bool, Option("--mid-treatment", help="also an MR of day 30")] = False
+    mid_treatment: Annotated[bool, Option("--mid-treatment", help="also write an MR of day 30")] = False
 
 
 Matrix = Annotated[Voxels, Option("--matrix", metavar="COLUMNS ROWS SLICES")]
@@ -55,12 +55,12 @@ def phantom_study(
     options: PhantomOptions,
     out: OutOptions,
     *,
-    variant: Annotated[Variants, Option("--variant", help="how the resistant part shows")] = Variants.TEXTURE,
+    variant: Annotated[Variants, Option("--variant", help="visibility of the resistant subregion")] = Variants.TEXTURE,
     patient: Annotated[int, Option("--patient")] = 1,
     matrix: Matrix = (208, 240, 168),
     progress: Progress,
 ) -> None:
-    """One synthetic patient."""
+    """Write one synthetic patient."""
     from RTResponseCAMLib.phantom.patient import sample_patient
     from RTResponseCAMLib.phantom.write import write_patient
     from RTResponseCAMLib.workflow.output import new_folder
@@ -78,25 +78,25 @@ def phantom_cohort(
     *,
     patients: Annotated[int, Option("--patients")],
     variants: Annotated[
-        str, Option("--variants", help=f"comma-separated, of {', '.join(v.value for v in Variants)}")
+        str, Option("--variants", help=f"comma-separated list from {', '.join(v.value for v in Variants)}")
     ] = "darker,texture,volume",
     workers: Annotated[int, Option("--workers", show_default="all cores")] = os.cpu_count() or 1,
     total_lesions: Annotated[
-        int | None, Option("--total-lesions", metavar="N", help="lesions of all patients together")
+        int | None, Option("--total-lesions", metavar="N", help="number of lesions of all patients together")
     ] = None,
     matrix: Matrix = (184, 216, 156),
     progress: Progress,
 ) -> None:
-    """Many synthetic patients and a manifest."""
+    """Write many synthetic patients and a manifest."""
     from RTResponseCAMLib.phantom.cohort import write_cohort
     from RTResponseCAMLib.phantom.spec import Variant
     from RTResponseCAMLib.workflow.output import new_folder
 
-    chosen = tuple(Variant(name) for name in variants.split(","))
+    selected = tuple(Variant(name) for name in variants.split(","))
     with new_folder(out.out, out.overwrite) as folder:
-        spec = _spec(options, chosen[0].value, matrix, 1)
+        spec = _spec(options, selected[0].value, matrix, 1)
         write_cohort(
-            spec, patients, folder=folder, variants=chosen, workers=workers, progress=progress, total=total_lesions
+            spec, patients, folder=folder, variants=selected, workers=workers, progress=progress, total=total_lesions
         )
     close(progress)
     print(f"written: {out.out}")
@@ -124,6 +124,6 @@ def _spec(options: PhantomOptions, variant: str, matrix: Voxels, patient: int) -
 
 
 COMMANDS = (
-    Command("study", "one synthetic patient as DICOM, its truth beside it", phantom_study, "phantom"),
-    Command("cohort", "many synthetic patients and a manifest", phantom_cohort, "phantom"),
+    Command("study", "write one synthetic patient as DICOM, with the ground truth", phantom_study, "phantom"),
+    Command("cohort", "write many synthetic patients and a manifest", phantom_cohort, "phantom"),
 )

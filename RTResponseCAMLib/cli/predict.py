@@ -1,4 +1,4 @@
-"""``predict``: probability and evidence map for each lesion of a study."""
+"""``predict``: probability of response and evidence map for each lesion of a study."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def predict(
     study: StudyOptions,
     out: OutOptions,
     *,
-    no_scene: Annotated[bool, Option("--no-scene", help="without scene.mrb")] = False,
-    pictures: Annotated[bool, Option("--pictures", help="also Slicer's slice views as PNG")] = False,
-    profile: Annotated[bool, Option("--profile", help="seconds per stage")] = False,
+    no_scene: Annotated[bool, Option("--no-scene", help="write no scene.mrb")] = False,
+    pictures: Annotated[bool, Option("--pictures", help="also write Slicer's slice views as PNG")] = False,
+    profile: Annotated[bool, Option("--profile", help="report the time per stage, seconds")] = False,
     json_: Json = False,
     progress: Progress,
 ) -> None:
-    """Probability and evidence map for each lesion of a study."""
+    """Predict probability of response and evidence map for each lesion of a study."""
     from RTResponseCAMLib.models.bundle import load_bundle
     from RTResponseCAMLib.models.card import default_bundle
     from RTResponseCAMLib.workflow.output import check_free
@@ -81,4 +81,4 @@ def _print(predictions: Sequence[Any]) -> None:
             print(f"{p.lesion.id} ! {warning.labeled()}")
 
 
-COMMANDS = (Command("predict", "probability and evidence map for each lesion of a study", predict),)
+COMMANDS = (Command("predict", "predict probability of response and evidence map for each lesion of a study", predict),)

@@ -1,4 +1,4 @@
-"""``subregion`` and ``export``: contour the evidence of each lesion, measure it, and write it as DICOM."""
+"""``subregion`` and ``export``: contour the evidence of each lesion, measure the subregion, and write DICOM."""
 
 from __future__ import annotations
 
@@ -37,22 +37,26 @@ class SelectionOptions:
         Method,
         Option(
             "--method",
-            help="evidence above --value, above that percentile of the lesion, Otsu's threshold, or the hottest cm³",
+            help="evidence above --value, above a percentile, above Otsu's threshold, or the cm³ of highest evidence",
         ),
     ] = Method.VALUE
     value: Annotated[
-        float | None, Option("--value", help="of the method (for value: where evidence begins to speak for it)")
+        float | None,
+        Option("--value", help="logit (default 0), percentile or cm³, as --method needs it"),
     ] = None
-    smooth: Annotated[float, Option("--smooth", metavar="MM", help="standard deviation of a Gaussian")] = 0.0
-    minimum: Annotated[float, Option("--minimum", metavar="CM3", help="leave out smaller components")] = 0.0
+    smooth: Annotated[float, Option("--smooth", metavar="MM", help="SD of Gaussian smoothing, mm")] = 0.0
+    minimum: Annotated[float, Option("--minimum", metavar="CM3", help="remove smaller components, cm³")] = 0.0
     largest: Annotated[int, Option("--largest", metavar="N", help="keep the N largest components only")] = 0
-    margin: Annotated[float, Option("--margin", metavar="MM", help="grow, or shrink by a negative one")] = 0.0
-    unclipped: Annotated[bool, Option("--unclipped", help="let a margin leave the lesion")] = False
-    anyway: Annotated[bool, Option("--anyway", help="contour lesions in doubt too; the doubt goes along")] = False
+    margin: Annotated[float, Option("--margin", metavar="MM", help="margin in mm; a negative one shrinks")] = 0.0
+    unclipped: Annotated[bool, Option("--unclipped", help="let the margin extend beyond the lesion")] = False
+    anyway: Annotated[bool, Option("--anyway", help="also contour flagged lesions; the flags are kept")] = False
     boost: Annotated[
-        float | None, Option("--boost", metavar="GY", help="simulated boost: lift the subregion's D98 to that dose")
+        float | None,
+        Option("--boost", metavar="GY", help="simulated boost: raise the subregion's D98 to this dose, Gy"),
     ] = None
-    interpolation: Annotated[Interpolation, Option("--interpolation", help="of the dose")] = Interpolation.LINEAR
+    interpolation: Annotated[Interpolation, Option("--interpolation", help="interpolation of the dose")] = (
+        Interpolation.LINEAR
+    )
 
 
 def subregion(
@@ -64,12 +68,17 @@ def subregion(
     json_: Json = False,
     progress: Progress,
 ) -> None:
-    """Contour the evidence of each lesion and measure it against the rest."""
+    """Contour the evidence of each lesion and compare the subregion with the rest of the lesion."""
     from RTResponseCAMLib.workflow.subregion import write_subregions
 
-    result, drawn, warnings = _contoured(study, model, selection, out, subprogress(progress, 0.0, 0.9))
+    result, contoured, warnings = _contoured(study, model, selection, out, subprogress(progress, 0.0, 0.9))
     content = write_subregions(
-        result, drawn, warnings=warnings, out=out.out, overwrite=out.overwrite, progress=subprogress(progress, 0.9, 1.0)
+        result,
+        contoured,
+        warnings=warnings,
+        out=out.out,
+        overwrite=out.overwrite,
+        progress=subprogress(progress, 0.9, 1.0),
     )
     close(progress)
     if json_:
@@ -77,7 +86,7 @@ def subregion(
         return
     print(content["notice"])
     _print(content["subregions"])
-    print("\n".join([*(f"! {labeled(**c)}" for c in content["warnings"]), f"written: {out.out}"]))
+    print("\n".join([*(f"! {labeled(**warning)}" for warning in content["warnings"]), f"written: {out.out}"]))
 
 
 def export(
@@ -87,7 +96,8 @@ def export(
     out: OutOptions,
     *,
     formats: Annotated[
-        list[str], Option("--format", metavar="FORMAT", help="rtstruct, seg, map … (repeatable; default: all)")
+        list[str],
+        Option("--format", metavar="FORMAT", help="export format: rtstruct, seg, map … (repeatable; default: all)"),
     ] = [],  # noqa: B006
     progress: Progress,
 ) -> None:
@@ -97,18 +107,18 @@ def export(
     from RTResponseCAMLib.workflow.export import export_dicom
 
     names = [format_of(name).name for name in formats] or [entry.name for entry in known()]
-    result, drawn, warnings = _contoured(study, model, selection, out, subprogress(progress, 0.0, 0.7))
-    written, more = export_dicom(
+    result, contoured, warnings = _contoured(study, model, selection, out, subprogress(progress, 0.0, 0.7))
+    written, export_warnings = export_dicom(
         study.study,
         result,
-        drawn=drawn,
+        drawn=contoured,
         out=out.out,
         names=names,
         overwrite=out.overwrite,
         progress=subprogress(progress, 0.7, 1.0),
     )
     close(progress)
-    for warning in by_severity((*result.warnings, *warnings, *more)):
+    for warning in by_severity((*result.warnings, *warnings, *export_warnings)):
         print(f"! {warning.labeled()}")
     print("\n".join(f"written: {out.out / name}" for name in written))
 
@@ -146,7 +156,7 @@ def _contoured(
         raise StudyError("the selection", str(error), "Correct the option") from error
     loaded = study.load(subprogress(progress, 0.0, 0.4))
     result = predict_study(loaded, bundle, progress=subprogress(progress, 0.4, 0.8))
-    drawn, warnings = contour_subregions(
+    contoured, warnings = contour_subregions(
         result,
         selection,
         anyway=chosen.anyway,
@@ -154,7 +164,7 @@ def _contoured(
         interpolation=chosen.interpolation.value,
         progress=subprogress(progress, 0.8, 1.0),
     )
-    return result, drawn, warnings
+    return result, contoured, warnings
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
@@ -181,8 +191,8 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
 COMMANDS = (
     Command(
         "subregion",
-        "contour the evidence of each lesion, and measure its dose against the rest of the lesion",
+        "contour the evidence of each lesion, and compare its dose with the rest of the lesion",
         subregion,
     ),
-    Command("export", "subregions as RTSTRUCT and DICOM SEG, and the evidence as Parametric Map", export),
+    Command("export", "write subregions as RTSTRUCT and DICOM SEG, and evidence maps as Parametric Map", export),
 )

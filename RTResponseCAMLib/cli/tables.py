@@ -1,4 +1,4 @@
-"""Tables on standard output: as wide as the terminal, or 120 characters where there is none."""
+"""Tables on standard output: as wide as the terminal, or 120 characters where there is no terminal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ PLAIN_WIDTH = 120
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> None:
-    """Print rows under their columns; those from ``numbers_from`` on are aligned to the right.
+    """Print rows under their columns; columns from ``numbers_from`` on are right-aligned.
 
-    Cells are shown as they are: what looks like Rich's markup is no markup.
+    Cells are printed literally: Rich markup in them is not interpreted.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -19,13 +19,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, number
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if number >= numbers_from else "left", overflow="fold")
+    for index, column in enumerate(columns):
+        table.add_column(Text(column), justify="right" if index >= numbers_from else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, file=sys.stdout).print(table)
 
 
 def number(value: float | None, places: int = 2) -> str:
-    """A number, or a dash where it is not known."""
+    """Formatted number, or a dash for None."""
     return "–" if value is None else f"{value:.{places}f}"

@@ -28,15 +28,15 @@ def train(
     approach: Annotated[str, Option("--approach", metavar="MODEL", help="name of a registered model")] = default_name(),
     name: Annotated[str, Option("--name")] = "unnamed model",
     description: Annotated[str, Option("--description")] = "",
-    warning: Annotated[list[str], Option("--warning", help="sentence shown beside every result (repeatable)")] = [],  # noqa: B006
+    warning: Annotated[list[str], Option("--warning", help="sentence shown with every result (repeatable)")] = [],  # noqa: B006
     cohort_note: Annotated[str, Option("--cohort-note", help="how the cohort was made, for the card")] = "",
     progress: Progress,
 ) -> None:
-    """Fit a model on a cohort."""
+    """Fit a model on a cohort and write a bundle."""
     from RTResponseCAMLib.workflow.train import train_bundle
 
-    chosen = given(settings)
-    unknown = sorted(set(chosen) - set(entry_of(approach).known_options(chosen)))
+    given_options = given(settings)
+    unknown = sorted(set(given_options) - set(entry_of(approach).known_options(given_options)))
     if unknown:
         flags = ", ".join(f"--{option.replace('_', '-')}" for option in unknown)
         raise ModelError(approach, f"has no option {flags}", "Leave it out")
@@ -45,16 +45,16 @@ def train(
         "description": description,
         "intended_use": "Research use only. Not a medical device; not for clinical decisions.",
         "cohort": cohort_note,
-        "command": train_command(approach, chosen),
+        "command": train_command(approach, given_options),
         "warnings": list(warning),
     }
     figures = train_bundle(
-        cohort, out.out, name=approach, options=chosen, card=card, overwrite=out.overwrite, progress=progress
+        cohort, out.out, name=approach, options=given_options, card=card, overwrite=out.overwrite, progress=progress
     )
     close(progress)
     print(json.dumps(figures, indent=2))
     if not entry_of(approach).explains:
-        print("! this model gives no evidence map: predict cannot show it, a comparison can", file=sys.stderr)
+        print("! this model gives no evidence map: use it in evaluate, not in predict", file=sys.stderr)
 
 
 COMMANDS = (Command("train", "fit a model on a cohort and write a bundle", train),)

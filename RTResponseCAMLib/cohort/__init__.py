@@ -1,1 +1,1 @@
-"""Many studies: one manifest for phantoms and patients, and an importer for each public data set's layout."""
+"""Cohorts of studies: one manifest for phantoms and patients, and an importer for the layout of each data set."""

@@ -1,8 +1,8 @@
-"""Brain-TR-GammaKnife (TCIA): real Gamma Knife plans, one label per lesion from later imaging, no follow-up images.
+"""Importer of Brain-TR-GammaKnife (TCIA): real Gamma Knife plans with one label per lesion, no follow-up images.
 
 Processed NRRD ``GK.103_1/GK.103_1_MR_t1.nrrd``, ``*dose*``, one mask per lesion ``GK.103_1_L…``; or DICOM
-``GK_103/<course>/<series>``. Label: ``mri_type`` stable or recurrence. That is no volume change: it cannot give the
-three-month label, and ``label_source`` says so.
+``GK_103/<course>/<series>``. The label is ``mri_type`` of later imaging: stable or recurrence. It is not a volume
+change and cannot give the three-month label; ``label_source`` states this.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ def import_brain_tr_gk(source: Path, progress: Progress = no_progress) -> tuple[
     courses = sorted(p for p in source.rglob("GK.*") if p.is_dir() and COURSE.fullmatch(p.name))
     subjects = sorted(p for p in source.rglob("GK_*") if p.is_dir() and SUBJECT.fullmatch(p.name))
     if not courses and not subjects:
-        raise CohortError(source, "holds neither GK.<patient>_<course> nor GK_<patient> folders", "Give the data set")
+        raise CohortError(source, "holds neither GK.<patient>_<course> nor GK_<patient> folders", "Give its folder")
     rows: list[CohortRow] = []
     folders = courses or subjects
-    for number, folder in enumerate(folders, start=1):
-        progress((number - 1) / len(folders), f"folder {number} of {len(folders)}")
+    for folder_index, folder in enumerate(folders, start=1):
+        progress((folder_index - 1) / len(folders), f"folder {folder_index} of {len(folders)}")
         try:
-            found, said = (_nrrd_course if courses else _dicom_subject)(folder, lines)
+            new_rows, notes = (_nrrd_course if courses else _dicom_subject)(folder, lines)
         except RTResponseError as error:
-            found, said = [], [f"{folder.name}: left out: {error.what}"]
-        rows += found
-        remarks += said
-    lost = [text_in(line[NEEDED[7]]) or text_in(line[NEEDED[3]]) for line in lines if not line.get("used")]
-    if lost:
-        remarks.append(f"{len(lost)} row(s) of the spreadsheet have no file: {', '.join(lost[:10])}")
+            new_rows, notes = [], [f"{folder.name}: left out: {error.what}"]
+        rows += new_rows
+        remarks += notes
+    unused_names = [text_in(line[NEEDED[7]]) or text_in(line[NEEDED[3]]) for line in lines if not line.get("used")]
+    if unused_names:
+        remarks.append(f"{len(unused_names)} row(s) of the spreadsheet have no file: {', '.join(unused_names[:10])}")
     return rows, remarks
 
 
@@ -95,8 +95,8 @@ def _row(
         label = {"stable": 0, "recurrence": 1}.get(text_in(line["mri_type"]).lower())
         months = number_in(line["duration_tx_to_imag (months)"])
         days = round(months * DAYS_PER_MONTH) if months is not None else None
-        count = number_in(line["Fractions"])
-        fractions = int(count) if count is not None else None
+        fraction_count = number_in(line["Fractions"])
+        fractions = int(fraction_count) if fraction_count is not None else None
     volume = None
     if mask is not None:
         image = read_volume(mask)
@@ -109,23 +109,25 @@ def _row(
 
 
 def _dicom_subject(folder: Path, lines: list[dict[str, Any]]) -> tuple[list[CohortRow], list[str]]:
-    """One study folder per course, in the order of their dates; ROI names are matched to locations loosely."""
+    """One study folder per course, ordered by date; ROI names are matched to locations by text similarity."""
     match = SUBJECT.fullmatch(folder.name)
     assert match is not None
     rows, remarks = [], []
-    for number, study in enumerate(sorted((p for p in folder.iterdir() if p.is_dir()), key=_study_date), start=1):
+    for course_number, study in enumerate(
+        sorted((p for p in folder.iterdir() if p.is_dir()), key=_study_date), start=1
+    ):
         ids = (match.group(1), folder.name)
-        own = [
+        course_lines = [
             line
             for line in lines
-            if text_in(line["unique_pt_id"]) in ids and number_in(line["Treatment Course"]) == number
+            if text_in(line["unique_pt_id"]) in ids and number_in(line["Treatment Course"]) == course_number
         ]
         try:
-            found, lost = _dicom_course(study, match.group(1), str(number), own)
-        except RTResponseError as error:  # another course may be whole
-            found, lost = [], [f"left out: {error.what}"]
-        rows += found
-        remarks += [f"{folder.name} course {number}: {text}" for text in lost]
+            new_rows, notes = _dicom_course(study, match.group(1), str(course_number), course_lines)
+        except RTResponseError as error:  # other courses may be readable
+            new_rows, notes = [], [f"left out: {error.what}"]
+        rows += new_rows
+        remarks += [f"{folder.name} course {course_number}: {text}" for text in notes]
     return rows, remarks
 
 
@@ -135,45 +137,49 @@ def _dicom_course(
     index = index_folder(study)
     graph = find_reference_graph(contents_of(index))
     structures, _ = read_structures(graph.structures.path)
-    drawn = tuple(s for s in structures if not s.name.startswith("*"))
-    lesions, _ = choose_lesions(graph.structures.path, drawn)
+    contoured = tuple(s for s in structures if not s.name.startswith("*"))
+    lesions, _ = choose_lesions(graph.structures.path, contoured)
     scrub = Scrubber([graph.images[0].header, graph.structures.header])
-    matched = _locations([x.structure.name for x in lesions], lines)
+    line_by_name = _locations([x.structure.name for x in lesions], lines)
     rows, remarks = [], []
     for lesion in lesions:
-        line, name = matched.get(lesion.structure.name), scrub(lesion.structure.name)
+        line, name = line_by_name.get(lesion.structure.name), scrub(lesion.structure.name)
         if line is None:
-            remarks.append(f"no location like ROI '{name}'")
+            remarks.append(f"no location in the spreadsheet resembles ROI '{name}'")
         rows.append(_row(patient, course, name, line, None, None, None, study))
     return rows, remarks
 
 
 def _study_date(path: Path) -> tuple[str, str]:
-    found = re.match(r"(\d{2})-(\d{2})-(\d{4})", path.name)
-    return (found.group(3) + found.group(1) + found.group(2) if found else "9999", path.name)
+    match = re.match(r"(\d{2})-(\d{2})-(\d{4})", path.name)
+    return (match.group(3) + match.group(1) + match.group(2) if match else "9999", path.name)
 
 
 def _locations(names: list[str], lines: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Best pairs of ROI name and location first, each used once."""
+    """Spreadsheet line of each ROI name: the most similar pairs first, each name and each line used once."""
     pairs = sorted(
         (
-            (difflib.SequenceMatcher(None, _plain(name), _plain(text_in(line["Lesion Location"]))).ratio(), name, n)
+            (
+                difflib.SequenceMatcher(None, _plain(name), _plain(text_in(line["Lesion Location"]))).ratio(),
+                name,
+                line_index,
+            )
             for name in names
-            for n, line in enumerate(lines)
+            for line_index, line in enumerate(lines)
         ),
         reverse=True,
     )
-    found: dict[str, dict[str, Any]] = {}
-    used: set[int] = set()
-    for likeness, name, n in pairs:
-        if likeness >= MIN_LIKENESS and name not in found and n not in used:
-            found[name] = lines[n]
-            used.add(n)
-    return found
+    line_by_name: dict[str, dict[str, Any]] = {}
+    used_lines: set[int] = set()
+    for similarity, name, line_index in pairs:
+        if similarity >= MIN_LIKENESS and name not in line_by_name and line_index not in used_lines:
+            line_by_name[name] = lines[line_index]
+            used_lines.add(line_index)
+    return line_by_name
 
 
 def _line_of(lines: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
-    """By the name in the spreadsheet, without case and punctuation; then without trailing digits (a date)."""
+    """Line with this name, ignoring letter case and punctuation; if none, also ignoring trailing digits (a date)."""
     table: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in lines:
         table[_plain(text_in(line["Lesion Name in NRRD files"]).removesuffix(".nrrd"))].append(line)

@@ -1,7 +1,7 @@
-"""Whether patient groups are different people: one person under two groups would be trained on and evaluated on.
+"""Check that patient groups are different persons: one person in two groups would be in training and test sets.
 
-The manifest tells people apart by ``patient_group_id`` alone. What was read tells more: one scan under two groups,
-copied or anonymized anew, is one person; one Patient ID under two groups may be.
+The manifest distinguishes persons by ``patient_group_id`` only. The images give more information: one scan in two
+groups, copied or anonymized again, is one person; one Patient ID in two groups may be one person.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.study import Study
 
 MOST_NAMED = 5
-LEVELS = 4096  # of a scan's values, from the least to the greatest
+LEVELS = 4096  # histogram levels from the smallest to the largest value of a scan
 FIX = "Give one person one patient_group_id, or leave the copy out"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a lesion comes from.
+    """Group, scan and person of a lesion.
 
     Attributes
     ----------
     group : ``patient_group_id``.
-    scan : digest of the planning MR's voxels, whatever its files are and are called.
+    scan : digest of the voxels of the planning MR, independent of the format and the names of its files.
     person : key of the DICOM Patient ID; "" where there is none.
     """
 
@@ -42,8 +42,8 @@ class Source:
 def source_of(study: Study, group: str) -> Source:
     """Source of the lesions of a study.
 
-    A scan is told by its size and how many voxels have which value, so that it is known again when it was turned or
-    flipped by a converter; cropped, defaced or resampled it is another.
+    The digest of the scan uses the image size and the histogram of the voxel values. It stays the same when a converter
+    rotates or flips the scan. It changes when the scan is cropped, defaced or resampled.
     """
     voxels = sitk.GetArrayViewFromImage(study.mr)
     finite = [np.isfinite(plane) for plane in voxels]
@@ -51,8 +51,8 @@ def source_of(study: Study, group: str) -> Source:
     high = max((float(p[k].max()) for p, k in zip(voxels, finite, strict=True) if k.any()), default=0.0)
     step = max(high - low, 1e-12) / (LEVELS - 1)
     counts = np.zeros(LEVELS, dtype=np.int64)
-    for plane, known in zip(voxels, finite, strict=True):
-        level = np.rint((plane[known].astype(np.float64) - low) / step)
+    for plane, is_finite in zip(voxels, finite, strict=True):
+        level = np.rint((plane[is_finite].astype(np.float64) - low) / step)
         counts += np.bincount(level.astype(np.intp), minlength=LEVELS)
     digest = hashlib.blake2b(counts.astype("<i8").tobytes(), digest_size=12, person=b"MR")
     digest.update(str(sorted(study.mr.GetSize())).encode())
@@ -61,27 +61,27 @@ def source_of(study: Study, group: str) -> Source:
 
 
 def shared_scans(sources: Iterable[Source]) -> list[tuple[str, ...]]:
-    """Groups that hold one scan, for each scan that has several."""
+    """Groups that share a scan: one tuple for each scan in several groups."""
     return _shared((s.scan, s.group) for s in sources)
 
 
 def refuse_shared_scans(sources: Iterable[Source], where: Path) -> None:
-    """Refuse a cohort that has one scan under two groups.
+    """Check that no scan belongs to two groups.
 
     Raises
     ------
-    CohortError : it has.
+    CohortError : one scan belongs to several groups.
     """
-    found = shared_scans(sources)
-    if found:
-        raise CohortError(where, f"has one planning MR under several patient groups: {named(found)}", FIX)
+    shared = shared_scans(sources)
+    if shared:
+        raise CohortError(where, f"has one planning MR under several patient groups: {named(shared)}", FIX)
 
 
 def shared_people(sources: Iterable[Source]) -> list[str]:
-    """What to say of groups that hold one DICOM Patient ID: one sentence, or none."""
-    found = _shared((s.person, s.group) for s in sources)
+    """Remark about groups with the same DICOM Patient ID: a list of one sentence, or an empty list."""
+    shared = _shared((s.person, s.group) for s in sources)
     consequence = "if they are one person, an approach is evaluated on people it was trained on"
-    return [f"patient groups hold one DICOM Patient ID ({named(found)}): {consequence}"] if found else []
+    return [f"patient groups hold one DICOM Patient ID ({named(shared)}): {consequence}"] if shared else []
 
 
 def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
@@ -93,7 +93,7 @@ def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
 
 
 def named(found: list[tuple[str, ...]]) -> str:
-    """Sets of groups in words, the first few of them."""
+    """Text that lists the first few sets of groups."""
     texts = [" and ".join(f"'{name}'" for name in names[:MOST_NAMED]) for names in found[:MOST_NAMED]]
-    more = sum(map(len, found)) - sum(len(names[:MOST_NAMED]) for names in found[:MOST_NAMED])
-    return "; ".join(texts) + (f"; and {more} more" if more else "")
+    remaining = sum(map(len, found)) - sum(len(names[:MOST_NAMED]) for names in found[:MOST_NAMED])
+    return "; ".join(texts) + (f"; and {remaining} more" if remaining else "")

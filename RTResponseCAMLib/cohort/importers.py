@@ -1,4 +1,4 @@
-"""The registry of importers: one module for each data set, known here by name and loaded when it is asked for."""
+"""Registry of importers by name: one module for each data set, imported when it is first used."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def importer_of(name: str) -> Importer:
 
     Raises
     ------
-    CohortError : there is none.
+    CohortError : there is no importer of this name.
     """
     if name not in _IMPORTERS:
-        raise CohortError(name, f"is no known data set; known are {', '.join(_IMPORTERS)}", "Correct the name")
-    found = _IMPORTERS[name]
-    if isinstance(found, str):
-        module, _, function = found.partition(":")
+        raise CohortError(name, f"is not a known data set; known are {', '.join(_IMPORTERS)}", "Correct the name")
+    entry = _IMPORTERS[name]
+    if isinstance(entry, str):
+        module, _, function = entry.partition(":")
         importer: Importer = getattr(import_module(f"RTResponseCAMLib.cohort.{module}"), function)
         return importer
-    return found
+    return entry
 
 
 def register_importer(name: str, importer: Importer) -> None:
@@ -48,7 +48,7 @@ def register_importer(name: str, importer: Importer) -> None:
 
     Raises
     ------
-    CohortError : another one has its name.
+    CohortError : another importer has this name.
     """
     if name in _IMPORTERS:
         raise CohortError(name, "two importers have this name", "Give each its own name")
@@ -56,5 +56,5 @@ def register_importer(name: str, importer: Importer) -> None:
 
 
 def unregister_importer(name: str) -> None:
-    """Take an importer away that `register_importer` added."""
+    """Remove an importer that `register_importer` added."""
     _IMPORTERS.pop(name, None)

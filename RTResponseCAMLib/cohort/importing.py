@@ -19,11 +19,11 @@ VOLUME_TOLERANCE = 0.05
 
 
 def import_cohort(name: str, source: Path, *, folder: Path, progress: Progress = no_progress) -> dict[str, Any]:
-    """Write ``folder/manifest.csv`` and ``folder/import.json`` (counts and remarks); returns the latter's content.
+    """Write ``folder/manifest.csv`` and ``folder/import.json`` (counts and remarks); return the content of the latter.
 
     Raises
     ------
-    CohortError : an unknown data set, a source that is no folder or does not hold it.
+    CohortError : an unknown data set, or a source that is not a folder or does not hold the data set.
     """
     importer = importer_of(name)
     if not source.is_dir():
@@ -53,7 +53,7 @@ def counts(rows: list[CohortRow]) -> dict[str, int]:
 
 
 def check_cohort(folder: Path, progress: Progress = no_progress) -> dict[str, Any]:
-    """Read every case that a manifest names; ``problems`` holds one sentence for each that cannot be used.
+    """Read every case of a manifest; ``problems`` holds one sentence for each case that cannot be used.
 
     Raises
     ------
@@ -61,8 +61,8 @@ def check_cohort(folder: Path, progress: Progress = no_progress) -> dict[str, An
     """
     rows = read_cohort(folder)
     cases: dict[tuple[Path | str, ...], list[tuple[int, CohortRow]]] = {}
-    for number, row in enumerate(rows, start=2):
-        cases.setdefault(row.case, []).append((number, row))
+    for line_number, row in enumerate(rows, start=2):
+        cases.setdefault(row.case, []).append((line_number, row))
     problems, remarks = [], []
     sources: list[Source] = []
     for done, members in enumerate(cases.values()):
@@ -76,11 +76,11 @@ def check_cohort(folder: Path, progress: Progress = no_progress) -> dict[str, An
         sources.append(source_of(study, members[0][1].patient_group))
         remarks += [f"{line}: {c.text}" for c in study.warnings if c.code is not WarningCode.NO_DOSE]
         structures = {x.structure.name: x.structure for x in study.lesions}
-        for number, row in members:
+        for line_number, row in members:
             volume = contour_volume_cc(structures[row.lesion])
             if row.volume_cc is not None and abs(volume / row.volume_cc - 1) > VOLUME_TOLERANCE:
-                found = f"column volume_cc is {row.volume_cc:g}, its contours hold {volume:.4g} cm³"
-                problems.append(f"line {number}: {found}")
+                problem = f"column volume_cc is {row.volume_cc:g}, its contours hold {volume:.4g} cm³"
+                problems.append(f"line {line_number}: {problem}")
     problems += [f"one planning MR under several patient groups: {named([names])}" for names in shared_scans(sources)]
     remarks += shared_people(sources)
     progress(1.0, "checked")

@@ -1,4 +1,4 @@
-"""Labels from volumes: which island of a baseline mask is which of a follow-up mask, and how it changed."""
+"""Labels from volume changes: match the islands of a baseline mask to those of a follow-up mask, and compare them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIN_VOXELS = 8
 
 @dataclass(frozen=True)
 class LaterMask:
-    """A follow-up's mask on the same patient space as the plan's, and its day (None: unknown)."""
+    """Mask of a follow-up in the patient space of the planning mask, and its day (None: unknown)."""
 
     name: str
     path: Path
@@ -32,12 +32,12 @@ class LaterMask:
 
 
 def islands_of(mask: sitk.Image, values: tuple[int, ...]) -> tuple[Structure, ...]:
-    """Islands of a whole-patient mask that are large enough to be lesions; numbers are those of ``region``."""
+    """Islands (connected regions) of a mask that are large enough to be lesions; numbers are those of ``region``."""
     return _large(mask, label_structures(mask, values))
 
 
 def islands_of_each(mask: sitk.Image) -> tuple[Structure, ...]:
-    """As `islands_of`, of every label on its own: what touches under another label stays apart."""
+    """As `islands_of`, for each label separately: touching regions of different labels stay separate."""
     return _large(mask, label_structures(mask))
 
 
@@ -47,9 +47,9 @@ def _large(mask: sitk.Image, structures: tuple[Structure, ...]) -> tuple[Structu
 
 
 def nearest_three_months(later: list[LaterMask]) -> LaterMask | None:
-    """The follow-up nearest day 90 within days 60 to 120; None when no dated one lies there."""
-    place = nearest_in_window([m.days for m in later])
-    return None if place is None else later[place]
+    """The follow-up nearest day 90 within days 60 to 120; None when no dated follow-up lies there."""
+    index = nearest_in_window([m.days for m in later])
+    return None if index is None else later[index]
 
 
 def label_rows(
@@ -62,12 +62,12 @@ def label_rows(
 ) -> tuple[list[CohortRow], list[str]]:
     """Fill days, ratio, label and certainty of the rows of one case from a follow-up mask; also remarks.
 
-    The follow-up mask must exist: an absent one is no zero, and never gets here.
+    The follow-up mask must exist; an absent mask does not mean a volume of zero.
 
     Parameters
     ----------
-    lesions : those of the rows, drawn on ``mask``.
-    find : the regions of the follow-up mask that may be theirs.
+    lesions : structures of the rows, contoured on ``mask``.
+    find : function that returns the regions of the follow-up mask that may match them.
     """
     follow_up = read_volume(later.path)
     if not same_grid(Grid.of(mask), Grid.of(follow_up), tolerance_mm=0.1):
@@ -80,22 +80,28 @@ def label_rows(
     remarks = [f"{later.path.name}: {len(new)} new lesion(s), not in the cohort"] if new else []
     labeled = []
     for row, match in zip(rows, matches, strict=True):
-        base, now = match.volumes(before, after)
+        planning_volume, later_volume = match.volumes(before, after)
         labeled.append(
-            labeled_row(row, base, after=now, days=later.days, source=f"volume, {later.name}, {match.status}")
+            labeled_row(
+                row,
+                planning_volume,
+                after=later_volume,
+                days=later.days,
+                source=f"volume, {later.name}, {match.status}",
+            )
         )
     return labeled, remarks
 
 
 def labeled_row(row: CohortRow, before: Volume, *, after: Volume, days: int | None, source: str) -> CohortRow:
-    """A row with the label of its change: more than 20 % smaller is a response."""
+    """Row with the label of its volume change: a decrease of more than 20 % is a response."""
     change = change_interval(before, after)
-    word = classify(THRESHOLD, change, growth=None)
+    category = classify(THRESHOLD, change, growth=None)
     return replace(
         row,
         days_to_follow_up=days,
         volume_ratio=after.cc / before.cc,
         label=0 if change.value < THRESHOLD.response else 1,
-        certainty="indeterminate" if word == INDETERMINATE else "certain",
-        label_source=source if word != RESPONSE or after.cc > 0 else f"{source} (gone)",
+        certainty="indeterminate" if category == INDETERMINATE else "certain",
+        label_source=source if category != RESPONSE or after.cc > 0 else f"{source} (gone)",
     )

@@ -1,9 +1,9 @@
-"""OpenBTAI / MOLAB (Figshare, CC0): metastases segmented over years; no dose.
+"""Importer of OpenBTAI / MOLAB (Figshare, CC0): metastases segmented over years; no dose volume.
 
 ``<patient>/<patient>/NIFTI/<patient>_<time>_img.nii`` and ``_msk.nii``; label = 10 × lesion + segment, segment 1
-enhancing, 2 necrosis, so a lesion keeps its number over time and nothing has to be matched. Times are dates shifted
-to 1901 and after; days since the first MR follow from them. The clinical workbook (columns by position, data from
-row 16) says when each lesion had radiosurgery, in the same days.
+enhancing, 2 necrosis, so a lesion keeps its number over time and needs no matching. Times are dates shifted to 1901
+and later; they give the days since the first MR. The clinical workbook (columns by position, data from row 16) gives
+the day of radiosurgery of each lesion, on the same scale.
 """
 
 from __future__ import annotations
@@ -59,12 +59,14 @@ def import_openbtai(source: Path, progress: Progress = no_progress) -> tuple[lis
     if not scans:
         raise CohortError(source, "holds no <patient>_<date>_img.nii with its _msk.nii", "Give the NIFTI folders")
     treated, remarks = _treatments(source)
-    remarks.append("days count from each patient's first image here; without the first MR of the study they are wrong")
+    remarks.append(
+        "days count from the first image of each patient here; they are wrong if the first MR of the study is missing"
+    )
     rows: list[CohortRow] = []
-    for number, (patient, own) in enumerate(sorted(scans.items()), start=1):
-        progress((number - 1) / len(scans), f"patient {number} of {len(scans)}")
+    for patient_index, (patient, patient_scans) in enumerate(sorted(scans.items()), start=1):
+        progress((patient_index - 1) / len(scans), f"patient {patient_index} of {len(scans)}")
         try:
-            rows += _patient(patient, own, treated)
+            rows += _patient(patient, patient_scans, treated)
         except RTResponseError as error:
             remarks.append(f"{patient:06d}: left out: {error.what}")
     return rows, remarks
@@ -76,19 +78,19 @@ def _scans(source: Path) -> dict[int, list[Scan]]:
         match = FILE.fullmatch(path.name)
         if match:
             files[(int(match.group(1)), match.group(2))][match.group(3).lower()] = path
-    found: defaultdict[int, list[Scan]] = defaultdict(list)
+    scans: defaultdict[int, list[Scan]] = defaultdict(list)
     first: dict[int, int] = {}
     for (patient, date), pair in files.items():
         day = serial_day(date)
         if day is None:
             continue
-        first[patient] = min(day, first.get(patient, day))  # also a scan that nobody segmented
+        first[patient] = min(day, first.get(patient, day))  # also a scan without a segmentation
         if len(pair) == 2:
-            found[patient].append(Scan(day, pair["img"], pair["msk"]))
-    for patient, own in found.items():
-        own[:] = [Scan(scan.day - first[patient] + 1, scan.image, scan.mask) for scan in own]
-        own.sort(key=lambda scan: scan.day)
-    return dict(found)
+            scans[patient].append(Scan(day, pair["img"], pair["msk"]))
+    for patient, patient_scans in scans.items():
+        patient_scans[:] = [Scan(scan.day - first[patient] + 1, scan.image, scan.mask) for scan in patient_scans]
+        patient_scans.sort(key=lambda scan: scan.day)
+    return dict(scans)
 
 
 def serial_day(date: str) -> int | None:
@@ -104,20 +106,20 @@ def _treatments(source: Path) -> tuple[dict[tuple[int, int], Radiosurgery], list
     books = sorted(source.rglob("OpenBTAI_METS_ClinicalData*.xlsx"))
     if not books:
         return {}, ["no OpenBTAI_METS_ClinicalData workbook: labels stay unknown"]
-    found: dict[tuple[int, int], Radiosurgery] = {}
+    treatments: dict[tuple[int, int], Radiosurgery] = {}
     for row in read_sheet(books[0])[15:]:
         cells = [row[n] if n < len(row) else None for n in range(BEGIN + 1)]
         patient, lesion = number_in(cells[PATIENT]), number_in(cells[LESION])
         if patient is None or lesion is None:
             continue
-        begin, dose, count = (number_in(cells[n]) for n in (BEGIN, DOSE, FRACTIONS))
-        total = dose * count if dose is not None and count is not None else None
+        begin, dose, fraction_count = (number_in(cells[n]) for n in (BEGIN, DOSE, FRACTIONS))
+        total = dose * fraction_count if dose is not None and fraction_count is not None else None
         day = int(begin) if begin is not None else None
         key = (int(patient), int(lesion))
-        known = found.get(key)
-        if known is None or (day is not None and (known.day is None or day < known.day)):
-            found[key] = Radiosurgery(day, total, int(count) if count is not None else None)
-    return found, []
+        earlier = treatments.get(key)
+        if earlier is None or (day is not None and (earlier.day is None or day < earlier.day)):
+            treatments[key] = Radiosurgery(day, total, int(fraction_count) if fraction_count is not None else None)
+    return treatments, []
 
 
 def _patient(patient: int, scans: list[Scan], treated: dict[tuple[int, int], Radiosurgery]) -> list[CohortRow]:
@@ -141,12 +143,12 @@ def _patient(patient: int, scans: list[Scan], treated: dict[tuple[int, int], Rad
         )  # fmt: skip
         # A lesion without a label at a later scan may be gone or not annotated: only scans that show it count.
         after = [s for s in present if begin is not None and s.day > begin]
-        place = nearest_in_window([s.day - begin for s in after]) if begin is not None and before else None
-        if begin is not None and place is not None:
-            visit = after[place]
-            now = _volume(masks[visit.day], values)
+        visit_index = nearest_in_window([s.day - begin for s in after]) if begin is not None and before else None
+        if begin is not None and visit_index is not None:
+            visit = after[visit_index]
+            later_volume = _volume(masks[visit.day], values)
             row = labeled_row(
-                row, volume, after=now, days=visit.day - begin, source="volume, segmentation of the data set"
+                row, volume, after=later_volume, days=visit.day - begin, source="volume, segmentation of the data set"
             )
         rows.append(row)
     return rows

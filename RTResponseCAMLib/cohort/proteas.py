@@ -1,9 +1,9 @@
-"""PROTEAS-brain-mets (Zenodo 17253793, CC BY): linac radiosurgery with dose and segmented follow-ups.
+"""Importer of PROTEAS-brain-mets (Zenodo 17253793, CC BY): linac radiosurgery with dose and segmented follow-ups.
 
 ``P01/BraTS/baseline|fu1…/t1c.nii.gz``, ``P01/P01_RTP.nii.gz`` (Gy, NaN outside the grid), masks with 1 necrosis,
 2 enhancing, 3 edema in ``tumor_segmentation`` or ``tumor segmentation``, days from ``DICOM/T1C_<date>``.
-P04a and P04b are two rounds of one person. A visit without a mask may be a complete response or not annotated:
-it stays unknown.
+P04a and P04b are two courses of one person. A visit without a mask may be a complete response, or it may not be
+annotated: its label stays unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from RTResponseCAMLib.progress import Progress, no_progress
 FOLDER = re.compile(r"P(\d+)([a-z]?)$", re.IGNORECASE)
 MASK_FOLDERS = ("tumor_segmentation", "tumor segmentation")
 TUMOR = (1, 2)
-HOT_SPOT = (0.98, 1.7)  # dose maximum / prescription of the published plans is 1.12 to 1.30
+HOT_SPOT = (0.98, 1.7)  # allowed dose maximum / prescription; 1.12 to 1.30 in the published plans
 
 
 def import_proteas(source: Path, progress: Progress = no_progress) -> tuple[list[CohortRow], list[str]]:
@@ -43,23 +43,23 @@ def import_proteas(source: Path, progress: Progress = no_progress) -> tuple[list
         raise CohortError(source, "holds no PROTEAS patient folder (P01/BraTS/…)", "Unzip the data set there")
     doses, remarks = _prescriptions(source)
     rows: list[CohortRow] = []
-    for number, folder in enumerate(folders, start=1):
-        progress((number - 1) / len(folders), f"patient folder {number} of {len(folders)}")
+    for folder_index, folder in enumerate(folders, start=1):
+        progress((folder_index - 1) / len(folders), f"patient folder {folder_index} of {len(folders)}")
         try:
-            found, said = _import_one(folder, doses)
+            new_rows, notes = _import_one(folder, doses)
         except RTResponseError as error:
-            found, said = [], [f"{folder.name}: left out: {error.what}"]
-        rows += found
-        remarks += said
+            new_rows, notes = [], [f"{folder.name}: left out: {error.what}"]
+        rows += new_rows
+        remarks += notes
     return rows, remarks
 
 
 def _import_one(folder: Path, doses: dict[str, tuple[float | None, int | None]]) -> tuple[list[CohortRow], list[str]]:
     name = folder.name
-    parts = FOLDER.fullmatch(name)
-    assert parts is not None
-    group = f"PROTEAS-P{int(parts.group(1)):02d}"
-    course = str(ord(parts.group(2).lower()) - ord("a") + 1) if parts.group(2) else "1"
+    name_match = FOLDER.fullmatch(name)
+    assert name_match is not None
+    group = f"PROTEAS-P{int(name_match.group(1)):02d}"
+    course = str(ord(name_match.group(2).lower()) - ord("a") + 1) if name_match.group(2) else "1"
     masks = _masks(folder)
     mr = folder / "BraTS" / "baseline" / "t1c.nii.gz"
     if "baseline" not in masks or not mr.is_file():
@@ -77,28 +77,28 @@ def _import_one(folder: Path, doses: dict[str, tuple[float | None, int | None]])
         )
         for s in islands
     ]  # fmt: skip
-    days, said = _days(folder)
-    remarks += said
+    days, notes = _days(folder)
+    remarks += notes
     later = [LaterMask(k, p, days.get(k)) for k, p in sorted(masks.items()) if k != "baseline"]
     visit = nearest_three_months(later)
     if visit is None or not rows:
         return rows, remarks
-    rows, said = label_rows(rows, islands, mask=mask, later=visit, find=lambda later: islands_of(later, TUMOR))
-    return rows, remarks + [f"{name}: {text}" for text in said]
+    rows, notes = label_rows(rows, islands, mask=mask, later=visit, find=lambda later: islands_of(later, TUMOR))
+    return rows, remarks + [f"{name}: {text}" for text in notes]
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    found = {}
+    masks = {}
     for spelling in MASK_FOLDERS:
         for path in sorted((folder / spelling).glob("*.nii*")) if (folder / spelling).is_dir() else ():
             match = re.search(r"_tumor_mask_(baseline|fu\d+)\.nii", path.name, re.IGNORECASE)
             if match:
-                found[match.group(1).lower()] = path
-    return found
+                masks[match.group(1).lower()] = path
+    return masks
 
 
 def _days(folder: Path) -> tuple[dict[str, int], list[str]]:
-    """Days of each time point from the dates of the DICOM folders, when these are as many as the time points."""
+    """Day of each time point, from the dates of the DICOM folders; empty unless there is one date per time point."""
     dates = set()
     for path in (folder / "DICOM").iterdir() if (folder / "DICOM").is_dir() else ():
         match = re.match(r"T[1I]C[_ ](\d{4})[-_]?(\d{2})[-_]?(\d{2})", path.name, re.IGNORECASE)
@@ -107,14 +107,16 @@ def _days(folder: Path) -> tuple[dict[str, int], list[str]]:
                 dates.add(np.datetime64("-".join(match.groups())))
             except ValueError:
                 continue
-    points = sorted(
+    time_points = sorted(
         (p.name.lower() for p in (folder / "BraTS").iterdir() if re.fullmatch(r"baseline|fu\d+", p.name.lower())),
         key=lambda n: 0 if n == "baseline" else int(n[2:]),
     )
     ordered = sorted(dates)
-    if not points or len(points) != len(ordered) or points[0] != "baseline":
-        return {}, [f"{folder.name}: {len(ordered)} dated T1C folders for {len(points)} time points; days stay unknown"]
-    return {p: int((d - ordered[0]).astype(int)) for p, d in zip(points, ordered, strict=True)}, []
+    if not time_points or len(time_points) != len(ordered) or time_points[0] != "baseline":
+        return {}, [
+            f"{folder.name}: {len(ordered)} dated T1C folders for {len(time_points)} time points; days stay unknown"
+        ]
+    return {p: int((d - ordered[0]).astype(int)) for p, d in zip(time_points, ordered, strict=True)}, []
 
 
 def _prescriptions(source: Path) -> tuple[dict[str, tuple[float | None, int | None]], list[str]]:
@@ -123,27 +125,27 @@ def _prescriptions(source: Path) -> tuple[dict[str, tuple[float | None, int | No
         return {}, ["no PROTEAS-Clinical_and_demographic_data.xlsx: prescriptions stay unknown"]
     needed = ("Patient ID (Zenodo)", "Rx dose at tumor margins", "Fractions")
     lines = by_header(books[0], read_sheet(books[0], "PROTEAS"), needed=needed)
-    found = {}
+    prescriptions = {}
     for line in lines:
         fractions = number_in(line[needed[2]])
-        found[text_in(line[needed[0]]).casefold()] = (
+        prescriptions[text_in(line[needed[0]]).casefold()] = (
             number_in(line[needed[1]]),
             int(fractions) if fractions is not None else None,
         )
-    return found, []
+    return prescriptions, []
 
 
 def _prescription(
     name: str, dose: Path, doses: dict[str, tuple[float | None, int | None]]
 ) -> tuple[float | None, int | None, list[str]]:
-    """Total prescribed dose: the sheet's figure or its product with the fractions, whichever fits the dose."""
+    """Total prescribed dose in Gy: the value of the sheet, or its product with the fractions, which fits the dose."""
     key, remarks = name.casefold(), []
     if key not in doses:
-        bases = [k for k in doses if k.rstrip("abc") == key.rstrip("abc")]
-        if not bases:
+        similar_names = [k for k in doses if k.rstrip("abc") == key.rstrip("abc")]
+        if not similar_names:
             return None, None, [f"{name}: not in the clinical sheet; prescription unknown"] if doses else []
-        key = bases[0]
-        remarks.append(f"{name}: the clinical sheet has '{bases[0]}'; its prescription is taken")
+        key = similar_names[0]
+        remarks.append(f"{name}: the clinical sheet has '{similar_names[0]}'; its prescription is used")
     rx, fractions = doses[key]
     if rx is None or rx <= 0:
         return None, fractions, [*remarks, f"{name}: no prescription in the clinical sheet"]

@@ -1,4 +1,4 @@
-"""Spreadsheets of public data sets: cells by header, whatever blanks and case people typed."""
+"""Reader of spreadsheets of public data sets: cells by header, independent of blanks and letter case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_sheet(path: Path, sheet: str | None = None) -> list[list[Any]]:
 
     Raises
     ------
-    CohortError : openpyxl is missing, the file is no workbook, the sheet is absent, or it is implausibly large.
+    CohortError : openpyxl is missing, the file is not a workbook, the sheet is absent, or it is implausibly large.
     """
     try:
         from openpyxl import load_workbook
@@ -33,8 +33,8 @@ def read_sheet(path: Path, sheet: str | None = None) -> list[list[Any]]:
             book.close()
     except CohortError:
         raise
-    except Exception as error:  # whatever a damaged archive or XML raises
-        raise CohortError(path, f"is no workbook ({type(error).__name__})", "Download it again") from error
+    except Exception as error:  # a damaged archive or XML raises errors of any type
+        raise CohortError(path, f"is not a workbook ({type(error).__name__})", "Download it again") from error
     while rows and not any(_filled(cell) for cell in rows[-1]):
         rows.pop()
     return rows
@@ -44,12 +44,12 @@ def _rows(path: Path, book: Any, sheet: str | None) -> list[list[Any]]:
     names = {name.strip().casefold(): name for name in book.sheetnames}
     if sheet is not None and sheet.casefold() not in names:
         raise CohortError(path, f"has no sheet '{sheet}'; it has {book.sheetnames}", "Download it again")
-    found = book[names[sheet.casefold()]] if sheet is not None else book[book.sheetnames[0]]
-    return [list(row) for row in found.iter_rows(max_row=MAX_ROWS, max_col=MAX_COLUMNS, values_only=True)]
+    worksheet = book[names[sheet.casefold()]] if sheet is not None else book[book.sheetnames[0]]
+    return [list(row) for row in worksheet.iter_rows(max_row=MAX_ROWS, max_col=MAX_COLUMNS, values_only=True)]
 
 
 def _check_size(path: Path) -> None:
-    """A workbook is an archive: one that unpacks to gigabytes is a trap."""
+    """Check the unpacked size: a workbook is an archive, and a small one may unpack to gigabytes (zip bomb)."""
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
     if size > MAX_UNPACKED_BYTES:
@@ -57,7 +57,7 @@ def _check_size(path: Path) -> None:
 
 
 def by_header(path: Path, rows: list[list[Any]], *, needed: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rows below the first as dictionaries by header; headers lose outer blanks and are matched without case.
+    """Rows below the first as dictionaries by header; headers are stripped of blanks and matched without case.
 
     Raises
     ------
@@ -66,16 +66,16 @@ def by_header(path: Path, rows: list[list[Any]], *, needed: tuple[str, ...]) -> 
     if not rows:
         raise CohortError(path, "is empty", "Download it again")
     headers = [re.sub(r"\s+", " ", str(cell or "")).strip() for cell in rows[0]]
-    places = {header.casefold(): number for number, header in enumerate(headers) if header}
-    missing = [name for name in needed if name.casefold() not in places]
+    column_of = {header.casefold(): column for column, header in enumerate(headers) if header}
+    missing = [name for name in needed if name.casefold() not in column_of]
     if missing:
         raise CohortError(path, f"lacks the column(s) {missing}; it has {[h for h in headers if h]}", "Check the file")
-    found = []
+    lines = []
     for row in rows[1:]:
         if any(_filled(cell) for cell in row):
-            found.append({header: _at(row, number) for number, header in enumerate(headers) if header})
-    aliases = {headers[places[name.casefold()]]: name for name in needed}
-    return [{aliases.get(key, key): value for key, value in line.items()} for line in found]
+            lines.append({header: _at(row, column) for column, header in enumerate(headers) if header})
+    aliases = {headers[column_of[name.casefold()]]: name for name in needed}
+    return [{aliases.get(key, key): value for key, value in line.items()} for line in lines]
 
 
 def number_in(cell: Any) -> float | None:
@@ -84,8 +84,8 @@ def number_in(cell: Any) -> float | None:
         return None
     if isinstance(cell, (int, float)):
         return float(cell) if cell == cell else None
-    found = re.search(r"-?\d+(?:[.,]\d+)?", str(cell))
-    return float(found.group().replace(",", ".")) if found else None
+    match = re.search(r"-?\d+(?:[.,]\d+)?", str(cell))
+    return float(match.group().replace(",", ".")) if match else None
 
 
 def text_in(cell: Any) -> str:

@@ -1,7 +1,7 @@
-"""UCSF-BMSR: segmented metastases before radiosurgery; no dose, no follow-up, so no labels.
+"""Importer of UCSF-BMSR: segmented metastases before radiosurgery; no dose and no follow-up, therefore no labels.
 
 ``…/100101A/100101A_T1post.nii.gz`` and ``100101A_seg.nii.gz`` (1: metastasis). The first six characters are the
-patient, the letter is the scan; letters are not proven to be in the order of time.
+patient, the letter is the scan; it is not proven that the letters follow the order of time.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def import_ucsf_bmsr(source: Path, progress: Progress = no_progress) -> tuple[li
     if not folders:
         raise CohortError(source, "holds no scan folder such as 100101A", "Give the folder of the data set")
     rows, remarks = [], []
-    for number, folder in enumerate(folders, start=1):
-        progress((number - 1) / len(folders), f"scan {number} of {len(folders)}")
+    for folder_index, folder in enumerate(folders, start=1):
+        progress((folder_index - 1) / len(folders), f"scan {folder_index} of {len(folders)}")
         match = FOLDER.fullmatch(folder.name)
         assert match is not None
         files = {p.name.lower(): p for p in folder.iterdir()}
-        mr, mask = (files.get(f"{folder.name}_{part}.nii.gz".lower()) for part in ("T1post", "seg"))
+        mr, mask = (files.get(f"{folder.name}_{suffix}.nii.gz".lower()) for suffix in ("T1post", "seg"))
         if mr is None or mask is None:
             remarks.append(f"{folder.name}: no T1post or no seg; left out")
             continue

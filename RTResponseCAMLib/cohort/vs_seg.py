@@ -1,8 +1,8 @@
-"""Vestibular-Schwannoma-SEG (TCIA, CC BY): real GammaPlan exports, of a benign tumor. For reading, not for labels.
+"""Importer of Vestibular-Schwannoma-SEG (TCIA, CC BY): real GammaPlan exports of a benign tumor, without labels.
 
-``VS-SEG-001/<study>/<series>/*.dcm`` as downloaded, or ``vs_gk_1_t1/`` after the publishers' conversion. The plan is
-there once per MR; the chain on the contrast-enhanced T1 is used. The tumor is called TV, tv, AN or otherwise; it is
-found by name, never by position in the list.
+``VS-SEG-001/<study>/<series>/*.dcm`` as downloaded, or ``vs_gk_1_t1/`` after the publishers' conversion. The plan
+exists once per MR; the reference graph of the contrast-enhanced T1 is used. The tumor has the name TV, tv, AN or
+another one; it is found by name, never by its position in the list.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def import_vs_seg(source: Path, progress: Progress = no_progress) -> tuple[list[
     ------
     CohortError : no patient folder.
     """
-    named = [p for p in sorted(source.rglob("*")) if DOWNLOADED.fullmatch(p.name) or CONVERTED.fullmatch(p.name)]
-    folders = [p for p in named if p.is_dir()]
+    matches = [p for p in sorted(source.rglob("*")) if DOWNLOADED.fullmatch(p.name) or CONVERTED.fullmatch(p.name)]
+    folders = [p for p in matches if p.is_dir()]
     if not folders:
         raise CohortError(source, "holds no VS-SEG-<n> or vs_gk_<n>_t1 folder", "Give the folder of the data set")
     rows, remarks = [], []
-    for number, folder in enumerate(folders, start=1):
-        progress((number - 1) / len(folders), f"patient {number} of {len(folders)}")
+    for folder_index, folder in enumerate(folders, start=1):
+        progress((folder_index - 1) / len(folders), f"patient {folder_index} of {len(folders)}")
         try:
             rows.append(_row(folder))
         except RTResponseError as error:
@@ -52,15 +52,15 @@ def _row(folder: Path) -> CohortRow:
     index = index_folder(folder)
     graph = find_reference_graph(contents_of(index))
     structures, _ = read_structures(graph.structures.path)
-    drawn = [s for s in structures if s.contours and not NOT_TUMOR.search(s.name)]
-    named = [s for s in drawn if TUMOR.match(s.name)] or drawn
-    if not named:
+    contoured = [s for s in structures if s.contours and not NOT_TUMOR.search(s.name)]
+    candidates = [s for s in contoured if TUMOR.match(s.name)] or contoured
+    if not candidates:
         names = ", ".join(s.name for s in structures)
         raise CohortError(folder, f"has no ROI that looks like the tumor; it has {names}", "Name it in the manifest")
-    best = max(named, key=contour_volume_cc)
+    largest = max(candidates, key=contour_volume_cc)
     return CohortRow(
         patient_group=f"VS-SEG-{int(match.group(1)):03d}",
         course="1",
-        lesion=Scrubber([graph.images[0].header, graph.structures.header])(best.name), study=folder,
-        volume_cc=contour_volume_cc(best), label_source="unknown: vestibular schwannoma, no response recorded",
+        lesion=Scrubber([graph.images[0].header, graph.structures.header])(largest.name), study=folder,
+        volume_cc=contour_volume_cc(largest), label_source="unknown: vestibular schwannoma, no response recorded",
     )  # fmt: skip

@@ -1,1 +1,1 @@
-"""DICOM in: find a study's objects, follow their references, read them into the nouns of `study`."""
+"""DICOM input: find the objects of a study, follow their references, read them into the domain types of `study`."""

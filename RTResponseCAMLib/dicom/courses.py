@@ -1,7 +1,7 @@
-"""Courses of treatment: chains sorted by date, label and person, and which of them is used.
+"""Courses of treatment: reference graphs grouped by plan date, label and patient, and the choice of the one used.
 
-GammaPlan exports one plan once per MR series; only the chain that ends at the contrast-enhanced T1 is what
-the classifier has learned to read.
+GammaPlan exports one plan once per MR series. The model was trained on contrast-enhanced T1 (T1c), so only the
+reference graph that ends at the T1c series is used.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Course:
     label : label of the plan or structure set.
     patient : pseudonym.
     date : date of the plan, None when unknown.
-    graphs : best first.
+    graphs : reference graphs, best first.
     """
 
     name: str
@@ -56,42 +56,45 @@ class Course:
 def find_courses(
     index: Index, links: Links, *, plan: str | None = None, structures: str | None = None
 ) -> tuple[Course, ...]:
-    """Follow the references of every structure set, and sort what they lead to into courses, earliest first.
+    """Return the courses of a folder, earliest first: the reference graphs of all structure sets, grouped.
 
     Parameters
     ----------
-    plan, structures : label or file name of the plan and the structure set to use, where there are several.
+    plan, structures : label or file name of the plan and of the structure set to use, where there are several.
 
     Raises
     ------
-    StudyError : nothing has the name that was given.
+    StudyError : no object has the given name.
     """
     _check_wanted(index, plan, structures)
     persons: list[Entry] = []
     groups: dict[tuple[bool, str, str, int], list[ReferenceGraph]] = {}
     sets = [s for s in index.structures if structures is None or is_named(s, structures)]
-    graphs = [graph for one in sets for graph in reference_graphs_of(index, one, links=links, wanted_plan=plan)]
+    graphs = [graph for entry in sets for graph in reference_graphs_of(index, entry, links=links, wanted_plan=plan)]
     if plan is not None:
         graphs = [c for c in graphs if c.plan is not None]
     treated = [c for c in graphs if c.plan is not None or c.doses]
     for graph in graphs:
-        # Contours without plan or dose on a planning series are a second set of its course, no course of their own.
+        # Contours without plan or dose on a planning series are a second set of its course, not a separate course.
         host = graph
         if graph not in treated:
-            same = [c for c in graphs if c.images is graph.images]
-            host = max([c for c in same if c in treated] or same, key=lambda c: (_rank(c), contoured_at(c.structures)))
+            same_series = [c for c in graphs if c.images is graph.images]
+            host = max(
+                [c for c in same_series if c in treated] or same_series,
+                key=lambda c: (_rank(c), contoured_at(c.structures)),
+            )
             if host not in treated and any(_follows(graph, c) for c in treated):
                 continue  # contoured on a follow-up
-        named = host.plan or host.structures
-        label = named.text("RTPlanLabel") or host.structures.text("StructureSetLabel") or "unnamed"
+        labeled_entry = host.plan or host.structures
+        label = labeled_entry.text("RTPlanLabel") or host.structures.text("StructureSetLabel") or "unnamed"
         date = _plan_date(host)
         key = (date is not None, str(date), label, _person(persons, host.structures))
         groups.setdefault(key, []).append(graph)
     courses = []
-    for number, key in enumerate(sorted(groups), start=1):
+    for course_number, key in enumerate(sorted(groups), start=1):
         members = tuple(sorted(groups[key], key=_rank, reverse=True))
         patient = pseudonym(person_key(persons[key[3]]), "P-")
-        courses.append(Course(f"C{number}", key[2], patient, _plan_date(members[0]), members))
+        courses.append(Course(f"C{course_number}", key[2], patient, _plan_date(members[0]), members))
     return tuple(courses)
 
 
@@ -104,19 +107,20 @@ def choose_reference_graph(
     course: str | None = None,
     registration_warnings: Sequence[Warning] = (),
 ) -> ReferenceGraph:
-    """Choose the course, and of its chains the one that ends at the T1c series.
+    """Choose the course, and return its reference graph that ends at the T1c series.
 
     Parameters
     ----------
     courses : see `find_courses`.
-    series : text that the Series Description must contain, or a Series Instance UID, to overrule the choice.
-    course : name ("C2") or label of the course; without it the latest with a dose is taken, with a warning.
-    registration_warnings : those of `read_links`: why a registration that is there does not help.
+    series : part of the Series Description, or the Series Instance UID, of the planning series; it overrides the
+        automatic choice.
+    course : name ("C2") or label of the course; without it, the latest course with a dose is used, with a warning.
+    registration_warnings : warnings of `read_links`, which state why a registration in the folder is not used.
 
     Raises
     ------
-    StudyError : no image series, no RTSTRUCT or SEG, only CT, nothing that belongs to an image series, several
-        patients, a series or course that does not exist, or several objects between which no rule decides.
+    StudyError : no image series, no RTSTRUCT or SEG, only CT, no structure set that belongs to an image series, several
+        patients, a series or course that does not exist, or several objects of which no rule selects one.
     """
     if not index.series:
         raise StudyError(index.folder, "holds no MR series", "Export the planning MR (contrast-enhanced T1) as well")
@@ -150,9 +154,9 @@ def choose_reference_graph(
     if best.t1c_score < T1C:
         name = best.images[0].text("SeriesDescription") or "without description"
         kind = series_kind(best.images[0])
-        why = f" (it is {kind.computed})" if kind.computed else f" ({kind.why})" if kind.why else ""
-        what = f"the planning series '{name}' cannot be recognized as a contrast-enhanced T1{why}"
-        warnings.append(WarningCode.NOT_T1C(what=what))
+        kind_reason = f" (it is {kind.computed})" if kind.computed else f" ({kind.why})" if kind.why else ""
+        problem = f"the planning series '{name}' cannot be recognized as a contrast-enhanced T1{kind_reason}"
+        warnings.append(WarningCode.NOT_T1C(what=problem))
     rivals = {c.images[0].text("SeriesInstanceUID") for c in graphs if c.t1c_score == best.t1c_score}
     if len(rivals) > 1:
         warnings.append(WarningCode.SEVERAL_T1C(count=len(rivals), used=best.images[0].text("SeriesDescription")))
@@ -164,13 +168,13 @@ def choose_reference_graph(
 
 
 def _unlinked_plans(index: Index, graph: ReferenceGraph) -> list[Warning]:
-    """Plans of this patient that name no structure set of the folder, where the structures have none."""
-    here = {s.uid for s in index.structures}
-    reason = "it names no structure set of the folder (300C,0060), and lies in another frame of reference or in none"
+    """Return warnings, for structures without a plan, on the patient's plans that reference no set in the folder."""
+    present_uids = {s.uid for s in index.structures}
+    reason = "it references no structure set in the folder (300C,0060), and has another frame of reference or none"
     return [
         WarningCode.NOT_LINKED(file=plan.path.name, reason=reason)
         for plan in index.plans
-        if not here & set(referenced(plan, "ReferencedStructureSetSequence"))
+        if not present_uids & set(referenced(plan, "ReferencedStructureSetSequence"))
         and not compare(plan, graph.structures).other
         and plan not in graph.choice.rivals
     ]
@@ -185,10 +189,10 @@ def _check_wanted(index: Index, plan: str | None, structures: str | None) -> Non
 
 
 def _person(persons: list[Entry], entry: Entry) -> int:
-    """Number of the person that an object is of, among those met so far."""
-    for number, known in enumerate(persons):
-        if not compare(known, entry).other:
-            return number
+    """Return the index in ``persons`` of the patient of an object; a new patient is appended."""
+    for person_index, person in enumerate(persons):
+        if not compare(person, entry).other:
+            return person_index
     persons.append(entry)
     return len(persons) - 1
 
@@ -202,27 +206,32 @@ def _rank(graph: ReferenceGraph) -> tuple[int, bool, bool, bool, int, int]:
 
 
 def _best_structures(index: Index, graphs: Sequence[ReferenceGraph]) -> tuple[ReferenceGraph, list[Warning]]:
-    """The best chain; of structure sets on its series that rank alike the latest, which must be a single one."""
+    """Return the best reference graph and warnings; of structure sets with the same rank, the latest is used.
+
+    Raises
+    ------
+    QuestionError : several structure sets of the same rank and series share the latest date.
+    """
     best = graphs[0]
     check_twin(index, best.structures)
     others = [c for c in graphs if c.images is best.images and c.structures is not best.structures]
-    alike = [c for c in others if _rank(c) == _rank(best)]
+    same_rank = [c for c in others if _rank(c) == _rank(best)]
     reason = "RTSTRUCT before SEG, with plan and dose before without, approved before not"
-    if alike:
-        by_time = sorted([best, *alike], key=lambda c: contoured_at(c.structures), reverse=True)
+    if same_rank:
+        by_time = sorted([best, *same_rank], key=lambda c: contoured_at(c.structures), reverse=True)
         if contoured_at(by_time[0].structures) == contoured_at(by_time[1].structures):
             listed = ", ".join(c.structures.path.name for c in by_time)
-            what = f"holds {len(by_time)} structure sets of the planning MR, and nothing says which counts: {listed}"
+            problem = f"holds {len(by_time)} structure sets of the planning MR, and no rule selects one: {listed}"
             fix = "Choose with --structures (label or file name)"
             choices = [(c.structures.path.name, c.structures.path.name) for c in by_time]
-            raise QuestionError(index.folder, what, fix, option="structures", choices=choices)
+            raise QuestionError(index.folder, problem, fix, option="structures", choices=choices)
         best, reason = by_time[0], "the latest (3006,0008)"
-    drawn = [c for c in others if c.structures.modality == "RTSTRUCT"]
-    if not drawn and not alike:
+    other_rtstructs = [c for c in others if c.structures.modality == "RTSTRUCT"]
+    if not other_rtstructs and not same_rank:
         return best, []
     used = ", ".join(e.path.name for e in (best.structures, best.plan) if e is not None)
     plans = len({c.plan.uid for c in (best, *others) if c.plan is not None})
-    count = len(drawn or alike) + 1
+    count = len(other_rtstructs or same_rank) + 1
     return best, [WarningCode.SEVERAL_STRUCTURE_SETS_OF_PLAN(sets=count, plans=plans, used=used, reason=reason)]
 
 
@@ -235,36 +244,36 @@ def _plan_date(graph: ReferenceGraph) -> np.datetime64 | None:
 
 
 def _follows(graph: ReferenceGraph, treated: ReferenceGraph) -> bool:
-    """Whether a structure set was contoured on a later scan of a patient who had been treated by then."""
-    own, theirs = (image_date(c.images[0]).day for c in (graph, treated))
-    later = own is not None and theirs is not None and bool(own > theirs)
+    """Whether a structure set was contoured on a later scan of the same, already treated patient."""
+    own_day, treated_day = (image_date(c.images[0]).day for c in (graph, treated))
+    later = own_day is not None and treated_day is not None and bool(own_day > treated_day)
     return later and not compare(graph.structures, treated.structures).other
 
 
 def _choose_course(index: Index, courses: tuple[Course, ...], wanted: str | None) -> Course:
     listed = ", ".join(text for _, text in _named(courses))
     if wanted is not None:
-        found = [c for c in courses if wanted.lower() in (c.name.lower(), c.label.lower())]
-        if len(found) != 1:
+        matches = [c for c in courses if wanted.lower() in (c.name.lower(), c.label.lower())]
+        if len(matches) != 1:
             raise StudyError(index.folder, f"has no single course '{wanted}'; there are {listed}", "Correct --course")
-        return found[0]
+        return matches[0]
     persons = [course.graphs[0].structures for course in courses]
-    differing = [c for pair in itertools.combinations(persons, 2) if (c := compare(*pair)).other]
-    if differing:
-        what = f"holds plans of several patients, by {differing[0].reason}: {listed}"
+    differences = [c for pair in itertools.combinations(persons, 2) if (c := compare(*pair)).other]
+    if differences:
+        problem = f"holds plans of several patients, by {differences[0].reason}: {listed}"
         fix = "Give the folder of one patient, or choose with --course"
-        raise QuestionError(index.folder, what, fix, option="course", choices=_named(courses))
+        raise QuestionError(index.folder, problem, fix, option="course", choices=_named(courses))
     with_dose = [course for course in courses if course.graphs[0].doses]
     planned = [course for course in courses if course.graphs[0].plan is not None]
-    pool = with_dose or planned or list(courses)
-    planning = [course for course in pool if course.graphs[0].images[0].modality == "MR"] or pool
-    # Without plan and dose, later structure sets are rather contoured on follow-ups.
-    chosen = planning[-1] if with_dose or planned else planning[0]
-    same_day = [course for course in planning if course.date == chosen.date and course is not chosen]
+    preferred = with_dose or planned or list(courses)
+    mr_courses = [course for course in preferred if course.graphs[0].images[0].modality == "MR"] or preferred
+    # Without plan and dose, later structure sets are probably contoured on follow-ups.
+    chosen = mr_courses[-1] if with_dose or planned else mr_courses[0]
+    same_day = [course for course in mr_courses if course.date == chosen.date and course is not chosen]
     if same_day:
-        when = "of unknown date" if chosen.date is None else "of the same date"
-        what = f"holds courses {when}, and nothing says which was treated: {listed}"
-        raise QuestionError(index.folder, what, "Choose with --course", option="course", choices=_named(planning))
+        date_text = "of unknown date" if chosen.date is None else "of the same date"
+        problem = f"holds courses {date_text}, and no rule selects the treated one: {listed}"
+        raise QuestionError(index.folder, problem, "Choose with --course", option="course", choices=_named(mr_courses))
     return chosen
 
 

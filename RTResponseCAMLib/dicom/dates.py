@@ -1,6 +1,6 @@
-"""Dates of objects: read in every form that writers use, and believed only where they can be true.
+"""Dates of objects: parsed in every form that writers use, and accepted only where they are plausible.
 
-No warning names a date: dates of service are identifying. Differences are given in days.
+Warnings contain no dates, because dates of service identify patients. Differences are given in days.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from RTResponseCAMLib.dicom.index import Entry
 
-# DA; the form of ACR-NEMA with dots, and the ones of other writers with dashes or slashes; DT, which begins with a DA.
+# DA; the ACR-NEMA form with dots; forms of other writers with dashes or slashes; DT, which begins with a DA.
 FORMS = re.compile(r"(\d{4})([.\-/]?)(\d{2})\2(\d{2})(?:\d{2}.*)?")
-EARLIEST = np.datetime64("1980-01-01")  # before the first clinical MR, dates are placeholders
+EARLIEST = np.datetime64("1980-01-01")  # earlier dates, before the first clinical MR, are placeholders
 IMAGE_DATES = ("AcquisitionDate", "AcquisitionDateTime", "SeriesDate", "StudyDate")
 TITLES = {
     "AcquisitionDate": "Acquisition Date (0008,0022)",
@@ -30,14 +30,14 @@ TITLES = {
 
 @dataclass(frozen=True)
 class ObjectDate:
-    """When an object was made.
+    """Date on which an object was made.
 
     Attributes
     ----------
     day : None when unknown.
-    source : title of the attribute that says it.
-    problems : attributes that hold no usable date, and why.
-    differing : attributes that state another day, and by how many days it is later.
+    source : title of the attribute that states the day.
+    problems : attributes without a usable date, each with the reason.
+    differing : attributes that state another day, each with the difference in days (positive: later).
     """
 
     day: np.datetime64 | None
@@ -47,11 +47,11 @@ class ObjectDate:
 
 
 def parse_date(text: str) -> np.datetime64 | None:
-    """Day of a DA or DT value, dots, dashes and slashes allowed; None when it is none."""
-    found = FORMS.fullmatch(text.strip())
-    if not found:
+    """Return the day of a DA or DT value (dots, dashes and slashes allowed); None for any other text."""
+    match = FORMS.fullmatch(text.strip())
+    if not match:
         return None
-    year, _, month, day = found.groups()
+    year, _, month, day = match.groups()
     try:
         return np.datetime64(f"{year}-{month}-{day}")
     except ValueError:
@@ -59,7 +59,10 @@ def parse_date(text: str) -> np.datetime64 | None:
 
 
 def image_date(entry: Entry) -> ObjectDate:
-    """Day of a scan; Content Date, when the object was written, only where nothing else states one."""
+    """Return the day of a scan.
+
+    Content Date, the day on which the object was written, counts only where no other attribute states a day.
+    """
     scan = object_date(entry, IMAGE_DATES)
     if scan.day is not None:
         return scan
@@ -68,7 +71,10 @@ def image_date(entry: Entry) -> ObjectDate:
 
 
 def object_date(entry: Entry, keywords: Iterable[str]) -> ObjectDate:
-    """The first of some attributes that holds a believable day; the others are compared with it."""
+    """Return the day of the first attribute in ``keywords`` with a plausible day, compared with the others.
+
+    Differences of one day are ignored.
+    """
     problems: list[str] = []
     days: list[tuple[str, np.datetime64]] = []
     for keyword in keywords:
@@ -76,25 +82,25 @@ def object_date(entry: Entry, keywords: Iterable[str]) -> ObjectDate:
         if not text:
             continue
         day = parse_date(text)
-        reason = "it is no date of the form YYYYMMDD" if day is None else _unbelievable(day)
+        reason = "it is not a date of the form YYYYMMDD" if day is None else _unbelievable(day)
         if day is None or reason:
             problems.append(f"{TITLES[keyword]}: {reason}")
         else:
             days.append((TITLES[keyword], day))
     if not days:
         return ObjectDate(None, "", tuple(problems))
-    source, first = days[0]
-    other = [(title, int((day - first).astype(int))) for title, day in days[1:]]
-    return ObjectDate(first, source, tuple(problems), tuple((title, n) for title, n in other if abs(n) > 1))
+    source, first_day = days[0]
+    differences = [(title, int((day - first_day).astype(int))) for title, day in days[1:]]
+    return ObjectDate(first_day, source, tuple(problems), tuple((title, n) for title, n in differences if abs(n) > 1))
 
 
 def days_between(earlier: np.datetime64, later: np.datetime64) -> int:
-    """Whole days from one date to another."""
+    """Return the number of whole days from one date to another."""
     return int((later - earlier).astype(int))
 
 
 def all_alike(entries: Iterable[Entry]) -> bool:
-    """Whether every date of some objects is the same one, in all attributes."""
+    """Whether all dates of the objects, in all attributes, are the same day."""
     days = {parse_date(e.text(k)) for e in entries for k in TITLES if e.text(k)}
     return len(days) == 1 and None not in days
 

@@ -1,4 +1,4 @@
-"""The registry of export formats: what a result can be written as, each made by one writer of this package."""
+"""Registry of the export formats of a result; each format has one writer in this package."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ HIGHDICOM = "highdicom"
 
 @dataclass(frozen=True)
 class ExportInput:
-    """What a writer is given.
+    """Input of a writer.
 
     Attributes
     ----------
-    source_series : the planning MR's instances, to which the object refers. regions : the subregions.
-    cam, scale : the evidence on the MR's voxels, and the name of its scale.
+    source_series : instances of the planning MR, which the exported object references.
+    regions : subregions.
+    cam, scale : evidence map on the voxels of the MR, and the name of its scale.
     """
 
     source_series: SourceSeries
@@ -39,9 +40,14 @@ Made = tuple[Dataset, tuple[Warning, ...]]
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One format: its name, its file, and its writer, which also returns what is to be known.
+    """One export format.
 
-    ``needs_regions``: it holds subregions, and there must be one; ``package``: that it cannot be written without.
+    Attributes
+    ----------
+    name, file : name of the format, and name of its file.
+    make : writer; it returns the dataset and warnings.
+    needs_regions : the format holds subregions, and at least one must exist.
+    package : Python package that the writer requires, "" for none.
     """
 
     name: str
@@ -71,21 +77,21 @@ _FORMATS = [
 
 
 def formats() -> tuple[ExportFormat, ...]:
-    """All formats, in the order in which they are written."""
+    """Return all formats, in the order in which they are written."""
     return tuple(_FORMATS)
 
 
 def format_of(name: str) -> ExportFormat:
-    """The format of a name.
+    """Return the format with a name.
 
     Raises
     ------
-    OutputError : there is none.
+    OutputError : no format has this name.
     """
-    known = {each.name: each for each in _FORMATS}
-    if name not in known:
-        raise OutputError("format", f"'{name}' is no known format", f"Choose one of {', '.join(known)}")
-    return known[name]
+    by_name = {export_format.name: export_format for export_format in _FORMATS}
+    if name not in by_name:
+        raise OutputError("format", f"'{name}' is not a known format", f"Choose one of {', '.join(by_name)}")
+    return by_name[name]
 
 
 def register_format(added: ExportFormat) -> None:
@@ -93,13 +99,13 @@ def register_format(added: ExportFormat) -> None:
 
     Raises
     ------
-    OutputError : another one has its name or its file.
+    OutputError : another format has the same name or file.
     """
-    if any(added.name == known.name or added.file == known.file for known in _FORMATS):
+    if any(added.name == registered.name or added.file == registered.file for registered in _FORMATS):
         raise OutputError("format", f"two formats are called '{added.name}' or write {added.file}", "Rename one")
     _FORMATS.append(added)
 
 
 def unregister_format(name: str) -> None:
-    """Take a format away that `register_format` added."""
-    _FORMATS[:] = [known for known in _FORMATS if known.name != name]
+    """Remove a format that `register_format` added."""
+    _FORMATS[:] = [registered for registered in _FORMATS if registered.name != name]

@@ -1,6 +1,6 @@
-"""Open and write DICOM files safely, under pydicom 2.4 and 3.
+"""Read and write DICOM files safely, under pydicom 2.4 and 3.
 
-A header is only parsed after its transfer syntax is known: a deflated file of 1 MB may unpack to gigabytes.
+A header is parsed only after its transfer syntax is checked: a deflated file of 1 MB can unpack to gigabytes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1
 
 
 class NotDicom(Exception):  # noqa: N818 - a finding about a file, not a failure
-    """The file is not DICOM; folders hold many such files, and they are passed over."""
+    """The file is not DICOM. Folders hold many such files; they are skipped."""
 
 
 def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
-    """Read a file's attributes without its pixels; only ``tags`` when given, and of these the readable ones.
+    """Return the readable attributes of a file without its pixels; only ``tags`` when given.
 
     Raises
     ------
-    NotDicom : no DICOM file at all.
-    StudyError : DICOM, but deflated, too large or damaged.
+    NotDicom : the file is not DICOM.
+    StudyError : the file is DICOM, but deflated, larger than 512 MB or damaged.
     """
     size = path.stat().st_size
     with path.open("rb") as handle:
@@ -44,7 +44,7 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
     if not part10 and start[:2] not in (b"\x08\x00", b"\x02\x00"):
         raise NotDicom(path)
     if size > MAX_FILE_BYTES:
-        raise StudyError(path, f"is {size // 2**20} MB, more than a study's object can be (512 MB)", "Remove it")
+        raise StudyError(path, f"is {size // 2**20} MB, above the limit of 512 MB for one object", "Remove it")
     try:
         if part10 and str(read_file_meta_info(path).get("TransferSyntaxUID", "")) in DEFLATED:
             raise StudyError(
@@ -59,7 +59,7 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
             _settle(data, nested=tags is not None)
     except StudyError:
         raise
-    except Exception as error:  # a parser on damaged bytes may raise anything; each is the same finding
+    except Exception as error:  # the parser may raise any exception on damaged bytes
         reason = f"cannot be parsed as DICOM ({type(error).__name__})"
         raise StudyError(path, reason, "Copy or export the file again") from error
     if not present:
@@ -68,39 +68,43 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
 
 
 def _settle(data: Dataset, nested: bool) -> None:
-    """Convert every value now: pydicom does so at first touch, and bytes that are no value count as absent.
+    """Convert every value, and delete values that cannot be converted; pydicom converts at first access only.
 
-    Whole objects are not converted in depth: most of a structure set's numbers are never asked for.
+    With ``nested``, items of sequences are converted too. Complete objects are not, because most numbers of a
+    structure set are never used.
     """
     for tag in list(data.keys()):
         try:
             element = data[tag]
             for item in element.value if nested and element.VR == "SQ" else ():
                 _settle(item, nested)
-        except Exception:  # a parser on damaged bytes may raise anything
+        except Exception:  # the parser may raise any exception on damaged bytes
             del data[tag]
 
 
 def _check_whole(path: Path, data: Dataset) -> None:
-    """Refuse a file that ends within an attribute: pydicom reads on without a word, and contours are lost."""
+    """Refuse a file that ends within an attribute: pydicom reads it without an error, and contours are lost."""
     for tag in data.keys():  # noqa: SIM118 - iterating a dataset would convert its elements
         element = data.get_item(tag)
         if isinstance(element, RawDataElement) and element.length != UNDEFINED_LENGTH:
-            found = len(element.value or b"")
-            if found < element.length:
+            n_bytes = len(element.value or b"")
+            if n_bytes < element.length:
                 raise StudyError(
                     path,
-                    f"is cut short: attribute {element.tag} has {found} of {element.length} bytes",
+                    f"is cut short: attribute {element.tag} has {n_bytes} of {element.length} bytes",
                     "Copy or export the file again",
                 )
 
 
 def content_key(path: Path) -> str:
-    """Key of what an object holds, but for attributes of the copying: equal for copies in any uncompressed encoding."""
+    """Return a hash of the content of an object, without the attributes that copying changes.
+
+    It is equal for copies in any uncompressed encoding. For a damaged file it is the hash of the bytes.
+    """
     key = hashlib.sha256()
     try:
         _add_content(key, pydicom.dcmread(path, force=True))
-    except Exception:  # a parser on damaged bytes may raise anything: then the bytes tell
+    except Exception:  # the parser may raise any exception on damaged bytes
         key.update(path.read_bytes())
     return key.hexdigest()
 
@@ -119,13 +123,16 @@ def _add_content(key: Any, data: Dataset) -> None:
 
 
 def transfer_syntax(header: Dataset) -> str:
-    """Transfer Syntax UID (0002,0010), "" for a file without meta information (then implicit little endian)."""
+    """Return the Transfer Syntax UID (0002,0010), "" without meta information (then implicit little endian)."""
     meta = getattr(header, "file_meta", None)
     return str(meta.get("TransferSyntaxUID", "") or "") if meta is not None else ""
 
 
 def new_file(sop_class: str, uid: str) -> FileDataset:
-    """Empty object ready to be filled; RTSTRUCT is implicit, because explicit DS ends at 64 kB per contour."""
+    """Return an empty object with file meta information.
+
+    RTSTRUCT is implicit little endian, because an explicit DS is limited to 64 kB per contour.
+    """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, uid
     meta.TransferSyntaxUID = ImplicitVRLittleEndian if sop_class == RTStructureSetStorage else ExplicitVRLittleEndian
@@ -136,7 +143,7 @@ def new_file(sop_class: str, uid: str) -> FileDataset:
 
 
 def save(data: Dataset, path: Path) -> None:
-    """Write as a conformant file, whichever pydicom is installed."""
+    """Write a conformant file with pydicom 2.4 or 3."""
     implicit = data.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
     if int(pydicom.__version__.split(".")[0]) >= 3:
         data.save_as(path, enforce_file_format=True)
@@ -147,5 +154,5 @@ def save(data: Dataset, path: Path) -> None:
 
 
 def decimal(value: float) -> str:
-    """Decimal string of at most 16 characters that keeps its exponent."""
+    """Return a decimal string (DS) of at most 16 characters that keeps its exponent."""
     return str(format_number_as_ds(float(value)))

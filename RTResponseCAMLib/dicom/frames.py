@@ -1,4 +1,4 @@
-"""Slices of classic and enhanced multi-frame images under one description: where each lies and how it is scaled."""
+"""Slices of classic and enhanced multi-frame images in one description: geometry and rescaling of each slice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from RTResponseCAMLib.dicom.validation import (
 from RTResponseCAMLib.errors import StudyError
 
 MAX_FRAMES = 20_000
-# What tells acquisitions apart that share a series, in the order in which it is tried.
+# Attributes that distinguish the acquisitions of one series, in the order in which they are tried.
 KINDS = (
     "EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber", "ImageType", "SeriesTime", "AcquisitionTime",
     "TriggerTime", "InversionTime", "FlipAngle", "ContentTime",
@@ -40,8 +40,8 @@ ENHANCED_KINDS = (
     ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
 )
 Array64 = npt.NDArray[np.float64]
-ImageReferences = Mapping[str, frozenset[int]]  # SOP Instance UID to numbers of its frames, from 1; none means all
-Wanted = Callable[[], ImageReferences]  # asked only where there is a choice: contours are read for it
+ImageReferences = Mapping[str, frozenset[int]]  # SOP Instance UID to its frame numbers, from 1; empty means all
+Wanted = Callable[[], ImageReferences]  # called only where there is a choice, because it reads contours
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class Slice:
 
     Attributes
     ----------
-    entry, frame : file and number of the frame in it, from 0.
+    entry, frame : file, and index of the frame in it, from 0.
     axes : rows x, y, normal; LPS, right-handed.
     position : center of the first pixel, LPS mm.
     steps : row step (y) and column step (x), mm.
     shape : rows, columns.
     slope, intercept : stored value × slope + intercept is the image's value.
-    precision_mm : to what its position is stated: the last decimal of the attribute's text.
-    turn_precision : the same of its direction cosines.
-    stack : name of the stack that the file itself states ("" when it states none).
-    kinds : values that tell apart acquisitions at the same place, see `KINDS`.
+    stack : name of the stack that the file states (Stack ID), "" for none.
+    kinds : values that distinguish acquisitions at the same position, see `KINDS`.
+    precision_mm : precision of the stated position, mm: the last decimal of the attribute's text.
+    turn_precision : precision of the stated direction cosines: the last decimal of the attribute's text.
     """
 
     entry: Entry
@@ -77,23 +77,23 @@ class Slice:
 
     @property
     def path(self) -> Path:
-        """Its file."""
+        """File of the slice."""
         return self.entry.path
 
     def is_among(self, references: ImageReferences) -> bool:
-        """Whether references name this frame, or all of its file; numbers of frames that it lacks say nothing."""
+        """Whether references name this frame, or all frames of its file; frame numbers that it lacks are ignored."""
         frames = references.get(self.entry.uid)
         stated = self.entry.text("NumberOfFrames")
-        own = {n for n in frames or () if 0 < n <= (int(stated) if stated.isdecimal() else 1)}
-        return frames is not None and (not own or self.frame + 1 in own)
+        valid_frames = {n for n in frames or () if 0 < n <= (int(stated) if stated.isdecimal() else 1)}
+        return frames is not None and (not valid_frames or self.frame + 1 in valid_frames)
 
 
 def slices_of(entry: Entry) -> list[Slice]:
-    """Describe every frame of a file.
+    """Return a description of every frame of a file.
 
     Raises
     ------
-    StudyError : geometry or scaling that is absent or no number.
+    StudyError : geometry or rescaling is absent or not a number.
     """
     with damaged(entry.path, "an image"):
         if entry.header.get("ImagePositionPatient") is None and entry.header.get("NumberOfFrames") is not None:
@@ -106,14 +106,14 @@ def slices_of(entry: Entry) -> list[Slice]:
 
 def _enhanced(entry: Entry) -> list[Slice]:
     header = read_header(entry.path)
-    frames = whole_number(entry.path, header, keyword="NumberOfFrames", low=1, high=MAX_FRAMES)
+    n_frames = whole_number(entry.path, header, keyword="NumberOfFrames", low=1, high=MAX_FRAMES)
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
-    own = header.get("PerFrameFunctionalGroupsSequence") or ()
-    if len(own) != frames:
-        what = f"describes {len(own)} frames (5200,9230) but holds {frames}"
-        raise StudyError(entry.path, what, EXPORT_AGAIN)
-    found = []
-    for number, groups in enumerate(own):
+    frame_groups = header.get("PerFrameFunctionalGroupsSequence") or ()
+    if len(frame_groups) != n_frames:
+        problem = f"describes {len(frame_groups)} frames (5200,9230) but holds {n_frames}"
+        raise StudyError(entry.path, problem, EXPORT_AGAIN)
+    slices = []
+    for frame_index, groups in enumerate(frame_groups):
 
         def group(name: str, groups: Dataset = groups) -> Dataset:
             return _first(groups.get(name)) if groups.get(name) else _first(shared.get(name))
@@ -121,10 +121,10 @@ def _enhanced(entry: Entry) -> list[Slice]:
         slope, intercept = _rescaling(entry.path, group("PixelValueTransformationSequence"))
         content = group("FrameContentSequence")
         kinds = tuple(str(group(sequence).get(keyword, "")) for sequence, keyword in ENHANCED_KINDS)
-        place = group("PlanePositionSequence"), group("PlaneOrientationSequence"), group("PixelMeasuresSequence")
+        geometry = group("PlanePositionSequence"), group("PlaneOrientationSequence"), group("PixelMeasuresSequence")
         stack = str(content.get("StackID", "") or "")
-        found.append(_slice(entry, number, *place, slope, intercept, stack, kinds))
-    return found
+        slices.append(_slice(entry, frame_index, *geometry, slope, intercept, stack, kinds))
+    return slices
 
 
 def _first(sequence: Any) -> Dataset:
@@ -147,19 +147,19 @@ def _slice(
         whole_number(path, header, keyword="Rows", low=1, high=65535),
         whole_number(path, header, keyword="Columns", low=1, high=65535),
     )
-    where, axes, steps = position(path, place), orientation(path, turn), pixel_spacing(path, measures)
-    along = bool((np.abs(axes[:2]).max(axis=1) == 1.0).all())  # 1, 0 and −1 are exact, however they are written
-    turn_precision = 0.0 if along else stated_precision(turn, "ImageOrientationPatient")
+    first_pixel, axes, steps = position(path, place), orientation(path, turn), pixel_spacing(path, measures)
+    axis_aligned = bool((np.abs(axes[:2]).max(axis=1) == 1.0).all())  # 1, 0 and −1 are exact in any notation
+    turn_precision = 0.0 if axis_aligned else stated_precision(turn, "ImageOrientationPatient")
     precisions = stated_precision(place, "ImagePositionPatient"), turn_precision
-    return Slice(entry, frame, axes, where, steps, shape, slope, intercept, stack, kinds, *precisions)
+    return Slice(entry, frame, axes, first_pixel, steps, shape, slope, intercept, stack, kinds, *precisions)
 
 
 def stated_precision(data: Dataset, keyword: str) -> float:
-    """Value of the last decimal that an attribute's text states; 0 where it is stored as a binary number."""
+    """Return the value of the last decimal in an attribute's text; 0 where it is stored as a binary number."""
     value: Any = data.get(keyword)
     finest = math.inf
-    for part in value if value is not None else ():
-        text = str(getattr(part, "original_string", "") or "").strip().lower()
+    for component in value if value is not None else ():
+        text = str(getattr(component, "original_string", "") or "").strip().lower()
         mantissa, _, exponent = text.partition("e")
         if text:
             decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
@@ -169,9 +169,9 @@ def stated_precision(data: Dataset, keyword: str) -> float:
 
 def _rescaling(path: Path, data: Dataset) -> tuple[float, float]:
     values = [1.0, 0.0]
-    for number, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
+    for index, keyword in enumerate(("RescaleSlope", "RescaleIntercept")):
         if data.get(keyword) not in (None, ""):
-            values[number] = float(numbers(path, data, keyword=keyword, count=1)[0])
+            values[index] = float(numbers(path, data, keyword=keyword, count=1)[0])
     if values[0] == 0 or max(abs(v) for v in values) > 1e9:
         raise StudyError(path, f"RescaleSlope (0028,1053) is {values[0]:g}", EXPORT_AGAIN)
     return values[0], values[1]

@@ -1,4 +1,4 @@
-"""Free text of headers as words: one way to compare names and descriptions, whoever wrote them."""
+"""Normalization of free text in headers, so that names and descriptions of different writers can be compared."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import unicodedata
 
 
 def folded(text: str) -> str:
-    """Lower case without accents, in composed form: what remains equal however a text was typed."""
+    """Return the text in lower case, without accents, in composed form (NFKC)."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).casefold()
     return unicodedata.normalize("NFKC", plain)
 
 
 def apart_at_capitals(text: str) -> str:
-    """The text with a blank before each capital that follows a small letter: ``PostGd`` is two words."""
+    """Return the text with a blank before each capital that follows a small letter: ``PostGd`` becomes two words."""
     return re.sub(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", " ", text)

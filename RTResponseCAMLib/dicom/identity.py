@@ -1,8 +1,8 @@
-"""Whether two objects are of the same person: Patient ID, name, birth date and sex together.
+"""Comparison of the patients of two objects by Patient ID, name, birth date and sex together.
 
-Rules (`compare`): an ID that stands for "removed" proves nothing. Equal IDs are one person unless two of name, birth
-date and sex differ. Different IDs are two persons unless name and birth date both agree. Without IDs, anything that
-differs makes two persons, and nothing in common leaves it open.
+Rules (`compare`): a placeholder ID (one that stands for "removed") is ignored. Equal IDs are one person unless two of
+name, birth date and sex differ. Different IDs are two persons unless name and birth date both agree. Without IDs, any
+difference makes two persons. With nothing to compare, the verdict is OPEN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from RTResponseCAMLib.dicom.dates import parse_date
 from RTResponseCAMLib.dicom.free_text import folded
 from RTResponseCAMLib.dicom.index import Entry
 
-# What anonymizers write in place of an ID or a name; a number behind it makes it a pseudonym, which tells persons apart
+# Placeholders that anonymizers write for an ID or a name. With a number behind it, the text is a pseudonym, which
+# distinguishes persons.
 PLACEHOLDER = re.compile(
     r"(anon[a-z]*|anonimo|no\s?name|unknown|none|null|n/?a|removed|deleted|de-?identified|de-?id|hidden|masked|blank"
     r"|patient|patientid|subject|test|dummy|x+|0+|\*+|-+|\?+)"
@@ -39,7 +40,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict, and the attributes that differ and that agree."""
+    """Result of a comparison: the verdict, the attributes that differ, and the attributes that agree."""
 
     verdict: Verdict
     differs: tuple[str, ...] = ()
@@ -47,52 +48,55 @@ class Comparison:
 
     @property
     def other(self) -> bool:
-        """They are two persons."""
+        """Whether the objects are of two persons."""
         return self.verdict is Verdict.OTHER
 
     @property
     def reason(self) -> str:
-        """What differs, in words; without values, which are the patient's."""
+        """Text that names the attributes that differ, without their values, which identify the patient."""
         return f"{' and '.join(self.differs)}{self.though}"
 
     @property
     def though(self) -> str:
-        """What agrees all the same, as the end of a sentence; "" where nothing does."""
+        """End of a sentence that names the attributes that agree; "" where none agrees."""
         verb = "agrees" if len(self.agrees) == 1 else "agree"
         return f", though {' and '.join(self.agrees)} {verb}" if self.agrees else ""
 
 
 def compare(one: Entry, other: Entry) -> Comparison:
-    """Compare the persons of two objects."""
-    found: dict[str, bool] = {}
-    a, b = (_identifier(e) for e in (one, other))
+    """Return the comparison of the patients of two objects."""
+    agreement: dict[str, bool] = {}
+    first_id, second_id = (_identifier(e) for e in (one, other))
     issuers = {_plain(e.text("IssuerOfPatientID")) for e in (one, other)} - {""}
-    if a and b and len(issuers) < 2:
-        found[ID] = a == b
+    if first_id and second_id and len(issuers) < 2:
+        agreement[ID] = first_id == second_id
     for title, values in (
         (NAME, tuple(_name_parts(e) for e in (one, other))),
         (BIRTH, tuple(_birth(e) for e in (one, other))),
         (SEX, tuple(s if (s := _plain(e.text("PatientSex"))) in ("m", "f") else "" for e in (one, other))),
     ):
         if values[0] and values[1]:
-            found[title] = _agree(*values)
-    differs = tuple(title for title, same in found.items() if not same)
-    agrees = tuple(title for title, same in found.items() if same)
-    return Comparison(_verdict(found), differs, agrees)
+            agreement[title] = _agree(*values)
+    differs = tuple(title for title, same in agreement.items() if not same)
+    agrees = tuple(title for title, same in agreement.items() if same)
+    return Comparison(_verdict(agreement), differs, agrees)
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether an ID or a name stands for "removed"."""
+    """Whether an ID or a name is a placeholder for "removed"."""
     parts = [part for part in re.split(r"[\^\s,_]+", _plain(text)) if part]
     return all(PLACEHOLDER.fullmatch(part) for part in parts)
 
 
 def person_key(entry: Entry) -> str:
-    """What a person's pseudonym is made from: the ID, or where it proves nothing, all that there is of the study."""
-    number = entry.text("PatientID")
+    """Return the text from which a patient's pseudonym is made.
+
+    This is the Patient ID. Where it is absent or a placeholder, name, birth date and Study Instance UID are added.
+    """
+    patient_id = entry.text("PatientID")
     if _identifier(entry):
-        return number
-    return "\n".join([number, *(entry.text(k) for k in ("PatientName", "PatientBirthDate", "StudyInstanceUID"))])
+        return patient_id
+    return "\n".join([patient_id, *(entry.text(k) for k in ("PatientName", "PatientBirthDate", "StudyInstanceUID"))])
 
 
 def _verdict(found: dict[str, bool]) -> Verdict:
@@ -110,14 +114,17 @@ def _verdict(found: dict[str, bool]) -> Verdict:
 
 
 def _agree(one: object, other: object) -> bool:
-    """Equal; of names, every part of the shorter one in the longer (a second name is often left out)."""
+    """Whether two values agree: they are equal, or all parts of the shorter name are in the longer name.
+
+    A second name is often left out.
+    """
     if isinstance(one, frozenset) and isinstance(other, frozenset):
         return one <= other or other <= one
     return one == other
 
 
 def _identifier(entry: Entry) -> str:
-    """Patient ID, "" where it is absent or stands for "removed"."""
+    """Return the Patient ID, "" where it is absent or a placeholder."""
     text = _plain(entry.text("PatientID"))
     return "" if is_placeholder(text) else text
 

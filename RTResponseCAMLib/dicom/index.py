@@ -1,4 +1,4 @@
-"""What lies in a folder: every DICOM object in it, in whatever order, nesting and naming.
+"""Index of a folder: every DICOM object in it, in any order, nesting and naming.
 
 Objects are sorted by SOP Class; the Modality counts only where the class is unknown.
 """
@@ -52,25 +52,25 @@ TAGS = [
     "StructureSetTime", "RTPlanLabel", "RTPlanDate", "PlanIntent", "ApprovalStatus", "ContentDate",
     "DoseUnits", "DoseType", "DoseSummationType", "Manufacturer",
 ]  # fmt: skip
-# Manufacturer of what this program exports: subregions in a study's folder are results, not its targets.
+# Manufacturer of this program's exports: subregions in a study's folder are results, not targets.
 OWN_EXPORT = "RTResponseCAM (research use only)"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One DICOM file: its place and its header without pixels and contours."""
+    """One DICOM file: its path, and its header without pixels and contours."""
 
     path: Path
     header: Dataset
 
     def text(self, keyword: str) -> str:
-        """Value of an attribute as text, "" when absent."""
+        """Return the value of an attribute as text, "" when absent."""
         value = self.header.get(keyword)
         return "" if value is None else str(value).strip()
 
     @property
     def modality(self) -> str:
-        """What kind of object it is, by SOP Class (0008,0016), else by Modality (0008,0060)."""
+        """Kind of the object, by SOP Class (0008,0016), else by Modality (0008,0060)."""
         sop_class = self.text("SOPClassUID")
         return IMAGE_CLASSES.get(sop_class) or OBJECT_CLASSES.get(sop_class) or self.text("Modality")
 
@@ -82,16 +82,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """Everything found below one folder.
+    """All objects below one folder.
 
     Attributes
     ----------
-    series : Series Instance UID → its image files (MR, CT, PT), a frozen mapping by use.
+    series : Series Instance UID → its image files (MR, CT, PT); the mapping is not changed after it is made.
     structures : RTSTRUCT and SEG objects.
     plans, doses, registrations : RTPLAN, RTDOSE and REG objects.
     others : modalities that are not used here, with their number of files.
-    warnings : files that were passed over, and why.
-    joined : Series Instance UID → the one under which the series was joined with others.
+    warnings : files that were skipped, and why.
+    joined : Series Instance UID → UID of the series with which the series was joined.
     """
 
     folder: Path
@@ -105,19 +105,22 @@ class Index:
     joined: dict[str, str] = field(default_factory=dict)
 
     def headers(self) -> list[Dataset]:
-        """One header of each series and those of all other objects: what they say of the patient."""
+        """Return one header of each series and those of all other objects; they hold the patient's identifiers."""
         first = [files[0] for files in self.series.values()]
         entries = (*first, *self.structures, *self.plans, *self.doses, *self.registrations)
         return [entry.header for entry in entries]
 
     def series_of_images(self, uids: Iterable[str]) -> list[str]:
-        """Series that hold images with some SOP Instance UIDs, those that hold most of them first."""
+        """Return the UIDs of series that hold images with the given SOP Instance UIDs, most images first."""
         wanted = set(uids)
         hits = {uid: sum(e.uid in wanted for e in files) for uid, files in self.series.items()}
-        return sorted((uid for uid, n in hits.items() if n), key=lambda uid: -hits[uid])
+        return sorted((uid for uid, count in hits.items() if count), key=lambda uid: -hits[uid])
 
     def twin_of(self, entry: Entry) -> Entry | None:
-        """Another object under the same SOP Instance UID: as copies count once, its content differs."""
+        """Return another object with the same SOP Instance UID, None without one.
+
+        Its content differs, because identical copies count once.
+        """
         for other in (*self.structures, *self.plans, *self.doses):
             if entry.uid and other.uid == entry.uid and other.path != entry.path:
                 return other
@@ -125,7 +128,7 @@ class Index:
 
 
 def index_folder(folder: Path, progress: Progress = no_progress) -> Index:
-    """Read the header of every file below ``folder``; copies of one object are taken once.
+    """Read the header of every file below ``folder``; copies of one object count once.
 
     Raises
     ------
@@ -140,11 +143,11 @@ def index_folder(folder: Path, progress: Progress = no_progress) -> Index:
     contents: dict[str, set[str]] = {}
     warnings: list[Warning] = []
     repeated = reused = 0
-    for number, path in enumerate(paths):
-        if number % 32 == 0:
-            progress(number / len(paths), "reading headers")
+    for file_index, path in enumerate(paths):
+        if file_index % 32 == 0:
+            progress(file_index / len(paths), "reading headers")
         if path.exists() and not path.is_file():
-            continue  # a pipe or device would be waited for
+            continue  # reading a pipe or a device would block
         try:
             entry = Entry(path, read_header(path, TAGS))
         except NotDicom:
@@ -155,16 +158,16 @@ def index_folder(folder: Path, progress: Progress = no_progress) -> Index:
         except OSError as error:
             warnings.append(WarningCode.UNREADABLE_FILE(file=path.name, reason=f"cannot be opened ({error.strerror})"))
             continue
-        known = entries.setdefault(entry.uid, [])
-        if known:  # read whole only where a UID is there twice
-            keys = contents.setdefault(entry.uid, {content_key(known[0].path)})
+        same_uid = entries.setdefault(entry.uid, [])
+        if same_uid:  # files are read completely only where a UID occurs twice
+            keys = contents.setdefault(entry.uid, {content_key(same_uid[0].path)})
             key = content_key(path)
             if key in keys:
                 repeated += 1
                 continue
             keys.add(key)
             reused += entry.modality in IMAGE_MODALITIES
-        known.append(entry)
+        same_uid.append(entry)
     if repeated:
         warnings.append(WarningCode.REPEATED_OBJECT(count=repeated))
     if reused:
@@ -172,18 +175,18 @@ def index_folder(folder: Path, progress: Progress = no_progress) -> Index:
     if not entries:
         reason = f"; {warnings[0].text}" if warnings else ""
         raise StudyError(folder, f"holds no DICOM object{reason}", "Give the folder of a Gamma Knife DICOM export")
-    return _sorted_by_kind(folder, [e for same in entries.values() for e in same], warnings)
+    return _sorted_by_kind(folder, [e for objects in entries.values() for e in objects], warnings)
 
 
 def _sorted_by_kind(folder: Path, entries: Iterable[Entry], warnings: list[Warning]) -> Index:
     series: dict[str, list[Entry]] = {}
     kinds: dict[str, list[Entry]] = {"RTSTRUCT": [], "SEG": [], "RTPLAN": [], "RTDOSE": [], "REG": []}
-    others, passed = Counter[str](), Counter[str]()
-    own = 0
+    others, not_images = Counter[str](), Counter[str]()
+    own_exports = 0
     for entry in entries:
         stated, kind = entry.text("Modality"), entry.modality
         if entry.text("Manufacturer") == OWN_EXPORT:
-            own += 1
+            own_exports += 1
         elif kind in kinds and (entry.text("SOPClassUID") in OBJECT_CLASSES or not _known(entry)):
             kinds[kind].append(entry)
             if stated and stated != kind:
@@ -193,12 +196,12 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], warnings: list[Warni
         else:
             name = class_name(entry) if kind in (*IMAGE_MODALITIES, *kinds) else kind or "unknown"
             others[name] += 1
-            passed[name] += kind in IMAGE_MODALITIES
-    for name, count in passed.items():
+            not_images[name] += kind in IMAGE_MODALITIES
+    for name, count in not_images.items():
         if count:
             warnings.append(WarningCode.NOT_AN_IMAGE(count=count, kind=name))
-    if own:
-        warnings.append(WarningCode.OWN_EXPORT(count=own))
+    if own_exports:
+        warnings.append(WarningCode.OWN_EXPORT(count=own_exports))
     joined = _join_single_files(series, warnings)
     return Index(
         folder,
@@ -214,26 +217,29 @@ def _sorted_by_kind(folder: Path, entries: Iterable[Entry], warnings: list[Warni
 
 
 def _usual_first(files: list[Entry]) -> tuple[Entry, ...]:
-    """Files of a series, magnitude before phase, the usual Image Type first: the first file speaks for the series."""
+    """Return the files of a series, magnitude before phase, the most frequent Image Type first.
+
+    The first file represents the series.
+    """
     counts = Counter(entry.text("ImageType") for entry in files)
     return tuple(sorted(files, key=lambda entry: (is_part_of_signal(entry), -counts[entry.text("ImageType")])))
 
 
 def is_part_of_signal(entry: Entry) -> bool:
-    """Whether it is a phase, real or imaginary image by its Image Type (third value P, R or I)."""
+    """Whether it is a phase, real or imaginary image, by the third or fourth value of its Image Type (P, R, I)."""
     value = entry.header.get("ImageType")
     kinds = [str(v).upper() for v in (value if value is not None and not isinstance(value, str) else ())]
     return bool({"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"} & set(kinds[2:4]))
 
 
 def class_name(entry: Entry) -> str:
-    """Name of the SOP Class (0008,0016) where it is known, else the Modality."""
+    """Return the name of the SOP Class (0008,0016) where DICOM defines it, else the Modality."""
     name = UID(entry.text("SOPClassUID")).name
     return entry.modality or "unknown" if name == entry.text("SOPClassUID") else name.removesuffix(" Storage")
 
 
 def _is_image(entry: Entry) -> bool:
-    """By SOP Class; objects of an unknown class must have pixels and a place."""
+    """Whether an object is an image, by SOP Class; an object of an unknown class needs pixels and a position."""
     if entry.text("SOPClassUID") in IMAGE_CLASSES:
         return True
     placed = entry.header.get("ImagePositionPatient") is not None or entry.header.get("NumberOfFrames") is not None
@@ -241,29 +247,33 @@ def _is_image(entry: Entry) -> bool:
 
 
 def _known(entry: Entry) -> bool:
-    """Whether DICOM knows the SOP Class."""
+    """Whether DICOM defines the SOP Class."""
     sop_class = UID(entry.text("SOPClassUID"))
     return bool(sop_class.name != str(sop_class))
 
 
 def _join_single_files(series: dict[str, list[Entry]], warnings: list[Warning]) -> dict[str, str]:
-    """Put slices together that each have a Series Instance UID of their own, as some scanners write them."""
-    same = ("FrameOfReferenceUID", "SeriesDescription", "Modality", "Rows", "Columns", "EchoTime", "ImageType")
+    """Join slices that have one Series Instance UID each, as some scanners write them, into one series."""
+    common_keys = ("FrameOfReferenceUID", "SeriesDescription", "Modality", "Rows", "Columns", "EchoTime", "ImageType")
     joined: dict[str, str] = {}
-    # Numbers count up with the slices of some scanners: without them where they join nothing.
-    for keys in ((*same, "StudyInstanceUID", "SeriesNumber", "AcquisitionNumber"), (*same, "StudyInstanceUID"), same):
+    # On some scanners, series and acquisition numbers increase with the slices: later passes ignore them.
+    for keys in (
+        (*common_keys, "StudyInstanceUID", "SeriesNumber", "AcquisitionNumber"),
+        (*common_keys, "StudyInstanceUID"),
+        common_keys,
+    ):
         joined |= _joined_by(series, keys, warnings)
     return joined
 
 
 def _joined_by(series: dict[str, list[Entry]], keys: tuple[str, ...], warnings: list[Warning]) -> dict[str, str]:
-    alike: defaultdict[tuple[str, ...], list[list[str]]] = defaultdict(list)
+    groups_by_keys: defaultdict[tuple[str, ...], list[list[str]]] = defaultdict(list)
     for uid, files in series.items():
         if "StudyInstanceUID" not in keys and not files[0].text("FrameOfReferenceUID"):
             continue
         if len(files) != 1 or files[0].header.get("ImagePositionPatient") is None:
             continue
-        groups = alike[tuple(files[0].text(key) for key in keys)]
+        groups = groups_by_keys[tuple(files[0].text(key) for key in keys)]
         for group in groups:
             if _same_plane(series[group[0]][0], files[0]):
                 group.append(uid)
@@ -271,9 +281,9 @@ def _joined_by(series: dict[str, list[Entry]], keys: tuple[str, ...], warnings: 
         else:
             groups.append([uid])
     joined: dict[str, str] = {}
-    for group in (g for groups in alike.values() for g in groups):
-        places = {series[uid][0].text("ImagePositionPatient") for uid in group}
-        if len(group) < LEAST_JOINED or len(places) < len(group):
+    for group in (g for groups in groups_by_keys.values() for g in groups):
+        positions = {series[uid][0].text("ImagePositionPatient") for uid in group}
+        if len(group) < LEAST_JOINED or len(positions) < len(group):
             continue
         for uid in group[1:]:
             series[group[0]] += series.pop(uid)
@@ -283,7 +293,7 @@ def _joined_by(series: dict[str, list[Entry]], keys: tuple[str, ...], warnings: 
 
 
 def _same_plane(one: Entry, other: Entry) -> bool:
-    """Whether two slices are parallel; False where a direction is no six numbers."""
+    """Whether two slices are parallel; False where an orientation does not have six numbers."""
     try:
         a, b = (np.asarray(e.header.get("ImageOrientationPatient"), dtype=np.float64) for e in (one, other))
         return a.shape == b.shape == (6,) and float(np.abs(a - b).max()) < SAME_PLANE

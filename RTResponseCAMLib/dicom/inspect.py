@@ -1,4 +1,4 @@
-"""What a folder holds, what of it is used, and why not the rest: the answer of ``rtresponsecam inspect``."""
+"""Description of a folder for ``rtresponsecam inspect``: its objects, which are used, and why others are not."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from RTResponseCAMLib.warnings import by_severity, labeled
 def inspect_folder(
     folder: Path, options: ReadOptions = AS_FOUND, *, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """Describe a folder in plain values; problems are part of the answer, under ``problem``.
+    """Return a description of a folder in plain values; a problem with the study is stored under ``problem``.
 
-    The study is read as `load_study` reads it, so that what reading would refuse is a problem here too. No value holds
-    the patient's name, number or a raw UID. Every object says whether it is used, and if not, why.
+    The study is read as in `load_study`, so every error of reading is a problem here too. No value holds the patient's
+    name, number or an original UID. Every object states whether it is used, and if not, why.
 
     Raises
     ------
@@ -53,13 +53,13 @@ def inspect_folder(
     except RTResponseError as error:
         problem = str(error)
     courses = contents.courses if contents is not None else ()
-    later, zero = (study.follow_ups, study.day_zero) if study is not None else _later(contents, graph)
-    follow_files = {file: f.days_after_plan for f in later for file in f.files}
+    visits, day_zero_source = (study.follow_ups, study.day_zero) if study is not None else _later(contents, graph)
+    follow_up_days = {file: f.days_after_plan for f in visits for file in f.files}
     doses = tuple(e for e in graph.doses if study is None or _used(study, e)) if graph else ()
     content: dict[str, Any] = {
         "courses": [_course(c, graph, courses) for c in courses],
         "series": [
-            _series(uid, files, graph, courses, follow_files.get(str(files[0].path), "none"))
+            _series(uid, files, graph, courses, follow_up_days.get(str(files[0].path), "none"))
             for uid, files in index.series.items()
         ],
         "structure_sets": [],
@@ -67,9 +67,9 @@ def inspect_folder(
         "doses": [],
         "registrations": [{"file": e.path.name} for e in index.registrations],
         "other_modalities": index.others,
-        "day_zero": zero,
+        "day_zero": day_zero_source,
         "dose_unit": study.dose.unit if study is not None and study.dose is not None else None,
-        "follow_ups": [_follow_up(f) for f in later],
+        "follow_ups": [_follow_up(f) for f in visits],
         "rois": [] if graph is None else _rois(graph, study),
         "warnings": [w.as_json() for w in by_severity(warnings)],
         "problem": problem,
@@ -84,7 +84,7 @@ def inspect_folder(
 
 
 def _later(contents: Contents | None, graph: ReferenceGraph | None) -> tuple[tuple[FollowUp, ...], str]:
-    """Follow-ups, and the source of day zero, of a study that cannot be read."""
+    """Return the follow-ups, and the source of day zero, of a study that cannot be read."""
     if contents is None or graph is None:
         return (), ""
     visits, zero, _ = find_follow_ups(contents.index, graph, links=contents.links)
@@ -107,8 +107,8 @@ def _follow_up(visit: FollowUp) -> dict[str, Any]:
 
 
 def _course(course: Course, graph: ReferenceGraph | None, courses: tuple[Course, ...]) -> dict[str, Any]:
-    first = min((c.date for c in courses if c.date is not None), default=None)
-    days = None if course.date is None or first is None else int((course.date - first).astype(int))
+    first_date = min((c.date for c in courses if c.date is not None), default=None)
+    days = None if course.date is None or first_date is None else int((course.date - first_date).astype(int))
     used = graph is not None and any(c.structures is graph.structures for c in course.graphs)
     return {
         "name": course.name,
@@ -131,26 +131,26 @@ def _series(
     first = files[0]
     kind = series_kind(first)
     score, used = kind.score, graph is not None and files is graph.images
-    why = None
+    why_not = None
     if graph is not None and not used:
-        planned, own = image_date(graph.images[0]).day, image_date(first).day
+        planning_day, series_day = image_date(graph.images[0]).day, image_date(first).day
         person = compare(first, graph.images[0])
         if follow_up != "none":
-            why = "a later scan: see follow-ups"
+            why_not = "a later scan: see follow-ups"
         elif person.other:
-            why = f"of another patient, by {person.reason}"
+            why_not = f"belongs to another patient, by {person.reason}"
         elif kind.computed:
-            why = f"{kind.computed}, no scan"
+            why_not = f"{kind.computed}, not a scan"
         elif first.modality != "MR":
-            why = f"{first.modality} is not read; the classifier reads contrast-enhanced T1 MR"
+            why_not = f"{first.modality} is not read; the classifier reads contrast-enhanced T1 MR"
         elif any(files is c.images for course in courses for c in course.graphs):
-            why = f"T1c score {score}, the planning series has {graph.t1c_score}, or another course is used"
-        elif planned is not None and own is not None and own < planned:
-            why = "earlier than the planning MR"
+            why_not = f"T1c score {score}, the planning series has {graph.t1c_score}, or another course is used"
+        elif planning_day is not None and series_day is not None and series_day < planning_day:
+            why_not = "earlier than the planning MR"
         elif kind.uncertainty:
-            why = f"it may be a T1c, but {kind.uncertainty} (take it with --visit)"
+            why_not = f"it may be a T1c, but {kind.uncertainty} (select it with --visit)"
         else:
-            why = "no structures were contoured on it, and it is no T1c of a later day"
+            why_not = "no structures were contoured on it, and it is not a T1c of a later day"
     return {
         "uid_hash": pseudonym(uid),
         "modality": first.modality,
@@ -160,20 +160,22 @@ def _series(
         "t1c_score": score,
         "contrast": kind.contrast.value,
         "used": used,
-        "why_not": why,
+        "why_not": why_not,
     }
 
 
 def _object(entry: Entry, used: bool, graph: ReferenceGraph | None, courses: tuple[Course, ...]) -> dict[str, Any]:
-    homes = [
+    course_names = [
         course.name
         for course in courses
         if any(entry is c.structures or entry is c.plan or any(entry is d for d in c.doses) for c in course.graphs)
     ]
-    why = None
+    why_not = None
     if not used and graph is not None:
-        why = (
-            f"belongs to another chain or course ({', '.join(homes)})" if homes else "nothing that is used refers to it"
+        why_not = (
+            f"belongs to another reference graph or course ({', '.join(course_names)})"
+            if course_names
+            else "no used object refers to it"
         )
     return {
         "file": entry.path.name,
@@ -184,14 +186,17 @@ def _object(entry: Entry, used: bool, graph: ReferenceGraph | None, courses: tup
         if entry.text("DoseUnits").upper() == "GY"
         else entry.text("DoseUnits"),
         "summation": entry.text("DoseSummationType"),
-        "courses": homes,
+        "courses": course_names,
         "used": used,
-        "why_not": why,
+        "why_not": why_not,
     }
 
 
 def _rois(graph: ReferenceGraph, study: Study | None) -> list[dict[str, Any]]:
-    """ROIs of the chosen structure set; without a study those that can be read, and what would be a lesion."""
+    """Return the ROIs of the chosen structure set.
+
+    Without a study, these are the ROIs that can be read, with the lesions that would be chosen.
+    """
     lesions: dict[int, str] = {}
     if study is not None:
         structures, lesions = study.structures, {x.structure.number: x.id for x in study.lesions}
@@ -200,7 +205,7 @@ def _rois(graph: ReferenceGraph, study: Study | None) -> list[dict[str, Any]]:
             entry = graph.structures
             structures, _ = read_segments(entry) if entry.modality == "SEG" else read_structures(entry.path)
             lesions = {x.structure.number: x.id for x in choose_lesions(entry.path, structures)[0]}
-        except RTResponseError:  # it is the problem that is named
+        except RTResponseError:  # the error is already stored under ``problem``
             structures = ()
     return [_roi(s) | {"lesion": lesions.get(s.number)} for s in structures]
 
@@ -235,7 +240,7 @@ def _scrubbed(value: Any, scrub: Scrubber) -> Any:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """The description as a tree for people."""
+    """Return the description as indented text."""
     lines = []
     for item in found["courses"]:
         day = "unknown date" if item["day"] is None else f"day {item['day']}"
@@ -260,9 +265,11 @@ def as_text(found: dict[str, Any]) -> str:
             lines.append(f"        {roi['remark']}")
     for item in found.get("follow_ups", ()):
         when = "unknown date" if item["days_after_plan"] is None else f"{item['days_after_plan']} days later"
-        drawn = f", {item['structures']} structure set(s)" if item["structures"] else ""
+        structure_sets = f", {item['structures']} structure set(s)" if item["structures"] else ""
         source = f" by {item['date_source']}" if item["date_source"] else ""
-        lines.append(f"  follow-up '{item['description']}', {when}{source}, frame of reference: {item['frame']}{drawn}")
+        lines.append(
+            f"  follow-up '{item['description']}', {when}{source}, frame of reference: {item['frame']}{structure_sets}"
+        )
     if found["day_zero"]:
         lines.append(f"  days count from {found['day_zero']}")
     lines += [f"  left out: {count} × {name}" for name, count in found["other_modalities"].items()]

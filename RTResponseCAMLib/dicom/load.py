@@ -1,4 +1,4 @@
-"""From a folder to a `Study`: index, choose course and chain, read each object, ask for what is missing."""
+"""Reading of a folder into a `Study`: index, choose course and reference graph, read objects, report missing data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SAME_PLANES = ("Modality", "Rows", "Columns", "PixelSpacing", "ImageOrientationP
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder holds: its index, the maps of its registrations with their warnings, and its courses."""
+    """Content of a folder: its index, the rigid maps of its registrations with their warnings, and its courses."""
 
     index: Index
     links: Links
@@ -57,29 +57,31 @@ def load_study(
 
     Parameters
     ----------
-    prescription_gy : prescription for every target, Gy, when the plan states none; stated, it overrules the plan.
+    prescription_gy : prescription for every target, Gy, when the plan states none; if given, it overrides the plan.
     options : see `ReadOptions`.
 
     Raises
     ------
-    StudyError, GeometryError : see the readers; also when there is a dose but no prescription, when objects disagree
-        and no rule decides, and when dose and prescription cannot belong together.
+    StudyError, GeometryError : see the readers; also for a dose without a prescription, for objects that disagree
+        where no rule decides, and for a dose and a prescription that cannot belong together.
     """
     with _collector_paused():
         index = index_folder(folder, subprogress(progress, 0.0, 0.3))
         scrub = Scrubber(index.headers())
-        given = ReadOptions(prescription_gy, **options)
+        read_options = ReadOptions(prescription_gy, **options)
         with unnamed_errors(scrub):
-            contents = contents_of(index, given)
+            contents = contents_of(index, read_options)
             return _unnamed(
-                read_reference_graph(contents, find_reference_graph(contents, given), options=given, progress=progress),
+                read_reference_graph(
+                    contents, find_reference_graph(contents, read_options), options=read_options, progress=progress
+                ),
                 scrub,
             )
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Headers are thousands of objects that all live on: to look for cycles among them is a tenth of the reading."""
+    """Pause garbage collection, a tenth of the reading time: headers are thousands of objects that all stay alive."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -90,7 +92,7 @@ def _collector_paused() -> Iterator[None]:
 
 
 def contents_of(index: Index, options: ReadOptions = AS_FOUND) -> Contents:
-    """Read the registrations of an index, and sort its objects into courses.
+    """Read the registrations of an index, and group its objects into courses.
 
     Raises
     ------
@@ -103,7 +105,7 @@ def contents_of(index: Index, options: ReadOptions = AS_FOUND) -> Contents:
 
 
 def find_reference_graph(contents: Contents, options: ReadOptions = AS_FOUND) -> ReferenceGraph:
-    """Choose the objects that are read together.
+    """Return the reference graph of the objects that are read together.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def find_reference_graph(contents: Contents, options: ReadOptions = AS_FOUND) ->
 
 
 def read_follow_up(follow_up: FollowUp, progress: Progress = no_progress) -> Series:
-    """Read a later MR series; it lies in its own frame of reference, nothing is registered.
+    """Read a later MR series in its own frame of reference, without registration.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def read_follow_up(follow_up: FollowUp, progress: Progress = no_progress) -> Ser
 
 
 def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[Warning, ...], str]:
-    """Read what was drawn on a follow-up, and its modality (RTSTRUCT or SEG); freed of the patient's names.
+    """Return the structures of a follow-up without patient identifiers, warnings, and the modality (RTSTRUCT or SEG).
 
     Raises
     ------
@@ -142,15 +144,15 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     entry = Entry(file, read_header(file, TAGS))
     scrub = Scrubber([entry.header])
     with unnamed_errors(scrub):
-        reader = read_segments(entry) if entry.modality == "SEG" else read_structures(file)
-    structures = tuple(replace(s, name=scrub(s.name)) for s in reader[0])
-    return structures, tuple(replace(w, text=scrub(w.text)) for w in reader[1]), entry.modality
+        structures_and_warnings = read_segments(entry) if entry.modality == "SEG" else read_structures(file)
+    structures = tuple(replace(s, name=scrub(s.name)) for s in structures_and_warnings[0])
+    return structures, tuple(replace(w, text=scrub(w.text)) for w in structures_and_warnings[1]), entry.modality
 
 
 def read_reference_graph(
     contents: Contents, graph: ReferenceGraph, *, options: ReadOptions, progress: Progress = no_progress
 ) -> Study:
-    """Read the objects of a chain; texts still hold what the headers state of the patient.
+    """Read the objects of a reference graph; its texts still hold the patient's identifiers from the headers.
 
     Raises
     ------
@@ -165,16 +167,16 @@ def read_reference_graph(
         graph.images, lambda: contoured_on(graph.structures, graph.images), progress=subprogress(progress, 0.4, 0.8)
     )
     progress(0.8, "reading the dose")
-    plan, plan_warnings, unread = _read_plan(graph)
+    plan, plan_warnings, plan_problem = _read_plan(graph)
     dose, dose_warnings = _read_dose(contents, graph, plan, options)
     unit = dose.unit if dose is not None else GY
     plan = with_prescription(plan, dose, lesions=lesions, options=options)
     plan_warnings += unclear_prescriptions(plan) if plan is not None else ()
     if dose is not None:
-        check_prescription(graph, plan, lesions=lesions, unread=unread, unit=unit)
+        check_prescription(graph, plan, lesions=lesions, unread=plan_problem, unit=unit)
     plausible = check_dose(dose, plan, lesions=lesions, where=graph.doses[0].path if graph.doses else index.folder)
     visits, zero, visit_warnings = find_follow_ups(index, graph, links=links, wanted=options.visits)
-    first = graph.images[0]
+    first_image = graph.images[0]
     warnings = (
         *index.warnings, *contents.registration_warnings, *graph.warnings, *structure_warnings, *lesion_warnings,
         *mr.warnings, *_elsewhere(index, graph), *dose_warnings, *plan_warnings,
@@ -182,9 +184,9 @@ def read_reference_graph(
     )  # fmt: skip
     progress(1.0, "study read")
     return Study(
-        patient=pseudonym(person_key(first), "P-"),
+        patient=pseudonym(person_key(first_image), "P-"),
         mr=mr.image,
-        mr_description=first.text("SeriesDescription"),
+        mr_description=first_image.text("SeriesDescription"),
         structures=structures,
         lesions=lesions,
         dose=dose,
@@ -192,7 +194,7 @@ def read_reference_graph(
         follow_ups=visits,
         warnings=warnings,
         sources={
-            "mr_series": pseudonym(first.text("SeriesInstanceUID")),
+            "mr_series": pseudonym(first_image.text("SeriesInstanceUID")),
             "rtstruct": pseudonym(graph.structures.uid),
             "rtplan": pseudonym(graph.plan.uid) if graph.plan else "",
             "rtdose": " ".join(dose.sources) if dose else "",
@@ -205,33 +207,36 @@ def read_reference_graph(
 def read_reference_graph_structures(
     graph: ReferenceGraph, links: Links, *, progress: Progress = no_progress
 ) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
-    """Structures in the frame of the images; a ROI that lies in another frame, without a map, is left out."""
+    """Return the structures in the frame of the images, and warnings.
+
+    A ROI in another frame that the set lists, without a map to the images, keeps no contours.
+    """
     if graph.structures.modality == "SEG":
         structures, warnings = read_segments(graph.structures)
     else:
         structures, warnings = read_structures(graph.structures.path, progress)
-    own, theirs = roi_frames(graph.structures), frames_of(graph.images[0])
-    listed = frames_of(graph.structures)
+    frame_of_roi, image_frames = roi_frames(graph.structures), frames_of(graph.images[0])
+    listed_frames = frames_of(graph.structures)
     placed: list[Structure] = []
-    foreign, unlisted = [], []
-    for s in structures:
-        matrix, frame = graph.to_images, own.get(str(s.number), "")
-        if frame in theirs:
+    not_mapped, unknown_frame = [], []
+    for structure in structures:
+        matrix, frame = graph.to_images, frame_of_roi.get(str(structure.number), "")
+        if frame in image_frames:
             matrix = None
-        elif frame and theirs:
-            maps = (map_between(links, frame, stop=other) for other in sorted(theirs))
+        elif frame and image_frames:
+            maps = (map_between(links, frame, stop=image_frame) for image_frame in sorted(image_frames))
             matrix = next((m for m in maps if m is not None), None)
-            if matrix is None and frame in listed and len(listed) > 1:
-                foreign += [s.name] if s.contours else []
-                s = replace(s, contours=())
-            elif matrix is None:  # nothing else lies in that frame: one that was renamed for this ROI alone
+            if matrix is None and frame in listed_frames and len(listed_frames) > 1:
+                not_mapped += [structure.name] if structure.contours else []
+                structure = replace(structure, contours=())
+            elif matrix is None:  # no other object uses this frame: it was renamed for this ROI only
                 matrix = graph.to_images
-                unlisted += [s.name] if s.contours else []
-        placed.append(s if matrix is None else moved_structure(matrix, s))
-    if foreign:
-        warnings = (*warnings, WarningCode.ROI_IN_OTHER_FRAME(names=", ".join(foreign)))
-    if unlisted:
-        warnings = (*warnings, WarningCode.ROI_FRAME_UNKNOWN(names=", ".join(unlisted)))
+                unknown_frame += [structure.name] if structure.contours else []
+        placed.append(structure if matrix is None else moved_structure(matrix, structure))
+    if not_mapped:
+        warnings = (*warnings, WarningCode.ROI_IN_OTHER_FRAME(names=", ".join(not_mapped)))
+    if unknown_frame:
+        warnings = (*warnings, WarningCode.ROI_FRAME_UNKNOWN(names=", ".join(unknown_frame)))
     return tuple(placed), warnings
 
 
@@ -243,10 +248,10 @@ def _read_dose(
     if not options.with_dose:
         return None, ()
     if options.doses == (NO_DOSE,):
-        return None, (WarningCode.NO_DOSE(reason="the dose is left out, as asked for; the prediction ignores dose"),)
+        return None, (WarningCode.NO_DOSE(reason="the dose is left out as requested; the prediction ignores dose"),)
     if not doses:
-        none = WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan; the prediction ignores dose")
-        return None, (none, *_foreign_doses(index, graph))
+        no_dose = WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan; the prediction ignores dose")
+        return None, (no_dose, *_foreign_doses(index, graph))
     frames = frames_of(graph.images[0])
     moves: dict[Path, Matrix] = {}
     for entry in doses:
@@ -277,76 +282,76 @@ def _read_dose(
 
 
 def _foreign_doses(index: Index, graph: ReferenceGraph) -> list[Warning]:
-    """Why the doses that are there are not those of the structures."""
-    found = []
+    """Return warnings that explain why the doses in the folder do not belong to the structures."""
+    warnings = []
     for entry in index.doses:
         person = compare(entry, graph.structures)
-        reason = "it names another plan and structure set, and lies in another frame of reference or in none (--dose)"
+        reason = "it references another plan and structure set, and has another frame of reference or none (--dose)"
         if person.other:
             reason = f"it belongs to another patient than the structures, by {person.reason}"
-        found.append(WarningCode.NOT_LINKED(file=entry.path.name, reason=reason))
-    return found
+        warnings.append(WarningCode.NOT_LINKED(file=entry.path.name, reason=reason))
+    return warnings
 
 
 def _elsewhere(index: Index, graph: ReferenceGraph) -> list[Warning]:
-    """Warn where contours name slices of another series of the same planes: the scan was cut into several series."""
+    """Return warnings where contours reference other series of the same planes: the scan was split into several."""
     if graph.structures.modality != "RTSTRUCT":
         return []
     planes = [str(graph.images[0].header.get(k)) for k in SAME_PLANES]
-    alike = [f for f in index.series.values() if [str(f[0].header.get(k)) for k in SAME_PLANES] == planes]
-    others = [files for files in alike if files is not graph.images]
-    wanted = set(contour_images(graph.structures)) if others else set()  # the whole object is read for it
-    own = {e.uid for e in graph.images}
-    if not own & wanted:
+    same_planes = [f for f in index.series.values() if [str(f[0].header.get(k)) for k in SAME_PLANES] == planes]
+    others = [files for files in same_planes if files is not graph.images]
+    contour_uids = set(contour_images(graph.structures)) if others else set()  # this reads the complete object
+    image_uids = {e.uid for e in graph.images}
+    if not image_uids & contour_uids:
         return []
-    found = []
+    warnings = []
     for files in others:
-        missing = len({e.uid for e in files} & wanted - own)
+        missing = len({e.uid for e in files} & contour_uids - image_uids)
         if missing:
             name = files[0].text("SeriesDescription") or "without description"
-            found.append(WarningCode.SERIES_INCOMPLETE(missing=missing, other=name))
-    return found
+            warnings.append(WarningCode.SERIES_INCOMPLETE(missing=missing, other=name))
+    return warnings
 
 
 def _wanted_doses(index: Index, graph: ReferenceGraph, wanted: tuple[str, ...]) -> tuple[tuple[Entry, ...], bool]:
-    """The doses of the chain, or those whose files the user names."""
+    """Return the doses of the reference graph, or the doses that the user names; True for the latter."""
     if not wanted or wanted == (NO_DOSE,):
         return graph.doses, False
-    found = []
+    named_doses = []
     for text in wanted:
-        hits = [e for e in index.doses if is_named(e, text)]
-        if len(hits) != 1:
+        matches = [e for e in index.doses if is_named(e, text)]
+        if len(matches) != 1:
             listed = ", ".join(e.path.name for e in index.doses) or "none"
-            what = f"has {len(hits) or 'no'} RTDOSE '{text}'; there are {listed}"
-            raise StudyError(index.folder, what, "Correct --dose (file name, or none)")
-        found += hits
-    if len({e.path for e in found}) < len(found):
+            problem = f"has {len(matches) or 'no'} RTDOSE '{text}'; there are {listed}"
+            raise StudyError(index.folder, problem, "Correct --dose (file name, or none)")
+        named_doses += matches
+    if len({e.path for e in named_doses}) < len(named_doses):
         raise StudyError("--dose", f"names a file twice: {', '.join(wanted)}", "Name each file once")
-    for entry in found:
+    for entry in named_doses:
         person = compare(entry, graph.structures)
         if person.other:
-            what = f"belongs to another patient than the structures, by {person.reason}"
-            raise StudyError(entry.path, what, "Choose a dose of this patient")
-    return tuple(found), True
+            problem = f"belongs to another patient than the structures, by {person.reason}"
+            raise StudyError(entry.path, problem, "Choose a dose of this patient")
+    return tuple(named_doses), True
 
 
 def _read_plan(graph: ReferenceGraph) -> tuple[Plan | None, tuple[Warning, ...], str]:
-    """The plan, its warnings, and why it cannot be read ("" when it can)."""
+    """Return the plan, its warnings, and why it cannot be read ("" when it can)."""
     if graph.plan is None:
         return None, (), ""
     try:
         return *read_plan(graph.plan.path), ""
     except StudyError as error:
-        # The plan serves for its prescription only: a damaged one must not keep dose and targets from view.
+        # Only the prescription of the plan is used: dose and targets are read even if the plan is damaged.
         return None, (WarningCode.UNREADABLE_PLAN(file=graph.plan.path.name, reason=error.what),), error.what
 
 
 def _gap_warnings(mr: Series, lesions: tuple[Lesion, ...]) -> list[Warning]:
-    """Name the lesions that reach into slices which were interpolated."""
+    """Return a warning that names the lesions which reach into interpolated slices."""
     touched = []
     for lesion in lesions:
-        along = np.concatenate(lesion.structure.contours) @ mr.normal
-        if any(along.min() < stop and along.max() > start for start, stop in mr.gaps_mm):
+        positions_mm = np.concatenate(lesion.structure.contours) @ mr.normal
+        if any(positions_mm.min() < stop and positions_mm.max() > start for start, stop in mr.gaps_mm):
             touched.append(lesion.structure.name)
     if not touched:
         return []
@@ -354,7 +359,7 @@ def _gap_warnings(mr: Series, lesions: tuple[Lesion, ...]) -> list[Warning]:
 
 
 def _unnamed(study: Study, scrub: Scrubber) -> Study:
-    """The study without the patient's name, number or UIDs in any text that leaves the loader."""
+    """Return the study without the patient's name, number or UIDs in any text."""
     structures: dict[int, Structure] = {}
     for s in study.structures:
         name = scrub(s.name)

@@ -1,4 +1,4 @@
-"""What a user says of a study where its files do not say it, or to overrule them."""
+"""User options for reading a study: they supply data that its files lack, or override them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ NO_DOSE = "none"
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a user says of a study where its files do not, or to overrule them.
+    """User options for reading a study: they supply data that its files lack, or override them.
 
     Attributes
     ----------
-    prescription_gy, isodose_percent : prescription for every target; an isodose alone is taken of the dose maximum.
-    prescriptions_gy : prescription of single targets, by ROI name.
+    prescription_gy, isodose_percent : prescription for every target, Gy and percent; an isodose without a dose is a
+        percentage of the dose maximum.
+    prescriptions_gy : prescription of single targets, Gy, by ROI name.
     series : part of the Series Description (or UID) of the planning MR.
-    rois : names of the ROIs to take as lesions.
+    rois : names of the ROIs to use as lesions.
     course : name ("C2") or label of the course.
-    course_if_several : the same, where it does not matter if there is a single course of another name.
+    course_if_several : the same, but ignored where the folder holds a single course.
     plan, structures : label or file name of the plan and the structure set.
-    doses : file names of the RTDOSE to use, several to be added up; ("none",) leaves the dose out.
+    doses : file names of the RTDOSE to use, several are summed; ("none",) leaves the dose out.
     dose_fractions : see `rtdose.read_plan_dose`.
-    visits : parts of Series Descriptions (or UIDs) that are follow-ups whatever their kind.
-    with_dose : False leaves the dose unread, where only lesions and follow-ups matter.
+    visits : parts of Series Descriptions (or UIDs) of series that are follow-ups whatever their kind.
+    with_dose : False skips the dose, where only lesions and follow-ups are needed.
     """
 
     prescription_gy: float | None = None
@@ -43,11 +44,11 @@ class ReadOptions:
     with_dose: bool = True
 
     def answered(self, option: str, answer: Any) -> ReadOptions:
-        """The same with the answer to a `QuestionError`; a target's prescription joins those stated before."""
+        """Return the options with the answer to a `QuestionError`; a target's prescription is added to earlier ones."""
         if option == "prescriptions_gy":
             name, dose = answer
             return replace(self, prescriptions_gy={**self.prescriptions_gy, name: dose})
         return replace(self, **{option: answer})
 
 
-AS_FOUND = ReadOptions()  # nothing is chosen by the user
+AS_FOUND = ReadOptions()  # no user options

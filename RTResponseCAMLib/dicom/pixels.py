@@ -1,6 +1,6 @@
-"""Stored pixel values. Uncompressed and RLE data are decoded here and by pydicom, the rest by GDCM.
+"""Stored pixel values: uncompressed and RLE data are decoded here and by pydicom, the rest by GDCM.
 
-GDCM misreads 32-bit big-endian words, and a decoder in C is the last thing that a damaged file should meet.
+GDCM misreads 32-bit big-endian words, and damaged files are a risk for a decoder in C: it decodes only the rest.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ RLE = "1.2.840.10008.1.2.5"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 UNCOMPRESSED = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN}
-# Codecs of GDCM that store pixels without loss or as scanners do; video and JPIP references are none.
+# Codecs of GDCM that are lossless or that scanners use; without video and JPIP references.
 BY_GDCM = {f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)}
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How pixels are stored: frames × rows × columns, bits allocated and stored, signed or not."""
+    """Storage format of pixels: frames × rows × columns, bits allocated and stored, signed or not."""
 
     frames: int
     rows: int
@@ -43,41 +43,41 @@ class PixelFormat:
 
     @property
     def bytes(self) -> int:
-        """Size of the uncompressed pixels."""
+        """Size of the uncompressed pixels, bytes."""
         return self.frames * self.rows * self.columns * self.allocated // 8
 
 
 def pixel_format(path: Path, header: Dataset, *, photometric: tuple[str, ...] = ("MONOCHROME2",)) -> PixelFormat:
-    """Read the description of the pixels and check that the file can hold them.
+    """Return the description of the pixels, and check that the file can hold them.
 
-    Every attribute that changes what pixels mean is honored, or refused by name.
+    Every attribute that changes the meaning of pixels is applied, or refused with an error that names it.
 
     Parameters
     ----------
-    photometric : values of Photometric Interpretation (0028,0004) that are read.
+    photometric : accepted values of Photometric Interpretation (0028,0004).
 
     Raises
     ------
-    StudyError : an attribute absent or out of range, color or inverted pixels, bits that are not the lowest, a lookup
-        table, more than 1 GB, or a file that is cut short.
+    StudyError : an attribute absent or out of range, color or inverted pixels, stored bits that are not the lowest, a
+        lookup table, more than 1 GB, or a file that is cut short.
     """
     if whole_number(path, header, keyword="SamplesPerPixel", low=1, high=4, default=1) != 1:
         raise StudyError(path, "is a color image, expected one sample per pixel", "Export the original series")
-    meaning = str(header.get("PhotometricInterpretation", "") or "MONOCHROME2").upper()
-    if meaning not in photometric:
-        what = f"PhotometricInterpretation (0028,0004) is {meaning}, expected {' or '.join(photometric)}"
-        reason = ": its low values are bright" if meaning == "MONOCHROME1" else ""
-        raise StudyError(path, what + reason, "Export the original series as MONOCHROME2")
+    interpretation = str(header.get("PhotometricInterpretation", "") or "MONOCHROME2").upper()
+    if interpretation not in photometric:
+        problem = f"PhotometricInterpretation (0028,0004) is {interpretation}, expected {' or '.join(photometric)}"
+        reason = ": its low values are bright" if interpretation == "MONOCHROME1" else ""
+        raise StudyError(path, problem + reason, "Export the original series as MONOCHROME2")
     if header.get("ModalityLUTSequence"):
-        what = "maps its pixels through a lookup table (Modality LUT Sequence 0028,3000), which is not read"
-        raise StudyError(path, what, "Export it with Rescale Slope and Intercept")
+        problem = "maps its pixels through a lookup table (Modality LUT Sequence 0028,3000), which is not read"
+        raise StudyError(path, problem, "Export it with Rescale Slope and Intercept")
     allocated = whole_number(path, header, keyword="BitsAllocated", low=1, high=32)
     stored = whole_number(path, header, keyword="BitsStored", low=1, high=allocated, default=allocated)
     high = whole_number(path, header, keyword="HighBit", low=0, high=31, default=stored - 1)
     if high != stored - 1:
-        what = f"HighBit (0028,0102) is {high}, expected {stored - 1}: Bits Stored (0028,0101) less 1"
-        raise StudyError(path, what, EXPORT_AGAIN)
-    found = PixelFormat(
+        problem = f"HighBit (0028,0102) is {high}, expected {stored - 1}: Bits Stored (0028,0101) less 1"
+        raise StudyError(path, problem, EXPORT_AGAIN)
+    layout = PixelFormat(
         frames=whole_number(path, header, keyword="NumberOfFrames", low=1, high=100_000, default=1),
         rows=whole_number(path, header, keyword="Rows", low=1, high=65535),
         columns=whole_number(path, header, keyword="Columns", low=1, high=65535),
@@ -87,22 +87,22 @@ def pixel_format(path: Path, header: Dataset, *, photometric: tuple[str, ...] = 
     )
     if allocated not in (1, 8, 16, 32):
         raise StudyError(path, f"BitsAllocated (0028,0100) is {allocated}, expected 8, 16 or 32", EXPORT_AGAIN)
-    if found.bytes > MAX_PIXEL_BYTES:
-        size = f"promises {found.bytes / 2**30:.1f} GB of pixels (Rows, Columns, NumberOfFrames)"
+    if layout.bytes > MAX_PIXEL_BYTES:
+        size = f"declares {layout.bytes / 2**30:.1f} GB of pixels (Rows, Columns, NumberOfFrames)"
         raise StudyError(path, size, "Remove it")
-    if transfer_syntax(header) in UNCOMPRESSED and path.stat().st_size < found.bytes:
+    if transfer_syntax(header) in UNCOMPRESSED and path.stat().st_size < layout.bytes:
         raise StudyError(
             path,
-            f"is cut short: {path.stat().st_size} bytes, but its pixels alone need {found.bytes}",
+            f"is cut short: {path.stat().st_size} bytes, but its pixels alone need {layout.bytes}",
             "Copy or export the file again",
         )
-    return found
+    return layout
 
 
 def padding_of(header: Dataset) -> tuple[int, int] | None:
-    """Lowest and highest stored value of pixels that hold nothing (0028,0120; 0121); None where none is set apart.
+    """Return the lowest and highest stored value of padding pixels (0028,0120; 0121); None without padding.
 
-    A value that is no integer sets nothing apart. Both are as stated: a signed one may be stated as unsigned.
+    A value that is not an integer is ignored. Both are as stated: a signed value may be stated as unsigned.
     """
     try:
         value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
@@ -116,7 +116,7 @@ def padding_of(header: Dataset) -> tuple[int, int] | None:
 def stored_frames(
     path: Path, header: Dataset, *, photometric: tuple[str, ...] = ("MONOCHROME2",)
 ) -> npt.NDArray[np.integer[Any]]:
-    """Integers as stored, ``(frames, rows, columns)``; no rescaling is applied.
+    """Return integers as stored, ``(frames, rows, columns)``, without rescaling.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def stored_frames(
             return _by_gdcm(path, layout).reshape(shape)
     except StudyError:
         raise
-    except Exception as reason:  # decoders raise anything on damaged bytes
+    except Exception as reason:  # decoders may raise any exception on damaged bytes
         raise StudyError(path, f"its pixels cannot be decoded ({type(reason).__name__})", EXPORT_AGAIN) from reason
     raise StudyError(path, f"has the transfer syntax {syntax} (0002,0010), which is not read", "Export it uncompressed")
 
@@ -144,24 +144,29 @@ def _plain(path: Path, layout: PixelFormat, big_endian: bool) -> npt.NDArray[np.
     if content is None:
         content = pydicom.dcmread(path, force=True, specific_tags=["PixelData"]).get("PixelData")
     if content is None or len(content) < layout.bytes:
-        found = 0 if content is None else len(content)
-        raise StudyError(path, f"has {found} bytes of pixels, expected {layout.bytes}", "Copy or export the file again")
+        n_bytes = 0 if content is None else len(content)
+        raise StudyError(
+            path, f"has {n_bytes} bytes of pixels, expected {layout.bytes}", "Copy or export the file again"
+        )
     count = layout.frames * layout.rows * layout.columns
     if layout.allocated == 1:
         bits = np.frombuffer(content, dtype=np.uint8, count=(count + 7) // 8)
         return np.unpackbits(bits, count=count, bitorder="little")
-    kind = f"{'>' if big_endian else '<'}{'i' if layout.signed else 'u'}{layout.allocated // 8}"
-    return _without_spare(np.frombuffer(content, dtype=kind, count=count), layout)
+    dtype = f"{'>' if big_endian else '<'}{'i' if layout.signed else 'u'}{layout.allocated // 8}"
+    return _without_spare(np.frombuffer(content, dtype=dtype, count=count), layout)
 
 
 def _without_spare(values: npt.NDArray[np.integer[Any]], layout: PixelFormat) -> npt.NDArray[np.integer[Any]]:
-    """Values without the bits above those stored, which may hold overlays; shifting there and back keeps the sign."""
+    """Return values without the bits above those stored, which may hold overlays; the two shifts keep the sign."""
     spare = layout.allocated - layout.stored
     return (values << spare) >> spare if spare else values
 
 
 def _last_element(path: Path, layout: PixelFormat, big_endian: bool) -> bytes | None:
-    """Pixels that end the file, as they nearly always do, without parsing it again; None when they do not."""
+    """Return the pixels without parsing the file again; None where they are not at its end.
+
+    Pixels are nearly always at the end of the file.
+    """
     length = layout.bytes + layout.bytes % 2
     with path.open("rb") as handle:
         size = handle.seek(0, 2)
@@ -170,16 +175,17 @@ def _last_element(path: Path, layout: PixelFormat, big_endian: bool) -> bytes | 
         handle.seek(size - length - 12)
         content = handle.read()
     order = ">" if big_endian else "<"
-    tag, said = struct.pack(f"{order}HH", 0x7FE0, 0x0010), struct.pack(f"{order}I", length)
-    explicit = content[:4] == tag and content[4:8] in (b"OW\0\0", b"OB\0\0") and content[8:12] == said
-    implicit = content[4:8] == tag and content[8:12] == said
+    tag, length_bytes = struct.pack(f"{order}HH", 0x7FE0, 0x0010), struct.pack(f"{order}I", length)
+    explicit = content[:4] == tag and content[4:8] in (b"OW\0\0", b"OB\0\0") and content[8:12] == length_bytes
+    implicit = content[4:8] == tag and content[8:12] == length_bytes
     return content[12:] if explicit or implicit else None
 
 
 def _by_gdcm(path: Path, layout: PixelFormat) -> npt.NDArray[np.integer[Any]]:
     """Decode a copy that holds the pixels and their description only.
 
-    GDCM would apply whatever rescaling it finds, for enhanced images not that of each frame; and no patient is named.
+    From the original file, GDCM would apply any rescaling, and for enhanced images not the one of each frame. The copy
+    also holds no patient data.
     """
     source = pydicom.dcmread(path, force=True)
     copy = new_file(SECONDARY_CAPTURE, "1.2.826.0.1.3680043.8.498.2")
@@ -190,7 +196,7 @@ def _by_gdcm(path: Path, layout: PixelFormat) -> npt.NDArray[np.integer[Any]]:
     copy.PixelRepresentation, copy.NumberOfFrames = int(layout.signed), layout.frames
     copy.add_new("PixelData", "OB", source.PixelData)
     copy["PixelData"].is_undefined_length = True
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "pixels.dcm"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pixels.dcm"
         save(copy, file)
         return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(file))))

@@ -1,8 +1,8 @@
-"""Which plan and which doses belong to a structure set, and which of several plans counts.
+"""Plan and doses of a structure set, and the choice among several plans.
 
-Rules, in this order: plans for verification or machine tests and REJECTED plans are left out while another is there;
-APPROVED goes before the rest; a plan with a dose goes before one without. Plans that are still several are a question
-to the user (``--plan``), never a choice by order.
+Rules, in this order: plans for verification or machine tests and REJECTED plans are left out where another plan exists;
+APPROVED goes before the rest; a plan with a dose goes before one without. If several plans remain, the user must choose
+(``--plan``); their order never decides.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class PlanChoice:
     ----------
     plan : None when there is none, or none that may be used.
     doses : its RTDOSE objects.
-    rivals : plans between which no rule decides; the plan is the first of them until the user says which.
-    refused : why a plan that is there is not used, "" otherwise.
-    warnings : what was decided, and how.
+    rivals : plans between which no rule decides; the plan is the first of them until the user chooses.
+    refused : why the plan must not be used, "" otherwise.
+    warnings : decisions and their reasons.
     """
 
     plan: Entry | None
@@ -42,11 +42,11 @@ class PlanChoice:
 
 
 def choose_plan(index: Index, structures: Entry, *, wanted: str | None = None) -> PlanChoice:
-    """Find the plan of a structure set and its doses.
+    """Return the plan of a structure set and its doses.
 
     Parameters
     ----------
-    wanted : label or file name of the plan, to overrule the rules.
+    wanted : label or file name of the plan; it overrides the rules.
     """
     plans, warnings = _plans_of(index, structures)
     if wanted is not None:
@@ -54,19 +54,19 @@ def choose_plan(index: Index, structures: Entry, *, wanted: str | None = None) -
     pairs = [(p, doses_of(index, structures, plan=p)) for p in plans]
     if not pairs:
         return PlanChoice(None, () if wanted is not None else doses_of(index, structures, plan=None))
-    kept = pairs
+    candidates = pairs
     for reason, usable in (
-        ("its intent is no treatment (300A,000A)", lambda p, _: p.text("PlanIntent").upper() not in NO_TREATMENT),
+        ("its intent is not treatment (300A,000A)", lambda p, _: p.text("PlanIntent").upper() not in NO_TREATMENT),
         ("it is REJECTED (300E,0002)", lambda p, _: approval(p) >= 0),
         ("another is APPROVED (300E,0002)", lambda p, _: approval(p) > 0),
         ("another has a dose", lambda _, doses: bool(doses)),
     ):
-        better = [pair for pair in kept if usable(*pair)]
+        better = [pair for pair in candidates if usable(*pair)]
         if better and wanted is None:
-            left = [p for p, _ in kept if all(p is not q for q, _ in better)]
-            warnings += [WarningCode.PLAN_LEFT_OUT(plan=plan_name(p), reason=reason) for p in left]
-            kept = better
-    plan, doses = kept[0]
+            excluded = [p for p, _ in candidates if all(p is not q for q, _ in better)]
+            warnings += [WarningCode.PLAN_LEFT_OUT(plan=plan_name(p), reason=reason) for p in excluded]
+            candidates = better
+    plan, doses = candidates[0]
     status = plan.text("ApprovalStatus").upper()
     intent = plan.text("PlanIntent").upper()
     refused = ""
@@ -76,65 +76,70 @@ def choose_plan(index: Index, structures: Entry, *, wanted: str | None = None) -
             refused = f"is {status if status == 'REJECTED' else intent} {tag}, and there is no other plan"
         else:
             warnings.append(WarningCode.PLAN_NOT_APPROVED(plan=plan_name(plan), status=status or intent))
-    rivals = tuple(p for p, _ in kept) if len(kept) > 1 else ()
+    rivals = tuple(p for p, _ in candidates) if len(candidates) > 1 else ()
     return PlanChoice(plan, doses, rivals, refused, tuple(warnings))
 
 
 def check_choice(index: Index, choice: PlanChoice) -> None:
-    """Ask where no rule decided.
+    """Raise a question to the user where no rule decides.
 
     Raises
     ------
-    StudyError : several plans are left, the only one is rejected, or another object has the plan's UID.
+    QuestionError : several plans remain, or the only plan is REJECTED or not for treatment.
     """
     plan = choice.plan
     if plan is None:
         return
     if choice.rivals:
         listed = ", ".join(plan_name(p) for p in choice.rivals)
-        what = f"holds {len(choice.rivals)} plans of the same structures, and nothing says which was treated: {listed}"
+        problem = (
+            f"holds {len(choice.rivals)} plans of the same structures, and no rule selects the treated one: {listed}"
+        )
         choices = [(p.path.name, plan_name(p)) for p in choice.rivals]
-        raise QuestionError(index.folder, what, f"Choose with --plan ({PLAN_NAME})", option="plan", choices=choices)
+        raise QuestionError(index.folder, problem, f"Choose with --plan ({PLAN_NAME})", option="plan", choices=choices)
     if choice.refused:
-        fix = "Export the treated plan, or take this one all the same with --plan"
+        fix = "Export the treated plan, or select this plan with --plan"
         choices = [(plan.path.name, plan_name(plan))]
         raise QuestionError(plan.path, choice.refused, fix, option="plan", choices=choices)
 
 
 def check_twin(index: Index, entry: Entry) -> None:
-    """Ask where two objects with other content have one SOP Instance UID.
+    """Raise an error where two objects with different content have one SOP Instance UID.
 
     Raises
     ------
-    StudyError : there is such a twin.
+    StudyError : such a twin exists.
     """
     twin = index.twin_of(entry)
     if twin is not None:
-        what = f"has the SOP Instance UID (0008,0018) of {twin.path.name}, but another content"
-        raise StudyError(entry.path, what, "Remove the one that was not used, or export both anew")
+        problem = f"has the SOP Instance UID (0008,0018) of {twin.path.name}, but different content"
+        raise StudyError(entry.path, problem, "Remove the one that was not used, or export both again")
 
 
 def doses_of(index: Index, structures: Entry, *, plan: Entry | None) -> tuple[Entry, ...]:
-    """Doses of the plan; by the structure set only those that name no plan of the folder: it may have several."""
-    plans, found = present(index.plans), []
+    """Return the doses that reference the plan, or that reference the structure set and no plan of the folder.
+
+    A structure set may have several plans: doses that reference another plan of the folder do not belong to it.
+    """
+    plan_uids, doses = present(index.plans), []
     for dose in index.doses:
         if compare(dose, structures).other:
             continue
-        named = plans & set(referenced(dose, "ReferencedRTPlanSequence"))
-        by_set = not named and structures.uid in referenced(dose, "ReferencedStructureSetSequence")
-        if by_set or (plan is not None and plan.uid in named):
-            found.append(dose)
-    return tuple(found)
+        named_plans = plan_uids & set(referenced(dose, "ReferencedRTPlanSequence"))
+        by_structures = not named_plans and structures.uid in referenced(dose, "ReferencedStructureSetSequence")
+        if by_structures or (plan is not None and plan.uid in named_plans):
+            doses.append(dose)
+    return tuple(doses)
 
 
 def doses_by_frame(index: Index, structures: Entry) -> tuple[Entry, ...]:
-    """Doses that name nothing here, in the frame of reference of the structures."""
-    here = present((*index.plans, *index.structures))
+    """Return doses that reference no plan or structure set of the folder and lie in the frame of the structures."""
+    present_uids = present((*index.plans, *index.structures))
     frames = frames_of(structures)
     return tuple(
         dose
         for dose in index.doses
-        if not here
+        if not present_uids
         & {*referenced(dose, "ReferencedRTPlanSequence"), *referenced(dose, "ReferencedStructureSetSequence")}
         and frames & frames_of(dose)
         and not compare(dose, structures).other
@@ -142,42 +147,45 @@ def doses_by_frame(index: Index, structures: Entry) -> tuple[Entry, ...]:
 
 
 def approval(entry: Entry) -> int:
-    """Rank by Approval Status (300E,0002): 1 for APPROVED, -1 for REJECTED, 0 for the rest."""
+    """Return a rank by Approval Status (300E,0002): 1 for APPROVED, -1 for REJECTED, 0 for the rest."""
     return {"APPROVED": 1, "REJECTED": -1}.get(entry.text("ApprovalStatus").upper(), 0)
 
 
 def contoured_at(structures: Entry) -> str:
-    """Date and time of a structure set or segmentation as text that sorts; "" where the date is unknown."""
+    """Return date and time of a structure set or segmentation as sortable text; "" where the date is unknown."""
     day = object_date(structures, ("StructureSetDate", "ContentDate", "SeriesDate")).day
     time = structures.text("StructureSetTime" if structures.modality == "RTSTRUCT" else "ContentTime")
     return "" if day is None else f"{day} {time}"
 
 
 def is_named(entry: Entry, wanted: str) -> bool:
-    """Whether a user's text names an object: its label or its file."""
+    """Whether a user's text is the label or the file of an object."""
     names = (entry.text("RTPlanLabel"), entry.text("StructureSetLabel"), entry.path.name, str(entry.path))
     return wanted.strip().casefold() in {name.casefold() for name in names if name}
 
 
 def plan_name(plan: Entry) -> str:
-    """Label, file and status of a plan."""
+    """Return label, file and status of a plan as text."""
     status = plan.text("ApprovalStatus").lower() or "no status"
     return f"'{plan.text('RTPlanLabel') or 'unnamed'}' ({plan.path.name}, {status})"
 
 
 def _plans_of(index: Index, structures: Entry) -> tuple[list[Entry], list[Warning]]:
-    """Plans of a structure set; else those of its frame whose own structure set is absent: it was exported again."""
-    own = [p for p in index.plans if structures.uid in referenced(p, "ReferencedStructureSetSequence")]
-    own = [p for p in own if not compare(p, structures).other]
-    if own:
-        return own, []
-    here = present(index.structures)
+    """Return the plans that reference a structure set, and warnings.
+
+    Without such a plan: plans in its frame whose own structure set is absent, because the set was exported again.
+    """
+    linked = [p for p in index.plans if structures.uid in referenced(p, "ReferencedStructureSetSequence")]
+    linked = [p for p in linked if not compare(p, structures).other]
+    if linked:
+        return linked, []
+    present_uids = present(index.structures)
     frames = frames_of(structures)
-    lone: Sequence[Entry] = [
+    unlinked: Sequence[Entry] = [
         p
         for p in index.plans
-        if not here & set(referenced(p, "ReferencedStructureSetSequence"))
+        if not present_uids & set(referenced(p, "ReferencedStructureSetSequence"))
         and frames & frames_of(p)
         and not compare(p, structures).other
     ]
-    return list(lone), [WarningCode.PLAN_BY_FRAME()] if lone else []
+    return list(unlinked), [WarningCode.PLAN_BY_FRAME()] if unlinked else []

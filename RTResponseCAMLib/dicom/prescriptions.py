@@ -1,4 +1,4 @@
-"""The prescription of each lesion: the plan's, the user's, or a question."""
+"""Prescription of each lesion: from the plan, from the user, or a question to the user."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 def check_prescription(
     graph: ReferenceGraph, plan: Plan | None, *, lesions: tuple[Lesion, ...], unread: str = "", unit: str = GY
 ) -> None:
-    """Ask where the prescription of a lesion is absent, or where several are stated.
+    """Raise a question to the user where the prescription of a lesion is absent, or where several are stated.
 
     Parameters
     ----------
-    unread : why the plan cannot be read: then that is why there is no prescription.
-    unit : of the dose, see `study.Dose`.
+    unread : why the plan cannot be read; it is stated as the reason of the missing prescription.
+    unit : dose unit, see `study.Dose`.
 
     Raises
     ------
-    StudyError : names the lesion, the doses that are stated, and the option that answers.
+    QuestionError : it names the lesion, the stated doses, and the option that answers the question.
     """
     where = graph.plan.path if graph.plan else graph.structures.path
     if plan is not None:
-        own = plan.prescription.by_roi if plan.prescription is not None else {}
+        by_roi = plan.prescription.by_roi if plan.prescription is not None else {}
         for lesion in lesions:
             stated = plan.unclear.get(lesion.structure.number)
-            if stated is None and lesion.structure.number not in own:
+            if stated is None and lesion.structure.number not in by_roi:
                 stated = plan.unclear.get(None)
             if stated is not None:
                 values = " and ".join(f"{gy:g}" for gy in stated)
-                what = f"states several prescriptions for {lesion.structure.name} ({values} {unit}, 300A,0026)"
+                problem = f"states several prescriptions for {lesion.structure.name} ({values} {unit}, 300A,0026)"
                 fix = f"Give --prescription GY, or --prescription '{lesion.structure.name}=GY'"
                 choices = [((lesion.structure.name, gy), f"{lesion.structure.name}: {gy:g} {unit}") for gy in stated]
-                raise QuestionError(where, what, fix, option="prescriptions_gy", choices=choices)
+                raise QuestionError(where, problem, fix, option="prescriptions_gy", choices=choices)
     if plan is None or plan.prescription is None:
         absent = "states no prescription (TargetPrescriptionDose 300A,0026)"
         raise QuestionError(
@@ -52,51 +52,53 @@ def check_prescription(
 
 
 def unprescribed(plan: Plan | None, lesions: tuple[Lesion, ...], *, unit: str = GY) -> list[Warning]:
-    """Name the lesions that a plan with doses per ROI leaves out: they count with the dose of the others."""
+    """Return a warning for lesions without a dose in a plan with doses per ROI; the dose of the others is used."""
     if plan is None or plan.prescription is None or not plan.prescription.by_roi:
         return []
     prescription = plan.prescription
-    left = [x.structure.name for x in lesions if x.structure.number not in prescription.by_roi]
-    if not left:
+    missing = [x.structure.name for x in lesions if x.structure.number not in prescription.by_roi]
+    if not missing:
         return []
-    reason = "stated for no ROI" if prescription.for_all else "the highest of the others"
-    values = {"names": ", ".join(left), "dose": prescription.dose_gy, "unit": unit, "reason": reason}
+    reason = "stated without an ROI" if prescription.for_all else "the highest of the others"
+    values = {"names": ", ".join(missing), "dose": prescription.dose_gy, "unit": unit, "reason": reason}
     return [WarningCode.NO_PRESCRIPTION_OF_ITS_OWN(**values)]
 
 
 def with_prescription(
     plan: Plan | None, dose: Dose | None, *, lesions: tuple[Lesion, ...], options: ReadOptions
 ) -> Plan | None:
-    """The plan with what the user prescribes instead.
+    """Return the plan with the prescriptions of the user, which replace its own.
 
     Raises
     ------
     StudyError : a dose or isodose out of range, or a target that does not exist.
     """
-    named = options.prescriptions_gy
-    for name, value, top in (
+    by_name = options.prescriptions_gy
+    for name, value, maximum in (
         ("--prescription", options.prescription_gy, 200.0), ("--isodose", options.isodose_percent, 100.0),
-        *(("--prescription", gy, 200.0) for gy in named.values()),
+        *(("--prescription", gy, 200.0) for gy in by_name.values()),
     ):  # fmt: skip
-        if value is not None and not 0 < value <= top:
-            raise StudyError(name, f"is {value}, expected more than 0 and at most {top:g}", "Correct the value")
-    numbers = {lesion.structure.name: lesion.structure.number for lesion in lesions}
-    if unknown := [name for name in named if name not in numbers]:
-        raise StudyError("--prescription", f"names {unknown}; the targets are {sorted(numbers)}", "Correct the name")
-    total = options.prescription_gy
-    if total is None and options.isodose_percent is not None and dose is not None:
-        total = float(sitk.GetArrayViewFromImage(dose.image).max()) * options.isodose_percent / 100
-    by_roi = {numbers[name]: gy for name, gy in named.items()}
-    if total is None and not by_roi:
+        if value is not None and not 0 < value <= maximum:
+            raise StudyError(name, f"is {value}, expected more than 0 and at most {maximum:g}", "Correct the value")
+    roi_numbers = {lesion.structure.name: lesion.structure.number for lesion in lesions}
+    if unknown := [name for name in by_name if name not in roi_numbers]:
+        raise StudyError(
+            "--prescription", f"names {unknown}; the targets are {sorted(roi_numbers)}", "Correct the name"
+        )
+    total_gy = options.prescription_gy
+    if total_gy is None and options.isodose_percent is not None and dose is not None:
+        total_gy = float(sitk.GetArrayViewFromImage(dose.image).max()) * options.isodose_percent / 100
+    by_roi = {roi_numbers[name]: gy for name, gy in by_name.items()}
+    if total_gy is None and not by_roi:
         return plan
     plan = plan or Plan("", None)
-    if total is not None:
-        given = Prescription(total, options.isodose_percent, plan.fractions, by_roi, source="user")
-        return replace(plan, prescription=given, unclear={})
-    before = plan.prescription
+    if total_gy is not None:
+        prescription = Prescription(total_gy, options.isodose_percent, plan.fractions, by_roi, source="user")
+        return replace(plan, prescription=prescription, unclear={})
+    stated = plan.prescription
     unclear = {roi: doses for roi, doses in plan.unclear.items() if roi not in by_roi}
-    if before is None:
-        given = Prescription(max(by_roi.values()), None, plan.fractions, by_roi, source="user", for_all=False)
-        return replace(plan, prescription=given, unclear=unclear)
-    given = replace(before, by_roi={**before.by_roi, **by_roi}, source="RTPLAN and user")
-    return replace(plan, prescription=given, unclear=unclear)
+    if stated is None:
+        prescription = Prescription(max(by_roi.values()), None, plan.fractions, by_roi, source="user", for_all=False)
+        return replace(plan, prescription=prescription, unclear=unclear)
+    prescription = replace(stated, by_roi={**stated.by_roi, **by_roi}, source="RTPLAN and user")
+    return replace(plan, prescription=prescription, unclear=unclear)

@@ -1,7 +1,7 @@
-"""What keeps patients unnamed: salted one-way keys for identifiers, and texts freed of names, numbers and UIDs.
+"""De-identification: salted one-way keys for identifiers, and removal of names, numbers and UIDs from texts.
 
-The same identifier gives the same key on the same machine, so that results link to inputs; without the salt, a key
-cannot be found again by trying all record numbers.
+The same identifier gives the same key on the same machine, so that results link to inputs. Without the salt, a key
+cannot be reversed by trying all record numbers.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ HIDDEN = "***"
 
 
 def pseudonym(text: str, prefix: str = "") -> str:
-    """Short one-way key of an identifier (HMAC-SHA-256 under `salt`): no UID, name or number leaves the loader."""
+    """Return a short one-way key of an identifier (HMAC-SHA-256 with `salt`).
+
+    It replaces every UID, name and number that leaves the loader.
+    """
     return prefix + hmac.new(salt(), text.encode("utf-8", "replace"), "sha256").hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)
 def salt() -> bytes:
-    """Secret of this machine: from the environment (to share it between machines), else made once and kept."""
-    given = os.environ.get(SALT_VARIABLE)
-    if given:
-        return given.encode()
+    """Return the secret of this machine: from the environment (to share it), else from a file that is created once."""
+    from_environment = os.environ.get(SALT_VARIABLE)
+    if from_environment:
+        return from_environment.encode()
     home = os.environ.get("APPDATA") or os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     path = Path(home) / "RTResponseCAM" / "salt"
     try:
@@ -45,36 +48,38 @@ def salt() -> bytes:
         except FileExistsError:
             return path.read_bytes()
         with os.fdopen(handle, "wb") as file:
-            fresh = secrets.token_hex(16).encode()
-            file.write(fresh)
-        return fresh
-    except OSError:  # no place to keep it: keys then link within this run only
+            new_salt = secrets.token_hex(16).encode()
+            file.write(new_salt)
+        return new_salt
+    except OSError:  # the file cannot be used: keys then link within this run only
         return secrets.token_hex(16).encode()
 
 
 class Scrubber:
-    """Removes from texts what the headers of a study say of the patient."""
+    """Remove the patient's identifiers, taken from the headers of a study, from texts."""
 
     def __init__(self, headers: Iterable[Dataset]) -> None:
-        words: set[str] = set()
-        short: set[str] = set()
+        identifiers: set[str] = set()
+        short_names: set[str] = set()
         for header in headers:
             for part in re.split(r"[\^=\s,;]+", str(header.get("PatientName", "") or "")):
-                (words if len(part) > 2 else short).add(part)
+                (identifiers if len(part) > 2 else short_names).add(part)
             for keyword in IDENTIFIERS:
-                words.update(re.split(r"[\\\s,'\[\]]+", str(header.get(keyword, "") or "")))
-            words.update(_dates(str(header.get("PatientBirthDate", "") or "")))
-        # Whole words only: a patient called Rand must not blank "random"; and one called Is or To not every sentence,
-        # so names of two letters are looked for as names are written.
-        long = {w for w in words if len(w) > 2}
-        written = {form for w in short if len(w) == 2 for form in (w.capitalize(), w.upper())}
-        self._words = [_any_of(kept, flag) for kept, flag in ((long, re.IGNORECASE), (written, 0)) if kept]
+                identifiers.update(re.split(r"[\\\s,'\[\]]+", str(header.get(keyword, "") or "")))
+            identifiers.update(_dates(str(header.get("PatientBirthDate", "") or "")))
+        # Only complete words match: the name Rand must not blank "random". Names of two letters (Is, To) match only in
+        # the spelling of names, so that they do not blank words of every sentence.
+        long_identifiers = {w for w in identifiers if len(w) > 2}
+        spellings = {form for w in short_names if len(w) == 2 for form in (w.capitalize(), w.upper())}
+        self._words = [
+            _any_of(texts, flag) for texts, flag in ((long_identifiers, re.IGNORECASE), (spellings, 0)) if texts
+        ]
 
     def __call__(self, text: str) -> str:
-        """The text without names, numbers and UIDs."""
-        text = UID.sub(lambda found: f"uid-{pseudonym(found.group())}", text)
-        for words in self._words:
-            text = words.sub(HIDDEN, text)
+        """Return the text without names, numbers and UIDs."""
+        text = UID.sub(lambda match: f"uid-{pseudonym(match.group())}", text)
+        for pattern in self._words:
+            text = pattern.sub(HIDDEN, text)
         return text
 
 
@@ -84,7 +89,7 @@ def _any_of(words: set[str], flag: int) -> re.Pattern[str]:
 
 
 def _dates(day: str) -> set[str]:
-    """A DICOM date as people write it."""
+    """Return the usual spellings of a DICOM date: three orders, with dashes, dots or slashes."""
     if not re.fullmatch(r"\d{8}", day):
         return set()
     y, m, d = day[:4], day[4:6], day[6:]
@@ -93,7 +98,7 @@ def _dates(day: str) -> set[str]:
 
 @contextmanager
 def unnamed_errors(scrub: Scrubber) -> Iterator[None]:
-    """Errors that speak of ROIs or series, freed of what the headers say of the patient; the place stays."""
+    """Remove the patient's identifiers from the texts of errors raised in the block; the place of an error stays."""
     try:
         yield
     except RTResponseError as error:

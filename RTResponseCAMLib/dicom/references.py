@@ -1,4 +1,4 @@
-"""What objects say of one another: referenced objects, series and images, and frames of reference."""
+"""References between DICOM objects: referenced objects, series, images and frames of reference."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from RTResponseCAMLib.imaging.rigid import Matrix
 
 
 def items(data: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """Items of a sequence; none where something else stands in its place."""
+    """Items of a sequence attribute; empty when the attribute is absent or is not a sequence."""
     value = data.get(keyword)
     return tuple(item for item in value if isinstance(item, Dataset)) if isinstance(value, Sequence) else ()
 
 
 def referenced(entry: Entry, keyword: str) -> tuple[str, ...]:
-    """SOP Instance UIDs that a sequence of references names."""
+    """SOP Instance UIDs listed in a sequence of references."""
     return tuple(str(item.get("ReferencedSOPInstanceUID", "")) for item in items(entry.header, keyword))
 
 
 def referenced_series(structures: Entry, index: Index | None = None) -> tuple[str, ...]:
-    """Series Instance UIDs on which a structure set or segmentation was contoured; joined series have one."""
-    named = [str(series.get("SeriesInstanceUID", "")) for series in _contoured_series(structures)]
-    named += [
+    """Series Instance UIDs on which a structure set or segmentation was contoured; joined series share one UID."""
+    series_uids = [str(series.get("SeriesInstanceUID", "")) for series in _contoured_series(structures)]
+    series_uids += [
         str(series.get("SeriesInstanceUID", "")) for series in items(structures.header, "ReferencedSeriesSequence")
     ]
     joined = index.joined if index is not None else {}
-    return tuple(dict.fromkeys(joined.get(uid, uid) for uid in named))
+    return tuple(dict.fromkeys(joined.get(uid, uid) for uid in series_uids))
 
 
 def referenced_images(structures: Entry) -> ImageReferences:
-    """Images on which a structure set or segmentation was contoured, as far as it lists them."""
-    listed = [i for series in _contoured_series(structures) for i in items(series, "ContourImageSequence")]
+    """Images that a structure set or segmentation lists as those on which it was contoured."""
+    listed = [image for series in _contoured_series(structures) for image in items(series, "ContourImageSequence")]
     series = items(structures.header, "ReferencedSeriesSequence")
-    return _named_images([*listed, *(i for one in series for i in items(one, "ReferencedInstanceSequence"))])
+    return _named_images(
+        [*listed, *(image for series_item in series for image in items(series_item, "ReferencedInstanceSequence"))]
+    )
 
 
 def contour_images(structures: Entry) -> ImageReferences:
-    """Images that single contours name; none where the object cannot be read."""
+    """Images referenced by single contours; empty when the object cannot be read."""
     try:
         return _contour_images(structures.path, structures.path.stat().st_mtime_ns)
     except (NotDicom, StudyError, OSError):
@@ -55,17 +57,17 @@ def contour_images(structures: Entry) -> ImageReferences:
 
 
 def contoured_on(structures: Entry, images: Iterable[Entry]) -> ImageReferences:
-    """Images that single contours name, else those that the object lists: whole series are listed, and more.
+    """Images referenced by single contours if any of them is among ``images``; otherwise the images the object lists.
 
-    Contours that name none of ``images`` say nothing.
+    The list of the object is less specific: it may contain a complete series and further images.
     """
-    single = contour_images(structures) if structures.modality == "RTSTRUCT" else {}
-    return single if present(images) & set(single) else referenced_images(structures)
+    per_contour = contour_images(structures) if structures.modality == "RTSTRUCT" else {}
+    return per_contour if present(images) & set(per_contour) else referenced_images(structures)
 
 
 @lru_cache(maxsize=16)
 def _contour_images(path: Path, _changed_ns: int) -> ImageReferences:
-    """The whole object is read for them, once for each state of the file."""
+    """Images referenced by single contours: read the complete object, once per modification time of the file."""
     return _named_images(
         image
         for roi in items(read_header(path), "ROIContourSequence")
@@ -75,46 +77,48 @@ def _contour_images(path: Path, _changed_ns: int) -> ImageReferences:
 
 
 def _named_images(references: Iterable[Dataset]) -> ImageReferences:
-    found: dict[str, frozenset[int]] = {}
+    frames_by_uid: dict[str, frozenset[int]] = {}
     for item in references:
         uid = str(item.get("ReferencedSOPInstanceUID", ""))
         frames = frozenset(_numbers(item.get("ReferencedFrameNumber")))
-        before = found.get(uid, frames)
-        found[uid] = frames | before if frames and before else frozenset()
-    return found
+        previous = frames_by_uid.get(uid, frames)
+        frames_by_uid[uid] = frames | previous if frames and previous else frozenset()
+    return frames_by_uid
 
 
 def _numbers(value: object) -> list[int]:
-    """Frame numbers; none where something else stands in their place."""
-    each = value if isinstance(value, (list, MultiValue)) else [value]
-    return [int(str(n)) for n in each if str(n).isascii() and str(n).isdigit()]
+    """Frame numbers; values that are not decimal numbers are skipped."""
+    values = value if isinstance(value, (list, MultiValue)) else [value]
+    return [int(str(n)) for n in values if str(n).isascii() and str(n).isdigit()]
 
 
 def frames_of(entry: Entry) -> set[str]:
-    """Frames of reference that an object lies in: of a structure set that lists none, those of its ROIs."""
-    listed = {str(i.get("FrameOfReferenceUID", "")) for i in items(entry.header, "ReferencedFrameOfReferenceSequence")}
+    """Frame of Reference UIDs of an object; for a structure set that lists none, those of its ROIs."""
+    listed = {
+        str(item.get("FrameOfReferenceUID", "")) for item in items(entry.header, "ReferencedFrameOfReferenceSequence")
+    }
     frames = (listed | {entry.text("FrameOfReferenceUID")}) - {""}
     return frames or set(roi_frames(entry).values()) - {""}
 
 
 def roi_frames(structures: Entry) -> dict[str, str]:
-    """Frame of reference that each ROI of a structure set names for itself (3006,0024), by ROI Number as text."""
+    """Frame of Reference UID of each ROI of a structure set (3006,0024), keyed by ROI Number as text."""
     rois = items(structures.header, "StructureSetROISequence")
     return {str(item.get("ROINumber")): str(item.get("ReferencedFrameOfReferenceUID", "") or "") for item in rois}
 
 
 def map_into(links: Links, entry: Entry, *, images: Entry) -> Matrix | None:
-    """Rigid map of an object's points into the frame of an image series by registration objects, if there is one."""
+    """Rigid map (REG) of an object's points into the frame of an image series; None when no registration links them."""
     for start in sorted(frames_of(entry)):
         for stop in sorted(frames_of(images)):
-            found = map_between(links, start, stop=stop)
-            if found is not None:
-                return found
+            matrix = map_between(links, start, stop=stop)
+            if matrix is not None:
+                return matrix
     return None
 
 
 def present(entries: Iterable[Entry]) -> set[str]:
-    """SOP Instance UIDs of objects."""
+    """SOP Instance UIDs of the objects."""
     return {entry.uid for entry in entries}
 
 

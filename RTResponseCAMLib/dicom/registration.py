@@ -1,4 +1,4 @@
-"""Spatial registration objects (REG): rigid maps between frames of reference, followed along chains."""
+"""Spatial registration objects (REG): rigid maps between frames of reference, also along chains of registrations."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ Links = dict[tuple[str, str], Matrix]
 
 
 def read_links(index: Index) -> tuple[Links, tuple[Warning, ...]]:
-    """Maps of LPS points, mm, by (from, to) Frame of Reference UID, in both directions.
+    """Rigid maps (4 × 4) of LPS points in mm, keyed by (from, to) Frame of Reference UID, in both directions.
 
-    An item that names images instead of a frame of reference speaks of the images' frame. Deformable and non-rigid
-    registrations, files that cannot be read, and registrations that contradict one another are left out with a warning.
+    For an item that references images instead of a frame of reference, the frame of these images is used. Left out
+    with a warning: registrations of another patient, deformable and non-rigid registrations, unreadable files, and
+    registrations that contradict one another.
     """
     frames = _frames_of_images(index) if index.registrations else {}
     links: Links = {}
     disputed: set[tuple[str, str]] = set()
     warnings: list[Warning] = []
     for entry in index.registrations:
-        others = [compare(entry, files[0]) for files in index.series.values()]
-        if others and all(person.other for person in others):
-            reason = f"belongs to another patient than the images, by {others[0].reason}"
+        comparisons = [compare(entry, files[0]) for files in index.series.values()]
+        if comparisons and all(comparison.other for comparison in comparisons):
+            reason = f"belongs to another patient than the images, by {comparisons[0].reason}"
             warnings.append(WarningCode.REGISTRATION_LEFT_OUT(file=entry.path.name, reason=reason))
             continue
         try:
-            found = _read_one(entry, frames)
+            entry_links = _read_one(entry, frames)
         except StudyError as error:
             warnings.append(WarningCode.REGISTRATION_LEFT_OUT(file=entry.path.name, reason=error.what))
             continue
-        for pair, matrix in found.items():
-            known = links.setdefault(pair, matrix)
+        for pair, matrix in entry_links.items():
+            previous = links.setdefault(pair, matrix)
             links.setdefault(pair[::-1], np.asarray(np.linalg.inv(matrix), dtype=np.float64))
-            if _apart_mm(known, matrix) > SAME_MM:
+            if _apart_mm(previous, matrix) > SAME_MM:
                 disputed |= {pair, pair[::-1]}
     for pair in disputed:
         del links[pair]
@@ -57,24 +58,24 @@ def read_links(index: Index) -> tuple[Links, tuple[Warning, ...]]:
 
 
 def map_between(links: Links, start: str, *, stop: str) -> Matrix | None:
-    """Map from one frame to another along the fewest registrations; None when nothing connects them."""
+    """Map from one frame to another through the fewest registrations (breadth-first search); None when unconnected."""
     if start == stop:
         return np.eye(4)
     queue, seen = deque([(start, np.eye(4))]), {start}
     while queue:
         frame, matrix = queue.popleft()
-        for (one, other), step in links.items():
-            if one != frame or other in seen:
+        for (source, destination), step in links.items():
+            if source != frame or destination in seen:
                 continue
-            if other == stop:
+            if destination == stop:
                 return np.asarray(step @ matrix)
-            seen.add(other)
-            queue.append((other, step @ matrix))
+            seen.add(destination)
+            queue.append((destination, step @ matrix))
     return None
 
 
 def _apart_mm(one: Matrix, other: Matrix) -> float:
-    """How far two maps move points of a head apart at most, mm."""
+    """Largest distance that two maps put between the same point, mm; evaluated at `PROBES_MM`, the extent of a head."""
     return float(np.linalg.norm(moved_points(one, PROBES_MM) - moved_points(other, PROBES_MM), axis=1).max())
 
 
@@ -85,7 +86,7 @@ def _frames_of_images(index: Index) -> dict[str, str]:
 
 def _read_one(entry: Entry, frames: Mapping[str, str]) -> Links:
     if entry.text("SOPClassUID") != SPATIAL_REGISTRATION:
-        raise StudyError(entry.path, "is no rigid spatial registration", "Export a rigid registration")
+        raise StudyError(entry.path, "is not a rigid spatial registration", "Export a rigid registration")
     with damaged(entry.path, "a registration"):
         data = read_header(entry.path)
         target = str(data.get("FrameOfReferenceUID", "") or "")
@@ -99,25 +100,29 @@ def _read_one(entry: Entry, frames: Mapping[str, str]) -> Links:
             source = str(item.get("FrameOfReferenceUID", "") or "") or _frame_by_images(item, frames)
             unnamed += not source
             if source and target and source != target:
-                known = links.setdefault((source, target), matrix)
-                if _apart_mm(known, matrix) > SAME_MM:
-                    what = "holds two matrices for one pair of frames of reference that contradict one another"
-                    raise StudyError(entry.path, what, "Export one registration of the two")
+                previous = links.setdefault((source, target), matrix)
+                if _apart_mm(previous, matrix) > SAME_MM:
+                    problem = "holds two matrices that contradict one another for the same pair of frames of reference"
+                    raise StudyError(entry.path, problem, "Export only one of the two registrations")
     if not links:
-        what = "links no pair of frames of reference (0020,0052)"
+        problem = "links no pair of frames of reference (0020,0052)"
         if not target:
-            what = "does not name the frame of reference that it maps into (0020,0052)"
+            problem = "does not name the frame of reference that it maps into (0020,0052)"
         elif unnamed:
-            what = f"has {unnamed} item(s) without a frame of reference (0020,0052) whose images (0008,1140) are absent"
-        raise StudyError(entry.path, what, "Export the registration again, with the images that it names")
+            problem = (
+                f"has {unnamed} item(s) without a frame of reference (0020,0052) whose images (0008,1140) are absent"
+            )
+        raise StudyError(
+            entry.path, problem, "Export the registration again, together with the images that it references"
+        )
     return links
 
 
 def _frame_by_images(item: Dataset, frames: Mapping[str, str]) -> str:
-    """Frame of reference of the images that an item names; "" where they are absent or lie in several."""
+    """Frame of reference of the images that an item references; "" when none is present or they lie in several."""
     images = item.get("ReferencedImageSequence") or ()
-    found = {frames.get(str(image.get("ReferencedSOPInstanceUID", "")), "") for image in images} - {""}
-    return found.pop() if len(found) == 1 else ""
+    frame_uids = {frames.get(str(image.get("ReferencedSOPInstanceUID", "")), "") for image in images} - {""}
+    return frame_uids.pop() if len(frame_uids) == 1 else ""
 
 
 def _matrix(path: Path, step: Dataset) -> Matrix:

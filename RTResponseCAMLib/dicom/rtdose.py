@@ -1,4 +1,4 @@
-"""RTDOSE in Gy: scaling applied once, frames in order, the files of a plan summed on one grid."""
+"""Read RTDOSE files in Gy: apply the scaling, sort the frames, and sum the files of a plan on one grid."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from RTResponseCAMLib.study import GY, GY_RBE, Dose, Plan
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 SPACING_TOLERANCE = 0.01
-NEAR_ZERO_MM, SAME_Z_MM, AXIAL = 0.01, 0.1, 0.999  # of the first frame offset; of an axial normal's z
+NEAR_ZERO_MM, SAME_Z_MM, AXIAL = 0.01, 0.1, 0.999  # limits of the first frame offset; |z| of an axial normal
 WHOLE_PLAN = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
 PARTS = ("FRACTION", "FRACTION_SESSION", "BEAM", "BEAM_SESSION", "BRACHY", "BRACHY_SESSION", "CONTROL_POINT")
 UNITS = {"PHYSICAL": GY, "EFFECTIVE": GY_RBE}
@@ -45,7 +45,7 @@ class _File:
 
     @property
     def named(self) -> str:
-        """File, and what its dose was corrected for (3004,0014)."""
+        """File name, with Tissue Heterogeneity Correction (3004,0014) where stated."""
         corrected = self.header.get("TissueHeterogeneityCorrection")
         return f"{self.path.name} ({corrected})" if corrected else self.path.name
 
@@ -60,49 +60,53 @@ def read_plan_dose(
 ) -> tuple[Dose, tuple[Warning, ...]]:
     """Read the dose of a whole plan.
 
-    A PLAN dose is the whole plan: files that hold the same dose where they overlap count once, boxes of separate
-    targets are put side by side, and files that contradict one another are a question. Without PLAN, FRACTION doses,
-    else BEAM doses are added up: they are parts. One file per plane is stacked.
+    A PLAN dose is the dose of the whole plan. Files with the same dose in their overlap count once, boxes of separate
+    targets are combined side by side, and files that contradict one another raise `QuestionError`. Without a PLAN
+    dose, FRACTION doses, otherwise BEAM doses, are summed as parts of the plan. Files of one plane each are stacked.
 
     Parameters
     ----------
-    plan : says how many fractions and which beams there are; None when unknown.
-    dose_fractions : what FRACTION and BEAM doses are multiplied by; 1 says that they hold the whole course. It must
-        be given when the plan has, or may have, more than one fraction.
-    moves : rigid maps into the frame of the planning MR, for files that lie in another one.
-    add_up : the user named these files: they are parts, and added up whatever they are called.
+    plan : gives the number of fractions and the beams; None when unknown.
+    dose_fractions : factor for FRACTION and BEAM doses; 1 means that they hold the dose of the whole course. Required
+        when the plan has, or may have, more than one fraction.
+    moves : rigid maps into the frame of the planning MR, for files in another frame of reference.
+    add_up : the user selected these files as parts: they are summed whatever their DoseSummationType is.
 
     Raises
     ------
-    StudyError : units or type that are not Gy or Gy (RBE), or both; scaling missing or not positive; bits or a sign
-        that change what stored values mean; frames that do not match their offsets; doses of a plan that contradict
-        one another; beams that are missing or there twice; FRACTION or BEAM doses of an unknown number of fractions
-        (also: equal ones that are to be multiplied, for they may be the fractions); undecodable pixels.
-    GeometryError : frames that form no grid.
+    StudyError : units or type other than Gy or Gy (RBE), or both in one plan; scaling missing or not positive; bit
+        depth or sign that changes the meaning of stored values; frames that do not match their offsets; doses of a
+        plan that contradict one another; beams that are missing or repeated; FRACTION or BEAM doses with an unknown
+        number of fractions (also identical ones that would be multiplied: they may be the fractions); undecodable
+        pixels.
+    GeometryError : frames that do not form a grid.
     """
     files = [_open(path) for path in paths]
     used, warnings = (files, []) if add_up else _choose_kind(files)
     if len({file.unit for file in used}) > 1:
-        listed = ", ".join(f"{f.path.name} {f.unit}" for f in used)
-        what = f"belongs to doses of two quantities (DoseType 3004,0004), which cannot be added: {listed}"
-        choices = [((f.path.name,), f"{f.path.name} {f.unit}") for f in used]
-        raise QuestionError(used[0].path, what, "Choose one with --dose FILE", option="doses", choices=choices)
+        listed = ", ".join(f"{dose_file.path.name} {dose_file.unit}" for dose_file in used)
+        problem = f"is one of several doses of two quantities (DoseType 3004,0004), which cannot be added: {listed}"
+        choices = [((dose_file.path.name,), f"{dose_file.path.name} {dose_file.unit}") for dose_file in used]
+        raise QuestionError(used[0].path, problem, "Choose one with --dose FILE", option="doses", choices=choices)
     if used[0].unit == GY_RBE:
         warnings.append(WarningCode.DOSE_RBE())
     kinds = {file.kind in WHOLE_PLAN for file in used}
     if len(kinds) > 1:
-        listed = ", ".join(f"{f.path.name} ({f.kind})" for f in used)
-        what = f"and others are doses of the whole plan and of parts of it (3004,000A), which cannot be added: {listed}"
-        raise StudyError(used[0].path, what, "Choose doses of one kind with --dose FILE")
+        listed = ", ".join(f"{dose_file.path.name} ({dose_file.kind})" for dose_file in used)
+        problem = (
+            "is one of several doses, of the whole plan and of parts of it (3004,000A), which cannot be added: "
+            f"{listed}"
+        )
+        raise StudyError(used[0].path, problem, "Choose doses of one kind with --dose FILE")
     factor = _factor(used[0], plan.fractions if plan is not None else None, dose_fractions)
     if factor != 1:
         warnings.append(WarningCode.DOSE_MULTIPLIED(kind=used[0].kind, count=factor))
     groups = _planes_together(used)
     volumes = [_volume(group, factor) for group in groups]
-    places = [(moves or {}).get(group[0].path) for group in groups]
+    to_planning_mr = [(moves or {}).get(group[0].path) for group in groups]
     images = [
         image if matrix is None else moved_image(matrix, image)
-        for (image, _), matrix in zip(volumes, places, strict=True)
+        for (image, _), matrix in zip(volumes, to_planning_mr, strict=True)
     ]
     if not all(even for _, even in volumes):
         warnings.append(WarningCode.DOSE_UNEVEN())
@@ -111,16 +115,16 @@ def read_plan_dose(
         _check_unlike(groups, images)
         total, reason = total_on_one_grid([[image] for image in images]), "as chosen by the user"
     elif used[0].kind in WHOLE_PLAN:
-        found = plan_total(images)
-        if found.contradicting is not None or found.image is None:
-            one, other = (groups[n][0] for n in found.contradicting or (0, 0))
-            what = (
-                f"holds the dose of the whole plan (DoseSummationType 3004,000A {one.kind}), and so does "
-                f"{other.named}, which differs at the same place"
+        combination = plan_total(images)
+        if combination.contradicting is not None or combination.image is None:
+            first, second = (groups[n][0] for n in combination.contradicting or (0, 0))
+            problem = (
+                f"holds the dose of the whole plan (DoseSummationType 3004,000A {first.kind}), and so does "
+                f"{second.named}, which differs at the same place"
             )
-            choices = [((f.path.name,), f.named) for f in (one, other)]
-            raise QuestionError(one.path, what, CHOOSE, option="doses", choices=choices)
-        total, repeats, reason = found.image, found.repeats, "boxes of separate targets"
+            choices = [((dose_file.path.name,), dose_file.named) for dose_file in (first, second)]
+            raise QuestionError(first.path, problem, CHOOSE, option="doses", choices=choices)
+        total, repeats, reason = combination.image, combination.repeats, "boxes of separate targets"
     else:
         warnings += _check_parts(groups, images, plan, dose_fractions)
         total, reason = total_on_one_grid([[image] for image in images]), f"{used[0].kind} doses are parts of the plan"
@@ -145,7 +149,7 @@ def _open(path: Path) -> _File:
 
 
 def _unit(path: Path, header: Dataset) -> str:
-    """Unit of the dose, by its units and type."""
+    """Unit of the dose, from DoseUnits and DoseType."""
     units = str(header.get("DoseUnits", "") or "").upper()
     if units != "GY":
         raise StudyError(
@@ -155,31 +159,31 @@ def _unit(path: Path, header: Dataset) -> str:
         )
     kind = str(header.get("DoseType", "") or "PHYSICAL").upper()
     if kind not in UNITS:
-        what = f"DoseType (3004,0004) is {kind}, expected PHYSICAL or EFFECTIVE"
-        raise StudyError(path, what, "Export the dose itself, not its error")
+        problem = f"DoseType (3004,0004) is {kind}, expected PHYSICAL or EFFECTIVE"
+        raise StudyError(path, problem, "Export the dose itself, not the dose error")
     if header.get("DoseGridScaling") in (None, ""):
         raise _unscaled(path, "absent")
     return UNITS[kind]
 
 
 def _check_stored(path: Path, header: Dataset) -> None:
-    """Refuse what the RT Dose module does not allow, and what would change the dose: no writer means it."""
+    """Raise when attributes that the RT Dose module does not allow would change the stored values."""
     layout = pixel_format(path, header)
     if layout.stored != layout.allocated:
-        what = f"BitsStored (0028,0101) is {layout.stored} and BitsAllocated (0028,0100) {layout.allocated}"
-        raise StudyError(path, f"{what}; a dose uses all bits", "Export the dose again")
+        problem = f"BitsStored (0028,0101) is {layout.stored} and BitsAllocated (0028,0100) {layout.allocated}"
+        raise StudyError(path, f"{problem}; both must be equal for a dose", "Export the dose again")
     for keyword, neutral in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         if (
             header.get(keyword) not in (None, "")
             and float(numbers(path, header, keyword=keyword, count=1)[0]) != neutral
         ):
             tag = "0028,1053" if keyword == "RescaleSlope" else "0028,1052"
-            what = f"states {keyword} ({tag}) beside DoseGridScaling (3004,000E): two scalings"
-            raise StudyError(path, what, "Export the dose with DoseGridScaling alone")
+            problem = f"has {keyword} ({tag}) in addition to DoseGridScaling (3004,000E), so the scaling is ambiguous"
+            raise StudyError(path, problem, "Export the dose with DoseGridScaling alone")
 
 
 def _beams_of(header: Dataset) -> tuple[int, ...]:
-    """Beams of the plan that a dose is of, as far as it says."""
+    """Numbers of the beams that a dose references; empty when it references none."""
     return tuple(
         int(beam.ReferencedBeamNumber)
         for plan in header.get("ReferencedRTPlanSequence") or ()
@@ -190,47 +194,50 @@ def _beams_of(header: Dataset) -> tuple[int, ...]:
 
 
 def _check_unlike(groups: list[list[_File]], images: list[sitk.Image]) -> None:
-    """What is to be added up must be parts: the same dose twice is none."""
+    """Raise when two of the doses to be summed are identical: the same dose must not be added twice."""
     for (one, first), (other, second) in itertools.combinations(zip(groups, images, strict=True), 2):
         if same_voxels(first, second):
-            what = f"holds the same dose as {other[0].path.name}, and cannot be added to it"
-            raise StudyError(one[0].path, what, "Name it once with --dose")
+            problem = f"holds the same dose as {other[0].path.name}, and cannot be added to it"
+            raise StudyError(one[0].path, problem, "Name it once with --dose")
 
 
 def _check_parts(
     groups: list[list[_File]], images: list[sitk.Image], plan: Plan | None, given: int | None
 ) -> list[Warning]:
-    """Parts must make up the plan: no beam twice, none missing; alike they are rather one dose, exported twice."""
+    """Raise unless the parts make up the plan: no beam repeated or missing, no two doses identical; return warnings."""
     first = groups[0][0]
     numbered = first.kind.startswith("BEAM") and all(group[0].beams for group in groups)
     if not numbered and given != 1 and any(same_voxels(*pair) for pair in itertools.combinations(images, 2)):
-        what = (
-            f"is one of {len(images)} {first.kind} doses that are alike: they may be one dose exported twice, or they "
-            "may be the fractions themselves"
+        problem = (
+            f"is one of {len(images)} {first.kind} doses with identical values: they may be one dose exported twice, "
+            "or they may be the fractions themselves"
         )
         fix = "Choose one with --dose FILE, give --dose-fractions 1 to add them as they are, or export PLAN dose"
-        raise StudyError(first.path, what, fix)
+        raise StudyError(first.path, problem, fix)
     beams = [beam for group in groups for beam in group[0].beams]
     if not first.kind.startswith("BEAM"):
         return []
     planned = len(plan.beams) if plan is not None else 0
     if not beams:
         if planned not in (0, len(groups)):
-            what = f"is one of {len(groups)} {first.kind} doses without a beam number (300C,0006), of {planned} beams"
-            raise StudyError(first.path, what, "Export the dose of every beam, or the PLAN dose")
+            problem = (
+                f"is one of {len(groups)} {first.kind} doses without a beam number (300C,0006), of {planned} beams"
+            )
+            raise StudyError(first.path, problem, "Export the dose of every beam, or the PLAN dose")
         return [] if planned else [WarningCode.DOSE_PARTS_UNKNOWN(count=len(groups), kind=first.kind)]
-    twice = sorted({beam for beam in beams if beams.count(beam) > 1})
-    if twice:
-        files = ", ".join(g[0].path.name for g in groups if twice[0] in g[0].beams)
-        what = f"is one of several that hold the dose of beam {twice[0]} (300C,0006): {files}"
-        raise StudyError(first.path, what, CHOOSE)
-    missing = sorted(plan.beams - set(beams)) if plan is not None else []
-    if missing:
-        listed = ", ".join(map(str, missing))
-        what = (
-            f"is of a plan with {len(beams) + len(missing)} beams, and the dose of beam {listed} (300C,0006) is absent"
+    repeated_beams = sorted({beam for beam in beams if beams.count(beam) > 1})
+    if repeated_beams:
+        files = ", ".join(g[0].path.name for g in groups if repeated_beams[0] in g[0].beams)
+        problem = f"is one of several that hold the dose of beam {repeated_beams[0]} (300C,0006): {files}"
+        raise StudyError(first.path, problem, CHOOSE)
+    missing_beams = sorted(plan.beams - set(beams)) if plan is not None else []
+    if missing_beams:
+        listed = ", ".join(map(str, missing_beams))
+        problem = (
+            f"belongs to a plan with {len(beams) + len(missing_beams)} beams, and the dose of beam {listed} "
+            "(300C,0006) is absent"
         )
-        raise StudyError(first.path, what, "Export the dose of every beam, or the PLAN dose")
+        raise StudyError(first.path, problem, "Export the dose of every beam, or the PLAN dose")
     return []
 
 
@@ -251,11 +258,12 @@ def _choose_kind(files: list[_File]) -> tuple[list[_File], list[Warning]]:
             used = by_kind.pop(kind)
             break
     else:
-        found = files[0]
-        what = f"DoseSummationType (3004,000A) is {found.kind}, expected PLAN: the dose of the whole course"
-        raise StudyError(found.path, what, "Export the plan's total dose")
+        first = files[0]
+        problem = f"DoseSummationType (3004,000A) is {first.kind}, expected PLAN: the dose of the whole course"
+        raise StudyError(first.path, problem, "Export the plan's total dose")
     warnings = [
-        WarningCode.DOSE_LEFT_OUT(count=len(left), kind=kind, used=used[0].kind) for kind, left in by_kind.items()
+        WarningCode.DOSE_LEFT_OUT(count=len(files_of_kind), kind=kind, used=used[0].kind)
+        for kind, files_of_kind in by_kind.items()
     ]
     if used[0].kind == "MULTI_PLAN":
         warnings.append(WarningCode.DOSE_OF_PLANS())
@@ -279,37 +287,39 @@ def _factor(file: _File, planned: int | None, given: int | None) -> int:
 
 
 def _planes_together(files: list[_File]) -> list[list[_File]]:
-    """Files of one plane each that belong to one series are one volume."""
+    """Group the files of a dose volume: single-plane files of one series form one volume, other files their own."""
     groups: defaultdict[tuple[str, ...], list[_File]] = defaultdict(list)
-    for number, file in enumerate(files):
+    for index, file in enumerate(files):
         header = file.header
-        single = pixel_format(file.path, header).frames == 1
-        beams = str(header.get("ReferencedRTPlanSequence", "")) if single else ""
-        key = (str(header.get("SeriesInstanceUID", "")), beams) if single else (str(number),)
+        is_single_plane = pixel_format(file.path, header).frames == 1
+        beams = str(header.get("ReferencedRTPlanSequence", "")) if is_single_plane else ""
+        key = (str(header.get("SeriesInstanceUID", "")), beams) if is_single_plane else (str(index),)
         groups[key].append(file)
     return list(groups.values())
 
 
 def _volume(files: list[_File], factor: int) -> tuple[sitk.Image, bool]:
-    """One dose box, Gy, and whether its frames were evenly spaced."""
+    """Image of one dose box, Gy, and whether its frames are evenly spaced."""
     first = files[0]
     with damaged(first.path, "a dose"):
         if len(files) == 1:
             offsets, values = _frames(first)
         else:
             axes = orientation(first.path, first.header)
-            places = np.asarray([position(f.path, f.header) @ axes[2] for f in files])
-            offsets = places - places[0]
-            pieces = [_frames(file)[1] for file in files]
-            if len({piece.shape for piece in pieces}) > 1:
-                raise GeometryError(first.path, "belongs to planes of unlike size", "Export the dose as one file")
-            values = np.concatenate(pieces)
-        order = np.argsort(offsets)  # descending frames are turned round, so that grids stay right-handed
+            positions_mm = np.asarray([position(f.path, f.header) @ axes[2] for f in files])
+            offsets = positions_mm - positions_mm[0]
+            planes = [_frames(file)[1] for file in files]
+            if len({plane.shape for plane in planes}) > 1:
+                raise GeometryError(
+                    first.path, "belongs to a series of dose planes of different sizes", "Export the dose as one file"
+                )
+            values = np.concatenate(planes)
+        order = np.argsort(offsets)  # ascending frames keep the grid right-handed
         return _image(first, offsets[order], values[order] * np.float32(factor))
 
 
 def _frames(file: _File) -> tuple[npt.NDArray[np.float64], Array32]:
-    """Offsets along the normal from the image position, mm, and dose, Gy ``(frames, rows, columns)``."""
+    """Offsets along the normal from the image position, mm ``(frames,)``, and dose, Gy ``(frames, rows, columns)``."""
     layout = pixel_format(file.path, file.header)
     if layout.frames == 1 and file.header.get("GridFrameOffsetVector") is None:
         offsets = np.zeros(1)
@@ -323,27 +333,27 @@ def _frames(file: _File) -> tuple[npt.NDArray[np.float64], Array32]:
         )
     stored = stored_frames(file.path, file.header)
     if layout.signed and int(stored.min(initial=0)) < 0:
-        what = "holds negative values: PixelRepresentation (0028,0103) is 1 (signed), and a dose is not negative"
-        raise StudyError(file.path, what, "Export the dose unsigned")
+        problem = "holds negative values: PixelRepresentation (0028,0103) is 1 (signed), and a dose is not negative"
+        raise StudyError(file.path, problem, "Export the dose unsigned")
     values = stored.astype(np.float32)
     values *= np.float32(file.scaling)
     return _along_normal(file, offsets), values
 
 
 def _along_normal(file: _File, offsets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Distance of each plane from the image position along the normal, mm.
+    """Distance of each plane from the image position along the normal, mm ``(frames,)``.
 
-    The first value is 0 where offsets are relative, or the z of the position where they are patient coordinates, which
-    are defined for axial planes only and run along z whichever way the normal points (DICOM C.8.8.3.2).
+    Relative offsets begin with 0. Offsets in patient coordinates begin with the z of the image position; they are
+    defined for axial planes only and run along z, independent of the direction of the normal (DICOM C.8.8.3.2).
     """
     if abs(offsets[0]) < NEAR_ZERO_MM or len(offsets) == 1:
         return offsets - offsets[0]
     normal, z = orientation(file.path, file.header)[2], float(position(file.path, file.header)[2])
-    what = f"GridFrameOffsetVector (3004,000C) begins with {offsets[0]:g}"
+    problem = f"GridFrameOffsetVector (3004,000C) begins with {offsets[0]:g}"
     if abs(normal[2]) < AXIAL:
-        raise StudyError(file.path, f"{what}: patient coordinates, for planes that are not axial", RELATIVE)
+        raise StudyError(file.path, f"{problem}: patient coordinates, for planes that are not axial", RELATIVE)
     if abs(offsets[0] - z) > SAME_Z_MM:
-        raise StudyError(file.path, f"{what}, neither 0 nor the z of the position ({z:g})", RELATIVE)
+        raise StudyError(file.path, f"{problem}, neither 0 nor the z of the position ({z:g})", RELATIVE)
     return (offsets - offsets[0]) * np.sign(normal[2])
 
 
@@ -358,8 +368,8 @@ def _image(file: _File, offsets_mm: npt.NDArray[np.float64], values: Array32) ->
     else:
         step = float(np.median(steps))
         if steps.min() <= 1e-3 or steps.max() > 50:
-            what = "has dose frames at one place, or farther apart than 50 mm (3004,000C)"
-            raise GeometryError(file.path, what, "Export the dose on a regular grid")
+            problem = "has dose frames at one position, or farther apart than 50 mm (3004,000C)"
+            raise GeometryError(file.path, problem, "Export the dose on a regular grid")
         if np.abs(steps / step - 1).max() > SPACING_TOLERANCE:
             step, even = float(steps.min()), False
             values, offsets_mm = _evenly(values, offsets_mm, step)
@@ -373,11 +383,13 @@ def _image(file: _File, offsets_mm: npt.NDArray[np.float64], values: Array32) ->
 def _evenly(
     values: Array32, offsets_mm: npt.NDArray[np.float64], step_mm: float
 ) -> tuple[Array32, npt.NDArray[np.float64]]:
-    """Frames at even steps, linear between the given ones; the last step may end short of the last frame."""
-    wanted = np.arange(offsets_mm[0], offsets_mm[-1] + 1e-6, step_mm)
-    if len(wanted) > 4 * len(values) + 16:
-        raise GeometryError("GridFrameOffsetVector", "is far from even steps", "Export the dose on a regular grid")
-    upper = np.clip(np.searchsorted(offsets_mm, wanted), 1, len(values) - 1)
-    share = ((wanted - offsets_mm[upper - 1]) / (offsets_mm[upper] - offsets_mm[upper - 1])).astype(np.float32)
-    even = (1 - share)[:, None, None] * values[upper - 1] + share[:, None, None] * values[upper]
-    return even, wanted
+    """Frames at even steps by linear interpolation, and their offsets, mm; the last may lie before the last input."""
+    target_mm = np.arange(offsets_mm[0], offsets_mm[-1] + 1e-6, step_mm)
+    if len(target_mm) > 4 * len(values) + 16:
+        raise GeometryError(
+            "GridFrameOffsetVector", "has offsets that are far from even steps", "Export the dose on a regular grid"
+        )
+    upper = np.clip(np.searchsorted(offsets_mm, target_mm), 1, len(values) - 1)
+    weight = ((target_mm - offsets_mm[upper - 1]) / (offsets_mm[upper] - offsets_mm[upper - 1])).astype(np.float32)
+    even = (1 - weight)[:, None, None] * values[upper - 1] + weight[:, None, None] * values[upper]
+    return even, target_mm

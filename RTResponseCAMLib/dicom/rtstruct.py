@@ -1,4 +1,4 @@
-"""RTSTRUCT: the regions of interest with their contours, keyed by ROI Number."""
+"""Read RTSTRUCT: the regions of interest (ROIs) with their contours, keyed by ROI Number."""
 
 from __future__ import annotations
 
@@ -21,58 +21,69 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 
 CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "INTERPOLATED_PLANAR"}
 OPEN = {"POINT", "OPEN_PLANAR", "OPEN_NONPLANAR"}
-REPORTED = 64  # contours between two reports
+REPORTED = 64  # contours between two progress reports
 MAX_ROIS, MAX_CONTOURS, MAX_POINTS = 1000, 50_000, 5_000_000
 
 
 def read_structures(path: Path, progress: Progress = no_progress) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
-    """Read every ROI; those without a usable contour stay in the list, empty.
+    """Read every ROI; ROIs without a usable contour are returned without contours.
 
     Raises
     ------
-    StudyError : no ROI, contour data that is not a list of x, y, z, values that are not finite, or a damaged file.
+    StudyError : no ROI, too many ROIs, contours or points, contour data that are not x, y, z triples, values that are
+        not finite, or a damaged file.
     """
     with damaged(path, "a structure set"):
         return _read(path, read_header(path), progress)
 
 
 def _read(path: Path, data: Dataset, progress: Progress) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
-    listed = data.get("StructureSetROISequence") or ()
-    if not listed:
+    rois = data.get("StructureSetROISequence") or ()
+    if not rois:
         raise StudyError(path, "lists no ROI (3006,0020)", "Export the structure set with its targets")
-    if len(listed) > MAX_ROIS:
-        raise StudyError(path, f"lists {len(listed)} ROIs, more than {MAX_ROIS}", "Export the targets only")
+    if len(rois) > MAX_ROIS:
+        raise StudyError(path, f"lists {len(rois)} ROIs, more than {MAX_ROIS}", "Export the targets only")
     warnings: list[Warning] = []
     names: dict[int, str] = {}
-    for item in listed:
-        number = whole_number(path, item, keyword="ROINumber", low=0, high=2**31 - 1)
-        if number in names:
-            warnings.append(WarningCode.REPEATED_ROI_NUMBER(number=number, name=roi_name(data, item)))
+    for item in rois:
+        roi_number = whole_number(path, item, keyword="ROINumber", low=0, high=2**31 - 1)
+        if roi_number in names:
+            warnings.append(WarningCode.REPEATED_ROI_NUMBER(number=roi_number, name=roi_name(data, item)))
             continue
-        names[number] = roi_name(data, item) or f"ROI {number}"
+        names[roi_number] = roi_name(data, item) or f"ROI {roi_number}"
     kinds = _kinds(data, names, warnings)
     items: dict[int, list[Dataset]] = {}
     for item in data.get("ROIContourSequence") or ():
         items.setdefault(_reference(item), []).append(item)
-    structures, taken = [], dict.fromkeys(names.values(), 0)
-    total = 0
-    for done, (number, name) in enumerate(names.items()):
-        share = done / len(names)
-        taken[name] += 1
-        unique = name if taken[name] == 1 else f"{name}#{taken[name]}"
-        if taken[name] == 2:
+    structures, name_counts = [], dict.fromkeys(names.values(), 0)
+    n_points = 0
+    for index, (roi_number, name) in enumerate(names.items()):
+        progress_fraction = index / len(names)
+        name_counts[name] += 1
+        unique_name = name if name_counts[name] == 1 else f"{name}#{name_counts[name]}"
+        if name_counts[name] == 2:
             warnings.append(WarningCode.REPEATED_ROI_NAME(name=name))
-        own = items.get(number, [])
-        contours = tuple(c for item in own for c in _contours(path, unique, item, warnings, progress, share))
-        total += sum(len(c) for c in contours)
-        if total > MAX_POINTS:
+        roi_items = items.get(roi_number, [])
+        contours = tuple(
+            c for item in roi_items for c in _contours(path, unique_name, item, warnings, progress, progress_fraction)
+        )
+        n_points += sum(len(c) for c in contours)
+        if n_points > MAX_POINTS:
             raise StudyError(path, f"has over {MAX_POINTS} contour points", "Export the targets only")
-        structures.append(Structure(number, unique, kinds.get(number, ""), contours, _color(own[0] if own else None)))
+        structures.append(
+            Structure(
+                roi_number,
+                unique_name,
+                kinds.get(roi_number, ""),
+                contours,
+                _color(roi_items[0] if roi_items else None),
+            )
+        )
     return tuple(structures), tuple(warnings)
 
 
 def roi_name(data: Dataset, item: Dataset) -> str:
-    """ROI Name; UTF-8 also where the file forgot to name its character set."""
+    """ROI Name; decoded as UTF-8, otherwise Latin-1, when the file states no Specific Character Set."""
     element = item.get_item("ROIName")
     if (
         isinstance(element, RawDataElement)
@@ -100,23 +111,29 @@ def _color(item: Dataset | None) -> tuple[int, int, int]:
 
 
 def _kinds(data: Dataset, names: Mapping[int, str], warnings: list[Warning]) -> dict[int, str]:
-    """RT ROI Interpreted Type of each ROI; of several observations the specific one, of targets' types the first."""
-    stated: dict[int, set[str]] = {}
+    """RT ROI Interpreted Type of each ROI, by ROI Number.
+
+    If several observations differ, a specific type takes precedence over `UNSPECIFIC` types. Among target types, the
+    first in `TARGET_KINDS` is used; other contradictory types give "".
+    """
+    kinds_by_roi: dict[int, set[str]] = {}
     for item in data.get("RTROIObservationsSequence") or ():
         kind = str(item.get("RTROIInterpretedType", "") or "").strip().upper()
         if kind:
-            stated.setdefault(_reference(item), set()).add(kind)
+            kinds_by_roi.setdefault(_reference(item), set()).add(kind)
     kinds = {}
-    for number, found in stated.items():
-        specific = (found - UNSPECIFIC) or found
+    for roi_number, stated_kinds in kinds_by_roi.items():
+        specific = (stated_kinds - UNSPECIFIC) or stated_kinds
         if specific <= set(TARGET_KINDS):
-            kinds[number] = min(specific, key=TARGET_KINDS.index)
+            kinds[roi_number] = min(specific, key=TARGET_KINDS.index)
         else:
-            kinds[number] = specific.pop() if len(specific) == 1 else ""
-        if len(found) > 1:
-            used = f"{kinds[number]} counts" if kinds[number] else "its name decides"
-            name = names.get(number, str(number))
-            warnings.append(WarningCode.OBSERVATIONS_DIFFER(name=name, kinds=" and ".join(sorted(found)), used=used))
+            kinds[roi_number] = specific.pop() if len(specific) == 1 else ""
+        if len(stated_kinds) > 1:
+            used = f"{kinds[roi_number]} counts" if kinds[roi_number] else "its name decides"
+            name = names.get(roi_number, str(roi_number))
+            warnings.append(
+                WarningCode.OBSERVATIONS_DIFFER(name=name, kinds=" and ".join(sorted(stated_kinds)), used=used)
+            )
     return kinds
 
 
@@ -124,37 +141,37 @@ def _contours(
     path: Path, name: str, item: Dataset, warnings: list[Warning], progress: Progress, share: float
 ) -> tuple[FloatArray, ...]:
     contours: list[FloatArray] = []
-    short = points = open_ = 0
+    n_short = n_points = n_open = 0
     unknown: Counter[str] = Counter()
     sequence = item.get("ContourSequence") or ()
     if len(sequence) > MAX_CONTOURS:
         raise StudyError(path, f"ROI '{name}' has {len(sequence)} contours, more than {MAX_CONTOURS}", "Export fewer")
-    for number, contour in enumerate(sequence):
-        if number % REPORTED == 0:
+    for index, contour in enumerate(sequence):
+        if index % REPORTED == 0:
             progress(share, "reading contours")
         kind = str(contour.get("ContourGeometricType", "") or "CLOSED_PLANAR").strip().upper()
         if kind in OPEN:
-            open_ += 1
+            n_open += 1
             continue
         unknown[kind] += kind not in CLOSED
         values = _numbers(path, name, contour)
-        points += len(values)
-        if points > MAX_POINTS:
+        n_points += len(values)
+        if n_points > MAX_POINTS:
             raise StudyError(path, f"ROI '{name}' has over {MAX_POINTS} contour points", "Export a simpler ROI")
         if len(values) > 1 and np.allclose(values[0], values[-1]):
             values = values[:-1]
-        values = without_spikes(values)  # here, so that boxes, middles and distances know nothing of them either
+        values = without_spikes(values)  # removed here, so that bounding boxes, centers and distances also ignore them
         if len(values) < 3:
-            short += 1
+            n_short += 1
             continue
         contours.append(values)
-    if open_ and not contours:
+    if n_open and not contours:
         warnings.append(WarningCode.POINTS_ONLY(name=name))
-    elif open_:
-        warnings.append(WarningCode.OPEN_CONTOURS(name=name, count=open_))
+    elif n_open:
+        warnings.append(WarningCode.OPEN_CONTOURS(name=name, count=n_open))
     warnings += [WarningCode.CONTOUR_TYPE(name=name, count=n, kind=kind) for kind, n in unknown.items() if n]
-    if short:
-        warnings.append(WarningCode.SHORT_CONTOUR(name=name, count=short))
+    if n_short:
+        warnings.append(WarningCode.SHORT_CONTOUR(name=name, count=n_short))
     return tuple(contours)
 
 
@@ -163,7 +180,7 @@ def _numbers(path: Path, name: str, contour: Dataset) -> FloatArray:
     if element is None or element.value is None:
         return np.zeros((0, 3))
     try:
-        # Raw text is parsed at once: pydicom's number by number takes seconds for a skull.
+        # Parse the raw text at once: value by value, pydicom takes seconds for the contours of a skull.
         if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
             values = np.asarray(element.value.rstrip(b" \0").split(b"\\"), dtype=np.float64)
         else:

@@ -1,7 +1,8 @@
-"""What a series is: a contrast-enhanced T1, something else, or unsure; an acquisition or computed from others.
+"""Classify an MR series: contrast-enhanced T1, something else or unsure; acquired or computed from other series.
 
-Attributes come first (agent, Image Type, echo time), then the words of Series Description in the languages and habits
-of scanners and research groups. Words are compared as words, whatever stands between them: ``T1_PRE_CONTRAST``.
+Attributes (contrast agent, Image Type, echo time) take precedence over the words of Series Description. The word lists
+cover several languages and the naming habits of scanners and research groups. Descriptions are split into words at any
+separator: ``T1_PRE_CONTRAST``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pydicom.dataset import Dataset
 from RTResponseCAMLib.dicom.free_text import apart_at_capitals, folded
 from RTResponseCAMLib.dicom.index import Entry
 
-T1C = 3  # score from which a series is a contrast-enhanced T1
+T1C = 3  # minimum score of a contrast-enhanced T1
 LONG_ECHO_MS = 60.0  # above it a spin or gradient echo is not T1-weighted
-# What an agent is called where none was given; one of these words makes any statement a negative one.
+# Values of the agent attribute that mean "no agent"; one of these words makes the statement negative.
 NO_AGENT = {"none", "nil", "n", "na", "0", "nein", "nicht", "kein", "keine", "keines", "false", "aucun", "ninguno"}
 
 # Words of Series Description, lower case, without accents.
@@ -38,7 +39,7 @@ NATIVE = re.compile(
     r"nativ[aeot]?|nativt|natif|plain|basale?|blanc|unenhanced|(?:non|pre)contrast|нативн(?:ая|ый)|単純|单纯"
     r"|\w*(?:非造影|平扫|平掃|비조영)\w*"
 )
-# The same, where they stand behind the agent.
+# Words with the same meaning that follow the word for the agent.
 BEHIND = {
     "minus", "free", "frei", "less", "none", "no", "neg", "negative", "nelkul", "nashi", "前", "なし", "无", "無", "전",
     "없음",
@@ -49,7 +50,7 @@ FILLERS = {
 }  # fmt: skip
 NO_AGENTS = {("enhanced", "resolution"), ("enhanced", "gradient"), ("ce", "mark")}
 AGENTS = r"(gd|gad|gado|km|cm|ce|contrast|kontrast|contraste)"
-# Signs that stand for words, and what is written without a blank; in this order.
+# Replacements of abbreviations and of words written without a space; applied in this order.
 SHORTHAND = tuple((re.compile(pattern), plainly) for pattern, plainly in (
     (r"(?<![a-z])w\s?/\s?o(?:ut)?(?![a-z])|(?<![a-z])s\s?/(?=\s?contr)|\(-\)", " without "),
     (r"(?<![a-z])s\s?/\s?c(?![a-z])|(?<![a-z0-9])c-(?![a-z0-9])|(?:^|[\s_])-c(?![a-z0-9])", " without contrast "),
@@ -62,7 +63,7 @@ SHORTHAND = tuple((re.compile(pattern), plainly) for pattern, plainly in (
     (r"造影\s?(?:なし|前)|增强\s?前|増強\s?前|조영\s?전", " without contrast "),
     (r"(?<=[a-z0-9])(?=[一-鿿가-힣])|(?<=[一-鿿가-힣])(?=[a-z0-9])", " "),
 ))  # fmt: skip
-# What may follow a "post" that speaks of contrast agent: anything else is what the scan was taken after.
+# Words that may follow "post" in the sense of "post contrast"; after any other word, "post" refers to another event.
 BESIDE_POST = re.compile(
     r"ax\w*|sag\w*|cor\w*|tra\w*|obl\w*|[23]d|fs|fat\w*|iso\w*|sub\w*|se|tse|fse|gre|dyn\w*|late|delay\w*|plus|minus|pre"
     r"|spc|space|cube|mpr\w*|t1\w*|vibe|bravo|f?spgr|tfe|flash|and|run\d*|\d+mm|hr|hires"
@@ -94,7 +95,7 @@ COMPUTED = {
 
 
 class Contrast(Enum):
-    """Whether contrast agent was given, as far as the header says it."""
+    """Whether contrast agent was given, according to the header."""
 
     YES = "yes"
     NO = "no"
@@ -103,15 +104,16 @@ class Contrast(Enum):
 
 @dataclass(frozen=True)
 class SeriesKind:
-    """What a series is.
+    """Classification of a series.
 
     Attributes
     ----------
-    contrast : see `Contrast`; ``why`` says what is unclear.
-    t1 : it is named as a T1-weighted scan; None when nothing says what it is.
-    computed : what it was computed as ("a subtraction"), "" for a scan.
-    reformatted : a multiplanar reformat of a scan.
-    score : how much it looks like a contrast-enhanced T1: `T1C` and more is enough, negative speaks against it.
+    contrast : see `Contrast`.
+    why : reason when ``contrast`` is unsure, otherwise "".
+    t1 : it is a T1-weighted scan; None when the weighting is unknown.
+    computed : kind of computed image ("a subtraction"), "" for an acquired scan.
+    reformatted : it is a multiplanar reformat of a scan.
+    score : evidence for a contrast-enhanced T1: `T1C` or more is sufficient, a negative score is evidence against it.
     """
 
     contrast: Contrast
@@ -123,26 +125,26 @@ class SeriesKind:
 
     @property
     def is_t1c(self) -> bool:
-        """It is a contrast-enhanced T1, as far as header and name tell."""
+        """Whether it is a contrast-enhanced T1 according to header and name."""
         return self.score >= T1C
 
     @property
     def uncertainty(self) -> str:
-        """Why it is not taken for a contrast-enhanced T1 although it may be one; "" where nothing is in doubt."""
+        """Why a possible contrast-enhanced T1 is not classified as one; "" when the classification is clear."""
         if self.is_t1c or self.computed or self.t1 is False or self.contrast is Contrast.NO:
             return ""
-        return self.why or "nothing states that it is a T1"
+        return self.why or "neither attributes nor description state that it is a T1"
 
 
 def series_kind(entry: Entry) -> SeriesKind:
-    """Tell what a series is from the header of one of its files."""
+    """Classify a series from the header of one of its files."""
     words = words_of(entry.text("SeriesDescription"))
     stated = _stated_agent(entry)
-    named, beside = _named_agent(words, entry.text("SeriesDescription"))
-    contrast, why = _combined(stated, named, beside)
+    described, contradictory = _named_agent(words, entry.text("SeriesDescription"))
+    contrast, why = _combined(stated, described, contradictory)
     t1 = _weighting(entry, words)
     computed, reformatted = _computed(entry, words)
-    score = 3 * (stated is True) + 2 * (t1 is True) + 2 * (named is True) - 4 * (t1 is False)
+    score = 3 * (stated is True) + 2 * (t1 is True) + 2 * (described is True) - 4 * (t1 is False)
     if contrast is Contrast.NO or computed or entry.modality != "MR":
         score = -6
     elif contrast is Contrast.UNSURE:
@@ -151,12 +153,12 @@ def series_kind(entry: Entry) -> SeriesKind:
 
 
 def t1c_score(entry: Entry) -> int:
-    """How much a series looks like a contrast-enhanced T1: `T1C` and more is enough, negative speaks against it."""
+    """Score of a series as a contrast-enhanced T1, see `SeriesKind`."""
     return series_kind(entry).score
 
 
 def named_otherwise(name: str) -> bool:
-    """Whether the name of a volume says that it is no contrast-enhanced T1: another weighting, native, or computed."""
+    """Whether the name of a volume excludes a contrast-enhanced T1: another weighting, no contrast, or computed."""
     header = Dataset()
     header.Modality, header.SeriesDescription = "MR", name
     kind = series_kind(Entry(Path(), header))
@@ -172,7 +174,7 @@ def words_of(text: str) -> list[str]:
 
 
 def _parts(word: str) -> list[str]:
-    """One word, or those that were written without a space: t1ce, postgd, noncontrast, gdt1."""
+    """Split words that are written together (t1ce, postgd, noncontrast, gdt1); any other word is returned alone."""
     front = re.fullmatch(
         r"(t[12]w?i?)(c|ce|gd|gad\w*|km|post\w*|pre\w*|kontrast\w*|contrast\w*|mpr\w*|se|tse|fse|space)", word
     )
@@ -190,13 +192,13 @@ def _parts(word: str) -> list[str]:
 
 
 def _stated_agent(entry: Entry) -> bool | None:
-    """What the contrast attributes say: True, False ("NONE"), or None where they are absent or empty."""
+    """Contrast agent according to the contrast attributes: True, False ("NONE"), or None (absent, empty or unclear)."""
     agent = entry.text("ContrastBolusAgent")
     if agent:
         words = words_of(agent)
-        named, beside = _named_agent(words, agent)
+        described, contradictory = _named_agent(words, agent)
         negative = bool(set(words) & (WITHOUT | NO_AGENT)) or not words
-        return None if beside or (named and negative) else bool(named) or not negative
+        return None if contradictory or (described and negative) else bool(described) or not negative
     if entry.header.get("ContrastBolusAgentSequence"):
         return True
     try:
@@ -206,51 +208,62 @@ def _stated_agent(entry: Entry) -> bool | None:
 
 
 def _named_agent(words: list[str], text: str) -> tuple[bool | None, bool]:
-    """What the words say of contrast agent (None: nothing, or both), and whether they say both."""
-    yes = no = False
-    for place, word in enumerate(words):
-        before = [w for w in words[max(place - 3, 0) : place] if w not in FILLERS]
-        after = words[place + 1] if place + 1 < len(words) else ""
+    """Contrast agent according to a description (None: not mentioned, or contradictory), and whether it contradicts."""
+    positive = negative = False
+    for index, word in enumerate(words):
+        previous_words = [w for w in words[max(index - 3, 0) : index] if w not in FILLERS]
+        next_word = words[index + 1] if index + 1 < len(words) else ""
         if NATIVE.fullmatch(word):
-            no = True
-        elif (word, after) in NO_AGENTS:
+            negative = True
+        elif (word, next_word) in NO_AGENTS:
             continue
         elif AGENT.fullmatch(word):
-            negated = (bool(before) and before[-1] in WITHOUT) or after in BEHIND or word.endswith(tuple("前無无전"))
-            no, yes = no or negated, yes or not negated
-        elif word == "c" and before and before[-1] in ("pre", "post", "plus", "with", "w"):
-            no, yes = no or before[-1] == "pre", yes or before[-1] != "pre"
+            negated = (
+                (bool(previous_words) and previous_words[-1] in WITHOUT)
+                or next_word in BEHIND
+                or word.endswith(tuple("前無无전"))
+            )
+            negative, positive = negative or negated, positive or not negated
+        elif word == "c" and previous_words and previous_words[-1] in ("pre", "post", "plus", "with", "w"):
+            negative, positive = negative or previous_words[-1] == "pre", positive or previous_words[-1] != "pre"
         elif word == "post":
-            timed = bool(before) and TIME.fullmatch(before[-1])
-            yes = yes or not (timed or (after and not BESIDE_POST.fullmatch(after)))
-        elif word in ("without", "wo", "ohne", "sans", "sin") and not after:
-            no = True
-        elif word == "pre" and not after:
-            no = no or not yes  # "T1 +C pre" was taken before treatment
-    plain = [w for w in words if w not in ("and", "und", "et", "y", "e")]
-    if {("pre", "post"), ("post", "pre")} & set(itertools.pairwise(plain)):
+            timed = bool(previous_words) and TIME.fullmatch(previous_words[-1])
+            positive = positive or not (timed or (next_word and not BESIDE_POST.fullmatch(next_word)))
+        elif word in ("without", "wo", "ohne", "sans", "sin") and not next_word:
+            negative = True
+        elif word == "pre" and not next_word:
+            negative = negative or not positive  # "T1 +C pre": acquired before treatment
+    content_words = [w for w in words if w not in ("and", "und", "et", "y", "e")]
+    if {("pre", "post"), ("post", "pre")} & set(itertools.pairwise(content_words)):
         return None, True
     if "w/wo" in text.casefold().replace(" ", "") or {"with", "without"} <= set(words):
         return None, True
-    return (None, True) if yes and no else (yes or (False if no else None), False)
+    return (None, True) if positive and negative else (positive or (False if negative else None), False)
 
 
 def _combined(stated: bool | None, named: bool | None, beside: bool) -> tuple[Contrast, str]:
-    """Attributes first; a description that contradicts them, or itself, leaves it unsure."""
+    """Combine attributes and description: contrast, and the reason when it is unsure.
+
+    Parameters
+    ----------
+    stated : contrast agent according to the attributes; takes precedence.
+    named : contrast agent according to the description; a contradiction to ``stated`` makes the result unsure.
+    beside : the description contradicts itself.
+    """
     if stated is not None and named is not None and stated is not named:
-        given, described = ("an agent", "without") if stated else ("none", "with")
-        why = f"Contrast/Bolus Agent (0018,0010) names {given} while its description says '{described}'"
+        agent_text, described = ("an agent", "without") if stated else ("none", "with")
+        why = f"Contrast/Bolus Agent (0018,0010) names {agent_text} but the series description contains '{described}'"
         return Contrast.UNSURE, why
-    value = named if stated is None else stated
-    if value is None and beside:
-        return Contrast.UNSURE, "its description says both with and without contrast agent"
-    if value is None:
-        return Contrast.UNSURE, "nothing says whether contrast agent was given (0018,0010)"
-    return (Contrast.YES if value else Contrast.NO), ""
+    agent_given = named if stated is None else stated
+    if agent_given is None and beside:
+        return Contrast.UNSURE, "its description mentions both with and without contrast agent"
+    if agent_given is None:
+        return Contrast.UNSURE, "neither attributes nor description state whether contrast agent was given (0018,0010)"
+    return (Contrast.YES if agent_given else Contrast.NO), ""
 
 
 def _weighting(entry: Entry, words: list[str]) -> bool | None:
-    """Whether it is T1-weighted; None when nothing says it."""
+    """Whether it is T1-weighted; None when neither words nor echo time decide."""
     t1 = any(T1.fullmatch(word) for word in words)
     other = any(NOT_T1.fullmatch(word) for word in words)
     if "flair" in words and not any(word.startswith("t1") for word in words):
@@ -266,23 +279,23 @@ def _weighting(entry: Entry, words: list[str]) -> bool | None:
 
 
 def _computed(entry: Entry, words: list[str]) -> tuple[str, bool]:
-    """What the series was computed as, "" for a scan or its reformat; and whether it is a reformat."""
+    """Kind of computed image ("" for a scan or its reformat), and whether the series is a reformat."""
     value = entry.header.get("ImageType")
-    kinds = [str(v).strip().casefold().replace("_", " ") for v in (value if value is not None else ())]
+    image_types = [str(v).strip().casefold().replace("_", " ") for v in (value if value is not None else ())]
     if isinstance(value, str):
-        kinds = [value.casefold()]
-    for kind in kinds:
-        if COMPUTED.get(kind):
-            return COMPUTED[kind], False
-    derived = "derived" in kinds
-    for word, after in itertools.pairwise([*words, ""]):
-        if (word in ("t1", "t2") and after in ("map", "mapping")) or word in ("t1map", "t2map"):
+        image_types = [value.casefold()]
+    for image_type in image_types:
+        if COMPUTED.get(image_type):
+            return COMPUTED[image_type], False
+    derived = "derived" in image_types
+    for word, next_word in itertools.pairwise([*words, ""]):
+        if (word in ("t1", "t2") and next_word in ("map", "mapping")) or word in ("t1map", "t2map"):
             return "a computed map", False
         if word in ("fused", "fusion", "segmentation", "difference", "differenz"):
             return COMPUTED[word], False
-        if word in ("post", "pre") and (after == "minus" or (derived and after in ("post", "pre"))):
+        if word in ("post", "pre") and (next_word == "minus" or (derived and next_word in ("post", "pre"))):
             return "a subtraction", False
-        named = word in ("mip", "minip") or word.startswith(("subt", "subst", "soustr", "sustr", "sottr"))
-        if named or (word == "sub" and not after.isdigit()):  # sub-01 is a person, as BIDS names them
+        is_named_computed = word in ("mip", "minip") or word.startswith(("subt", "subst", "soustr", "sustr", "sottr"))
+        if is_named_computed or (word == "sub" and not next_word.isdigit()):  # in BIDS names, sub-01 is a subject
             return COMPUTED.get(word, "a subtraction"), False
-    return "", derived and bool({"mpr", "reformatted"} & {*kinds, *words})
+    return "", derived and bool({"mpr", "reformatted"} & {*image_types, *words})

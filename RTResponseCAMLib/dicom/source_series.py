@@ -1,4 +1,4 @@
-"""The planning MR's own objects: what exported contours, segments and maps refer to."""
+"""Source series: the DICOM slices of the planning MR that exported contours, segments and maps reference."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SourceSeries:
     Attributes
     ----------
     slices : ascending along the normal.
-    regular : evenly spaced and not sheared: voxels of the study's MR are pixels of these slices.
+    regular : evenly spaced and not sheared: the voxels of the study's MR are the pixels of these slices.
     header : all attributes of the first file, without pixels.
     """
 
@@ -42,13 +42,13 @@ class SourceSeries:
     header: Dataset
 
     def slice_at(self, point_mm: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Slice | None:
-        """The slice that a point (LPS, mm) lies on; None where it lies between slices."""
+        """Slice on which a point ``(3,)`` (LPS, mm) lies; None when it lies between slices."""
         normal = self.slices[0].axes[2]
-        away = [abs(float((s.position - point_mm) @ normal)) for s in self.slices]
-        nearest = int(np.argmin(away))
-        # Stated positions may be rounded: a voxel then lies off its slice by less than the last decimal.
+        distances_mm = [abs(float((slice_.position - point_mm) @ normal)) for slice_ in self.slices]
+        nearest = int(np.argmin(distances_mm))
+        # Stated positions may be rounded: a voxel then lies less than one unit of the last decimal off its slice.
         tolerance_mm = max(ON_SLICE_MM, self.slices[nearest].precision_mm if self.regular else 0.0)
-        return self.slices[nearest] if away[nearest] <= tolerance_mm else None
+        return self.slices[nearest] if distances_mm[nearest] <= tolerance_mm else None
 
 
 def find_source_series(folder: Path, study: Study, *, progress: Progress = no_progress) -> SourceSeries:
@@ -56,18 +56,21 @@ def find_source_series(folder: Path, study: Study, *, progress: Progress = no_pr
 
     Raises
     ------
-    StudyError : the series is not in the folder any more, or other slices are there than those that were read.
+    StudyError : the series is not in the folder, the number of slices differs from that of the study, or a UID is
+        missing.
     """
     index = index_folder(folder, progress)
     series = [files for uid, files in index.series.items() if pseudonym(uid) == study.sources["mr_series"]]
     if not series:
         raise StudyError(
-            folder, "does not hold the series of the planning MR, which exported objects refer to",
+            folder, "does not hold the series of the planning MR, which exported objects reference",
             "Give the folder from which the study was read",
         )  # fmt: skip
-    drawn = [e for e in index.structures if pseudonym(e.uid) == study.sources.get("rtstruct")]
-    slices = [one for entry in series[0] for one in slices_of(entry)]
-    stack = choose_stack(slices, lambda: contoured_on(drawn[0], series[0]) if drawn else {})
+    structure_sets = [
+        structures for structures in index.structures if pseudonym(structures.uid) == study.sources.get("rtstruct")
+    ]
+    slices = [slice_ for entry in series[0] for slice_ in slices_of(entry)]
+    stack = choose_stack(slices, lambda: contoured_on(structure_sets[0], series[0]) if structure_sets else {})
     grid = Grid.of(study.mr)
     if stack.regular and len(stack.slices) != grid.size[2]:
         raise StudyError(
@@ -77,13 +80,13 @@ def find_source_series(folder: Path, study: Study, *, progress: Progress = no_pr
     header = complete(read_header(stack.slices[0].path))
     for keyword in ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         if not str(header.get(keyword, "") or ""):
-            what = f"lacks {keyword}, which exported objects must repeat"
-            raise StudyError(stack.slices[0].path, what, "Export the MR with its identifiers")
+            problem = f"lacks {keyword}, which exported objects must contain"
+            raise StudyError(stack.slices[0].path, problem, "Export the MR with its identifiers")
     return SourceSeries(stack.slices, stack.regular, header)
 
 
 def complete(header: Dataset) -> Dataset:
-    """A header with all attributes that an object of the same study must have, empty where the MR lacks them."""
+    """The header, with attributes that an object of the same study must have added as empty where missing."""
     for keyword in REPEATED:
         if keyword not in header:
             setattr(header, keyword, "")
@@ -91,7 +94,7 @@ def complete(header: Dataset) -> Dataset:
 
 
 def describe(data: Dataset, source_series: SourceSeries) -> None:
-    """Copy what an object of the same patient and study must repeat: patient and study modules, frame of reference."""
+    """Copy the patient and study attributes and the frame of reference from the source series into ``data``."""
     for keyword in (*REPEATED, "IssuerOfPatientID", "FrameOfReferenceUID"):
         if keyword in source_series.header:
             setattr(data, keyword, str(source_series.header[keyword].value))
@@ -99,7 +102,7 @@ def describe(data: Dataset, source_series: SourceSeries) -> None:
 
 
 def in_unicode(data: Dataset) -> None:
-    """Have texts written as UTF-8: names of ROIs and our own descriptions need not fit the MR's character set."""
+    """Set UTF-8 as the character set: ROI names and descriptions may not fit the character set of the MR."""
     data.SpecificCharacterSet = "ISO_IR 192"
     data.PatientName = str(data.PatientName)
     data.ReferringPhysicianName = str(data.ReferringPhysicianName)

@@ -1,8 +1,8 @@
-"""Which ROIs are treated targets: by type, else by name and size.
+"""Choose the ROIs that are treated targets: by type, otherwise by name and size.
 
-A target's type (GTV, CTV, PTV, TREATED_VOLUME) counts. ORGAN, CONTROL and an absent type are what planning systems
-write unasked: there the name decides, and is the more specific of the two. Every other type says that it is no target.
-Names are compared as words, whatever stands between them, in the languages that planning systems are used in.
+A target type (GTV, CTV, PTV, TREATED_VOLUME) decides. Planning systems write ORGAN, CONTROL or no type by default, so
+for these the name decides. Any other type excludes the ROI. Names are split into words at any separator and compared
+with word lists in several languages.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.study import Lesion, Structure
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
-TARGET_KINDS = ("GTV", "CTV", "PTV", "TREATED_VOLUME")  # the more specific first
+TARGET_KINDS = ("GTV", "CTV", "PTV", "TREATED_VOLUME")  # most specific first
 UNSPECIFIC = frozenset({"ORGAN", "CONTROL"})
-LARGEST_CC = 150.0  # without a target's type, what is larger is an organ or an outline: no metastasis is
+LARGEST_CC = 150.0  # a larger ROI without a target type is an organ or an outline, not a metastasis
 LESION_WORD = re.compile(
     r"[gcp]tv\w*|mets?|metast\w*|metas|lesion\w*|laesion\w*|lasion\w*|tumou?r\w*|tumeur\w*|target\w*|tgt|zielvol\w*|enhanc\w*"
     r"|\w*adenom\w*|meningio\w*|meningeo\w*|schwannom\w*|neurino\w*|neuroma\w*|glio\w*|cavernom\w*|carcinom\w*|avm"
@@ -39,7 +39,7 @@ ANATOMY = re.compile(
     r"|encephale|corps|cuerpo|corpo|cabeca|hoofd|lichaam|mozg|glowa|мозг|голова|тело|大脑|大腦|頭部|头部|脳|뇌|hjerne|hjarna|huvud"
     r"|hode|aivot|beyin"
 )
-# Of all of the head or more: what is as small as a lesion is none of it, though it may be in it ("Brain 3").
+# Names of the whole head, brain or body: a ROI as small as a lesion may be a lesion in it ("Brain 3").
 WHOLE = re.compile(
     r"body|external|patient|head|brain|kopf|hirn|gehirn|ganzhirn|korper\w*|tete|cerveau|encephale|corps|cabeza|cerebro|encefalo"
     r"|cuerpo|testa|cervello|corpo|cabeca|hersenen|hoofd|lichaam|mozg|glowa|мозг|голова|тело|大脑|大腦|頭部|头部|脳|뇌|hjerne|hjarna"
@@ -57,11 +57,11 @@ MINUS = re.compile(r"(?:brain|hirn|cerveau|cerebro|body|head)\s*[-_]\s*[gcp]tv",
 def choose_lesions(
     path: Path, structures: tuple[Structure, ...], *, wanted: tuple[str, ...] = ()
 ) -> tuple[tuple[Lesion, ...], tuple[Warning, ...]]:
-    """Take the ROIs that are treated targets: those named by the user, else by type, else by name and size.
+    """Choose the ROIs that are treated targets: those named by the user, otherwise by type, otherwise by name and size.
 
     Raises
     ------
-    StudyError : a wanted ROI does not exist or has no contours, or nothing looks like a target.
+    StudyError : a ROI named by the user does not exist or has no contours, or no ROI is recognized as a target.
     """
     warnings: list[Warning] = []
     if wanted:
@@ -70,82 +70,88 @@ def choose_lesions(
         if missing:
             raise StudyError(path, f"has no ROI {missing}; it has {sorted(by_name)}", "Correct --roi")
         chosen = [by_name[name] for name in wanted]
-        empty = [s.name for s in chosen if not s.contours]
-        if empty:
-            raise StudyError(path, f"ROI {empty} has no closed contour", "Contour the target and export it again")
+        without_contours = [s.name for s in chosen if not s.contours]
+        if without_contours:
+            raise StudyError(
+                path, f"ROI {without_contours} has no closed contour", "Contour the target and export it again"
+            )
     else:
         chosen = _chosen(structures, warnings)
         if not chosen:
             names = [f"{s.name} ({s.kind or 'no type'}, {len(s.contours)} contours)" for s in structures]
             raise StudyError(path, f"has no target with contours; its ROIs: {', '.join(names)}", "Name one with --roi")
-        by_words = [s.name for s in chosen if s.kind not in TARGET_KINDS]
-        if by_words:
-            warnings.append(WarningCode.TARGET_BY_NAME(names=", ".join(by_words)))
+        chosen_by_name = [s.name for s in chosen if s.kind not in TARGET_KINDS]
+        if chosen_by_name:
+            warnings.append(WarningCode.TARGET_BY_NAME(names=", ".join(chosen_by_name)))
     chosen.sort(key=lambda s: s.number)
-    return tuple(Lesion(f"L{n}", s) for n, s in enumerate(chosen, start=1)), tuple(warnings)
+    return tuple(Lesion(f"L{index}", s) for index, s in enumerate(chosen, start=1)), tuple(warnings)
 
 
 def _chosen(structures: tuple[Structure, ...], warnings: list[Warning]) -> list[Structure]:
-    found = []
+    candidates = []
     for structure in structures:
-        taken, used = target_by_words(structure)
-        if used and structure.contours:
-            warnings.append(WarningCode.NAME_AND_TYPE_DIFFER(name=structure.name, kind=structure.kind, used=used))
-        if not taken:
+        is_target, decision = target_by_words(structure)
+        if decision and structure.contours:
+            warnings.append(WarningCode.NAME_AND_TYPE_DIFFER(name=structure.name, kind=structure.kind, used=decision))
+        if not is_target:
             warnings += _in_the_whole(structure)
             continue
         if not structure.contours:
             warnings.append(WarningCode.EMPTY_ROI(what=f"target '{structure.name}' has no closed contour and"))
             continue
-        found.append(structure)
-    kept, nested = without_nested(tuple(found))
-    large = {s.number: v for s in kept if s.kind not in TARGET_KINDS and (v := _volume_cc(s)) > LARGEST_CC}
-    if large:  # what is no lesion is no reason to leave out what lies in it
-        kept, nested = without_nested(tuple(s for s in found if s.number not in large))
+        candidates.append(structure)
+    targets, nested = without_nested(tuple(candidates))
+    too_large_cc = {
+        s.number: volume_cc for s in targets if s.kind not in TARGET_KINDS and (volume_cc := _volume_cc(s)) > LARGEST_CC
+    }
+    if too_large_cc:  # a large ROI that is not a lesion must not exclude targets inside it
+        targets, nested = without_nested(tuple(s for s in candidates if s.number not in too_large_cc))
     warnings += nested
-    for structure in found:
-        if structure.number in large:
-            values = {"name": structure.name, "volume": large[structure.number], "limit": LARGEST_CC}
+    for structure in candidates:
+        if structure.number in too_large_cc:
+            values = {"name": structure.name, "volume": too_large_cc[structure.number], "limit": LARGEST_CC}
             warnings.append(WarningCode.TOO_LARGE(**values))
-    return list(kept)
+    return list(targets)
 
 
 def _in_the_whole(structure: Structure) -> list[Warning]:
-    """Name a ROI that is named as the head, and nothing else, and is too small for it: it may be a lesion in it."""
-    anatomy = [word for word in name_words(structure.name) if ANATOMY.fullmatch(word)]
-    whole = bool(anatomy) and all(WHOLE.fullmatch(word) for word in anatomy) and not is_helper(structure.name)
-    if not whole or structure.kind not in ("", *UNSPECIFIC) or not structure.contours:
+    """Warn about a ROI with only a name of the head, brain or body but the size of a lesion: it may be a lesion."""
+    anatomy_words = [word for word in name_words(structure.name) if ANATOMY.fullmatch(word)]
+    named_as_whole = (
+        bool(anatomy_words) and all(WHOLE.fullmatch(word) for word in anatomy_words) and not is_helper(structure.name)
+    )
+    if not named_as_whole or structure.kind not in ("", *UNSPECIFIC) or not structure.contours:
         return []
     volume = _volume_cc(structure)
     return [WarningCode.SMALL_FOR_NAME(name=structure.name, volume=volume)] if 0 < volume <= LARGEST_CC else []
 
 
 def target_by_words(structure: Structure) -> tuple[bool, str]:
-    """Whether type and name make a target, and which of the two counts where they disagree ("" where they do not)."""
+    """Whether type and name make a ROI a target, and which of the two decides if they disagree (otherwise "")."""
     names_lesion, names_other = _names_lesion(structure.name), not names_a_target(structure.name)
     if structure.kind in TARGET_KINDS:
-        return True, "the type counts: it is taken for a target" if names_other else ""
+        return True, "the type decides: it is used as a target" if names_other else ""
     if structure.kind == "ORGAN":
-        return names_lesion, "the name is more specific: it is taken for a target" if names_lesion else ""
+        return names_lesion, "the name is more specific: it is used as a target" if names_lesion else ""
     if structure.kind in ("", "CONTROL"):
         return not names_other, ""
-    return False, "the type is more specific: it is no target" if names_lesion else ""
+    return False, "the type is more specific: it is not a target" if names_lesion else ""
 
 
 def looks_like_target(structure: Structure) -> bool:
-    """By its type; without a specific one by its name, see `target_by_words`."""
+    """Whether a ROI is a target by its type, or by its name if the type is not specific; see `target_by_words`."""
     return target_by_words(structure)[0]
 
 
 def names_a_target(name: str) -> bool:
-    """Whether a name may be a lesion's: not a planner's helper, and no anatomy unless it also says lesion."""
+    """Whether a name may be that of a lesion: no helper structure, and no anatomy without a lesion word."""
     if is_helper(name):
         return False
     return _names_lesion(name) or not any(ANATOMY.fullmatch(word) for word in name_words(name))
 
 
 def is_helper(name: str) -> bool:
-    """Whether a name is that of a planner's aid: avoidance, ring, isodose, oedema; a ring that enhances is none."""
+    """Whether a name is that of a helper structure: avoidance, ring, isodose, edema; not an enhancing ring."""
     words = name_words(name)
     if any(word.startswith("enhanc") for word in words):
         words = [word for word in words if word != "ring"]
@@ -164,5 +170,5 @@ def _names_lesion(name: str) -> bool:
 def _volume_cc(structure: Structure) -> float:
     try:
         return contour_volume_cc(structure)
-    except GeometryError:  # whoever measures it warns
+    except GeometryError:  # the warning is given where the volume is measured
         return 0.0

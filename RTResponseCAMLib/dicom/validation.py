@@ -1,4 +1,4 @@
-"""Attributes of files that no one can vouch for: each is checked before it is used, and named when it is wrong."""
+"""Validate DICOM attributes before use: each check raises an error that names the file and the attribute."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ EXPORT_AGAIN = "Export the object again"
 
 @contextmanager
 def damaged(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a parser raises on damaged bytes into one clear finding about ``path``.
+    """Context manager that converts any exception of a parser into one `StudyError` about ``path``.
 
-    pydicom converts values when they are first touched and may then raise anything; findings of our own pass.
+    pydicom converts values on first access and may then raise any exception. Errors of this library and `Cancelled`
+    are passed on unchanged.
     """
     try:
         yield
@@ -33,7 +34,7 @@ def damaged(path: Path, kind: str) -> Iterator[None]:
 
 
 def numbers(path: Path, data: Dataset, *, keyword: str, count: int | None = None) -> npt.NDArray[np.float64]:
-    """Finite numbers of an attribute, exactly ``count`` when given.
+    """Finite numbers of an attribute ``(n,)``; exactly ``count`` of them when given.
 
     Raises
     ------
@@ -41,16 +42,16 @@ def numbers(path: Path, data: Dataset, *, keyword: str, count: int | None = None
     """
     try:
         value: Any = data.get(keyword)
-        found = np.atleast_1d(np.asarray(value, dtype=np.float64)) if value is not None else np.zeros(0)
+        values = np.atleast_1d(np.asarray(value, dtype=np.float64)) if value is not None else np.zeros(0)
     except Exception as error:
         raise StudyError(path, f"{keyword} is not a number", EXPORT_AGAIN) from error
-    if found.size == 0:
+    if values.size == 0:
         raise StudyError(path, f"lacks {keyword}", EXPORT_AGAIN)
-    if not np.isfinite(found).all():
+    if not np.isfinite(values).all():
         raise StudyError(path, f"{keyword} is not a finite number (NaN)", EXPORT_AGAIN)
-    if count is not None and found.size != count:
-        raise StudyError(path, f"{keyword} has {found.size} values, expected {count}", EXPORT_AGAIN)
-    return found
+    if count is not None and values.size != count:
+        raise StudyError(path, f"{keyword} has {values.size} values, expected {count}", EXPORT_AGAIN)
+    return values
 
 
 def whole_number(path: Path, data: Dataset, *, keyword: str, low: int, high: int, default: int | None = None) -> int:
@@ -69,7 +70,7 @@ def whole_number(path: Path, data: Dataset, *, keyword: str, low: int, high: int
 
 
 def orientation(path: Path, data: Dataset) -> npt.NDArray[np.float64]:
-    """Rows x, y, normal of Image Orientation (Patient): orthonormal LPS axes, right-handed.
+    """Axes ``(3, 3)`` from Image Orientation (Patient): rows x, y, normal; orthonormal LPS, right-handed.
 
     Raises
     ------
@@ -79,8 +80,8 @@ def orientation(path: Path, data: Dataset) -> npt.NDArray[np.float64]:
     x, y = cosines[:3], cosines[3:]
     lengths = np.linalg.norm(x), np.linalg.norm(y)
     if abs(lengths[0] - 1) > 0.01 or abs(lengths[1] - 1) > 0.01 or abs(float(x @ y)) > 0.01:
-        what = "ImageOrientationPatient (0020,0037) is not a pair of perpendicular unit vectors"
-        raise StudyError(path, what, EXPORT_AGAIN)
+        problem = "ImageOrientationPatient (0020,0037) is not a pair of perpendicular unit vectors"
+        raise StudyError(path, problem, EXPORT_AGAIN)
     x = x / lengths[0]
     y = y - (y @ x) * x
     y /= np.linalg.norm(y)

@@ -1,6 +1,6 @@
-"""DICOM SEG of regions and Parametric Map of the evidence, by highdicom, on the planning MR's own slices.
+"""Write regions as DICOM SEG and the evidence map as Parametric Map (highdicom), on the slices of the planning MR.
 
-Never RTDOSE: evidence is not a dose, and no planning system may take it for one.
+RTDOSE is never written: evidence is not a dose, and a planning system must not import it as one.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ MODEL_NAME = "RTResponseCAM"
 
 
 def segmentation(source_series: SourceSeries, regions: Sequence[Region], *, version: str) -> Dataset:
-    """A binary SEG with a segment per region; empty frames are left out.
+    """Binary SEG with one segment per region; empty frames are omitted.
 
     Raises
     ------
-    OutputError : highdicom is missing, or no region holds a voxel.
-    StudyError : the MR's slices are uneven, so that voxels are not pixels of them.
+    OutputError : highdicom is not installed, or no region contains a voxel.
+    StudyError : the slices of the MR are unevenly spaced or sheared, so that voxels do not match their pixels.
     """
     hd = _highdicom()
     from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
     from pydicom.sr.codedict import codes
 
-    drawn = [region for region in regions if region.mask.any()]
-    if not drawn:
-        raise OutputError("", "no region holds a voxel", "Choose a lower threshold")
+    non_empty = [region for region in regions if region.mask.any()]
+    if not non_empty:
+        raise OutputError("", "no region contains a voxel", "Choose a lower threshold")
     sources, frames = _sources(source_series)
-    pixels = np.stack([_on_frames(r.mask, r.grid, source_series, frames, bool) for r in drawn], axis=-1).astype(
+    pixels = np.stack([_on_frames(r.mask, r.grid, source_series, frames, bool) for r in non_empty], axis=-1).astype(
         np.uint8
     )
     segments = [
         SegmentDescription(
-            segment_number=number,
+            segment_number=segment_number,
             segment_label=region.name[:64],
             segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
             segmented_property_type=hd.sr.CodedConcept("14799000", "SCT", "Neoplasm, Secondary"),
@@ -60,9 +60,9 @@ def segmentation(source_series: SourceSeries, regions: Sequence[Region], *, vers
             tracking_id=region.name[:64],
             anatomic_regions=[codes.SCT.Brain],
         )
-        for number, region in enumerate(drawn, start=1)
+        for segment_number, region in enumerate(non_empty, start=1)
     ]
-    found: Dataset = Segmentation(
+    dataset: Dataset = Segmentation(
         source_images=sources,
         pixel_array=pixels,
         segmentation_type=SegmentationTypeValues.BINARY,
@@ -72,19 +72,19 @@ def segmentation(source_series: SourceSeries, regions: Sequence[Region], *, vers
         series_description="RTResponseCAM subregions, RESEARCH",
         **_equipment(9002, version),
     )
-    for item, region in zip(found.SegmentSequence, drawn, strict=True):
+    for item, region in zip(dataset.SegmentSequence, non_empty, strict=True):
         item.SegmentDescription = region.description[:1024]
-    in_unicode(found)
-    return found
+    in_unicode(dataset)
+    return dataset
 
 
 def parametric_map(source_series: SourceSeries, cam: sitk.Image, *, scale: str, version: str) -> Dataset:
-    """The raw evidence as float32 frames, RESEARCH, on those slices that hold any; 0 outside lesions.
+    """Parametric Map (RESEARCH) of the raw evidence map, float32, on the slices with evidence; 0 outside lesions.
 
     Raises
     ------
-    OutputError : highdicom is missing, or the map is empty.
-    StudyError : the MR's slices are uneven.
+    OutputError : highdicom is not installed, or the map is empty.
+    StudyError : the slices of the MR are unevenly spaced or sheared.
     """
     hd = _highdicom()
     from pydicom.sr.codedict import codes
@@ -92,15 +92,15 @@ def parametric_map(source_series: SourceSeries, cam: sitk.Image, *, scale: str, 
     sources, frames = _sources(source_series)
     values = sitk.GetArrayFromImage(cam)
     pixels = _on_frames(values, Grid.of(cam), source_series, frames, np.float32)
-    used = np.flatnonzero(pixels.reshape(len(pixels), -1).any(axis=1))
-    if not len(used):
+    frames_with_evidence = np.flatnonzero(pixels.reshape(len(pixels), -1).any(axis=1))
+    if not len(frames_with_evidence):
         raise OutputError("", "the map is empty", "Predict first")
-    if len(sources) > 1:  # classic slices: those between the first and the last that hold anything
-        span = slice(int(used[0]), int(used[-1]) + 1)
+    if len(sources) > 1:  # classic slices: from the first to the last slice with evidence
+        span = slice(int(frames_with_evidence[0]), int(frames_with_evidence[-1]) + 1)
         sources, pixels = sources[span], pixels[span]
-    top = float(np.abs(pixels).max())
+    maximum = float(np.abs(pixels).max())
     quantity = hd.sr.CodedConcept("RTR-1", "99RTRESPONSECAM", "Local evidence for non-response")
-    found: Dataset = hd.pm.ParametricMap(
+    dataset: Dataset = hd.pm.ParametricMap(
         source_images=sources,
         pixel_array=pixels,
         contains_recognizable_visual_features=False,
@@ -116,17 +116,17 @@ def parametric_map(source_series: SourceSeries, cam: sitk.Image, *, scale: str, 
             )
         ],
         voi_lut_transformations=[
-            hd.VOILUTTransformation(0.0, 2 * top, voi_lut_function=hd.VOILUTFunctionValues.LINEAR_EXACT)
+            hd.VOILUTTransformation(0.0, 2 * maximum, voi_lut_function=hd.VOILUTFunctionValues.LINEAR_EXACT)
         ],
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         content_label="EVIDENCE",
-        content_description="Research use only; larger speaks for non-response",
+        content_description="Research use only; larger values favor non-response",
         series_description="RTResponseCAM evidence (CAM), RESEARCH",
         **_equipment(9003, version),
     )
-    found.BodyPartExamined = "BRAIN"  # unpaired: spares Laterality
-    in_unicode(found)
-    return found
+    dataset.BodyPartExamined = "BRAIN"  # an unpaired body part needs no Laterality
+    in_unicode(dataset)
+    return dataset
 
 
 def _highdicom() -> Any:
@@ -161,18 +161,18 @@ def _algorithm(version: str) -> AlgorithmIdentificationSequence:
 
 
 def _sources(source_series: SourceSeries) -> tuple[list[Dataset], list[int]]:
-    """Source objects, and for each frame of theirs the slice that it shows (-1: none of this stack)."""
+    """Source objects, and for each of their frames the index of its slice (-1: not a slice of this stack)."""
     if not source_series.regular:
         raise StudyError(
-            source_series.slices[0].path.parent, "holds an MR of uneven or sheared slices: voxels are not its pixels",
+            source_series.slices[0].path.parent, "holds an MR of uneven or sheared slices: voxels are not pixels of it",
             "Export RTSTRUCT, whose contours are in millimeters",
         )  # fmt: skip
-    paths = list(dict.fromkeys(one.path for one in source_series.slices))
+    paths = list(dict.fromkeys(slice_.path for slice_ in source_series.slices))
     sources = [complete(read_header(path)) for path in paths]
     if len(sources) < len(source_series.slices):
         frames = [-1] * int(sources[0].NumberOfFrames)
-        for number, one in enumerate(source_series.slices):
-            frames[one.frame] = number
+        for index, slice_ in enumerate(source_series.slices):
+            frames[slice_.frame] = index
         return sources[:1], frames
     return sources, list(range(len(sources)))
 
@@ -180,32 +180,32 @@ def _sources(source_series: SourceSeries) -> tuple[list[Dataset], list[int]]:
 def _on_frames(
     values: npt.NDArray[Any], grid: Grid, source_series: SourceSeries, frames: Sequence[int], kind: Any
 ) -> npt.NDArray[Any]:
-    """Voxels of a box of the MR on all frames ``(frame, row, column)``; what lies outside the MR is cut off.
+    """Voxels ``[z, y, x]`` of a box of the MR on all frames ``(frame, row, column)``; omits voxels outside the MR.
 
     Raises
     ------
-    StudyError : the box does not run along the MR's slices.
+    StudyError : the box is not parallel to the slices of the MR.
     """
     rows, columns = source_series.slices[0].shape
     first = source_series.slices[0]
     if np.abs(np.asarray(grid.direction).reshape(3, 3).T - np.asarray(first.axes)).max() > 1e-3:
-        what = "holds slices that run otherwise than the voxels of the study"
-        raise StudyError(first.path.parent, what, "Load the study from this folder, and predict again")
+        problem = "holds slices with another orientation than the voxels of the study"
+        raise StudyError(first.path.parent, problem, "Load the study from this folder, and predict again")
     start = grid.to_lps(np.zeros((1, 3)))[0] - first.position
     step = grid.spacing_mm[2]
     i, j, k = (
         round(float(start @ axis) / s)
         for axis, s in zip(first.axes, (first.steps[1], first.steps[0], step), strict=True)
     )
-    whole = np.zeros((len(source_series.slices), rows, columns), dtype=kind)
-    into, own = [], []
-    for begin, size, limit in zip((k, j, i), values.shape, whole.shape, strict=True):
+    volume = np.zeros((len(source_series.slices), rows, columns), dtype=kind)
+    target_slices, source_slices = [], []
+    for begin, size, limit in zip((k, j, i), values.shape, volume.shape, strict=True):
         low, high = max(begin, 0), min(begin + size, limit)
-        into.append(slice(low, max(low, high)))
-        own.append(slice(low - begin, max(low, high) - begin))
-    whole[tuple(into)] = values[tuple(own)]
-    placed = np.zeros((len(frames), rows, columns), dtype=kind)
-    for frame, number in enumerate(frames):
-        if number >= 0:
-            placed[frame] = whole[number]
-    return placed
+        target_slices.append(slice(low, max(low, high)))
+        source_slices.append(slice(low - begin, max(low, high) - begin))
+    volume[tuple(target_slices)] = values[tuple(source_slices)]
+    on_frames = np.zeros((len(frames), rows, columns), dtype=kind)
+    for frame, slice_index in enumerate(frames):
+        if slice_index >= 0:
+            on_frames[frame] = volume[slice_index]
+    return on_frames

@@ -1,8 +1,8 @@
-"""RTSTRUCT from voxels: contours along voxel edges on the planning MR's own slices, so that a reader gets them back.
+"""Write voxel regions as RTSTRUCT: contours along voxel edges on the slices of the planning MR.
 
-Every object is UNAPPROVED, every ROI AUTOMATIC or, edited by hand, SEMIAUTOMATIC; what the contours are, and from
-which model, stands in each ROI's description.
-Holes are keyholes: some readers fill a contour that lies within another.
+Contours along voxel edges let a reader restore the same voxels. Every structure set is UNAPPROVED. Every ROI is
+AUTOMATIC, or SEMIAUTOMATIC when it was edited by hand. The ROI description contains the meaning of the contours and the
+model. Holes are written as keyhole contours, because some readers fill a contour that lies inside another one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ NAME_LENGTH, DESCRIPTION_LENGTH = 64, 1024
 
 @dataclass(frozen=True)
 class Region:
-    """Voxels to be exported under a name.
+    """Voxels to be exported as one ROI.
 
     Attributes
     ----------
-    name : at most 64 characters. description : what it is and how it came about, at most 1024; no patient data.
-    mask : ``[z, y, x]`` on ``grid``, whose voxels are voxels of the planning MR.
-    kind : RT ROI Interpreted Type; "CONTROL" is taken for a target by no planning system.
-    edited : somebody changed the contour by hand: it is SEMIAUTOMATIC.
+    name : at most 64 characters.
+    description : meaning and origin of the region, at most 1024 characters; no patient data.
+    mask : ``[z, y, x]`` on ``grid``.
+    grid : its voxels are voxels of the planning MR.
+    color : display color, red, green, blue in 0…255.
+    kind : RT ROI Interpreted Type; no planning system uses "CONTROL" as a target.
+    edited : the contour was edited by hand: it is SEMIAUTOMATIC.
     """
 
     name: str
@@ -51,7 +54,7 @@ class Region:
 def rtstruct(
     source_series: SourceSeries, regions: Sequence[Region], *, label: str, version: str
 ) -> tuple[Dataset, tuple[Warning, ...]]:
-    """A structure set of regions; those without a voxel are left out, with a warning."""
+    """RTSTRUCT of the regions, and warnings; regions without voxels are omitted with a warning."""
     now = datetime.now()
     data = new_file(RTStructureSetStorage, generate_uid())
     describe(data, source_series)
@@ -68,22 +71,22 @@ def rtstruct(
     data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = [], [], []
     warnings = []
     for region in regions:
-        contours, between = _contours(region, source_series)
+        contours, off_slice_mm = _contours(region, source_series)
         if not contours:
             warnings.append(WarningCode.EMPTY_REGION(name=region.name))
             continue
-        if between:
-            places = ", ".join(f"{z:.1f}" for z in between)
-            warnings.append(WarningCode.NO_SLICE(name=region.name, places=places))
+        if off_slice_mm:
+            positions = ", ".join(f"{position:.1f}" for position in off_slice_mm)
+            warnings.append(WarningCode.NO_SLICE(name=region.name, places=positions))
         _add(data, region, contours)
     data.ApprovalStatus = "UNAPPROVED"
     return data, tuple(warnings)
 
 
 def _add(data: Dataset, region: Region, contours: list[Dataset]) -> None:
-    number = len(data.StructureSetROISequence) + 1
+    roi_number = len(data.StructureSetROISequence) + 1
     roi = Dataset()
-    roi.ROINumber, roi.ROIName = number, region.name[:NAME_LENGTH]
+    roi.ROINumber, roi.ROIName = roi_number, region.name[:NAME_LENGTH]
     roi.ReferencedFrameOfReferenceUID = data.FrameOfReferenceUID
     roi.ROIDescription = region.description[:DESCRIPTION_LENGTH]
     roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if region.edited else "AUTOMATIC"
@@ -91,28 +94,28 @@ def _add(data: Dataset, region: Region, contours: list[Dataset]) -> None:
     roi.ROIVolume = decimal(float(region.mask.sum()) * region.grid.voxel_cc)
     data.StructureSetROISequence.append(roi)
     item = Dataset()
-    item.ReferencedROINumber, item.ROIDisplayColor = number, list(region.color)
+    item.ReferencedROINumber, item.ROIDisplayColor = roi_number, list(region.color)
     item.ContourSequence = contours
     data.ROIContourSequence.append(item)
     observation = Dataset()
-    observation.ObservationNumber = observation.ReferencedROINumber = number
+    observation.ObservationNumber = observation.ReferencedROINumber = roi_number
     observation.RTROIInterpretedType, observation.ROIInterpreter = region.kind, ""
     data.RTROIObservationsSequence.append(observation)
 
 
 def _contours(region: Region, source_series: SourceSeries) -> tuple[list[Dataset], list[float]]:
-    """Contour items, and the places (mm along the normal) of planes without a slice of the MR."""
-    found: list[Dataset] = []
-    between: list[float] = []
+    """Contour items, and the positions (mm along the normal) of planes that lie on no slice of the MR."""
+    contours: list[Dataset] = []
+    off_slice_mm: list[float] = []
     for k, plane in enumerate(region.mask):
         outlines = keyholed(pixel_edges(plane)) if plane.any() else []
         for n, outline in enumerate(outlines):
             points = region.grid.to_lps(np.column_stack([outline, np.full(len(outline), float(k))]))
-            at = source_series.slice_at(points[0])
-            if at is None and n == 0:
-                between.append(float(points[0] @ source_series.slices[0].axes[2]))
-            found.append(_contour(points, at, len(found) + 1))
-    return found, between
+            slice_ = source_series.slice_at(points[0])
+            if slice_ is None and n == 0:
+                off_slice_mm.append(float(points[0] @ source_series.slices[0].axes[2]))
+            contours.append(_contour(points, slice_, len(contours) + 1))
+    return contours, off_slice_mm
 
 
 def _contour(points: np.ndarray[Any, Any], at: Slice | None, number: int) -> Dataset:
@@ -136,15 +139,15 @@ def _image(one: Slice) -> Dataset:
 
 
 def _referenced_frame(source_series: SourceSeries) -> Dataset:
-    images = {one.entry.uid: one for one in source_series.slices}
+    images = {slice_.entry.uid: slice_ for slice_ in source_series.slices}
     series = Dataset()
     series.SeriesInstanceUID = str(source_series.header.SeriesInstanceUID)
-    series.ContourImageSequence = [_image(one) for one in images.values()]
+    series.ContourImageSequence = [_image(slice_) for slice_ in images.values()]
     for item in series.ContourImageSequence:
         if "ReferencedFrameNumber" in item:
             del item.ReferencedFrameNumber
     study = Dataset()
-    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # the retired class that RT objects still name here
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # retired SOP class that RT objects still reference here
     study.ReferencedSOPInstanceUID = str(source_series.header.StudyInstanceUID)
     study.RTReferencedSeriesSequence = [series]
     frame = Dataset()

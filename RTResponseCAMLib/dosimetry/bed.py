@@ -1,8 +1,8 @@
-"""Biologically effective dose by the linear-quadratic model, without repair during treatment and without time.
+"""Biologically effective dose (BED) by the linear-quadratic model, without repair during treatment or overall time.
 
-Gamma Knife treatments are protracted: on one iso-surface BED varies by up to 15 % [Hopewell 2013], gaps and the order
-of shots change it further [Klinge 2021], and above 10 Gy per fraction the model itself is doubtful. Estimates, to be
-read side by side, not as the truth of a plan.
+The values are estimates for comparison, not exact values of a plan. Gamma Knife treatments are protracted: on one
+iso-surface, BED varies by up to 15 % [Hopewell 2013]; gaps and the order of shots change it further [Klinge 2021].
+Above 10 Gy per fraction the validity of the model itself is uncertain.
 """
 
 from __future__ import annotations

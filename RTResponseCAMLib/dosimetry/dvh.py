@@ -1,10 +1,10 @@
-"""Dose-volume histograms of contours: the dose at points that fill the body, not at voxels of a mask.
+"""Dose-volume histograms (DVH) of contours: the dose is sampled at points that fill the volume, not at mask voxels.
 
-D_x % is the dose that x % of the volume receives at least, V_x Gy the volume that receives x Gy at least (ICRU 83 and
-91). Below 2 cm³ 2 % of a volume are a fraction of a voxel: ICRU 91 reports the dose of an absolute 35 mm³ there.
+D_x % is the minimum dose to x % of the volume; V_x Gy is the volume that receives at least x Gy (ICRU 83 and 91). Below
+2 cm³, 2 % of the volume are a fraction of a voxel; for these, ICRU 91 reports the dose to an absolute volume of 35 mm³.
 
-Between the points of the dose grid the dose is trilinear by default, as in planning systems; "cubic" and "quintic"
-(B-splines) come closer to a dose that was sampled coarsely. Every result says which was used.
+Trilinear interpolation between the points of the dose grid is the default, as in planning systems. B-spline
+interpolation ("cubic", "quintic") is more accurate for coarse dose grids. Every result contains the method used.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import GY, Dose, Structure
 
 INTERPOLATIONS = {"linear": 1, "cubic": 3, "quintic": 5}
-SPLINE_MARGIN = 12  # voxels around a body at which a B-spline's edge no longer matters
+SPLINE_MARGIN = 12  # voxels around the points; beyond it, the edge of the block does not affect the B-spline
 SMALL_CC, ABSOLUTE_CC = 2.0, 0.035  # ICRU 91
 POINTS_OF_CURVE = 400
 
 
 @dataclass(frozen=True)
 class Dvh:
-    """The doses that the volume of one structure receives.
+    """Dose-volume histogram of one structure.
 
     Attributes
     ----------
-    name : of the structure.
-    dose_gy : dose of each point of the body, ascending, Gy ``(n,)``.
-    weight_cc : volume of each point, cm³.
-    at_least_cc : volume that receives that dose at least, half of the point itself included, cm³; descending.
+    name : name of the structure.
+    dose_gy : dose at each sample point, ascending, Gy ``(n,)``.
+    weight_cc : volume of each point, cm³ ``(n,)``.
+    at_least_cc : volume with at least that dose, including half of the point itself, cm³; descending ``(n,)``.
     interpolation : "linear", "cubic" or "quintic".
-    outside : share of the volume beyond the dose grid (0…1); its dose counts as 0 Gy.
-    unit : of the dose, see `study.Dose`; names with ``_gy`` hold values in it.
+    outside : fraction of the volume outside the dose grid (0…1); its dose counts as 0 Gy.
+    unit : unit of the dose, see `study.Dose`; it applies to all names with ``_gy``.
     """
 
     name: str
@@ -66,17 +66,17 @@ class Dvh:
         return float(self.dose_gy @ self.weight_cc / self.weight_cc.sum())
 
     def dose_to_cc(self, volume_cc: float) -> float | None:
-        """Dose that the hottest ``volume_cc`` receives at least, Gy; None where the structure is smaller."""
+        """Minimum dose to the hottest ``volume_cc``, Gy; None when the structure is smaller."""
         if not 0 <= volume_cc <= self.volume_cc * (1 + 1e-9):
             return None
         return float(np.interp(-volume_cc, -self.at_least_cc, self.dose_gy))
 
     def dose_to_percent(self, percent: float) -> float:
-        """D_x: dose that ``percent`` of the volume receives at least, Gy."""
+        """D_x: minimum dose to the hottest ``percent`` of the volume, Gy."""
         return float(np.interp(-percent / 100 * self.volume_cc, -self.at_least_cc, self.dose_gy))
 
     def volume_at_cc(self, dose_gy: float) -> float:
-        """V_x: volume that receives ``dose_gy`` at least, cm³."""
+        """V_x: volume that receives at least ``dose_gy``, cm³."""
         return float(np.interp(dose_gy, self.dose_gy, self.at_least_cc, left=self.volume_cc, right=0.0))
 
     def volume_at_percent(self, dose_gy: float) -> float:
@@ -84,23 +84,23 @@ class Dvh:
         return 100 * self.volume_at_cc(dose_gy) / self.volume_cc
 
     def near_minimum_gy(self) -> float | None:
-        """D98 %; below 2 cm³ the dose that all but the coldest 35 mm³ receive; None below 35 mm³ (ICRU 91)."""
+        """D98 %, Gy; below 2 cm³ the minimum dose to all but the coldest 35 mm³; None below 35 mm³ (ICRU 91)."""
         if self.volume_cc >= SMALL_CC:
             return self.dose_to_percent(98)
         return self.dose_to_cc(self.volume_cc - ABSOLUTE_CC)
 
     def near_maximum_gy(self) -> float | None:
-        """D2 %; below 2 cm³ the dose that the hottest 35 mm³ receive; None below 35 mm³ (ICRU 91)."""
+        """D2 %, Gy; below 2 cm³ the minimum dose to the hottest 35 mm³; None below 35 mm³ (ICRU 91)."""
         return self.dose_to_percent(2) if self.volume_cc >= SMALL_CC else self.dose_to_cc(ABSOLUTE_CC)
 
     def cumulative(self, step_gy: float | None = None) -> tuple[Array64, Array64]:
-        """Doses from 0 Gy up, and the volume (cm³) that receives each at least."""
+        """Cumulative histogram: doses from 0 Gy, and the volume (cm³) that receives at least each dose."""
         edges = self._edges(step_gy)
         volume = np.interp(edges, self.dose_gy, self.at_least_cc, left=self.volume_cc, right=0.0)
         return edges, np.asarray(volume, dtype=np.float64)
 
     def differential(self, step_gy: float | None = None) -> tuple[Array64, Array64]:
-        """Middles of dose bins from 0 Gy up, and the volume per Gy (cm³/Gy) within each."""
+        """Differential histogram: centers of the dose bins from 0 Gy, and the volume per dose (cm³/Gy) in each bin."""
         edges = self._edges(step_gy)
         volume, _ = np.histogram(self.dose_gy, edges, weights=self.weight_cc)
         return (edges[1:] + edges[:-1]) / 2, np.asarray(volume / np.diff(edges), dtype=np.float64)
@@ -117,7 +117,7 @@ def dvh(structure: Structure, dose: Dose, *, interpolation: str = "linear") -> D
     Raises
     ------
     GeometryError : the structure has no usable contours.
-    ValueError : an interpolation of another name.
+    ValueError : the interpolation is not one of `INTERPOLATIONS`.
     """
     return sampled_dvh(structure.name, volume_samples(structure), dose=dose, interpolation=interpolation)
 
@@ -125,33 +125,34 @@ def dvh(structure: Structure, dose: Dose, *, interpolation: str = "linear") -> D
 def dvhs(
     structures: Sequence[Structure], dose: Dose, *, interpolation: str = "linear", progress: Progress = no_progress
 ) -> list[Dvh | GeometryError]:
-    """Histograms of several structures, in threads: most of the time is spent where Python lets others work.
+    """Histograms of several structures, in the order of ``structures``; an error for those without usable contours.
 
-    In place of a histogram stands why there is none, where a structure has no usable contours.
+    The structures are processed in threads, because most of the time is spent in code that releases Python's global
+    interpreter lock.
     """
 
-    def measured(structure: Structure) -> Dvh | GeometryError:
+    def compute(structure: Structure) -> Dvh | GeometryError:
         try:
             return dvh(structure, dose, interpolation=interpolation)
         except GeometryError as error:
             return error
 
-    found = []
+    results = []
     with ThreadPoolExecutor(min(len(structures), os.cpu_count() or 1) or 1) as pool:
-        waiting = [pool.submit(measured, structure) for structure in structures]
+        futures = [pool.submit(compute, structure) for structure in structures]
         try:
-            for number, future in enumerate(waiting, start=1):
-                found.append(future.result())
-                progress(number / len(structures), f"dose-volume histogram {number} of {len(structures)}")
+            for index, future in enumerate(futures, start=1):
+                results.append(future.result())
+                progress(index / len(structures), f"dose-volume histogram {index} of {len(structures)}")
         except BaseException:
-            for future in waiting:
+            for future in futures:
                 future.cancel()
             raise
-    return found
+    return results
 
 
 def sampled_dvh(name: str, samples: VolumeSamples, *, dose: Dose, interpolation: str = "linear") -> Dvh:
-    """As `dvh`, of points that are there already."""
+    """Dose-volume histogram from given sample points, see `dvh`."""
     values, reached = dose_at(dose, samples.points_mm, interpolation=interpolation)
     order = np.argsort(values)
     weight = samples.weight_cc[order]
@@ -161,23 +162,23 @@ def sampled_dvh(name: str, samples: VolumeSamples, *, dose: Dose, interpolation:
 
 
 def dose_at(dose: Dose, points_mm: Array64, *, interpolation: str = "linear") -> tuple[Array64, npt.NDArray[np.bool_]]:
-    """Dose at LPS points ``(n, 3)``, Gy, and which of them the grid reaches; 0 Gy elsewhere."""
+    """Dose at LPS points ``(n, 3)``, Gy ``(n,)``, and which points lie within the dose grid ``(n,)``; 0 Gy outside."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation is '{interpolation}', expected one of {', '.join(INTERPOLATIONS)}")
     grid = Grid.of(dose.image)
     index = grid.to_index(points_mm)
-    last = np.asarray(grid.size) - 1
-    # Half a voxel beyond the outermost points still is what the outermost voxels stand for.
-    reached = np.asarray(((index >= -0.5 - 1e-6) & (index <= last + 0.5 + 1e-6)).all(axis=1), dtype=np.bool_)
+    last_index = np.asarray(grid.size) - 1
+    # The outermost voxels extend half a voxel beyond their centers.
+    reached = np.asarray(((index >= -0.5 - 1e-6) & (index <= last_index + 0.5 + 1e-6)).all(axis=1), dtype=np.bool_)
     values = np.zeros(len(index))
     if reached.any():
-        inside = np.clip(index[reached], 0, last)
+        inside = np.clip(index[reached], 0, last_index)
         values[reached] = _interpolated(dose.image, inside, INTERPOLATIONS[interpolation])
     return values, reached
 
 
 def table_row(found: Dvh, prescription_gy: float | None) -> Mapping[str, str | float | None]:
-    """One structure's row in tables and CSV; doses in Gy, volumes in cm³."""
+    """Table and CSV row of one structure; doses in Gy, volumes in cm³."""
     row: dict[str, str | float | None] = {
         "structure": found.name,
         "volume_cc": found.volume_cc,
@@ -195,13 +196,13 @@ def table_row(found: Dvh, prescription_gy: float | None) -> Mapping[str, str | f
 
 
 def _interpolated(image: sitk.Image, index: Array64, order: int) -> Array64:
-    """Values at continuous indices (i, j, k) within the grid; a B-spline sees a margin around them."""
+    """Values ``(n,)`` at continuous indices (i, j, k) within the grid; B-splines use a margin of `SPLINE_MARGIN`."""
     low = np.maximum(np.floor(index.min(axis=0)).astype(int) - SPLINE_MARGIN, 0)
     high = np.minimum(np.ceil(index.max(axis=0)).astype(int) + SPLINE_MARGIN + 1, image.GetSize())
-    part = sitk.GetArrayViewFromImage(image)[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
-    place = (index - low).T[::-1]
+    block = sitk.GetArrayViewFromImage(image)[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
+    coordinates = (index - low).T[::-1]
     if order == 1:
-        return np.asarray(map_coordinates(part, place, order=1, output=np.float64, mode="nearest"))
-    spline = spline_filter(part.astype(np.float64), order=order, mode="mirror")
-    values = map_coordinates(spline, place, order=order, mode="mirror", prefilter=False)
+        return np.asarray(map_coordinates(block, coordinates, order=1, output=np.float64, mode="nearest"))
+    spline = spline_filter(block.astype(np.float64), order=order, mode="mirror")
+    values = map_coordinates(spline, coordinates, order=order, mode="mirror", prefilter=False)
     return np.maximum(np.asarray(values, dtype=np.float64), 0.0)

@@ -1,4 +1,4 @@
-"""Dose to a target as it stands beside its prediction."""
+"""Dose metrics of a lesion that are reported next to its prediction."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ MOST_OUTSIDE = 0.5
 
 
 def dose_metrics(structure: Structure, dose: Dose, *, prescription_gy: float) -> DoseMetrics | None:
-    """Mean, D98, D50, D2 (Gy) and coverage of one target; None when most of it lies outside the dose grid."""
-    found = dvh(structure, dose)
-    if found.outside > MOST_OUTSIDE:
+    """Mean, D98, D50, D2 (Gy) and coverage of one target; None when more than half of it lies outside the dose grid."""
+    histogram = dvh(structure, dose)
+    if histogram.outside > MOST_OUTSIDE:
         return None
-    d98, d50, d2 = (found.dose_to_percent(x) for x in (98, 50, 2))
-    coverage = found.volume_at_cc(prescription_gy) / found.volume_cc
-    return DoseMetrics(found.mean_gy, d98, d50, d2, prescription_gy, coverage, found.outside, dose.unit)
+    d98, d50, d2 = (histogram.dose_to_percent(x) for x in (98, 50, 2))
+    coverage = histogram.volume_at_cc(prescription_gy) / histogram.volume_cc
+    return DoseMetrics(histogram.mean_gy, d98, d50, d2, prescription_gy, coverage, histogram.outside, dose.unit)
 
 
 def lesion_dose(study: Study, structure: Structure) -> DoseMetrics | None:
-    """Dose metrics of a lesion; None without a dose, a prescription, or where the dose grid does not reach."""
+    """Dose metrics of a lesion; None without a dose or prescription, or when most of it lies outside the dose grid."""
     if study.dose is None or study.plan is None or study.plan.prescription is None:
         return None
     return dose_metrics(structure, study.dose, prescription_gy=study.plan.prescription.dose_for(structure))

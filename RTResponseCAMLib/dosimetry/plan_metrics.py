@@ -1,8 +1,8 @@
-"""Indices of a radiosurgery plan, target by target; terms after the ILGKS standard [Torrens 2014, J Neurosurg 121S2:2].
+"""Radiosurgery plan indices for each target; terms of the ILGKS standard [Torrens 2014, J Neurosurg 121S2:2].
 
-TV is the target's volume, PIV the volume of the prescription isodose. Where several targets were treated, each point of
-the dose belongs to the target that lies nearest: isodoses that meet are divided there. A prescription isodose that
-meets another target's is said beside the figures, for selectivity and gradient index then depend on that division.
+TV is the target volume, PIV the volume of the prescription isodose. With several targets, each point of the dose is
+assigned to the nearest target, which divides isodoses that merge. A warning is given when the prescription isodose
+merges with that of another target, because selectivity and gradient index then depend on this division.
 """
 
 from __future__ import annotations
@@ -26,20 +26,25 @@ RISK_GY = {1: 12.0, 3: 20.0, 5: 24.0}
 
 @dataclass(frozen=True)
 class TargetMetrics:
-    """One target of a plan; volumes in cm³, doses in Gy, indices without unit. None: not defined here.
+    """Metrics of one target of a plan; volumes in cm³, doses in Gy, indices without unit. None: not defined.
 
     Attributes
     ----------
-    coverage : TV∩PIV / TV. selectivity : TV∩PIV / PIV.
+    piv_cc : PIV, cm³.
+    covered_cc : TV∩PIV, cm³.
+    coverage : TV∩PIV / TV.
+    selectivity : TV∩PIV / PIV.
     paddick_ci : coverage × selectivity [Paddick 2000, J Neurosurg 93S3:219].
-    gradient_index : V(½ Rx) / PIV [Paddick & Lippitz 2006, J Neurosurg 105S:194]; to be compared between plans of like
-        conformity only.
+    gradient_index : V(½ Rx) / PIV [Paddick & Lippitz 2006, J Neurosurg 105S:194]; comparable only between plans of
+        similar conformity.
     efficiency_index : integral dose in the target / integral dose in V(½ Rx) [Dimitriadis & Paddick 2018, J Neurosurg
         129S1:159].
-    risk_cc : volume, target included, of ``risk_gy``, which depends on the fractions (`RISK_GY`).
-    isodose_percent : prescription as percent of the target's maximum.
-    nearest_mm : distance between the surfaces of this target and the next one.
-    dvh : of the target.
+    risk_gy : dose level for the risk of necrosis, which depends on the number of fractions (`RISK_GY`).
+    risk_cc : volume, including the target, that receives at least ``risk_gy``.
+    isodose_percent : prescription dose in percent of the target's maximum.
+    nearest_mm : distance between the surfaces of this target and the nearest other one, mm.
+    nearest : name of the nearest other target, "" when there is none.
+    dvh : histogram of the target.
     """
 
     name: str
@@ -70,23 +75,23 @@ def plan_metrics(
     interpolation: str = "linear",
     progress: Progress = no_progress,
 ) -> list[TargetMetrics]:
-    """Measure every target of a plan.
+    """Plan metrics of every target, in the order of ``targets``.
 
     Raises
     ------
     GeometryError : a target has no usable contours.
     """
     target_samples = []
-    for number, target in enumerate(targets):
-        progress(0.5 * number / len(targets), f"target {number + 1} of {len(targets)}")
+    for index, target in enumerate(targets):
+        progress(0.5 * index / len(targets), f"target {index + 1} of {len(targets)}")
         target_samples.append(volume_samples(target))
     histograms = [
-        sampled_dvh(t.name, b, dose=dose, interpolation=interpolation)
-        for t, b in zip(targets, target_samples, strict=True)
+        sampled_dvh(t.name, samples, dose=dose, interpolation=interpolation)
+        for t, samples in zip(targets, target_samples, strict=True)
     ]
     progress(0.5, "isodose volumes")
     levels = [prescription.dose_for(t) for t in targets]
-    # Volumes at risk are known for physical dose only.
+    # Volumes at risk are published for physical dose only.
     risk = RISK_GY.get(prescription.fractions or 0) if dose.unit == GY else None
     field = isodose_field(
         dose,
@@ -94,15 +99,15 @@ def plan_metrics(
         levels_gy=[*levels, *(v / 2 for v in levels), *([risk] if risk else [])],
         interpolation=interpolation,
     )
-    found = []
-    for number, (target, histogram, level) in enumerate(zip(targets, histograms, levels, strict=True)):
-        progress(0.6 + 0.4 * number / len(targets), f"indices of target {number + 1} of {len(targets)}")
-        found.append(_of_target(number, target, histogram, level, risk, field, target_samples, targets))
-    return found
+    metrics = []
+    for index, (target, histogram, level) in enumerate(zip(targets, histograms, levels, strict=True)):
+        progress(0.6 + 0.4 * index / len(targets), f"indices of target {index + 1} of {len(targets)}")
+        metrics.append(_of_target(index, target, histogram, level, risk, field, target_samples, targets))
+    return metrics
 
 
 def nyumets_row(found: TargetMetrics) -> Mapping[str, str | float | None]:
-    """One row in the columns of NYUMets' Gamma Knife table, as far as a DICOM export knows them."""
+    """One row of NYUMets' Gamma Knife table; None where a DICOM export contains no value."""
     return {
         "target_working_label": found.name,
         "target_volume": found.volume_cc,
@@ -128,15 +133,15 @@ def _of_target(
     target_samples: Sequence[VolumeSamples],
     targets: Sequence[Structure],
 ) -> TargetMetrics:
-    part = field.of(number)
-    half = part.above_cc(level / 2)
-    piv, half_cc = float(part.above_cc(level).sum()), float(half.sum())
+    target_field = field.of(number)
+    half_voxels_cc = target_field.above_cc(level / 2)
+    piv, half_cc = float(target_field.above_cc(level).sum()), float(half_voxels_cc.sum())
     covered = histogram.volume_at_cc(level)
-    within_half = float(half @ part.dose)
-    maximum = max(float(histogram.dose_gy[-1]), float(part.dose.max(initial=0.0)))
-    nearest, separation = _nearest(number, target_samples)
+    within_half = float(half_voxels_cc @ target_field.dose)
+    maximum = max(float(histogram.dose_gy[-1]), float(target_field.dose.max(initial=0.0)))
+    nearest_index, distance_mm = _nearest(number, target_samples)
     coverage = covered / histogram.volume_cc
-    # Both volumes are exact to a part in a hundred only: a quotient above 1 is no selectivity.
+    # Both volumes have an error of about 1 %; limit the quotient to 1, the largest possible selectivity.
     selectivity = min(covered / piv, 1.0) if piv > 0 else None
     return TargetMetrics(
         name=target.name,
@@ -152,9 +157,9 @@ def _of_target(
         gradient_index=half_cc / piv if piv > 0 else None,
         efficiency_index=histogram.mean_gy * histogram.volume_cc / within_half if within_half > 0 else None,
         risk_gy=risk,
-        risk_cc=None if risk is None else float(part.above_cc(risk).sum()),
-        nearest_mm=separation,
-        nearest="" if nearest is None else targets[nearest].name,
+        risk_cc=None if risk is None else float(target_field.above_cc(risk).sum()),
+        nearest_mm=distance_mm,
+        nearest="" if nearest_index is None else targets[nearest_index].name,
         dvh=histogram,
         warnings=(
             *stack_planes(target).warnings,
@@ -166,30 +171,30 @@ def _of_target(
 def _warnings(
     number: int, level: float, histogram: Dvh, field: IsodoseField, names: Sequence[str]
 ) -> tuple[Warning, ...]:
-    found = []
-    for of, what in ((level, "prescription isodose"), (level / 2, "isodose of half the prescription")):
-        met = sorted({n for piece in field.together.get(of, []) if number in piece for n in piece} - {number})
-        if met:
-            others = ", ".join(names[n] for n in met)
-            found.append(WarningCode.ISODOSES_MEET(name=names[number], what=what, others=others))
+    warnings = []
+    for level_gy, isodose_name in ((level, "prescription isodose"), (level / 2, "isodose of half the prescription")):
+        merged = sorted({n for piece in field.together.get(level_gy, []) if number in piece for n in piece} - {number})
+        if merged:
+            others = ", ".join(names[n] for n in merged)
+            warnings.append(WarningCode.ISODOSES_MEET(name=names[number], what=isodose_name, others=others))
             break
     if number in field.truncated.get(level / 2, set()):
-        found.append(WarningCode.ISODOSE_CUT(name=names[number]))
+        warnings.append(WarningCode.ISODOSE_TRUNCATED(name=names[number]))
     if histogram.outside > 0:
-        found.append(WarningCode.TARGET_OUTSIDE_DOSE(name=names[number], percent=100 * histogram.outside))
-    return tuple(found)
+        warnings.append(WarningCode.TARGET_OUTSIDE_DOSE(name=names[number], percent=100 * histogram.outside))
+    return tuple(warnings)
 
 
 def _nearest(number: int, target_samples: Sequence[VolumeSamples]) -> tuple[int | None, float | None]:
-    """Which other target lies nearest, and how far its surface is, mm; 0 where they touch or overlap."""
+    """Index of the nearest other target (None: no other), and its surface distance, mm; 0 if they touch or overlap."""
     best: tuple[int | None, float | None] = (None, None)
     tree = cKDTree(target_samples[number].points_mm)
     for other, samples in enumerate(target_samples):
         if other == number:
             continue
-        apart = float(tree.query(samples.points_mm, workers=-1)[0].min())
-        if apart <= max(target_samples[number].step_mm, samples.step_mm):
-            apart = 0.0
-        if best[1] is None or apart < best[1]:
-            best = other, apart
+        distance_mm = float(tree.query(samples.points_mm, workers=-1)[0].min())
+        if distance_mm <= max(target_samples[number].step_mm, samples.step_mm):
+            distance_mm = 0.0
+        if best[1] is None or distance_mm < best[1]:
+            best = other, distance_mm
     return best

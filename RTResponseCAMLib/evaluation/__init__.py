@@ -1,1 +1,1 @@
-"""How good the three approaches are, found out without leaks: splits, metrics with intervals, comparison."""
+"""Comparison of the approaches without data leakage: splits by patient, metrics with intervals, differences."""

@@ -1,4 +1,4 @@
-"""Jobs run on this machine's cores by joblib (loky): one thread each, in this process where one worker is asked for."""
+"""Parallel jobs on this machine by joblib (loky): one thread per job; with one worker, jobs run in this process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from RTResponseCAMLib.progress import Progress
 def run_jobs(
     work: Callable[..., None], jobs: Sequence[tuple[Any, ...]], *, workers: int, progress: Progress, text: str
 ) -> None:
-    """Run ``work(*job)`` for each job; the first error ends them all, what is written stays.
+    """Run ``work(*job)`` for each job; the first error stops all jobs, and files already written stay.
 
     Parameters
     ----------
-    workers : processes; 1 works in this process.
-    text : what is being done, for the progress.
+    workers : number of processes; 1 runs the jobs in this process.
+    text : description of the work for the progress display.
     """
 
     def report(done: int) -> None:
@@ -43,12 +43,12 @@ def run_jobs(
         for done, _ in enumerate(finished, start=1):
             report(done)
     finally:
-        finished.close()  # after an error or a cancel it ends the workers
+        finished.close()  # stops the workers after an error or a cancellation
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit numerical libraries to one thread: results do not depend on the number of cores."""
+    """Limit numerical libraries to one thread, so that results do not depend on the number of cores."""
     import SimpleITK as sitk
     from threadpoolctl import threadpool_limits
 
@@ -66,7 +66,7 @@ def one_thread() -> Iterator[None]:
 def _limit_torch() -> Callable[[], None]:
     try:
         import torch
-    except ImportError:  # models without torch need none
+    except ImportError:  # torch is optional
         return lambda: None
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -79,21 +79,21 @@ _STATE = {"ready": False}
 def _in_worker(work: Callable[..., None], job: tuple[Any, ...], parent: int) -> None:
     if not _STATE["ready"]:
         _STATE["ready"] = True
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent process handles Ctrl-C
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with one_thread():
         work(*job)
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that asked for the work is gone."""
+    """End this process when its parent process has ended."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)
 
 
 def end_workers() -> None:
-    """Let idle workers go, with what they keep in memory."""
+    """Shut down idle workers and free their memory."""
     from joblib.externals.loky import get_reusable_executor
 
     get_reusable_executor().shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""What is compared and how: the models, the folds, and the key that tells whether a run may be resumed."""
+"""Protocol of a comparison: models, folds, settings, and the keys that decide whether a run may be resumed."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from RTResponseCAMLib.models.feature_table import table_entry
 from RTResponseCAMLib.models.registry import ModelEntry, entries
 from RTResponseCAMLib.samples.build import SampleSettings, why_unavailable
 
-TABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # it becomes the name of files
+TABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # used in file names
 LEAST = {"folds": 2, "repeats": 1}
 MOST_SEED = 2**31
 
 
 def default_models() -> tuple[str, ...]:
-    """Names of the models of a comparison that names none."""
+    """Names of the models that are compared by default."""
     return tuple(entry.name for entry in entries() if entry.compared)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that fixes a comparison; stored in ``run.json``.
+    """All settings that define a comparison; stored in ``run.json``.
 
     Attributes
     ----------
-    models : names of the registry; the baselines are always among them.
-    tables : names of feature tables that the user brought; each is a model of its own.
-    indeterminate : "unlabeled" (lesions whose change may lie on either side teach what needs no label, and are not
-        evaluated) or "as-labeled".
-    options : of the models, by name; each model takes those that it has.
-    settings : of pyradiomics; empty takes those that ship.
-    spacing_mm : of the patches.
+    models : names from the registry; the baselines are always included.
+    tables : names of feature tables that the user supplies; each table is a separate model.
+    indeterminate : use of lesions whose change may lie on either side of the threshold. "unlabeled": they are used
+        only where training needs no label, and are not evaluated. "as-labeled": their label is used.
+    options : model options by name; each model takes the options that it has.
+    settings : pyradiomics settings; empty for the default settings.
+    spacing_mm : voxel spacing of the patches, mm.
     """
 
     models: tuple[str, ...] = field(default_factory=default_models)
@@ -52,15 +52,15 @@ class Protocol:
     spacing_mm: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the protocol as plain values for JSON."""
         return dict(json.loads(json.dumps(asdict(self))))
 
     def check(self) -> None:
-        """Refuse numbers that no comparison can have, and options that none of the models has.
+        """Check folds, repeats, seed and model options.
 
         Raises
         ------
-        CohortError : too few folds or repeats, or a seed that is none.
+        CohortError : too few folds or repeats, or an invalid seed.
         ModelError : an option that no model has, or a value outside its limits.
         """
         for name, least in LEAST.items():
@@ -68,8 +68,8 @@ class Protocol:
                 raise CohortError(f"--{name}", f"is {getattr(self, name)}, expected {least} or more", "Correct it")
         if not isinstance(self.seed, int) or not 0 <= self.seed < MOST_SEED:
             raise CohortError("--seed", f"is {self.seed}, expected 0 to {MOST_SEED - 1}", "Choose another seed")
-        known = {name for entry in entries() for name in entry.known_options(self.options)}
-        unknown = sorted(set(self.options) - known)
+        available_options = {name for entry in entries() for name in entry.known_options(self.options)}
+        unknown = sorted(set(self.options) - available_options)
         if unknown:
             raise ModelError("options", f"no model has {', '.join(unknown)}", "Leave it out")
         for entry in entries():
@@ -77,73 +77,76 @@ class Protocol:
                 entry.model(entry.known_options(self.options))
 
     def label_of(self, row: CohortRow) -> int | None:
-        """Label by which a row is learned from and evaluated; None: neither."""
+        """Label of a row for training and evaluation; None where the row has no label to use."""
         return row.label if self.indeterminate == "as-labeled" else row.certain_label
 
     def entries(self) -> tuple[ModelEntry, ...]:
-        """Entries of the models, in the order of the registry, then those of the tables."""
+        """Entries of the models in the order of the registry, followed by the entries of the feature tables."""
         tables = tuple(table_entry(name, n) for n, name in enumerate(self.tables))
         return tuple(entry for entry in entries() if entry.name in self.models) + tables
 
     def entry(self, name: str) -> ModelEntry:
-        """The entry of one of the models."""
+        """Entry of the model with this name."""
         return next(entry for entry in self.entries() if entry.name == name)
 
     def sampling(self) -> SampleSettings:
-        """How lesions are sampled: with every family that the models need and that this machine can measure."""
+        """Sampling settings, with every feature family that the models need and this machine can compute."""
         needed = dict.fromkeys(family for entry in self.entries() for family in entry.requires.families)
         families = tuple(f for f in needed if f not in self.tables and why_unavailable(f) is None)
         return SampleSettings(self.spacing_mm, families=families, radiomics=self.settings or None)
 
 
 def chosen_models(names: Sequence[str], tables: Sequence[str] = ()) -> tuple[str, ...]:
-    """Names of models in the order of the registry, the baselines always with them.
+    """Names of the chosen models in the order of the registry; the baselines are always included.
 
     Raises
     ------
-    CohortError : an unknown name, or a table with the name of a model or of another table.
+    CohortError : an unknown name, an invalid table name, or a table with the name of a model, of a feature family or
+        of another table.
     """
     if isinstance(names, str):
         raise CohortError("--models", f"is the text '{names}', expected several names", "Give a list of names")
-    known = [entry.name for entry in entries()]
-    unknown = [name for name in names if name not in known]
+    registered = [entry.name for entry in entries()]
+    unknown = [name for name in names if name not in registered]
     if unknown:
-        raise CohortError("--models", f"names {', '.join(unknown)}", f"Choose of {', '.join(known)}")
+        raise CohortError(
+            "--models", f"names unknown model(s) {', '.join(unknown)}", f"Choose from {', '.join(registered)}"
+        )
     families = {family for entry in entries() for family in entry.requires.families}
     for name in tables:
         if not TABLE_NAME.fullmatch(name):
-            raise CohortError("--features", f"names a table '{name}'", "Name the table in letters, digits, - and _")
-        if name in known or name in families or list(tables).count(name) > 1:
+            raise CohortError("--features", f"names a table '{name}'", "Use letters, digits, - and _ only")
+        if name in registered or name in families or list(tables).count(name) > 1:
             raise CohortError("--features", f"two models are called '{name}'", "Give the table another name")
-    wanted = {*(entry.name for entry in entries() if entry.baseline), *names}
-    return tuple(name for name in known if name in wanted)
+    selected = {*(entry.name for entry in entries() if entry.baseline), *names}
+    return tuple(name for name in registered if name in selected)
 
 
 def row_keys(rows: Sequence[CohortRow], features: Sequence[Mapping[str, Any]] = ()) -> list[str]:
-    """One key per row: its cells, its features from tables, and the names, sizes and times of its files."""
-    seen: dict[Path, str] = {}
+    """One key per row: a hash of its cells, its table features, and the names, sizes and change times of its files."""
+    file_states: dict[Path, str] = {}
     keys = []
-    for number, row in enumerate(rows):
+    for row_index, row in enumerate(rows):
         cells = [str(v) for v in asdict(row).values() if not isinstance(v, Path)]
-        files = [seen.setdefault(path, _state(path)) for path in row.images]
-        brought = [json.dumps(features[number], sort_keys=True)] if features and features[number] else []
-        keys.append(_digest(cells + files + brought))
+        files = [file_states.setdefault(path, _state(path)) for path in row.images]
+        table_features = [json.dumps(features[row_index], sort_keys=True)] if features and features[row_index] else []
+        keys.append(_digest(cells + files + table_features))
     return keys
 
 
 def what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Why a run that was begun as ``before`` must not go on as ``now``; None when it may."""
-    for part in ("program", "libraries", "protocol"):
-        if before.get(part) != now[part]:
-            return f"was begun with another {part}: {_difference(before.get(part), now[part])}"
-    for part in ("rows", "external_rows"):
-        old, new = before.get(part, []), now.get(part, [])
+    """Reason why a run that started as ``before`` cannot be resumed as ``now``; None when it can."""
+    for section in ("program", "libraries", "protocol"):
+        if before.get(section) != now[section]:
+            return f"was started with another {section}: {_difference(before.get(section), now[section])}"
+    for section in ("rows", "external_rows"):
+        old, new = before.get(section, []), now.get(section, [])
         if len(old) != len(new):
-            return f"was begun on a cohort of {len(old)} rows; it has {len(new)} now"
-        changed = [number for number, (a, b) in enumerate(zip(old, new, strict=True), start=2) if a != b]
+            return f"was started on a cohort of {len(old)} rows; it has {len(new)} now"
+        changed = [line_number for line_number, (a, b) in enumerate(zip(old, new, strict=True), start=2) if a != b]
         if changed:
             lines = ", ".join(str(n) for n in changed[:10]) + (" …" if len(changed) > 10 else "")
-            return f"was begun on another cohort: cells or files of manifest line(s) {lines} have changed since"
+            return f"was started on another cohort: cells or files of manifest line(s) {lines} have changed since"
     return None
 
 

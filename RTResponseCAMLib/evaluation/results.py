@@ -1,4 +1,4 @@
-"""What a comparison finds, typed: the report reads these, ``result.json`` holds them as plain values."""
+"""Typed results of a comparison; the report reads them, and ``result.json`` holds them as plain values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 if TYPE_CHECKING:
     from RTResponseCAMLib.evaluation.metrics import Estimate
 
-SCHEMA_VERSION = (
-    3  # 3: "warnings" instead of "cautions"; 2: "approaches" instead of "arms", "evaluated" instead of "judged"
-)
+# 2: "approaches" instead of "arms", "evaluated" instead of "judged"; 3: "warnings" instead of "cautions"
+SCHEMA_VERSION = 3
 Line = tuple[list[float], list[float]]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A value with its 95 % interval; None where it is not known."""
+    """A value with its 95 % interval; None where it is unknown."""
 
     value: float | None
     low: float | None
@@ -27,14 +26,14 @@ class Figure:
 
     @classmethod
     def of(cls, estimate: Estimate) -> Figure:
-        """An estimate, whose NaN become None."""
+        """Convert an estimate; NaN becomes None."""
         values = (estimate.value, estimate.low, estimate.high)
         return cls(*(float(v) if np.isfinite(v) else None for v in values))
 
 
 @dataclass(frozen=True)
 class Stratum(Figure):
-    """AUC within some lesions, and how many they are."""
+    """AUC of a subset of lesions, with its numbers of lesions and of non-responding lesions."""
 
     lesions: int
     non_response: int
@@ -42,7 +41,7 @@ class Stratum(Figure):
 
 @dataclass(frozen=True)
 class Difference(Figure):
-    """AUC of one approach less that of another, on the same lesions."""
+    """AUC of approach ``one`` minus AUC of approach ``other`` on the same lesions."""
 
     one: str
     other: str
@@ -50,7 +49,7 @@ class Difference(Figure):
 
 @dataclass(frozen=True)
 class Curves:
-    """x and y of each curve; ``treat_all``: net benefit, at the thresholds of ``decision``, of calling every lesion."""
+    """x and y of each curve. ``treat_all``: net benefit of treating all lesions, at the thresholds of ``decision``."""
 
     roc: Line
     pr: Line
@@ -65,9 +64,14 @@ class Approach:
 
     Attributes
     ----------
-    families, dose : what it reads. predictors : in words. description : how it learns; "" says nothing.
-    metrics : by name, "auc" first. permutation_p : and Holm's, over all approaches.
-    strata : AUC by lesion volume. seconds : of fitting and predicting, all folds together.
+    families : feature families that the approach uses.
+    dose : whether it uses the dose.
+    predictors : its inputs, in words.
+    description : how it is fitted; "" for no text.
+    metrics : values by name, "auc" first.
+    permutation_p, permutation_p_holm : p-value, and p-value adjusted by the Holm method over all approaches.
+    strata : AUC by lesion volume.
+    seconds : time of fitting and prediction, sum over all folds.
     """
 
     title: str
@@ -89,7 +93,7 @@ class Approach:
 
 @dataclass(frozen=True)
 class CohortResult:
-    """All approaches on the lesions of one cohort, by their names."""
+    """Results of all approaches on the lesions of one cohort; ``approaches`` by name."""
 
     lesions: int
     non_response: int
@@ -99,20 +103,23 @@ class CohortResult:
 
     @property
     def reference(self) -> str:
-        """Name of the approach that others are compared with."""
+        """Name of the approach with which the others are compared."""
         names = list(self.approaches)
         return next((name for name in names if self.approaches[name].reference), names[0])
 
 
 @dataclass(frozen=True)
 class CohortSummary:
-    """What a cohort consists of, and what was left out of it and why.
+    """Composition of a cohort, and what was left out with the reason.
 
     Attributes
     ----------
-    rows, sampled, evaluated : of the manifest; those that could be sampled; those with a label that counts.
-    warnings, left_out : sentences. remarks : sentence → number of lesions.
-    volume_cc : least, quartiles and largest; None where no volume is known.
+    rows : number of rows of the manifest.
+    sampled : number of lesions that could be sampled.
+    evaluated : number of lesions with a label that is used.
+    warnings, left_out : sentences.
+    remarks : number of lesions for each sentence.
+    volume_cc : minimum, quartiles and maximum, cm³; None where no volume is known.
     """
 
     rows: int
@@ -130,7 +137,7 @@ class CohortSummary:
 
 @dataclass(frozen=True)
 class FeatureCount:
-    """How many folds chose a feature, of how many."""
+    """Number of folds that selected a feature (``folds``), and number of all folds (``of``)."""
 
     name: str
     folds: int
@@ -139,7 +146,7 @@ class FeatureCount:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison; ``external`` is None without another cohort. ``not_run``: name → reason."""
+    """A finished comparison; ``external`` is None without an external cohort, ``not_run`` gives reasons by name."""
 
     notice: str
     program: str

@@ -1,6 +1,6 @@
-"""A comparison of models, task by task: sample the lesions, then fit and predict for every model and fold.
+"""Run a comparison of models in tasks: sample the lesions, then fit and predict for every model and fold.
 
-Each task leaves one file; a task whose file is there is not done again.
+Each task writes one file; a task whose file exists is not repeated.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from RTResponseCAMLib.samples.build import why_unavailable
 from RTResponseCAMLib.samples.cohort import CohortLesion, sample_case, sample_row, with_tables
 from RTResponseCAMLib.samples.sample import Features
 
-MISSING_LIMIT = 0.5  # a model whose inputs lack for more than this share of the lesions is not run
-INNER_LEAST = 2  # patients of each class that inner folds need
-EVALUATED_LEAST = 4  # lesions
-Tables = Mapping[str, Features | None]  # of one row: features by the name of the table
+MISSING_LIMIT = 0.5  # a model is not run if more than this fraction of the lesions lacks its inputs
+INNER_LEAST = 2  # patients of each class that the inner folds need
+EVALUATED_LEAST = 4  # smallest number of lesions for an evaluation
+Tables = Mapping[str, Features | None]  # features of one row by table name; None: the table has no row for it
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Rows of a manifest, and where their samples lie.
+    """Rows of a manifest, and the folder of their samples.
 
-    ``tables`` holds what feature tables say of each row; ``run`` tells one run from another of the same folder.
+    ``tables`` holds the features of each row from feature tables; ``run`` distinguishes runs in the same folder.
     """
 
     rows: tuple[CohortRow, ...]
@@ -48,13 +48,13 @@ class Cohort:
     run: str = ""
 
     def tables_of(self, position: int) -> Tables:
-        """What feature tables say of a row."""
+        """Features of the row at ``position`` from feature tables."""
         return self.tables[position] if self.tables else {}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One model on one fold, or on everyone for the external cohort (``fold`` None)."""
+    """One model on one fold, or (``fold`` None) fitted on all lesions and tested on the external cohort."""
 
     model: str
     fold: Fold | None
@@ -64,22 +64,22 @@ class Task:
 def sample_all(
     cohort: Cohort, protocol: Protocol, *, workers: int, progress: Progress = no_progress
 ) -> tuple[str, ...]:
-    """Sample every case that is not sampled yet; returns why cases are left out."""
+    """Sample every case that is not sampled yet; return the reasons why cases are left out."""
     cases = cases_of(cohort.rows)
     treated = Counter((row.patient_group, row.course) for row in cohort.rows)
-    place = {id(row): n for n, row in enumerate(cohort.rows)}
+    row_position = {id(row): n for n, row in enumerate(cohort.rows)}
     jobs = []
-    for number, rows in enumerate(cases):
-        positions = [place[id(row)] for row in rows]
-        # A case that was left out stays out: folds were drawn without it.
-        if not any((cohort.folder / f"{number:05d}{end}").is_file() for end in (".json", ".problem.json")):
+    for case_index, rows in enumerate(cases):
+        positions = [row_position[id(row)] for row in rows]
+        # A case that was left out stays out, because the folds were made without it.
+        if not any((cohort.folder / f"{case_index:05d}{suffix}").is_file() for suffix in (".json", ".problem.json")):
             counts = [treated[row.patient_group, row.course] for row in rows]
             tables = [cohort.tables_of(position) for position in positions]
-            jobs.append((cohort.folder, number, rows, positions, counts, tables, protocol))
+            jobs.append((cohort.folder, case_index, rows, positions, counts, tables, protocol))
     run_jobs(_sample, jobs, workers=workers, progress=progress, text="sampling lesions")
     problems = []
-    for number in range(len(cases)):
-        path = cohort.folder / f"{number:05d}.problem.json"
+    for case_index in range(len(cases)):
+        path = cohort.folder / f"{case_index:05d}.problem.json"
         if path.is_file():
             problems.append(str(read_json(path)))
     return tuple(problems)
@@ -100,38 +100,40 @@ def _sample(
         else:
             lesions = [sample_row(row, n, label=protocol.label_of(row)) for row, n in zip(rows, counts, strict=True)]
     except RTResponseError as error:
-        # The name of a patient may stand in a path: the line of the manifest says enough.
+        # A path may contain a patient's name, so the message gives the line of the manifest instead.
         lines = ", ".join(str(p + 2) for p in positions)
         write_json(folder / f"{number:05d}.problem.json", f"manifest line(s) {lines} left out: {error.what}")
         return
-    lesions = [with_tables(lesion, brought) for lesion, brought in zip(lesions, tables, strict=True)]
+    lesions = [with_tables(lesion, table_features) for lesion, table_features in zip(lesions, tables, strict=True)]
     write_case(folder, number, lesions=lesions, positions=positions)
 
 
 def evaluated(lesions: Sequence[CohortLesion], protocol: Protocol) -> list[int]:
-    """Positions of the lesions that are learned from and evaluated."""
+    """Positions of the lesions with a usable label: those used for supervised training and evaluation."""
     return [i for i, lesion in enumerate(lesions) if protocol.label_of(lesion.row) is not None]
 
 
 def not_runnable(lesions: Sequence[CohortLesion], protocol: Protocol) -> dict[str, str]:
-    """Why models cannot run on these lesions: name → reason."""
+    """Reasons why models cannot run on these lesions, by model name."""
     reasons = {}
-    use = evaluated(lesions, protocol)
+    positions = evaluated(lesions, protocol)
     for entry in protocol.entries():
-        unavailable = [why for family in entry.requires.families if (why := why_unavailable(family))]
+        unavailable = [reason for family in entry.requires.families if (reason := why_unavailable(family))]
         if unavailable:
             reasons[entry.name] = unavailable[0]
             continue
-        lacking = [(i, name) for i in use if (name := _lacks(entry, lesions[i]))]
-        if len(lacking) > MISSING_LIMIT * len(use):
+        lacking = [(i, name) for i in positions if (name := _lacks(entry, lesions[i]))]
+        if len(lacking) > MISSING_LIMIT * len(positions):
             remarks = (lesions[i].sample.missing[n] for i, n in lacking if n in lesions[i].sample.missing)
-            why = next(remarks, "not measured")
-            reasons[entry.name] = f"{len(lacking)} of {len(use)} lesions lack what it needs ({lacking[0][1]}: {why})"
+            reason = next(remarks, "not measured")
+            reasons[entry.name] = (
+                f"{len(lacking)} of {len(positions)} lesions lack a required input ({lacking[0][1]}: {reason})"
+            )
     return reasons
 
 
 def _lacks(entry: ModelEntry, lesion: CohortLesion) -> str:
-    """The first input that a lesion lacks for a model; "" when it has all."""
+    """First input that the model needs and the lesion lacks; "" when it has all."""
     sample, needs = lesion.sample, entry.requires
     if needs.patch and sample.patch is None:
         return "images"
@@ -141,12 +143,12 @@ def _lacks(entry: ModelEntry, lesion: CohortLesion) -> str:
 
 
 def outer_folds(lesions: Sequence[CohortLesion], protocol: Protocol) -> tuple[Fold, ...]:
-    """Folds over the evaluated lesions; ``train`` and ``test`` are positions among all lesions."""
-    use = np.asarray(evaluated(lesions, protocol), dtype=np.intp)
-    labels = [int(protocol.label_of(lesions[i].row) or 0) for i in use]
-    patients = [lesions[i].row.patient_group for i in use]
+    """Outer folds over the evaluated lesions; ``train`` and ``test`` are positions among all lesions."""
+    positions = np.asarray(evaluated(lesions, protocol), dtype=np.intp)
+    labels = [int(protocol.label_of(lesions[i].row) or 0) for i in positions]
+    patients = [lesions[i].row.patient_group for i in positions]
     folds = patient_folds(labels, patients, folds=protocol.folds, repeats=protocol.repeats, seed=protocol.seed)
-    return tuple(replace(f, train=use[f.train], test=use[f.test]) for f in folds)
+    return tuple(replace(f, train=positions[f.train], test=positions[f.test]) for f in folds)
 
 
 def run_tasks(
@@ -158,7 +160,7 @@ def run_tasks(
     workers: int,
     progress: Progress = no_progress,
 ) -> None:
-    """Do every task whose file is missing."""
+    """Run every task whose file is missing."""
     jobs = [(task, cohort, external, protocol) for task in tasks if not task.out.is_file()]
     run_jobs(_do, jobs, workers=workers, progress=progress, text="fitting")
     _LOADED.clear()
@@ -170,14 +172,14 @@ _LOADED: dict[tuple[Path, str], list[CohortLesion]] = {}
 def _loaded(cohort: Cohort, protocol: Protocol) -> list[CohortLesion]:
     key = cohort.folder, cohort.run
     if key not in _LOADED:
-        for old in [known for known in _LOADED if known[1] != cohort.run]:
-            del _LOADED[old]  # of an earlier run in this process
+        for stale_key in [loaded_key for loaded_key in _LOADED if loaded_key[1] != cohort.run]:
+            del _LOADED[stale_key]  # lesions of an earlier run in this process
         _LOADED[key] = read_cases(cohort.folder, cohort.rows, label_of=protocol.label_of)
     return _LOADED[key]
 
 
 def _do(task: Task, cohort: Cohort, external: Cohort | None, protocol: Protocol) -> None:
-    began = time.perf_counter()
+    start = time.perf_counter()
     lesions = _loaded(cohort, protocol)
     if task.fold is not None:
         train, others, test = task.fold.train.tolist(), lesions, task.fold.test.tolist()
@@ -187,10 +189,12 @@ def _do(task: Task, cohort: Cohort, external: Cohort | None, protocol: Protocol)
         train, test = evaluated(lesions, protocol), evaluated(others, protocol)
     entry = protocol.entry(task.model)
     entry = protocol.entry(task.model)
-    found, maps = predict_fold(entry, lesions, train=train, others=others, test=test, protocol=protocol, fold=task.fold)
+    predictions, maps = predict_fold(
+        entry, lesions, train=train, others=others, test=test, protocol=protocol, fold=task.fold
+    )
     if maps:
         write_arrays(task.out.with_suffix(".npz"), maps)
-    write_json(task.out, {"test": test, **found, "seconds": round(time.perf_counter() - began, 2)})
+    write_json(task.out, {"test": test, **predictions, "seconds": round(time.perf_counter() - start, 2)})
 
 
 def predict_fold(
@@ -203,38 +207,45 @@ def predict_fold(
     protocol: Protocol,
     fold: Fold | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Probabilities of non-response of ``others[test]``, and maps, by a model that saw ``lesions[train]``.
+    """Probabilities of non-response and evidence maps of ``others[test]``, from a model fitted on ``lesions[train]``.
 
-    It saw unlabeled lesions of patients that are not tested, too. Nothing else is looked at.
+    The fit also uses the unlabeled lesions of patients that are not tested, and no other data.
     """
-    tested = {others[i].row.patient_group for i in test} if others is lesions else set()
+    test_patients = {others[i].row.patient_group for i in test} if others is lesions else set()
     unlabeled = [
-        lesion.sample for lesion in lesions if lesion.sample.label is None and lesion.row.patient_group not in tested
+        lesion.sample
+        for lesion in lesions
+        if lesion.sample.label is None and lesion.row.patient_group not in test_patients
     ]
     model = Calibrated(entry.model(entry.known_options(protocol.options)))
     seed = protocol.seed + (0 if fold is None else 100 * fold.repeat + fold.number + 1)
     fitted = model.fit([*(lesions[i].sample for i in train), *unlabeled], seed=seed)
     samples = [others[i].sample for i in test]
     predictions = fitted.predict(samples)
-    line = fitted.calibration
-    chosen = {"slope": line.slope, "intercept": line.intercept, "unlabeled": len(unlabeled), **fitted.fitted.summary()}
-    found = {
+    calibration = fitted.calibration
+    fit_summary = {
+        "slope": calibration.slope,
+        "intercept": calibration.intercept,
+        "unlabeled": len(unlabeled),
+        **fitted.fitted.summary(),
+    }
+    predicted = {
         "p": [1 - p.p_response for p in predictions],
         "low": [_known(1 - p.high) for p in predictions],
         "high": [_known(1 - p.low) for p in predictions],
         "from_volume": [p.from_volume for p in predictions],
         "total": [p.total for p in predictions],
         "threshold": fitted.threshold,
-        "chosen": chosen,
+        "chosen": fit_summary,
     }
     if fold is not None and fold.repeat > 0:
-        return found, {}
+        return predicted, {}
     maps = {
         f"map{i}": shown_evidence(sample.patch, prediction).astype(np.float16)
         for i, sample, prediction in zip(test, samples, predictions, strict=True)
         if sample.patch is not None and prediction.map is not None
     }
-    return found, maps
+    return predicted, maps
 
 
 def _known(value: float) -> float | None:
@@ -242,15 +253,15 @@ def _known(value: float) -> float | None:
 
 
 def check_labels(rows: Sequence[CohortRow], protocol: Protocol, *, path: Path, left_out: Sequence[str] = ()) -> None:
-    """Refuse a cohort that cannot be compared on.
+    """Check that a cohort has enough patients of both classes for a comparison.
 
     Raises
     ------
-    CohortError : one class only, fewer patients of the rarer class than folds, or so few that no inner folds are left.
+    CohortError : one class only, fewer patients of the rarer class than folds, or too few patients for inner folds.
     """
-    use = _labeled(rows, protocol, path, left_out)
-    labels = np.asarray([int(protocol.label_of(row) or 0) for row in use])
-    patients = np.asarray([row.patient_group for row in use])
+    labeled_rows = _labeled(rows, protocol, path, left_out)
+    labels = np.asarray([int(protocol.label_of(row) or 0) for row in labeled_rows])
+    patients = np.asarray([row.patient_group for row in labeled_rows])
     try:
         folds = patient_folds(
             labels.tolist(), patients.tolist(), folds=protocol.folds, repeats=protocol.repeats, seed=protocol.seed
@@ -260,12 +271,12 @@ def check_labels(rows: Sequence[CohortRow], protocol: Protocol, *, path: Path, l
     for fold in folds:
         fewest = min(len(set(patients[fold.train][labels[fold.train] == label].tolist())) for label in (0, 1))
         if fewest < INNER_LEAST:
-            what = f"leaves {fewest} patient(s) of the rarer class to learn from in fold {fold.name}"
-            raise CohortError(path, what + _and_left_out(left_out), "Add patients, or ask for more folds")
+            problem = f"leaves {fewest} patient(s) of the rarer class to learn from in fold {fold.name}"
+            raise CohortError(path, problem + _and_left_out(left_out), "Add patients, or use more folds")
 
 
 def check_evaluable(rows: Sequence[CohortRow], protocol: Protocol, *, path: Path, left_out: Sequence[str] = ()) -> None:
-    """Refuse a cohort on which nothing can be evaluated.
+    """Check that a cohort has enough labeled lesions for an evaluation.
 
     Raises
     ------
@@ -274,17 +285,19 @@ def check_evaluable(rows: Sequence[CohortRow], protocol: Protocol, *, path: Path
     labels = {protocol.label_of(row) for row in _labeled(rows, protocol, path, left_out)}
     count = sum(protocol.label_of(row) is not None for row in rows)
     if count < EVALUATED_LEAST or labels != {0, 1}:
-        what = f"has {count} lesion(s) with a certain label, of class(es) {sorted(x for x in labels if x is not None)}"
-        fix = f"Needed are {EVALUATED_LEAST} and both classes"
-        raise CohortError(path, what + _and_left_out(left_out), fix)
+        problem = (
+            f"has {count} lesion(s) with a certain label, of class(es) {sorted(x for x in labels if x is not None)}"
+        )
+        fix = f"Supply at least {EVALUATED_LEAST} labeled lesions of both classes"
+        raise CohortError(path, problem + _and_left_out(left_out), fix)
 
 
 def _labeled(rows: Sequence[CohortRow], protocol: Protocol, path: Path, left_out: Sequence[str]) -> list[CohortRow]:
-    use = [row for row in rows if protocol.label_of(row) is not None]
-    if not use:
-        what = "holds no lesion with a certain label" + _and_left_out(left_out)
-        raise CohortError(path, what, "Correct what was left out" if left_out else "Fill column label")
-    return use
+    labeled_rows = [row for row in rows if protocol.label_of(row) is not None]
+    if not labeled_rows:
+        problem = "holds no lesion with a certain label" + _and_left_out(left_out)
+        raise CohortError(path, problem, "Correct the cases that were left out" if left_out else "Fill column label")
+    return labeled_rows
 
 
 def _and_left_out(left_out: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Files of a running comparison: every one appears whole, so that a run that was killed goes on where it was."""
+"""Files of a running comparison: each is written atomically, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from RTResponseCAMLib.samples.sample import LesionSample
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name; the file takes its own when the block ends well, and vanishes otherwise.
+    """Yield a temporary path; the file is renamed to ``path`` when the block succeeds, and deleted otherwise.
 
     Raises
     ------
@@ -37,17 +37,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        what = f"cannot be written ({error.strerror or error})"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        fix = "Free some space, then resume" if full else "Choose another --out"
-        raise OutputError(path, what, fix) from error
+        problem = f"cannot be written ({error.strerror or error})"
+        disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "Free some space, then resume" if disk_full else "Choose another --out"
+        raise OutputError(path, problem, fix) from error
     finally:
-        with suppress(OSError):  # where there is no such folder there is no such file
+        with suppress(OSError):  # the folder may not exist
             partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Plain values as JSON; whole or not at all."""
+    """Write plain values as JSON, atomically."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -57,22 +57,22 @@ def read_json(path: Path) -> Any:
 
     Raises
     ------
-    OutputError : it is damaged.
+    OutputError : the file is damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise OutputError(path, "is no file of a comparison", "Remove it, or choose another --out") from error
+        raise OutputError(path, "is not a valid file of a comparison", "Remove it, or choose another --out") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """NumPy arrays, compressed; whole or not at all."""
+    """Write NumPy arrays, compressed, atomically."""
     with whole_file(path) as partial, partial.open("wb") as handle:
         np.savez_compressed(handle, allow_pickle=False, **dict(arrays))
 
 
 def write_case(folder: Path, number: int, *, lesions: Sequence[CohortLesion], positions: Sequence[int]) -> None:
-    """Sampled lesions of one case; the JSON comes last and says that the case is done."""
+    """Write the sampled lesions of one case; the JSON file is written last and marks the case as done."""
     arrays = {
         f"{name}{i}": getattr(lesion.sample.patch, name)
         for i, lesion in enumerate(lesions)
@@ -110,40 +110,40 @@ def _patch_json(patch: Patch) -> dict[str, Any]:
 def read_cases(
     folder: Path, rows: Sequence[CohortRow], *, label_of: Callable[[CohortRow], int | None] = certain_label
 ) -> list[CohortLesion]:
-    """All sampled lesions, in the order of the manifest; their index counts those that could be sampled, from 1.
+    """All sampled lesions in the order of the manifest; ``index`` numbers the sampled lesions from 1.
 
     Raises
     ------
     OutputError : a file is damaged.
     """
-    found: dict[int, CohortLesion] = {}
+    lesions: dict[int, CohortLesion] = {}
     for path in sorted(folder.glob("[0-9]*[0-9].json")):
         with whole(path):
-            found |= _read_case(path, rows, label_of)
+            lesions |= _read_case(path, rows, label_of)
     return [
-        replace(found[position], sample=replace(found[position].sample, index=index))
-        for index, position in enumerate(sorted(found), start=1)
+        replace(lesions[position], sample=replace(lesions[position].sample, index=index))
+        for index, position in enumerate(sorted(lesions), start=1)
     ]
 
 
 def read_task(path: Path) -> dict[str, Any]:
-    """What a task of a comparison found.
+    """Result of one task of a comparison.
 
     Raises
     ------
     OutputError : the file is damaged.
     """
     with whole(path):
-        found = dict(read_json(path))
-        if not all(len(found[key]) == len(found["test"]) for key in ("p", "total", "from_volume")):
+        result = dict(read_json(path))
+        if not all(len(result[key]) == len(result["test"]) for key in ("p", "total", "from_volume")):
             raise ValueError("lengths differ")
-        float(found["threshold"]), float(found["seconds"]), dict(found["chosen"])
-        return found
+        float(result["threshold"]), float(result["seconds"]), dict(result["chosen"])
+        return result
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes its reader raise becomes one error.
+    """Convert the errors that a damaged file causes in its reader to one error.
 
     Raises
     ------
@@ -152,13 +152,13 @@ def whole(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OSError, zipfile.BadZipFile) as error:
-        raise OutputError(path, "is no file of a comparison", "Remove it, or choose another --out") from error
+        raise OutputError(path, "is not a valid file of a comparison", "Remove it, or choose another --out") from error
 
 
 def _read_case(
     path: Path, rows: Sequence[CohortRow], label_of: Callable[[CohortRow], int | None]
 ) -> dict[int, CohortLesion]:
-    found: dict[int, CohortLesion] = {}
+    lesions: dict[int, CohortLesion] = {}
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
         for i, entry in enumerate(read_json(path)):
             row = rows[entry["row"]]
@@ -180,10 +180,10 @@ def _read_case(
                 missing=entry["missing"],
             )
             source = Source(row.patient_group, entry["scan"], entry["person"])
-            found[entry["row"]] = CohortLesion(row, sample, source)
-    if not found:
+            lesions[entry["row"]] = CohortLesion(row, sample, source)
+    if not lesions:
         raise ValueError("no lesion")
-    return found
+    return lesions
 
 
 def _patch(entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> Patch:

@@ -1,4 +1,4 @@
-"""What a finished run found: a table of approaches with intervals, their differences, curves and strata."""
+"""Results of a finished run: metrics of the approaches with intervals, their differences, curves and strata."""
 
 from __future__ import annotations
 
@@ -31,30 +31,35 @@ Array64 = npt.NDArray[np.float64]
 def collect_results(
     results: Mapping[str, Sequence[Mapping[str, Any]]], use: Sequence[int]
 ) -> dict[str, tuple[Array64, Array64, npt.NDArray[np.intp]]]:
-    """Probabilities, thresholds and fold numbers per approach, ``(repeats, lesions)``; results in order of folds.
+    """Probabilities, class thresholds and fold indices per approach, each ``(repeats, lesions)``.
+
+    Parameters
+    ----------
+    results : results of each approach, in the order of the folds.
+    use : positions of the evaluated lesions.
 
     Raises
     ------
     ValueError : a repeat does not test every lesion once.
     """
     column = {position: n for n, position in enumerate(use)}
-    found = {}
-    for name, parts in results.items():
+    collected = {}
+    for name, fold_results in results.items():
         rows: list[tuple[Array64, Array64, npt.NDArray[np.intp]]] = []
-        for number, part in enumerate(parts):
-            at = [column[i] for i in part["test"]]
+        for fold_index, fold_result in enumerate(fold_results):
+            columns = [column[i] for i in fold_result["test"]]
             if not rows or not np.isnan(rows[-1][0]).any():
                 empty = np.full(len(use), np.nan)
                 rows.append((empty, empty.copy(), np.zeros(len(use), dtype=np.intp)))
-            p, cut, fold = rows[-1]
-            if not np.isnan(p[at]).all():
-                raise ValueError(f"lesions of fold {number} were tested before")
-            p[at], cut[at], fold[at] = part["p"], part["threshold"], number
-        stacked = [np.stack(list(column_)) for column_ in zip(*rows, strict=True)]
+            p, threshold, fold = rows[-1]
+            if not np.isnan(p[columns]).all():
+                raise ValueError(f"lesions of fold {fold_index} were tested before")
+            p[columns], threshold[columns], fold[columns] = fold_result["p"], fold_result["threshold"], fold_index
+        stacked = [np.stack(list(arrays)) for arrays in zip(*rows, strict=True)]
         if np.isnan(stacked[0]).any():
-            raise ValueError("a repeat lacks lesions")
-        found[name] = (stacked[0], stacked[1], stacked[2].astype(np.intp))
-    return found
+            raise ValueError("a repeat does not test all lesions")
+        collected[name] = (stacked[0], stacked[1], stacked[2].astype(np.intp))
+    return collected
 
 
 def summarize(
@@ -64,22 +69,22 @@ def summarize(
     results: Mapping[str, Sequence[Mapping[str, Any]]],
     protocol: Protocol,
 ) -> CohortResult:
-    """Table, differences, strata and curves of approaches that were tested on the same lesions."""
+    """Metrics, differences, strata and curves of approaches that were tested on the same lesions."""
     labels = [int(protocol.label_of(lesions[i].row) or 0) for i in use]
     patients = [lesions[i].row.patient_group for i in use]
     volumes = np.asarray([lesions[i].sample.volume_cc for i in use])
     strata = {_stratum(a, b): (volumes >= a) & (volumes < b) for a, b in STRATA_CC}
     predictions = collect_results(results, use)
     ran = [entry for entry in protocol.entries() if entry.name in predictions]
-    chances = [
+    p_values = [
         permutation_p(labels, predictions[e.name][0], patients=patients, folds=predictions[e.name][2]) for e in ran
     ]
     approaches: dict[str, Approach] = {}
-    for entry, chance, adjusted in zip(ran, chances, holm(chances), strict=True):
-        p, cut, folds = predictions[entry.name]
+    for entry, p_value, adjusted in zip(ran, p_values, holm(p_values), strict=True):
+        p, thresholds, folds = predictions[entry.name]
         metrics = {
             "auc": auc_interval(labels, p, patients=patients, folds=folds),
-            **metric_intervals(labels, p, thresholds=cut, patients=patients),
+            **metric_intervals(labels, p, thresholds=thresholds, patients=patients),
         }
         by_volume = by_stratum(labels, p, patients=patients, strata=strata, folds=folds)
         approaches[entry.name] = Approach(
@@ -93,7 +98,7 @@ def summarize(
             reference=entry.reference,
             explains=entry.explains,
             metrics={name: Figure.of(estimate) for name, estimate in metrics.items()},
-            permutation_p=chance,
+            permutation_p=p_value,
             permutation_p_holm=adjusted,
             strata={
                 name: Stratum(
@@ -102,7 +107,7 @@ def summarize(
                 for name, e in by_volume.items()
             },
             curves=curves(np.tile(labels, len(p)), p.ravel()),
-            seconds=float(sum(part["seconds"] for part in results[entry.name])),
+            seconds=float(sum(result["seconds"] for result in results[entry.name])),
         )
     differences = tuple(
         Difference(**vars(Figure.of(difference)), one=a, other=b)
@@ -119,18 +124,18 @@ def summarize(
 
 def curves(labels: npt.NDArray[np.integer], p: Array64) -> Curves:
     """ROC, precision-recall, calibration and decision curves of pooled predictions."""
-    false, true, _ = roc_curve(labels, p)
+    false_positive_rate, true_positive_rate, _ = roc_curve(labels, p)
     precision, recall, _ = precision_recall_curve(labels, p)
     order = np.argsort(p, kind="stable")
     bins = [b for b in np.array_split(order, CALIBRATION_BINS) if len(b)]
     benefit = net_benefit(labels.tolist(), p.tolist(), thresholds=DECISION_THRESHOLDS)
-    share = float(labels.mean())
+    prevalence = float(labels.mean())
     return Curves(
-        roc=(false.tolist(), true.tolist()),
+        roc=(false_positive_rate.tolist(), true_positive_rate.tolist()),
         pr=(recall.tolist(), precision.tolist()),
         calibration=([float(p[b].mean()) for b in bins], [float(labels[b].mean()) for b in bins]),
         decision=(list(DECISION_THRESHOLDS), benefit.tolist()),
-        treat_all=[share - (1 - share) * t / (1 - t) for t in DECISION_THRESHOLDS],
+        treat_all=[prevalence - (1 - prevalence) * t / (1 - t) for t in DECISION_THRESHOLDS],
     )
 
 

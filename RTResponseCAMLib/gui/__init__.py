@@ -1,1 +1,1 @@
-"""Parts of the Slicer module's panel. The only room that imports qt."""
+"""Sections and helpers of the Slicer module's panel. The only package that imports qt."""

@@ -1,4 +1,4 @@
-"""What the panel's combo boxes offer; names are stored in the scene, labels are shown."""
+"""Choices of the panel's combo boxes. The scene stores the names; the panel shows the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heatmap: how the evidence and the dose are shown, and the side-by-side layout."""
+"""Heatmap section: display of the evidence and the dose, and the side-by-side layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class DisplaySection(Section):
-    """Applies the settings to the views when one of them changes."""
+    """Applies the display settings to the views when one of them changes."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
@@ -21,15 +21,20 @@ class DisplaySection(Section):
         self._ui.sideBySideButton.connect("toggled(bool)", self._on_side_by_side)
 
     def connect_parameters(self) -> None:
-        """Take the present settings for shown: entering the module must not touch the views."""
+        """Store the current settings as already applied: entering the module must not change the views."""
         self.remember()
 
     def remember(self) -> None:
-        """Take the present settings for shown."""
+        """Store the current settings as already applied."""
         self._shown = self._settings()
 
     def apply(self, force: bool = False) -> None:
-        """Bring the views up to date with the settings, doing no more than needed."""
+        """Update the views for the current settings, with the smallest change that is needed.
+
+        Parameters
+        ----------
+        force : update although the settings have not changed.
+        """
         before, now = self._shown, self._settings()
         if now == before and not force:
             return
@@ -40,7 +45,7 @@ class DisplaySection(Section):
             self._work.display.apply(self._parameters)
 
     def refresh(self, state: State) -> None:
-        """Follow a layout that was changed elsewhere."""
+        """Set the state of the side-by-side button from the layout, which may have changed elsewhere."""
         if not self._logic.started:
             return
         button = self._ui.sideBySideButton

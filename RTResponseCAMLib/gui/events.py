@@ -1,4 +1,4 @@
-"""When the application draws, and when it looks at events, while a change is made on the main thread."""
+"""Rendering and event processing while a change is made on the main thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import slicer
 
 @contextmanager
 def drawn_once() -> Iterator[None]:
-    """Views are drawn once, at the end: a view draws in the middle of a change that takes longer than 1/60 s."""
+    """Block rendering during a change, then render the views once.
+
+    Without the block, views render in the middle of a change that takes longer than 1/60 s.
+    """
     if slicer.app.layoutManager() is None:  # without a main window there are no views
         yield
         return
@@ -20,5 +23,8 @@ def drawn_once() -> Iterator[None]:
 
 
 def let_events_happen(fraction: float = 0.0, text: str = "") -> None:
-    """Let the application work between two steps on the main thread; clicks and keys wait."""
+    """Process application events between two steps on the main thread; mouse and key events stay in the queue.
+
+    The parameters are those of `Progress`; they are not used.
+    """
     slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)

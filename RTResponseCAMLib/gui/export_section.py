@@ -1,4 +1,4 @@
-"""Export: the result folder with numbers, maps, scene and report."""
+"""Export section: writes the result folder with tables, evidence map, scene and report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = "RTResponseCAM result"
 
 
 class ExportSection(Section):
-    """Writes the result; the scene part on the main thread, the rest beside it."""
+    """Exports the result: the scene on the main thread, all other files in a worker thread."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
@@ -41,16 +41,16 @@ class ExportSection(Section):
         return self._runner.busy
 
     def stop(self) -> None:
-        """Forget a result that is being written; nothing half-written stays."""
+        """Discard a running export; no partial result remains."""
         self._runner.stop()
         self._message, self._offered = "", ""
         self._ui.dicomPathLineEdit.currentPath = ""
 
     def start(self, folder: Path) -> None:
         """Write the result into a new folder below ``folder``."""
-        out, number = folder / FOLDER, 2
+        out, suffix = folder / FOLDER, 2
         while out.exists():
-            out, number = folder / f"{FOLDER} {number}", number + 1
+            out, suffix = folder / f"{FOLDER} {suffix}", suffix + 1
         self._message, self._written = "", str(out)
         dicom = Path(self._ui.dicomPathLineEdit.currentPath) if self._ui.dicomCheckBox.checked else None
         work = self._logic.export_work(
@@ -59,7 +59,7 @@ class ExportSection(Section):
         self._runner.start(work, self._on_written, failed=self._on_failed)
 
     def refresh(self, state: State) -> None:
-        """Enable the button, or say what is missing."""
+        """Enable the button, or show what is missing."""
         problem = ""
         self._offer_folder()
         wants_dicom = self._ui.dicomCheckBox.checked
@@ -68,34 +68,34 @@ class ExportSection(Section):
         result = self._logic.result
         if result is None:
             problem = _(
-                "Predict first. A result from a loaded scene keeps its map but must be predicted anew to export."
+                "Predict first. A loaded scene restores the evidence map only: predict again before you export."
             )
         elif state.stale:
             problem = _("Results are out of date: predict again.")
         elif not self._ui.exportPathLineEdit.currentPath:
             problem = _("Choose a folder.")
         elif not Path(self._ui.exportPathLineEdit.currentPath).is_dir():
-            problem = _("There is no such folder.")
+            problem = _("The folder does not exist.")
         elif wants_dicom and not self._ui.dicomPathLineEdit.currentPath:
-            problem = _("Choose the folder of the original DICOM files, or leave DICOM out.")
+            problem = _("Choose the folder of the original DICOM files, or clear the DICOM check box.")
         busy = self._runner.busy
         self._ui.exportButton.text = _("Cancel") if busy else _("Export result")
         self._ui.exportButton.enabled = busy or not problem
-        self._ui.exportButton.toolTip = problem or _("Numbers, maps, subregions, scene and report.")
+        self._ui.exportButton.toolTip = problem or _("Export tables, evidence map, subregions, scene and report.")
         lines = [self._message] if self._message else []
         if missing_packages(FOR_REPORTS):
-            lines.append(_("Without a report: matplotlib or jinja2 is missing (Model section)."))
+            lines.append(_("No report is written: matplotlib or jinja2 is missing. Install them in the Model section."))
         if wants_dicom and missing_packages(FOR_DICOM):
-            lines.append(_("DICOM without SEG and map: highdicom is missing."))
+            lines.append(_("DICOM SEG and Parametric Map are not written: highdicom is missing."))
         self._ui.exportLabel.text = "\n".join(lines)
 
     def _offer_folder(self) -> None:
-        """Fill in the folder that the study was read from, once; what the user chose stays."""
+        """Fill in the folder that the study was read from, once per folder; a user's choice is kept."""
         folder = self._logic.folder
-        known = "" if folder is None else str(folder)
-        if known != self._offered:
-            self._ui.dicomPathLineEdit.currentPath = known
-            self._offered = known
+        source_folder = "" if folder is None else str(folder)
+        if source_folder != self._offered:
+            self._ui.dicomPathLineEdit.currentPath = source_folder
+            self._offered = source_folder
 
     def _on_export(self, _checked: bool = False) -> None:
         if self._runner.busy:
@@ -104,12 +104,12 @@ class ExportSection(Section):
             self.start(Path(self._ui.exportPathLineEdit.currentPath))
 
     def _on_written(self, warnings: Any) -> None:
-        lines = [_("Written: {folder}").format(folder=self._written), *(warning.text for warning in warnings)]
+        lines = [_("Result written to {folder}").format(folder=self._written), *(warning.text for warning in warnings)]
         self._message = "\n".join(lines)
         self._panel.refresh()
 
     def _on_failed(self, sentence: str) -> None:
-        self._message = sentence or _("Export was cancelled; nothing was written.")
+        self._message = sentence or _("The export was canceled; nothing was written.")
         self._panel.refresh()
 
     def _on_runner_changed(self) -> None:

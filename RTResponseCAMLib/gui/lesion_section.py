@@ -1,4 +1,4 @@
-"""Lesions: the table, the jump to a lesion, its warnings in full."""
+"""Lesions section: the table, navigation between lesions, and the full text of the warnings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LesionSection(Section):
-    """Shows lesions; the selected one is in the middle of all views."""
+    """Shows the lesions and centers all views on the selected one."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
@@ -26,25 +26,25 @@ class LesionSection(Section):
         self._ui.nextLesionButton.connect("clicked(bool)", lambda _checked=False: self.move(1))
 
     def select(self, lesion: str) -> None:
-        """Choose a lesion and center the views on it."""
+        """Select a lesion and center the views on it."""
         if self._parameters is None:
             return
-        again = lesion == self._selected
-        self._parameters.selectedLesion = lesion  # a change is followed below
-        if again:
+        already_selected = lesion == self._selected
+        self._parameters.selectedLesion = lesion  # a changed selection calls `follow_selection`
+        if already_selected:
             self._logic.center(self._parameters)
 
     def move(self, step: int) -> None:
-        """Go to the next (1) or previous (-1) lesion."""
+        """Select the next (1) or previous (-1) lesion."""
         if self._parameters is not None and self._table.ids:
             self.select(self._table.neighbor(self._parameters.selectedLesion, step))
 
     def connect_parameters(self) -> None:
-        """Show the lesion that the scene remembers."""
+        """Restore the selected lesion that is stored in the scene."""
         self._selected = self._parameters.selectedLesion
 
     def follow_selection(self) -> None:
-        """Center the views when the selection was changed elsewhere."""
+        """Center the views after the selection was changed elsewhere."""
         lesion = self._parameters.selectedLesion
         if lesion != self._selected:
             self._selected = lesion

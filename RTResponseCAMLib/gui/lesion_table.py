@@ -1,4 +1,4 @@
-"""The table of lesions: numbers, class, warnings; selecting a row selects the lesion."""
+"""Table of the lesions: numbers, class, warnings. Selecting a row selects the lesion."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ class LesionTable:
         return [row.id for row in self._rows]
 
     def show(self, rows: Sequence[Row], stale: frozenset[str], *, selected: str) -> None:
-        """Fill the table; lesions in ``stale`` have results that no longer hold."""
+        """Fill the table; the results of the lesions in ``stale`` are out of date."""
         if (tuple(rows), stale) != (self._rows, self._stale):
             self._rows, self._stale = tuple(rows), stale
             blocked = self._table.blockSignals(True)
             self._items = []
             self._table.setHorizontalHeaderLabels(_titles(next((r.dose_unit for r in rows if r.mean_gy), "Gy")))
             self._table.setRowCount(len(rows))
-            for number, row in enumerate(rows):
-                self._fill(number, row, row.id in stale)
+            for row_index, row in enumerate(rows):
+                self._fill(row_index, row, row.id in stale)
             self._table.blockSignals(blocked)
         self.select(selected)
 
     def select(self, lesion: str) -> None:
-        """Move to a lesion's row without announcing it."""
+        """Select a lesion's row without emitting a signal."""
         if lesion in self.ids and self._table.currentRow() != self.ids.index(lesion):
             blocked = self._table.blockSignals(True)
             self._table.setCurrentCell(self.ids.index(lesion), 0)
             self._table.blockSignals(blocked)
 
     def neighbor(self, lesion: str, step: int) -> str:
-        """Id of the next or previous lesion, round the ends; "" without lesions."""
+        """Id of the next or previous lesion, cyclic at both ends; "" without lesions."""
         ids = self.ids
         if not ids:
             return ""
         return ids[(ids.index(lesion) + step) % len(ids)] if lesion in ids else ids[0]
 
     def _fill(self, number: int, row: Row, stale: bool) -> None:
-        hint = _("An input has changed since this was predicted.") if stale else "\n".join(marked_warnings(row))
+        hint = _("An input has changed since the prediction.") if stale else "\n".join(marked_warnings(row))
         for column, text in enumerate(_cells(row)):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(hint)
@@ -95,13 +95,13 @@ def marked_warnings(row: Row) -> list[str]:
 
 
 def marks(row: Row) -> list[str]:
-    """Mark of each warning by severity; results of earlier versions state none."""
-    known = [MARKS.get(severity, MARKS["warning"]) for severity in row.severities]
-    return known + [MARKS["warning"]] * (len(row.warnings) - len(known))
+    """Mark of each warning by severity; warnings without a stored severity (earlier versions) get the warning mark."""
+    severity_marks = [MARKS.get(severity, MARKS["warning"]) for severity in row.severities]
+    return severity_marks + [MARKS["warning"]] * (len(row.warnings) - len(severity_marks))
 
 
 def _titles(unit: str) -> list[str]:
-    """Titles of the columns; the doses' name their unit."""
+    """Column titles; the titles of the dose columns include the unit."""
     return [
         _("Lesion"),
         _("cm³"),

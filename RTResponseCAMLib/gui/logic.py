@@ -1,6 +1,6 @@
-"""What the panel does with a scene, for its sections and for scripts: load, predict, show, contour, export.
+"""Operations of the panel on a scene, for its sections and for scripts: load, predict, show, contour, export.
 
-Mixed into the module's logic class, which adds the parameter node. No widgets, no dialogs.
+The module's logic class inherits from `PanelLogic` and adds the parameter node. No widgets, no dialogs.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class PanelLogic:
-    """The work in the scene of the application.
+    """Operations on the application's scene.
 
     Attributes
     ----------
-    reset_notice : what was put back to its default, in words.
-    row : the views side by side.
+    reset_notice : message about settings that were reset to their defaults; "" without one.
+    row : the side-by-side views.
     """
 
     def __init__(self) -> None:
@@ -40,12 +40,12 @@ class PanelLogic:
 
     @property
     def started(self) -> bool:
-        """Whether anything has been done yet; numerical libraries are not imported before."""
+        """Whether a session exists; numerical libraries are imported with the session."""
         return self._session is not None
 
     @property
     def session(self) -> Session:
-        """The work in this scene."""
+        """The session of this scene, created on first use."""
         if self._session is None:
             from RTResponseCAMLib.workflow.session import Session
 
@@ -54,38 +54,43 @@ class PanelLogic:
 
     @property
     def result(self) -> Result | None:
-        """The last result with its shares of evidence; None after loading a scene."""
+        """The last result with its shares of evidence; None after a scene was loaded."""
         return self._session.result if self._session else None
 
     @property
     def folder(self) -> Path | None:
-        """Folder that the chosen study was read from; None where it is not known."""
+        """Folder that the chosen study was read from; None when it is unknown."""
         return self._session.folder if self._session else None
 
     def read_parameters(self, node: Any) -> PanelParameters:
-        """The settings in a parameter node; those that cannot be read (an older version's) are put back."""
+        """Settings stored in a parameter node.
+
+        Settings that cannot be read, and settings of another version, are reset to their defaults.
+        """
         if node.GetParameterNamesAsCommaSeparatedList() and node.GetParameter("version") != str(PARAMETER_VERSION):
             self._reset(node)
         try:
             return PanelParameters(node)  # type: ignore[call-arg]
-        except Exception:  # the wrapper raises whatever the stored text makes it raise
+        except Exception:  # conversion of the stored text can raise any exception
             self._reset(node)
             return PanelParameters(node)  # type: ignore[call-arg]
 
     def _reset(self, node: Any) -> None:
         node.UnsetAllParameters()
-        self.reset_notice = _("Settings of another version could not be read; they were put back to their defaults.")
+        self.reset_notice = _(
+            "The settings could not be read or are from another version. They were reset to their defaults."
+        )
 
     def choose_inputs(self, parameters: Any) -> bool:
-        """Choose what is in the scene where nothing is chosen; tell whether a result was found."""
+        """Choose nodes of the scene for empty inputs; returns whether a stored result was restored."""
         if not slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"):
             return False
-        found = self.session.restore(parameters)
+        restored = self.session.restore(parameters)
         self.session.choose_inputs(parameters)
-        return found
+        return restored
 
     def state(self, parameters: Any) -> State:
-        """What inputs and results are like now."""
+        """Current state of inputs and results."""
         if not self.started and parameters.mrVolume is None and parameters.segmentation is None:
             from RTResponseCAMLib.workflow.empty import empty_state
 
@@ -93,35 +98,35 @@ class PanelLogic:
         return self.session.state(parameters)
 
     def forget(self) -> None:
-        """Forget what belongs to a scene that was closed."""
+        """Discard all data of a scene that was closed."""
         self.reset_notice = ""
         self.row.forget()
         if self._session:
             self._session.forget()
 
     def loadSample(self) -> Any:  # noqa: N802
-        """Make and load the synthetic study; returns its nodes."""
+        """Create and load the synthetic study; returns its nodes."""
         from RTResponseCAMLib.workflow.sample import open_sample
 
         return self.show_study(open_sample(), self.getParameterNode())
 
     def loadStudy(self, folder: str | Path) -> Any:  # noqa: N802
-        """Read a DICOM folder and show it; returns its nodes.
+        """Read a DICOM folder and show the study; returns its nodes.
 
         Parameters
         ----------
-        folder : of the export, in any order and nesting.
+        folder : folder of the DICOM export, with files in any order and nesting.
 
         Raises
         ------
-        RTResponseError : a sentence that names the file, the tag and the fix.
+        RTResponseError : the message names the file, the tag and the fix.
         """
         from RTResponseCAMLib.workflow.sample import open_study
 
         return self.show_study(open_study(Path(folder)), self.getParameterNode())
 
     def show_study(self, opened: Any, parameters: Any, *, progress: Progress = no_progress) -> Any:
-        """Add a study that was read to the scene, choose it, show it."""
+        """Add a loaded study to the scene, choose it and show it; returns its nodes."""
         with drawn_once():
             nodes = self.session.add(opened, parameters, progress=progress)
             self.session.display.apply(parameters)
@@ -129,15 +134,15 @@ class PanelLogic:
         return nodes
 
     def predict(self, lesions: Sequence[str] = ()) -> Result:
-        """Predict and show lesions (all when none are named); returns the result. Blocks until done.
+        """Predict lesions and show the result; returns the result. Blocks until done.
 
         Parameters
         ----------
-        lesions : ids such as "L1".
+        lesions : ids such as "L1"; all lesions when it is empty.
 
         Raises
         ------
-        RTResponseError : a sentence that says what is missing or wrong.
+        RTResponseError : the message states what is missing or wrong.
         """
         from RTResponseCAMLib.workflow.task import compute
 
@@ -150,12 +155,12 @@ class PanelLogic:
         return result
 
     def export(self, folder: str | Path, dicom: Path | None = None) -> Any:
-        """Write the last result into a new folder; returns what is to be known. Blocks until done.
+        """Write the last result into a new folder; returns the warnings. Blocks until done.
 
         Parameters
         ----------
         folder : must not exist yet.
-        dicom : folder of the original DICOM files: kept subregions and the map are written as DICOM, too.
+        dicom : folder of the original DICOM files; kept subregions and the evidence map are then written as DICOM, too.
 
         Raises
         ------
@@ -166,7 +171,7 @@ class PanelLogic:
     def export_work(
         self, out: Path, *, on_main_thread: OnMainThread, dicom: Path | None = None, between: Progress | None = None
     ) -> Work:
-        """The work of an export, for another thread; see `workflow.export_work`."""
+        """Export as a function that runs in another thread; see `workflow.export_work`."""
         from RTResponseCAMLib.workflow.export_work import export_work
 
         segmentation = self.getParameterNode().segmentation
@@ -180,34 +185,37 @@ class PanelLogic:
         )
 
     def follow(self, parameters: Any) -> None:
-        """Keep up with the scene: another study that is chosen, inputs that were moved."""
+        """Update after a change of the scene: another study was chosen, or inputs were moved."""
         if self.started:
             self.session.follow(parameters)
 
     def follow_study(self, parameters: Any) -> None:
-        """Take up prescription and result of another study that is chosen."""
+        """Restore prescription and result of a newly chosen study."""
         if self.started:
             self.session.follow_study(parameters)
 
     def follow_row(self, parameters: Any) -> None:
-        """Keep up with the layout."""
+        """Update the side-by-side views after a change of the layout."""
         if self.started:
             self.row.follow(parameters, self.session.display)
 
     def center(self, parameters: Any) -> None:
-        """Turn all views to the selected lesion."""
+        """Center all views on the selected lesion."""
         if parameters.segmentation is not None:
             with drawn_once():
                 self.session.display.center(parameters)
 
     def reset_heatmap(self, parameters: Any) -> None:
-        """Put the heatmap's settings back to their defaults."""
+        """Reset the heatmap settings to their defaults."""
         with slicer.util.NodeModify(parameters):
             for name in HEATMAP_PARAMETERS:
                 setattr(parameters, name, parameters.default(name).value)
 
     def show_dvh(self, parameters: Any, threshold: float) -> Any:
-        """Chart the dose of the selected lesion's subregion and of the rest beside the views; returns the chart."""
+        """Show the dose-volume histograms of the selected lesion in a chart beside the views; returns the chart.
+
+        The chart contains one histogram of the subregion and one of the rest of the lesion.
+        """
         chart = self.session.subregions.chart(parameters, threshold)
         layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if layout is not None and layout.IsLayoutDescription(layout.SlicerLayoutFourUpPlotView):
@@ -218,12 +226,14 @@ class PanelLogic:
         return chart
 
     def show_points(self, table: str | Path, frame: str | None = None) -> tuple[Any, list[str]]:
-        """Show a table of cell-level points as markups; returns the lists, and what the map says there in words.
+        """Show a table of biopsy / cell-density points as markups.
+
+        Returns the markups lists, and summary sentences about the evidence map at the points (empty without a result).
 
         Parameters
         ----------
         table : CSV with the columns x, y, z (mm), value, and optionally type, study, frame (LPS or RAS).
-        frame : "LPS" or "RAS" where the table states none.
+        frame : "LPS" or "RAS", for a table that states no frame.
 
         Raises
         ------
@@ -235,10 +245,10 @@ class PanelLogic:
 
         name = self.session.folder.name if self.session.folder is not None else ""
         points = points_of(read_points(Path(table), frame), name, studies=[name])
-        words = points_summary(self.result, points) if self.result is not None else []
+        summary = points_summary(self.result, points) if self.result is not None else []
         lists = show_points(slicer.mrmlScene, points)
         self.session.display.apply(self.getParameterNode())
-        return lists, words
+        return lists, summary
 
     def getParameterNode(self) -> Any:  # noqa: N802
         """The module's parameters."""

@@ -1,4 +1,4 @@
-"""Model: which bundle, what it is, where it runs, and what must be installed for it."""
+"""Model section: model bundle, model card, device, and the packages that must be installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ModelSection(Section):
-    """Shows the model's card and the device; the only place that installs anything."""
+    """Shows the model card and the device; the only section that installs packages."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
@@ -32,35 +32,35 @@ class ModelSection(Section):
         self._ui.installButton.connect("clicked(bool)", self._on_install)
 
     def stop(self) -> None:
-        """Forget a device that is being looked up."""
+        """Discard a running query of the device."""
         self._probe.stop()
 
     def connect_parameters(self) -> None:
-        """Show the bundle that the scene remembers."""
-        line = self._ui.bundlePathLineEdit
-        blocked = line.blockSignals(True)
-        line.currentPath = self._parameters.bundleFolder
-        line.blockSignals(blocked)
+        """Show the bundle folder that is stored in the scene."""
+        path_edit = self._ui.bundlePathLineEdit
+        blocked = path_edit.blockSignals(True)
+        path_edit.currentPath = self._parameters.bundleFolder
+        path_edit.blockSignals(blocked)
         self._device = ""
 
     def refresh(self, state: State) -> None:
-        """Show card, device and missing packages."""
+        """Show model card, device and missing packages."""
         self._ui.cardLabel.text = describe_card(state.card) if state.card else _("No readable model is chosen.")
-        missing, wanted = missing_packages(REQUIRED), missing_packages(FOR_REPORTS)
+        missing, missing_for_report = missing_packages(REQUIRED), missing_packages(FOR_REPORTS)
         lines = []
         if missing:
-            lines.append(_("Predicting needs {names}.").format(names=", ".join(missing)))
-        if wanted:
-            lines.append(_("The report needs {names}; all else works without.").format(names=", ".join(wanted)))
+            lines.append(_("Prediction requires {names}.").format(names=", ".join(missing)))
+        if missing_for_report:
+            lines.append(_("Only the report requires {names}.").format(names=", ".join(missing_for_report)))
         self._ui.packagesLabel.text = "\n".join(lines)
         self._ui.packagesLabel.setVisible(bool(lines))
         self._ui.installButton.setVisible(bool(lines))
         if missing:
-            self._ui.modelCollapsibleButton.collapsed = False  # it is needed next
+            self._ui.modelCollapsibleButton.collapsed = False  # the user needs the install button next
         self._show_device()
 
     def _show_device(self) -> None:
-        """Look the device up beside the event loop: asking a GPU can take a second."""
+        """Query the device in a worker thread: the query of a GPU can take a second."""
         name = self._parameters.device.value
         if name != self._device and not self._probe.busy:
             self._device = name
@@ -72,9 +72,9 @@ class ModelSection(Section):
 
     def _on_bundle_changed(self, path: str) -> None:
         if self._parameters is not None:
-            chosen = Path(path)
+            selected_path = Path(path)
             self._parameters.bundleFolder = (
-                str(chosen.parent if chosen.name == "model.json" else chosen) if path else ""
+                str(selected_path.parent if selected_path.name == "model.json" else selected_path) if path else ""
             )
 
     def _on_install(self, _checked: bool = False) -> None:
@@ -87,10 +87,10 @@ class ModelSection(Section):
 
 
 def describe_card(card: Mapping[str, Any]) -> str:
-    """A model's card in three lines: what it is, what it was trained on, what it is meant for."""
-    read = [_("MR"), *([_("dose")] if card["preprocessing"]["dose"] else []), *card["preprocessing"]["families"]]
+    """Model card in three lines: name and input channels, training cohort, intended use."""
+    inputs = [_("MR"), *([_("dose")] if card["preprocessing"]["dose"] else []), *card["preprocessing"]["families"]]
     lines = [
-        _("{name} (reads {channels})").format(name=card["name"], channels=", ".join(read)),
+        _("{name} (reads {channels})").format(name=card["name"], channels=", ".join(inputs)),
         _("Trained on: {cohort}").format(cohort=card.get("cohort") or _("not stated")),
         str(card.get("intended_use", "")),
     ]
@@ -101,17 +101,19 @@ def _install_torch() -> None:
     try:
         import PyTorchUtils
     except ImportError as error:
-        text = _("Install the PyTorch extension in the Extensions Manager, restart, and press this button again.")
+        text = _(
+            "Install the PyTorch extension in the Extensions Manager, restart Slicer, and press this button again."
+        )
         raise RuntimeError(text) from error
     logic = PyTorchUtils.PyTorchUtilsLogic()
-    known = inspect.signature(logic.installTorch).parameters
+    supported = inspect.signature(logic.installTorch).parameters
     options = {"askConfirmation": True, "torchVersionRequirement": ">=2.6"}
-    if logic.installTorch(**{name: value for name, value in options.items() if name in known}) is None:
+    if logic.installTorch(**{name: value for name, value in options.items() if name in supported}) is None:
         raise RuntimeError(_("PyTorch was not installed."))
 
 
 def _install(requirements: str) -> None:
-    """Ask, then install what Resources/requirements.txt lists."""
+    """Install the packages of Resources/requirements.txt after confirmation by the user."""
     try:
         from slicer.packaging import load_requirements, pip_ensure
     except ImportError:  # before Slicer 5.12

@@ -1,4 +1,4 @@
-"""What the user chose in the panel: the module's parameter node, saved with the scene."""
+"""Settings of the panel: the module's parameter node, saved with the scene."""
 
 from typing import Annotated
 
@@ -12,19 +12,19 @@ PARAMETER_VERSION = 1
 
 @parameterNodeWrapper
 class PanelParameters:
-    """What the user chose; saved with the scene.
+    """Settings chosen by the user; saved with the scene.
 
     mrVolume, doseVolume, segmentation, followUpVolume - Inputs.
-    camVolume - The evidence, with the results of the lesions in its attributes.
-    prescriptionGy - Prescription for every lesion in Gy; 0 takes what the plan states per lesion.
+    camVolume - The evidence volume; its attributes contain the results of the lesions.
+    prescriptionGy - Prescription for every lesion in Gy; 0 uses the prescription that the plan states per lesion.
     isodosePercent - Prescription isodose in percent of the maximum; 0 is "not stated".
     fractions - Number of fractions.
-    bundleFolder - Folder of the model; empty for the one that ships.
-    device, scope - Where to run, and on which lesions.
+    bundleFolder - Folder of the model; empty for the model shipped with the module.
+    device, scope - Device of the prediction, and the lesions to predict.
     selectedLesion - Id of the lesion in the views.
-    opacity ... legend - How the evidence is shown (threshold in units of local evidence).
-    subregionThreshold - Local evidence above which a voxel belongs to the subregion.
-    version - Of these parameters; others are put back to their defaults.
+    opacity ... legend - Display of the evidence (threshold in units of evidence, logit).
+    subregionThreshold - Evidence (logit) above which a voxel belongs to the subregion.
+    version - Version of these settings; settings of another version are reset to their defaults.
     """
 
     mrVolume: vtkMRMLScalarVolumeNode

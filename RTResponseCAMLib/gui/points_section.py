@@ -1,4 +1,4 @@
-"""Cell-level points: a table that becomes markups, and what the map says at them."""
+"""Biopsy / cell-density points: shows a table of points as markups and compares them with the evidence map."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ class PointsSection(Section):
         self._ui.pointsButton.connect("clicked(bool)", self._on_show)
 
     def stop(self) -> None:
-        """Forget what was said of another scene's points."""
+        """Clear the text about the points of another scene."""
         self._ui.pointsLabel.text = ""
 
     def refresh(self, state: State) -> None:
-        """Enable the button when a table is chosen and a study is there."""
-        chosen, study = bool(self._ui.pointsPathLineEdit.currentPath), bool(state.rows)
-        self._ui.pointsButton.enabled = chosen and study
-        hint = _("Show cell-level points as markups, and compare them with the map.")
-        if not study:
+        """Enable the button when a table is chosen and a study is loaded."""
+        has_table, has_study = bool(self._ui.pointsPathLineEdit.currentPath), bool(state.rows)
+        self._ui.pointsButton.enabled = has_table and has_study
+        hint = _("Show biopsy / cell-density points as markups and compare them with the evidence map.")
+        if not has_study:
             hint = _("Load a study first.")
-        elif not chosen:
+        elif not has_table:
             hint = _("Choose a table of points.")
         self._ui.pointsButton.toolTip = hint
-        if self._logic.result is not self._result:  # what was said was said of another map
+        if self._logic.result is not self._result:  # the text describes another evidence map
             self._result = self._logic.result
             self._ui.pointsLabel.text = ""
 
     def _on_show(self, _checked: bool = False) -> None:
         try:
-            _lists, words = self._logic.show_points(Path(self._ui.pointsPathLineEdit.currentPath))
-            self._ui.pointsLabel.text = "\n".join(words) or _("Shown. Predict, and show them again, to compare.")
+            _lists, summary = self._logic.show_points(Path(self._ui.pointsPathLineEdit.currentPath))
+            self._ui.pointsLabel.text = "\n".join(summary) or _(
+                "The points are shown. To compare them with the evidence map, predict and show them again."
+            )
         except RTResponseError as error:
             self._ui.pointsLabel.text = str(error)

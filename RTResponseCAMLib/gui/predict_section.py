@@ -1,4 +1,4 @@
-"""Predict: one lesion or all, with progress and Cancel; says when results are out of date."""
+"""Predict section: one lesion or all lesions, with progress, Cancel, and a message when results are out of date."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PredictSection(Section):
-    """Runs the classifier beside the event loop."""
+    """Runs the classifier in a worker thread."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
@@ -32,17 +32,17 @@ class PredictSection(Section):
         return self._runner.busy
 
     def stop(self) -> None:
-        """Forget a running prediction."""
+        """Discard a running prediction."""
         self._runner.stop()
         self._message = ""
         self._show_button()
 
     def cancel(self) -> None:
-        """Stop a running prediction; earlier results stay."""
+        """Cancel a running prediction; earlier results stay."""
         self._runner.cancel()
 
     def start(self) -> None:
-        """Predict what the scope says."""
+        """Predict the lesions of the chosen scope."""
         from RTResponseCAMLib.workflow.task import compute
 
         self._message = ""
@@ -60,7 +60,7 @@ class PredictSection(Section):
         )
 
     def refresh(self, state: State) -> None:
-        """Enable the button, or say in its tooltip what is missing."""
+        """Enable the button, or show in its tooltip what is missing."""
         missing = missing_packages(REQUIRED)
         problems = list(state.problems)
         if missing:
@@ -99,13 +99,13 @@ class PredictSection(Section):
         else:
             if not shown:
                 self._message = _(
-                    "Predicted for another study than the one that is chosen now: choose it to see its map."
+                    "The prediction belongs to a study that is not chosen. Choose that study to see its evidence map."
                 )
         self._panel.display.remember()
         self._panel.refresh()
 
     def _on_failed(self, sentence: str) -> None:
-        self._message = sentence or _("The prediction was cancelled; earlier results are unchanged.")
+        self._message = sentence or _("The prediction was canceled; earlier results are unchanged.")
         self._panel.refresh()
 
     def _on_runner_changed(self) -> None:
@@ -117,6 +117,6 @@ class PredictSection(Section):
         button = self._ui.predictButton
         button.text = _("Cancel") if busy else _("Predict")
         button.enabled = busy or not self._problem
-        ready = _("Probability of response and map of the evidence.")
-        button.toolTip = _("Stop; earlier results stay.") if busy else (self._problem or ready)
+        ready = _("Predict the probability of response and the evidence map.")
+        button.toolTip = _("Cancel the prediction; earlier results stay.") if busy else (self._problem or ready)
         self._ui.scopeComboBox.enabled = not busy

@@ -1,4 +1,4 @@
-"""Runs one long job beside the event loop: its progress, its answer, its cancelling."""
+"""Runs one long job in a worker thread: progress, result, cancellation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from RTResponseCAMLib.gui.events import let_events_happen
 from RTResponseCAMLib.progress import Cancelled, Progress
 
 TICK_MS = 20
-TURN_S = 0.017  # of each tick the worker has the interpreter; the rest is the panel's
+TURN_S = 0.017  # time of each tick for the worker; the rest is for the panel
 
 
 class Runner:
-    """At most one job at a time; everything but the job itself happens on the main thread.
+    """Runs at most one job at a time; everything except the job itself runs on the main thread.
 
     Parameters
     ----------
@@ -54,38 +54,51 @@ class Runner:
         failed: Callable[[str], None] | None = None,
         asked: Callable[[QuestionError], None] | None = None,
     ) -> None:
-        """Start ``work(progress)``; later ``done(answer)`` is called, ``failed(sentence)``, or ``asked(question)``."""
+        """Start a job.
+
+        Parameters
+        ----------
+        work : called with a progress function in the worker thread.
+        done : called with the return value of ``work``.
+        failed : called with an error message, or with "" after cancellation.
+        asked : called with a `QuestionError`; without it such an error goes to ``failed``.
+        """
         self._done, self._failed, self._asked = done, failed or _nothing, asked
-        known = threading.Event()
+        job_stored = threading.Event()
 
         def begin(progress: Progress) -> Any:
-            known.wait()  # the work may ask for the main thread at once
+            job_stored.wait()  # the work may call `on_main_thread` at once, which needs ``_job``
             return work(progress)
 
         self._job = Job(begin)
-        known.set()
+        job_stored.set()
         self._show(0.0, "")
         self._timer.start()
         self._changed()
 
     def on_main_thread(self, call: Callable[[], None]) -> None:
-        """From within the work: make a call on the main thread, where MRML and Qt live."""
+        """Run a call on the main thread, where MRML and Qt may be used. For calls from within the work.
+
+        Raises
+        ------
+        Cancelled : the job was canceled or stopped.
+        """
         if self._job is None:
             raise Cancelled
         self._job.on_main_thread(call)
 
     def report_here(self, fraction: float, text: str = "") -> None:
-        """Progress of what must happen on the main thread; the application draws itself in between."""
+        """Show the progress of a step on the main thread, and process events so that the panel is repainted."""
         self._show(fraction, text or _("showing the result"))
         let_events_happen()
 
     def cancel(self) -> None:
-        """Ask the job to stop; its end is announced as a failure with an empty sentence."""
+        """Request cancellation of the job; ``failed`` is then called with an empty message."""
         if self._job is not None:
             self._job.cancel()
 
     def stop(self) -> None:
-        """Forget a running job: nothing of it is handed over any more."""
+        """Discard a running job: its result is not delivered."""
         self.cancel()
         self._job = None
         self._timer.stop()
@@ -96,7 +109,7 @@ class Runner:
         if job is None:
             return
         job.serve()
-        if self._job is not job:  # events were looked at meanwhile
+        if self._job is not job:  # the call may have processed events that stopped the job
             return
         if not job.wait(TURN_S):
             self._show(job.fraction, _("stopping…") if job.cancelled else job.text)
@@ -113,12 +126,12 @@ class Runner:
                 self._asked(error)
             else:
                 self._failed(str(error))
-        except Exception as error:  # the user gets a sentence, the log the rest
-            # Places only: a message may hold a path or a name, and logs are kept and passed on.
+        except Exception as error:  # the user gets a message, the log the code locations
+            # Log only code locations: a message may contain a path or a name, and logs are stored and shared.
             frames = traceback.extract_tb(error.__traceback__)
-            places = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
-            logging.error("RTResponseCAM: unexpected %s at %s", type(error).__name__, places)
-            self._failed(_("Unexpected error ({error}). The application log has the details.").format(error=error))
+            locations = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
+            logging.error("RTResponseCAM: unexpected %s at %s", type(error).__name__, locations)
+            self._failed(_("Unexpected error ({error}). See the application log for details.").format(error=error))
         finally:
             if self._job is job:
                 self._job = None

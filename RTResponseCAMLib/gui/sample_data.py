@@ -1,4 +1,4 @@
-"""The synthetic study in Slicer's Sample Data module; it is made on this computer, nothing is downloaded."""
+"""Synthetic study in Slicer's Sample Data module. It is generated on this computer; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ SAMPLE_NAME = "RTResponseCAMSample"
 
 
 def register_sample(load: Callable[..., list[Any]], icons: Path) -> None:
-    """Offer the synthetic study.
+    """Register the synthetic study as sample data.
 
     Parameters
     ----------
-    load : makes and loads it; returns its nodes.
-    icons : folder of its picture.
+    load : function that creates and loads the study; returns its nodes.
+    icons : folder that contains its thumbnail.
     """
     import SampleData
 
     class SourceMadeHere(SampleData.SampleDataSource):
-        """A scene file that is made when it is asked for: ``downloadSample`` knows files only, no own downloaders."""
+        """Scene file that is generated on request: ``downloadSample`` supports files only, no custom downloaders."""
 
         @property
         def uris(self) -> list[str]:
-            """Address of the file, which is made now."""
+            """URI of the file; the access generates the file."""
             return [make_sample_scene().as_uri()]
 
         @uris.setter
         def uris(self, _value: Any) -> None:
             pass
 
-        def __str__(self) -> str:  # sources are compared by it, which must not make the file
+        def __str__(self) -> str:  # used to compare sources; must not generate the file
             return f"RTResponseCAM {self.sampleName}"
 
     source = SourceMadeHere(
         sampleName=SAMPLE_NAME,
         thumbnailFileName=str(icons / f"{SAMPLE_NAME}.png"),
-        uris="",  # must be a text; what counts is made above
+        uris="",  # must be a string; the property above replaces it
         fileNames=sample_file_name(),
         nodeNames=SAMPLE_NAME,
         loadFiles=True,
@@ -54,19 +54,19 @@ def register_sample(load: Callable[..., list[Any]], icons: Path) -> None:
 
 
 def sample_file_name() -> str:
-    """Name of the sample's scene file; the application keeps files by name, so it holds the version."""
+    """Name of the sample's scene file. The application caches files by name, so the name contains the version."""
     from RTResponseCAMLib import __version__
 
     return f"{SAMPLE_NAME}-{__version__}.mrb"
 
 
 def make_sample_scene() -> Path:
-    """Make the synthetic study as a scene file in the temporary folder, unless it is there; returns its path."""
+    """Write the synthetic study as a scene file into the temporary folder unless it exists; returns its path."""
     from RTResponseCAMLib.workflow.sample import write_sample_scene
 
     path = Path(slicer.app.temporaryPath) / sample_file_name()
     if not path.exists():
         unfinished = path.with_name(f"unfinished-{path.name}")
         write_sample_scene(unfinished, let_events_happen)
-        unfinished.replace(path)  # a file that was cut short must not be taken for the sample
+        unfinished.replace(path)  # a partly written file must not be used as the sample
     return path

@@ -1,4 +1,4 @@
-"""What all sections of the panel share: a place in the panel, and the moments at which they are called."""
+"""Base class of the panel's sections: access to the panel, and the methods that the panel calls."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class Section:
-    """One collapsible part of the panel; ``panel`` is the module's widget."""
+    """One collapsible section of the panel; ``panel`` is the module's widget."""
 
     def __init__(self, panel: Any) -> None:
         self._panel, self._ui = panel, panel.ui
 
     @property
     def busy(self) -> bool:
-        """Whether the section has a long job running."""
+        """Whether the section runs a long job."""
         return False
 
     @property
@@ -30,15 +30,15 @@ class Section:
 
     @property
     def _work(self) -> Session:
-        """The work in this scene: display, subregions, predictions. Numerical libraries are imported for it."""
+        """The session of this scene: display, subregions, predictions. First use imports numerical libraries."""
         session: Session = self._panel.logic.session
         return session
 
     def connect_parameters(self) -> None:
-        """Take up another parameter node."""
+        """Connect to another parameter node."""
 
     def refresh(self, state: State) -> None:
         """Show a new state of inputs and results."""
 
     def stop(self) -> None:
-        """Let go of jobs and of nodes: the scene goes away, or the panel."""
+        """Stop jobs and release nodes: the scene or the panel is closed."""

@@ -1,4 +1,4 @@
-"""The sections of the panel, in their order; a new one is one file and one line here."""
+"""The sections of the panel, in order. A new section needs one file and one line here."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ SECTIONS: dict[str, type[Section]] = {
 
 
 def make_sections(panel: Any) -> dict[str, Section]:
-    """The sections of a panel, by name."""
+    """Create the sections of a panel; returns them by name."""
     return {name: section(panel) for name, section in SECTIONS.items()}

@@ -1,4 +1,4 @@
-"""Slicer's Segment Editor, opened on a segment."""
+"""Opens Slicer's Segment Editor on a segment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import slicer
 
 
 def edit_segment(parameters: Any, segment_id: str) -> None:
-    """Open the Segment Editor on a segment; without a main window it is only chosen there.
+    """Open the Segment Editor on a segment; without a main window, only select the segment in its parameter node.
 
-    On entering, the editor puts back what it had chosen itself: the segment is chosen afterwards.
+    On entering, the editor restores its own selection. The segment is therefore selected afterwards.
     """
     if slicer.util.mainWindow() is not None:
         slicer.util.selectModule("SegmentEditor")

@@ -1,4 +1,4 @@
-"""The module's self-test in the application: the phantom study end to end, with no download."""
+"""Self-test of the module in the application: the phantom study end to end, without download."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 
 class SelfTest(ScriptedLoadableModuleTest):
-    """Only what PyTorch's absence prevents is skipped, and said so. ``logic_class`` is the module's logic."""
+    """Without PyTorch, the prediction test is skipped with a message. ``logic_class`` is the module's logic class."""
 
     logic_class: Any = None
 
     def setUp(self) -> None:
-        """Begin with an empty scene."""
+        """Clear the scene."""
         slicer.mrmlScene.Clear(False)
 
     def runTest(self) -> None:
-        """Run everything."""
+        """Run all tests."""
         self.setUp()
         self.test_LoadSample()
         self.setUp()
@@ -28,7 +28,7 @@ class SelfTest(ScriptedLoadableModuleTest):
         self.setUp()
 
     def test_LoadSample(self) -> None:
-        """The sample is made, read and shown; the panel's numbers are those of the plan."""
+        """The sample is generated, read and shown; the panel's values agree with the plan."""
         self.delayDisplay("Load the sample")
         logic = self.logic_class()
         nodes = logic.loadSample()
@@ -67,8 +67,8 @@ class SelfTest(ScriptedLoadableModuleTest):
         segment_id = subregions.create(parameters, threshold, anyway=True)
         self.assertIsNotNone(nodes.lesions.GetSegmentation().GetSegment(segment_id))
         self.assertEqual(dict(logic.state(parameters).stale), {})
-        with tempfile.TemporaryDirectory() as place:
-            logic.export(Path(place) / "result")
-            names = {path.name for path in (Path(place) / "result").iterdir()}
+        with tempfile.TemporaryDirectory() as temporary_folder:
+            logic.export(Path(temporary_folder) / "result")
+            names = {path.name for path in (Path(temporary_folder) / "result").iterdir()}
             self.assertTrue({"result.json", "lesions.csv", "cam.nrrd", "scene.mrb"} <= names)
         self.delayDisplay("Prediction, subregion and export passed")

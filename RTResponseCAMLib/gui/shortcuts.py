@@ -1,4 +1,4 @@
-"""Keys that work wherever the keyboard's focus is, while the panel is in view."""
+"""Keyboard shortcuts that work with any keyboard focus while the panel is open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import slicer
 
 
 class Shortcuts:
-    """Alt+Down and Alt+Up move to the next and the previous lesion."""
+    """Alt+Down and Alt+Up select the next and the previous lesion."""
 
     def __init__(self, parent: Any, move: Callable[[int], None]) -> None:
         self._parent, self._move = parent, move
@@ -20,7 +20,7 @@ class Shortcuts:
         return len(self._added)
 
     def add(self) -> None:
-        """Begin to listen."""
+        """Install the shortcuts."""
         self.remove()
         for keys, step in (("Alt+Down", 1), ("Alt+Up", -1)):
             shortcut = qt.QShortcut(slicer.util.mainWindow() or self._parent)
@@ -29,7 +29,7 @@ class Shortcuts:
             self._added.append(shortcut)
 
     def remove(self) -> None:
-        """Stop listening."""
+        """Remove the shortcuts."""
         for shortcut in self._added:
             shortcut.disconnect("activated()")
             shortcut.setParent(None)

@@ -1,4 +1,4 @@
-"""Views side by side: MR with isodoses, MR with evidence and follow-up in a row, and back to where one was."""
+"""Side-by-side layout (MR with isodoses, MR with evidence, follow-up), and the return to the previous views."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class SideBySide:
-    """The row of views, and what it came from."""
+    """The row of side-by-side views, and the state of the views before it."""
 
     def __init__(self) -> None:
-        # While the views are side by side: the lesion, and where the views looked before.
+        # While the side-by-side layout is on: the lesion and the state of the slice views before.
         self._before: tuple[str, Any] | None = None
 
     def forget(self) -> None:
-        """Forget where the views looked: the scene is another one."""
+        """Discard the stored state of the views: the scene has changed."""
         self._before = None
 
     def is_on(self) -> bool:
@@ -30,30 +30,30 @@ class SideBySide:
         return is_side_by_side(slicer.mrmlScene)
 
     def show(self, parameters: Any, display: Display) -> Any:
-        """Put the views in a row; returns the layout that was there."""
+        """Switch to the side-by-side layout; returns the previous layout."""
         from RTResponseCAMLib.scene.views import show_side_by_side, store_views
 
         if self._before is None:
             self._before = _shown_lesion(parameters), store_views(slicer.mrmlScene)
-        before = show_side_by_side(slicer.mrmlScene, parameters.followUpVolume is not None)
-        let_events_happen()  # Qt gives new views their size: only then can they be turned to a lesion
+        previous_layout = show_side_by_side(slicer.mrmlScene, parameters.followUpVolume is not None)
+        let_events_happen()  # Qt sizes the new views; centering on a lesion needs the size
         with drawn_once():
             display.renew_legend(parameters)
             display.apply(parameters)
             display.center(parameters)
-        return before
+        return previous_layout
 
     def leave_for(self, layout: Any, parameters: Any, *, display: Display) -> None:
-        """Go back to a layout (the four-up layout when None), and to where its views looked."""
+        """Switch to a layout (the four-up layout when None) and restore the state of its views."""
         node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if node is not None:
             node.SetViewArrangement(node.SlicerLayoutFourUpView if layout is None else layout)
         self._leave(parameters, display)
 
     def follow(self, parameters: Any, display: Display) -> None:
-        """Keep up with the layout: a row that another module has left, or that needs a view for a follow-up.
+        """Update after a change: another module left the side-by-side layout, or a follow-up was added or removed.
 
-        Not while views are paused: those that are new would not know of it.
+        Do not call it while rendering is blocked: the block does not include views that are created meanwhile.
         """
         if self._before is None:
             return
@@ -65,21 +65,21 @@ class SideBySide:
             self.show(parameters, display)
 
     def _leave(self, parameters: Any, display: Display) -> None:
-        """Show everything as before the views were side by side; a lesion that was chosen there stays in view."""
+        """Restore the display before the side-by-side layout; a lesion selected meanwhile stays in view."""
         from RTResponseCAMLib.scene.views import restore_views
 
-        lesion, seen = self._before or ("", [])
-        self._before = None  # before events happen: one of them could be a refresh, which would leave the row again
+        lesion, stored_views = self._before or ("", [])
+        self._before = None  # before events are processed: a refresh would call this method again
         let_events_happen()
         with drawn_once():
             display.apply(parameters)
-            if seen and lesion == _shown_lesion(parameters):
-                restore_views(slicer.mrmlScene, seen)
+            if stored_views and lesion == _shown_lesion(parameters):
+                restore_views(slicer.mrmlScene, stored_views)
             else:
                 display.center(parameters)
 
 
 def _shown_lesion(parameters: Any) -> str:
-    """The lesion in the views, of which study."""
+    """Segmentation id and lesion id of the lesion in the views; "" without a segmentation."""
     segmentation = parameters.segmentation
     return "" if segmentation is None else f"{segmentation.GetID()} {parameters.selectedLesion}"

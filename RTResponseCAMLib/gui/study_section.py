@@ -1,4 +1,4 @@
-"""Study: load a folder or the sample, choose what is in the scene, see what is missing."""
+"""Study section: load a folder or the sample, choose nodes of the scene, see what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StudySection(Section):
-    """Loads studies and says what is wrong with the inputs."""
+    """Loads studies and shows the problems of the inputs."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
@@ -42,7 +42,7 @@ class StudySection(Section):
         return self._runner.busy
 
     def load_folder(self, folder: Path, options: ReadOptions = AS_FOUND) -> None:
-        """Read a DICOM folder in the background and show it; where its objects disagree, the user is asked."""
+        """Read a DICOM folder in the background and show it; contradicting objects lead to a question in the panel."""
         self._folder, self._options = folder, options
 
         def read(progress: Progress) -> LoadedStudy:
@@ -53,7 +53,7 @@ class StudySection(Section):
         self._load(read)
 
     def load_sample(self) -> None:
-        """Make the synthetic study in the background and show it."""
+        """Create the synthetic study in the background and show it."""
 
         def make(progress: Progress) -> LoadedStudy:
             from RTResponseCAMLib.workflow.sample import open_sample
@@ -63,24 +63,26 @@ class StudySection(Section):
         self._load(make)
 
     def cancel(self) -> None:
-        """Stop reading."""
+        """Cancel reading."""
         self._runner.cancel()
 
     def stop(self) -> None:
-        """Forget a study that is being read."""
+        """Discard a study that is being read."""
         self._runner.stop()
         self._failure, self._question = "", None
         self._show_buttons()
 
     def connect_parameters(self) -> None:
-        """Forget the last failure: other inputs are shown."""
+        """Clear the last failure: it belongs to other inputs."""
         self._failure, self._question = "", None
 
     def refresh(self, state: State) -> None:
-        """Show prescriptions, what is missing, and what is worth knowing."""
-        stated = ", ".join(f"{name} {gy:g} {state.dose_unit}" for name, gy in state.prescriptions if gy is not None)
-        self._ui.prescriptionLabel.text = stated
-        self._ui.prescriptionLabel.setVisible(bool(stated))
+        """Show prescriptions, problems and notes."""
+        prescriptions = ", ".join(
+            f"{name} {gy:g} {state.dose_unit}" for name, gy in state.prescriptions if gy is not None
+        )
+        self._ui.prescriptionLabel.text = prescriptions
+        self._ui.prescriptionLabel.setVisible(bool(prescriptions))
         notices = [self._failure, self._logic.reset_notice, *state.problems[:1]]
         lines = [f"<b>{_escape(text)}</b>" for text in notices if text] + self._choices()
         lines += [_escape(text) for text in state.notes]
@@ -93,7 +95,7 @@ class StudySection(Section):
         self._failure, self._question = "", None
 
         def work(progress: Progress) -> LoadedStudy:
-            # What the main thread needs to show it: importing takes half a second, and longer from a network drive.
+            # Import here what the main thread needs later: it takes half a second, longer from a network drive.
             import RTResponseCAMLib.workflow.session  # noqa: F401
 
             return read(progress)
@@ -105,7 +107,7 @@ class StudySection(Section):
         self._panel.refresh()
 
     def _on_failed(self, sentence: str) -> None:
-        self._failure = sentence or _("Loading was cancelled; nothing was changed.")
+        self._failure = sentence or _("Loading was canceled; nothing was changed.")
         self._panel.refresh()
 
     def _on_asked(self, question: QuestionError) -> None:
@@ -113,7 +115,7 @@ class StudySection(Section):
         self._panel.refresh()
 
     def _choices(self) -> list[str]:
-        """A link for each answer to the question that reading has left."""
+        """Line with one link for each answer to the open question; empty without a question."""
         if self._question is None:
             return []
         links = [f'<a href="{n}">{_escape(text)}</a>' for n, (_answer, text) in enumerate(self._question.choices)]
@@ -150,5 +152,5 @@ class StudySection(Section):
 
 
 def _escape(text: str) -> str:
-    """Names of nodes, folders and ROIs come from outside: they must not be taken for markup."""
+    """Escape markup characters: names of nodes, folders and ROIs are external text."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""Subregion: a threshold with live outline and volume, the segment that is kept, its dose against the rest."""
+"""Subregion section: threshold with live outline and volume, segment creation, dose inside and outside."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class SubregionSection(Section):
-    """Follows the slider; draws nothing before the slider is moved."""
+    """Follows the threshold slider; shows no preview before the slider is moved."""
 
     def __init__(self, panel: Any) -> None:
         super().__init__(panel)
         self._threshold, self._lesion, self._previewing = 0.0, "", False
         self._preview: Any = None
-        self._drawn: tuple[float, str | None, LesionVoxels | None] = (0.0, None, None)  # cut, transform, of what
+        self._drawn: tuple[float, str | None, LesionVoxels | None] = (0.0, None, None)  # threshold, transform
         self._created, self._message = "", ""
         self._items: list[Any] = []
         self._measured = ""
@@ -58,40 +58,40 @@ class SubregionSection(Section):
         return self._runner.busy
 
     def stop(self) -> None:
-        """Take the preview away, and forget the segment that was made and what is being measured."""
+        """Remove the preview, discard a running measurement, and clear the messages."""
         self._runner.stop()
         self.hide_preview()
         self._created, self._message, self._measured = "", "", ""
 
     def connect_parameters(self) -> None:
-        """Take the present threshold for shown."""
+        """Store the current threshold and lesion as already shown."""
         self._threshold, self._lesion = self._parameters.subregionThreshold, self._parameters.selectedLesion
 
     def follow_threshold(self) -> None:
-        """Update outline, volume and table when threshold or lesion have changed."""
+        """Update outline, volume and table after a change of threshold or lesion."""
         threshold, lesion = self._parameters.subregionThreshold, self._parameters.selectedLesion
         if (threshold, lesion) == (self._threshold, self._lesion):
             return
-        if lesion != self._lesion:  # asked for one lesion, not for the next
+        if lesion != self._lesion:  # the check box applies to one lesion
             self._ui.contourFlaggedCheckBox.checked = False
         self._previewing = self._previewing or threshold != self._threshold
         self._threshold, self._lesion, self._message = threshold, lesion, ""
         self._show()
 
     def hide_preview(self) -> None:
-        """Take the outline away."""
+        """Remove the outline."""
         self._previewing, self._drawn = False, (0.0, None, None)
         if self._preview is not None:
             self._preview.hide()
 
     def refresh(self, state: State) -> None:
-        """Show the numbers of the present threshold."""
+        """Show the values at the current threshold."""
         self._show_titles(state.dose_unit)
         self._stale = frozenset(state.stale)
         self._show()
 
     def _show_titles(self, unit: str) -> None:
-        """Titles of the columns; the doses' name their unit."""
+        """Set the column titles; the titles of the dose columns include the unit."""
         doses = [f"{figure} {unit}" for figure in (_("Mean"), "D98", "D2")]
         self._ui.subregionTable.setHorizontalHeaderLabels(["", _("cm³"), *doses])
 
@@ -99,20 +99,20 @@ class SubregionSection(Section):
         if not self._logic.started:
             return None
         try:
-            found: LesionVoxels | None = self._work.subregions.voxels(self._parameters)
+            voxels: LesionVoxels | None = self._work.subregions.voxels(self._parameters)
         except RTResponseError as error:
             self._message = str(error)
             return None
-        return found
+        return voxels
 
     def _show(self) -> None:
         voxels = self._voxels()
         segmentation = self._parameters.segmentation
         if voxels is None or segmentation is None:
             self.hide_preview()
-            first = _("Predict the selected lesion first.")
-            first = _("Choose the planning MR.") if self._parameters.mrVolume is None else first
-            self._ui.subregionVolumeLabel.text = self._message or first
+            next_step = _("Predict the selected lesion first.")
+            next_step = _("Choose the planning MR.") if self._parameters.mrVolume is None else next_step
+            self._ui.subregionVolumeLabel.text = self._message or next_step
             self._fill(())
             self._enable(False, self._ui.subregionVolumeLabel.text)
             self._enable_dose(voxels, False)
@@ -122,31 +122,31 @@ class SubregionSection(Section):
 
         mask = voxels.above(self._threshold)
         inside, rest = compare(voxels, self._threshold)
-        whole = inside.volume_cc + rest.volume_cc
-        share = 100 * inside.volume_cc / whole if whole else 0.0
+        total_cc = inside.volume_cc + rest.volume_cc
+        share = 100 * inside.volume_cc / total_cc if total_cc else 0.0
         text = _("{volume:.3f} cm³ of {whole:.3f} cm³ ({share:.0f} %) above {threshold:.2f}")
-        text = text.format(volume=inside.volume_cc, whole=whole, share=share, threshold=self._threshold)
+        text = text.format(volume=inside.volume_cc, whole=total_cc, share=share, threshold=self._threshold)
         row = self._work.subregions.row(self._parameters)
         quality_flags = "; ".join(row.quality_flags) if row is not None else ""
-        flagged = [_("Quality flags: {quality_flags}").format(quality_flags=quality_flags)] if quality_flags else []
-        self._ui.subregionVolumeLabel.text = "\n".join([*([self._message] if self._message else []), text, *flagged])
+        flag_lines = [_("Quality flags: {quality_flags}").format(quality_flags=quality_flags)] if quality_flags else []
+        self._ui.subregionVolumeLabel.text = "\n".join([*([self._message] if self._message else []), text, *flag_lines])
         self._ui.contourFlaggedCheckBox.setVisible(bool(quality_flags))
         self._fill(((_("Subregion"), inside), (_("Rest of lesion"), rest)))
         stale = self._lesion in self._stale
-        some = bool(mask.any()) and not stale
-        self._enable_dose(voxels, some)
+        has_voxels = bool(mask.any()) and not stale
+        self._enable_dose(voxels, has_voxels)
         allowed = not quality_flags or self._ui.contourFlaggedCheckBox.checked
-        reason = _("Keep the subregion as a segment.")
+        reason = _("Create a segment from the subregion.")
         if stale:
             reason = _("Results are out of date: predict again.")
-        elif not some:
+        elif not has_voxels:
             reason = _("No voxel exceeds the threshold.")
         elif not allowed:
-            reason = _("The evidence is in doubt: tick the box above to contour it all the same.")
-        self._enable(some and allowed, reason)
-        under = self._parameters.mrVolume.GetTransformNodeID()
-        if self._previewing and (self._drawn[:2] != (self._threshold, under) or self._drawn[2] is not voxels):
-            self._drawn = self._threshold, under, voxels
+            reason = _("The evidence has quality flags: select the check box above to create the segment anyway.")
+        self._enable(has_voxels and allowed, reason)
+        transform_id = self._parameters.mrVolume.GetTransformNodeID()
+        if self._previewing and (self._drawn[:2] != (self._threshold, transform_id) or self._drawn[2] is not voxels):
+            self._drawn = self._threshold, transform_id, voxels
             if self._preview is None:
                 from RTResponseCAMLib.scene.subregion import Preview
 
@@ -157,25 +157,27 @@ class SubregionSection(Section):
         self._ui.createSegmentButton.enabled = create
         self._ui.createSegmentButton.toolTip = reason
         segmentation = self._parameters.segmentation
-        kept = segmentation is not None and segmentation.GetSegmentation().GetSegment(self._created) is not None
-        self._ui.editSegmentButton.enabled = bool(self._created) and kept
-        hint = _("Open the Segment Editor on the subregion created last.")
-        self._ui.editSegmentButton.toolTip = hint if kept and self._created else _("Create a segment first.")
+        exists = segmentation is not None and segmentation.GetSegmentation().GetSegment(self._created) is not None
+        self._ui.editSegmentButton.enabled = bool(self._created) and exists
+        hint = _("Open the last created subregion in the Segment Editor.")
+        self._ui.editSegmentButton.toolTip = hint if exists and self._created else _("Create a segment first.")
 
     def _enable_dose(self, voxels: LesionVoxels | None, some: bool) -> None:
         busy = self._runner.busy
         self._ui.measureButton.text = _("Cancel") if busy else _("Measure")
         self._ui.measureButton.enabled = busy or some
-        # Voxels are read anew when map, contour or dose change: figures of the old ones must not stay.
-        fits = self._measured and self._of[:2] == (self._threshold, self._lesion) and self._of[2] is voxels is not None
-        self._ui.measureText.plainText = self._measured if fits else ""
-        self._ui.measureText.setVisible(bool(fits))
+        # A change of evidence map, contour or dose gives new voxels: values of the old voxels must not stay.
+        valid = self._measured and self._of[:2] == (self._threshold, self._lesion) and self._of[2] is voxels is not None
+        self._ui.measureText.plainText = self._measured if valid else ""
+        self._ui.measureText.setVisible(bool(valid))
         for button in self._cuts:
             button.enabled = voxels is not None
-        dosed = voxels is not None and voxels.dose is not None and self._lesion not in self._stale
-        self._ui.dvhButton.enabled = dosed
-        hint = _("Dose-volume histograms of the subregion and the rest of the lesion.")
-        self._ui.dvhButton.toolTip = hint if dosed else _("No dose reaches the whole lesion.")
+        has_dose = voxels is not None and voxels.dose is not None and self._lesion not in self._stale
+        self._ui.dvhButton.enabled = has_dose
+        hint = _("Plot the dose-volume histograms of the subregion and of the rest of the lesion.")
+        self._ui.dvhButton.toolTip = (
+            hint if has_dose else _("Histograms require a current prediction and a dose that covers the whole lesion.")
+        )
 
     def _choose_threshold(self, method: str, value: float) -> None:
         from RTResponseCAMLib.scene.lesions import stored_subregion_threshold
@@ -183,7 +185,7 @@ class SubregionSection(Section):
 
         voxels = self._voxels()
         if voxels is not None:
-            if method == "value":  # where evidence begins to speak for non-response, in the map's own scale
+            if method == "value":  # the threshold for non-response that is stored with the evidence map
                 value = stored_subregion_threshold(self._parameters.camVolume, value)
             self._ui.subregionSlider.value = subregion_threshold(voxels, Selection(method, value))
 
@@ -213,7 +215,7 @@ class SubregionSection(Section):
         self._panel.refresh()
 
     def _on_not_measured(self, sentence: str) -> None:
-        self._measured = sentence or _("Measuring was cancelled.")
+        self._measured = sentence or _("The measurement was canceled.")
         self._panel.refresh()
 
     def _fill(self, parts: tuple[tuple[str, Part], ...]) -> None:

@@ -1,1 +1,1 @@
-"""Grids, contours to voxels, resampling, intensity normalization, lesion patches. LPS, mm, arrays ``[z, y, x]``."""
+"""Grids, contours to voxels, resampling, registration, lesion patches. Coordinates LPS in mm, arrays ``[z, y, x]``."""

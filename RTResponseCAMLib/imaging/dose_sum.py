@@ -1,4 +1,4 @@
-"""Several dose boxes as one: summed in Gy on a common grid, and told apart from the same dose given twice."""
+"""Sum of several dose grids in Gy on a common grid, with detection of the same dose exported twice."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from RTResponseCAMLib.imaging.grid import Grid, same_grid
 Array32 = npt.NDArray[np.float32]
 MAX_VOXELS = 2**27
 SAME_DOSE, MIN_COMMON = 0.03, 27
-SAME_ON_ONE_GRID = 0.005  # on one grid, doses differ by the rounding of their scaling only
+SAME_ON_ONE_GRID = 0.005  # on a common grid, equal doses differ only by the rounding of their scaling
 
 
 @dataclass(frozen=True)
 class PlanTotal:
-    """The dose of one plan from several boxes.
+    """Dose of one plan, combined from several dose grids.
 
     Attributes
     ----------
-    image : None where boxes contradict one another.
-    repeats : how many boxes repeat a dose that another holds.
-    contradicting : numbers of two boxes that cover the same place and hold other doses there.
+    image : summed dose; None if two grids contradict each other.
+    repeats : number of grids that repeat the dose of another grid.
+    contradicting : indices of two grids that overlap but have different doses in the overlap.
     """
 
     image: sitk.Image | None
@@ -35,38 +35,41 @@ class PlanTotal:
 
 
 def plan_total(images: list[sitk.Image]) -> PlanTotal:
-    """Dose of a plan from boxes that each hold the dose of the whole plan.
+    """Return the dose of a plan from dose grids that each contain the dose of the whole plan.
 
-    Boxes that agree where they overlap are windows on one dose, which counts once; boxes of separate targets, with next
-    to no dose in common, are put side by side. Boxes that overlap and do not agree contradict one another.
+    Grids that agree in their overlap are parts of one dose distribution, which counts once. Grids of separate targets,
+    with almost no common dose, are added. Grids that overlap and do not agree contradict each other.
 
     Raises
     ------
     GeometryError : see `total_on_one_grid`.
     """
     groups: list[list[int]] = []
-    for number, image in enumerate(images):
-        joined, apart = [number], []
+    for image_index, image in enumerate(images):
+        joined_group, other_groups = [image_index], []
         for group in groups:
-            if any(agree(image, images[other]) for other in group):
-                joined = group + joined  # it may tie windows that lie apart
+            if any(agree(image, images[second]) for second in group):
+                joined_group = group + joined_group  # this grid may connect grids that do not overlap each other
             else:
-                apart.append(group)
-        groups = [*apart, joined]
-    for one, other in itertools.combinations(range(len(images)), 2):
-        together = any(one in group and other in group for group in groups)
-        if not together and dose_in_common(images[one], images[other]) > SAME_DOSE:
-            return PlanTotal(None, 0, (one, other))
+                other_groups.append(group)
+        groups = [*other_groups, joined_group]
+    for first, second in itertools.combinations(range(len(images)), 2):
+        same_group = any(first in group and second in group for group in groups)
+        if not same_group and dose_in_common(images[first], images[second]) > SAME_DOSE:
+            return PlanTotal(None, 0, (first, second))
     total = total_on_one_grid([[images[n] for n in group] for group in groups])
     return PlanTotal(total, len(images) - len(groups))
 
 
 def total_on_one_grid(groups: list[list[sitk.Image]]) -> sitk.Image:
-    """Sum over groups of windows on one dose each, on the first image's axes, at the finest step; trilinear, float32.
+    """Return the dose sum over groups of grids, float32, by trilinear interpolation.
+
+    The grids of one group are parts of one dose distribution, which counts once. The result has the axes of the first
+    image and the finest spacing of all images.
 
     Raises
     ------
-    GeometryError : the boxes lie so far apart that their common grid exceeds 134 million voxels.
+    GeometryError : the grids are so far apart that their common grid exceeds 134 million voxels.
     """
     images = [image for group in groups for image in group]
     grids = [Grid.of(image) for image in images]
@@ -79,69 +82,72 @@ def total_on_one_grid(groups: list[list[sitk.Image]]) -> sitk.Image:
     low = np.floor(corners.min(axis=0) + 1e-6)
     size = np.ceil(corners.max(axis=0) - 1e-6) - low + 1
     if np.prod(size) > MAX_VOXELS:
-        raise GeometryError("the dose", "consists of boxes too far apart for one grid", "Export one dose per plan")
+        raise GeometryError("the dose", "consists of grids too far apart for one grid", "Export one dose per plan")
     i, j, k = (int(c) for c in low)
-    whole = unit.crop((i, j, k), (int(size[0]), int(size[1]), int(size[2])))
-    total = np.zeros(whole.shape, dtype=np.float32)
+    common_grid = unit.crop((i, j, k), (int(size[0]), int(size[1]), int(size[2])))
+    total = np.zeros(common_grid.shape, dtype=np.float32)
     for group in groups:
-        seen = np.full(whole.shape, -1.0, dtype=np.float32)
-        # Where windows overlap the finer one counts.
+        group_dose = np.full(common_grid.shape, -1.0, dtype=np.float32)
+        # In the overlap of two grids, the finer grid is used.
         for image in sorted(group, key=lambda i: float(np.prod(i.GetSpacing()))):
-            moved = sitk.Resample(image, whole.blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
-            values = sitk.GetArrayViewFromImage(moved)
-            np.copyto(seen, values, where=seen < 0)
-        total += np.maximum(seen, 0)
-    return whole.image(total)
+            resampled = sitk.Resample(
+                image, common_grid.blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32
+            )
+            values = sitk.GetArrayViewFromImage(resampled)
+            np.copyto(group_dose, values, where=group_dose < 0)
+        total += np.maximum(group_dose, 0)
+    return common_grid.image(total)
 
 
 def agree(image: sitk.Image, other: sitk.Image) -> bool:
-    """Tell whether two boxes hold the same dose where they overlap, on whatever grids.
+    """Return True if two dose grids contain the same dose in their overlap.
 
-    They do when they differ there by less than 3 % of the overlap's maximum nearly everywhere above a tenth of it, on
-    average by less than 1 %; on one grid by less than half a percent everywhere. Boxes without a common dose do not.
+    On different grids, voxels above 10 % of the overlap's maximum are compared: the 99th percentile of the difference
+    must be under 3 % of that maximum, and the mean difference under 1 %. On a common grid, the difference must not
+    exceed 0.5 % anywhere. Grids without a common dose do not agree.
     """
-    found = _in_common(image, other)
-    if found is None:
+    doses = _in_common(image, other)
+    if doses is None:
         return False
-    one, two = found
-    top = max(float(one.max(initial=0.0)), float(two.max(initial=0.0)))
+    first, second = doses
+    maximum = max(float(first.max(initial=0.0)), float(second.max(initial=0.0)))
     if same_grid(Grid.of(image), Grid.of(other)):
-        return top > 0 and float(np.abs(one - two).max()) <= SAME_ON_ONE_GRID * top
-    high = (one > 0.1 * top) | (two > 0.1 * top)
-    if top <= 0 or high.sum() < MIN_COMMON:
+        return maximum > 0 and float(np.abs(first - second).max()) <= SAME_ON_ONE_GRID * maximum
+    high_dose = (first > 0.1 * maximum) | (second > 0.1 * maximum)
+    if maximum <= 0 or high_dose.sum() < MIN_COMMON:
         return False
-    difference = np.abs(one[high] - two[high]) / top
+    difference = np.abs(first[high_dose] - second[high_dose]) / maximum
     return bool(np.percentile(difference, 99) < SAME_DOSE and difference.mean() < SAME_DOSE / 3)
 
 
 def dose_in_common(image: sitk.Image, other: sitk.Image) -> float:
-    """Highest dose that both boxes hold at one place, relative to the highest of either; 0 where they lie apart."""
-    found = _in_common(image, other)
-    if found is None:
+    """Return the highest dose common to both grids at one point, relative to their maximum; 0 without overlap."""
+    doses = _in_common(image, other)
+    if doses is None:
         return 0.0
-    top = max(float(sitk.GetArrayViewFromImage(i).max()) for i in (image, other))
-    return float(np.minimum(*found).max(initial=0.0)) / top if top > 0 else 0.0
+    maximum = max(float(sitk.GetArrayViewFromImage(i).max()) for i in (image, other))
+    return float(np.minimum(*doses).max(initial=0.0)) / maximum if maximum > 0 else 0.0
 
 
 def _in_common(image: sitk.Image, other: sitk.Image) -> tuple[Array32, Array32] | None:
-    """Values of both at the voxels of the first that the second holds; None where the boxes lie apart."""
+    """Return the doses of both images at those voxels of the first that the second covers; None without overlap."""
     if not _overlap(Grid.of(image), Grid.of(other)):
         return None
-    moved = sitk.Resample(other, Grid.of(image).blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
-    one, two = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(moved)
-    common = two >= 0
-    return one[common], two[common]
+    resampled = sitk.Resample(other, Grid.of(image).blank(), sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32)
+    first, second = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(resampled)
+    covered = second >= 0
+    return first[covered], second[covered]
 
 
 def same_voxels(image: sitk.Image, other: sitk.Image) -> bool:
-    """The same values on the same grid."""
+    """Return True if both images have the same values on the same grid."""
     return same_grid(Grid.of(image), Grid.of(other)) and np.array_equal(
         sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(other)
     )
 
 
 def _overlap(one: Grid, other: Grid) -> bool:
-    """Whether the boxes may overlap: those of separate targets need no resampling."""
+    """Return True if the grids may overlap. Grids of separate targets need no resampling."""
     index = one.to_index(other.to_lps(_corners(other)))
     return bool((index.min(axis=0) < np.asarray(one.size) - 0.5).all() and (index.max(axis=0) > -0.5).all())
 

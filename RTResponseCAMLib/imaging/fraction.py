@@ -1,8 +1,8 @@
-"""From contours to voxels: the fraction of each voxel that lies inside a structure.
+"""Conversion of contours to voxels: the partial-volume fraction of a structure in each voxel.
 
-Planes on the grid's slices, or closer than they: exact in-plane coverage, times the overlap of slab and slice.
-Planes between the slices, wider than they or tilted: the body between the planes (`imaging.shape`).
-Either way the fractions add up to the volume of the contours.
+Contour planes that lie on the slices, or closer together than the slices, are treated as slabs: exact in-plane coverage
+times the overlap of slab and slice. For other planes (between the slices, wider apart or tilted), the shape between the
+planes is interpolated (`imaging.shape`). In both cases the fractions add up to the volume of the contours.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ Fraction = npt.NDArray[np.float32]
 
 
 def fraction_inside(structure: Structure, grid: Grid) -> Fraction:
-    """Fraction of each voxel inside the structure, ``[z, y, x]``, 0…1, float32.
+    """Return the fraction of each voxel inside the structure, ``[z, y, x]``, 0…1, float32.
 
     Raises
     ------
     GeometryError : the structure has no usable contours, or they are not parallel planes.
     """
-    whole = np.zeros(grid.shape, dtype=np.float32)
+    result = np.zeros(grid.shape, dtype=np.float32)
     for stack in stack_planes(structure).each:
         box, start = _bounding_box(structure, stack, grid)
-        _paste(whole, _part_fraction(stack, box), start, np.add)
-    return np.minimum(whole, 1.0)
+        _paste(result, _part_fraction(stack, box), start, np.add)
+    return np.minimum(result, 1.0)
 
 
 def mask(structure: Structure, grid: Grid) -> npt.NDArray[np.bool_]:
-    """Voxels whose center lies inside the structure, ``[z, y, x]``: the rule of other RT software.
+    """Return a mask ``[z, y, x]`` of the voxels whose center lies inside the structure, as other RT software does.
 
-    Contours within a tenth of a slice of an image plane belong to that slice alone; elsewhere, and for tilted
-    planes, the body between the planes decides.
+    If all contour planes lie within a tenth of a slice of image planes, each belongs to that slice alone. Otherwise the
+    slabs of dense planes or the interpolated shape between the planes determine the mask.
     """
-    whole = np.zeros(grid.shape, dtype=bool)
+    result = np.zeros(grid.shape, dtype=bool)
     for stack in stack_planes(structure).each:
         box, start = _bounding_box(structure, stack, grid)
-        _paste(whole, _stack_mask(stack, box), start, np.logical_or)
-    return whole
+        _paste(result, _stack_mask(stack, box), start, np.logical_or)
+    return result
 
 
 def _stack_mask(stack: PlaneStack, box: Grid) -> npt.NDArray[np.bool_]:
     slices = _slices_of(stack, box)
     if slices is not None:
         inside = np.zeros(box.shape, dtype=bool)
-        for number, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
-            inside[number] ^= pixel_centers_inside(polygons, box.size[0], rows=box.size[1])
+        for slice_index, polygons in zip(slices, _polygons_in_index(stack, box), strict=True):
+            inside[slice_index] ^= pixel_centers_inside(polygons, box.size[0], rows=box.size[1])
         return inside
     edges = _slab_edges(stack, box)
     if edges is not None:
@@ -64,29 +64,29 @@ def _stack_mask(stack: PlaneStack, box: Grid) -> npt.NDArray[np.bool_]:
 
 
 def structure_box(structure: Structure, grid: Grid) -> Grid:
-    """Smallest sub-grid (it may reach beyond ``grid``) that holds the structure."""
+    """Return the smallest sub-grid that contains the structure; it may extend beyond ``grid``."""
     return _bounding_box(structure, stack_planes(structure), grid)[0]
 
 
 def box_fraction(structure: Structure, box: Grid) -> Fraction:
-    """As `fraction_inside`, for a grid that is already small; parts of the structure beyond it are cut off."""
+    """Return the same as `fraction_inside` for a grid that is already small; what lies beyond the grid is cut off."""
     return stack_fraction(stack_planes(structure), box)
 
 
 def stack_fraction(stack: PlaneStack, box: Grid) -> Fraction:
-    """As `box_fraction`, of planes that have been sorted already; each part is sampled in a box of its own."""
+    """Return the same as `box_fraction` for sorted planes; each connected part is sampled in its own box."""
     if not stack.parts:
         return _part_fraction(stack, box)
-    whole = np.zeros(box.shape, dtype=np.float32)
+    result = np.zeros(box.shape, dtype=np.float32)
     for part in stack.parts:
         low, high = _reach(part, box)
         low, high = np.maximum(low, 0), np.minimum(high, np.asarray(box.size) - 1)
         if (low > high).any():
             continue
         start = (int(low[0]), int(low[1]), int(low[2]))
-        own = box.crop(start, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, int(high[2] - low[2]) + 1))
-        _paste(whole, _part_fraction(part, own), start, np.add)
-    return np.minimum(whole, 1.0)
+        part_box = box.crop(start, (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, int(high[2] - low[2]) + 1))
+        _paste(result, _part_fraction(part, part_box), start, np.add)
+    return np.minimum(result, 1.0)
 
 
 def _part_fraction(stack: PlaneStack, box: Grid) -> Fraction:
@@ -97,12 +97,12 @@ def _part_fraction(stack: PlaneStack, box: Grid) -> Fraction:
 
 
 def filled_voxels(structure: Structure, box: Grid) -> npt.NDArray[np.bool_]:
-    """Voxels of a structure's box that stand for it (`stands_for`)."""
+    """Return the mask of a structure on a box by the half-filled rule (`stands_for`)."""
     return stands_for(box_fraction(structure, box))
 
 
 def stands_for(share: Fraction) -> npt.NDArray[np.bool_]:
-    """Voxels that stand for a structure: half filled at least, or the fullest when none is."""
+    """Return the voxels at least half filled; if there is none, the voxels with the largest fraction."""
     return np.asarray(share >= min(0.5, float(share.max())))
 
 
@@ -110,14 +110,16 @@ def _bounding_box(structure: Structure, stack: PlaneStack, grid: Grid) -> tuple[
     low, high = _reach(stack, grid)
     size = high - low + 1
     if np.prod(size, dtype=np.float64) > MAX_BOX_VOXELS:
-        what = f"spreads over {np.ptp(body_corners(stack), axis=0).max():.0f} mm: a contour lies far from the others"
-        raise GeometryError(f"ROI {structure.number} '{structure.name}'", what, "Correct the ROI and export it again")
+        problem = f"spreads over {np.ptp(body_corners(stack), axis=0).max():.0f} mm: a contour lies far from the others"
+        raise GeometryError(
+            f"ROI {structure.number} '{structure.name}'", problem, "Correct the ROI and export it again"
+        )
     start = (int(low[0]), int(low[1]), int(low[2]))
     return grid.crop(start, (int(size[0]), int(size[1]), int(size[2]))), start
 
 
 def _reach(stack: PlaneStack, grid: Grid) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First and last index (i, j, k) of the voxels that a stack may reach."""
+    """Return the first and last index (i, j, k) of the voxels that a stack may cover."""
     index = grid.to_index(np.concatenate([body_corners(part) for part in stack.each]))
     return np.floor(index.min(axis=0)).astype(int) - 1, np.ceil(index.max(axis=0)).astype(int) + 1
 
@@ -125,19 +127,19 @@ def _reach(stack: PlaneStack, grid: Grid) -> tuple[npt.NDArray[np.intp], npt.NDA
 def _paste(
     whole: npt.NDArray[np.generic], part: npt.NDArray[np.generic], start: tuple[int, int, int], combine: np.ufunc
 ) -> None:
-    """Combine ``part`` with ``whole`` (both ``[z, y, x]``) at index ``start`` (i, j, k), cutting what lies outside."""
-    into, of = [], []
+    """Combine ``part`` into ``whole`` (both ``[z, y, x]``) at index ``start`` (i, j, k); voxels outside are ignored."""
+    target, source = [], []
     for first, length, limit in zip(reversed(start), part.shape, whole.shape, strict=True):
         low, high = max(first, 0), min(first + length, limit)
         if low >= high:
             return
-        into.append(slice(low, high))
-        of.append(slice(low - first, high - first))
-    whole[tuple(into)] = combine(whole[tuple(into)], part[tuple(of)])
+        target.append(slice(low, high))
+        source.append(slice(low - first, high - first))
+    whole[tuple(target)] = combine(whole[tuple(target)], part[tuple(source)])
 
 
 def _is_parallel(stack: PlaneStack, grid: Grid) -> bool:
-    """Planes drift less than a tenth of a slice against the slices over the whole structure."""
+    """Return True if the planes deviate from the slices by less than a tenth of a slice over the whole structure."""
     normal = np.asarray(grid.direction).reshape(3, 3)[:, 2]
     sine = float(np.linalg.norm(np.cross(stack.axes[2], normal)))
     points, _ = _points_of(stack)
@@ -145,7 +147,7 @@ def _is_parallel(stack: PlaneStack, grid: Grid) -> bool:
 
 
 def _slices_of(stack: PlaneStack, grid: Grid) -> npt.NDArray[np.intp] | None:
-    """Slice number of each plane when all lie on slices and no slice between them is left out, else None."""
+    """Return the slice index of each plane if all planes lie on adjacent slices, else None."""
     if not _is_parallel(stack, grid):
         return None
     position = _plane_positions(stack, grid, stack.offsets_mm)
@@ -157,9 +159,9 @@ def _slices_of(stack: PlaneStack, grid: Grid) -> npt.NDArray[np.intp] | None:
 
 
 def _slab_edges(stack: PlaneStack, grid: Grid) -> Array64 | None:
-    """From where to where (continuous k) each plane stands where no shape between planes is needed, else None.
+    """Return the slab (first and last continuous k) of each plane; None if the shape between planes is needed.
 
-    None is needed of planes along the slices that lie on them or are dense, or of fewer than three.
+    Slabs are sufficient for planes parallel to the slices that lie on them, are dense, or are fewer than three.
     """
     slices = _slices_of(stack, grid)
     if slices is not None:
@@ -171,14 +173,14 @@ def _slab_edges(stack: PlaneStack, grid: Grid) -> Array64 | None:
 
 
 def _plane_positions(stack: PlaneStack, grid: Grid, offsets_mm: Array64) -> Array64:
-    """Slice coordinate (continuous k) of offsets along the planes' normal."""
+    """Return the slice coordinate (continuous k) of offsets along the planes' normal."""
     middle = _points_of(stack)[0].mean(axis=0)
     points = np.column_stack([np.tile(middle, (len(offsets_mm), 1)), offsets_mm]) @ stack.axes
     return grid.to_index(points)[:, 2]
 
 
 def _polygons_in_index(stack: PlaneStack, grid: Grid) -> list[list[Array64]]:
-    """Per plane, its polygons in continuous (i, j) of the grid."""
+    """Return the polygons of each plane in continuous (i, j) of the grid."""
     points, plane = _points_of(stack)
     index = grid.to_index(np.column_stack([points, stack.offsets_mm[plane]]) @ stack.axes)[:, :2]
     ends = np.cumsum([len(p) for polygons in stack.polygons for p in polygons])
@@ -187,7 +189,7 @@ def _polygons_in_index(stack: PlaneStack, grid: Grid) -> list[list[Array64]]:
 
 
 def _points_of(stack: PlaneStack) -> tuple[Array64, npt.NDArray[np.intp]]:
-    """All contour points in (u, v), mm, and the number of the plane of each."""
+    """Return all contour points in (u, v), mm, and the plane index of each."""
     counts = [sum(len(p) for p in polygons) for polygons in stack.polygons]
     points = np.concatenate([p for polygons in stack.polygons for p in polygons])
     return points, np.repeat(np.arange(len(counts)), counts)
@@ -204,20 +206,23 @@ def _slab_fraction(stack: PlaneStack, grid: Grid, edges: Array64) -> Fraction:
     result = np.clip(result, 0.0, 1.0)
     edge = (result > 0) & (result < 1)
     share = float(result[edge].sum())
-    if share > 0 and _holds(grid, stack):  # what the contours' volume has over area × slab goes to the edge
-        wanted = stack.volume_mm3 / (1000 * grid.voxel_cc)
-        result[edge] = np.minimum(result[edge] * max(1 + (wanted - float(result.sum())) / share, 0.0), 1.0)
+    if share > 0 and _holds(grid, stack):  # edge voxels take the difference to the contours' volume
+        target_sum = stack.volume_mm3 / (1000 * grid.voxel_cc)
+        result[edge] = np.minimum(result[edge] * max(1 + (target_sum - float(result.sum())) / share, 0.0), 1.0)
     return result.astype(np.float32)
 
 
 def _holds(grid: Grid, stack: PlaneStack) -> bool:
-    """The whole structure lies on the grid; a part of it says nothing about the whole volume."""
+    """Return True if the whole structure lies on the grid; otherwise its volume cannot be matched."""
     index = grid.to_index(body_corners(stack))
     return bool((index > -0.5).all() and (index < np.asarray(grid.size) - 0.5).all())
 
 
 def body_corners(stack: PlaneStack) -> Array64:
-    """All contour points, the outermost also a whole step further out, where a rounded end may reach; LPS mm."""
+    """Return the contour points at both slab faces of each plane, LPS mm.
+
+    The outer faces of the end planes lie a full step outside, because a rounded end may extend that far.
+    """
     faces = stack.slabs_mm.copy()
     faces[0, 0] -= stack.offsets_mm[0] - faces[0, 0]
     faces[-1, 1] += faces[-1, 1] - stack.offsets_mm[-1]

@@ -1,4 +1,4 @@
-"""A sampling grid in patient space: where voxel centers lie, and nothing about their values."""
+"""Sampling grid in patient space: positions of voxel centers, without voxel values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from RTResponseCAMLib.study import FloatArray
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxel centers in LPS, mm.
+    """Grid of voxel centers in LPS, mm.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Grid:
 
     @classmethod
     def of(cls, image: sitk.Image) -> Grid:
-        """Take the grid of a 3-D image."""
+        """Return the grid of a 3-D image."""
         return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
     @property
@@ -41,7 +41,7 @@ class Grid:
 
     @property
     def voxel_cc(self) -> float:
-        """Volume of one voxel, cm³."""
+        """Return the volume of one voxel, cm³."""
         return float(np.prod(self.spacing_mm)) / 1000.0
 
     @property
@@ -59,12 +59,12 @@ class Grid:
         return np.asarray(np.asarray(index, dtype=np.float64) @ self.axes.T + np.asarray(self.origin_mm))
 
     def crop(self, start: tuple[int, int, int], size: tuple[int, int, int]) -> Grid:
-        """Sub-grid that begins at index ``start`` (i, j, k); it may reach beyond this grid."""
+        """Return the sub-grid that begins at index ``start`` (i, j, k); it may extend beyond this grid."""
         x, y, z = (float(value) for value in self.to_lps(np.asarray([start]))[0])
         return Grid(size, self.spacing_mm, (x, y, z), self.direction)
 
     def start_of(self, box: Grid) -> tuple[int, int, int]:
-        """Index (i, j, k) at which a sub-grid, made by `crop`, begins; negative where it begins before this grid."""
+        """Return the start index (i, j, k) of a sub-grid made by `crop`; negative if it begins before this grid."""
         i, j, k = np.rint(self.to_index(np.asarray([box.origin_mm]))[0]).astype(int).tolist()
         return i, j, k
 
@@ -79,7 +79,7 @@ class Grid:
         return self.to_lps(np.argwhere(mask)[:, ::-1])
 
     def image(self, array: npt.NDArray[Any]) -> sitk.Image:
-        """Put an array ``[z, y, x]`` on this grid."""
+        """Return an image with the values of an array ``[z, y, x]`` on this grid."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(array))
         image.SetSpacing(self.spacing_mm)
         image.SetOrigin(self.origin_mm)
@@ -87,7 +87,7 @@ class Grid:
         return image
 
     def blank(self) -> sitk.Image:
-        """Image without meaning, used as the reference of a resampling."""
+        """Return an empty image on this grid, used as the reference for resampling."""
         image = sitk.Image(list(self.size), sitk.sitkUInt8)
         image.SetSpacing(self.spacing_mm)
         image.SetOrigin(self.origin_mm)
@@ -96,7 +96,7 @@ class Grid:
 
 
 def same_grid(one: Grid, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
-    """Tell whether every voxel center of two grids coincides within ``tolerance_mm``."""
+    """Return True if all voxel centers of two grids coincide within ``tolerance_mm``."""
     if one.size != other.size:
         return False
     corners = np.asarray([(i, j, k) for i in (0, one.size[0]) for j in (0, one.size[1]) for k in (0, one.size[2])])
@@ -104,7 +104,14 @@ def same_grid(one: Grid, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
 
 
 def share_outside(weight: npt.NDArray[np.float32], grid: Grid, *, box: Grid, reach: float) -> float:
-    """Share of ``weight`` (``[z, y, x]``, on ``grid``) over ``reach`` voxels beyond the voxel centers of ``box``."""
+    """Return the fraction of ``weight`` that lies outside a box.
+
+    Parameters
+    ----------
+    weight : weights ``[z, y, x]`` on ``grid``.
+    box : grid of the box.
+    reach : tolerance in voxels of ``box``, beyond its outermost voxel centers.
+    """
     index = box.to_index(grid.points_of(weight > 0))
     beyond = ((index < -reach - 1e-6) | (index > np.asarray(box.size) - 1 + reach + 1e-6)).any(axis=1)
     return float(weight[weight > 0][beyond].sum() / weight.sum())

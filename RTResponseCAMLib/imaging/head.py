@@ -1,4 +1,4 @@
-"""The head within an MR: where it is, its middle, and its signal freed of slow changes. For registration."""
+"""Head mask, head center and bias-field correction of an MR, as preparation for registration."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ FINEST_MM, MASK_MM, FIELD_MM, SMOOTHING_VOXELS = 1.5, 4.0, 20.0, 0.6
 
 
 def head_mask(image: sitk.Image) -> sitk.Image:
-    """The head with its cavities, uint8 on the image's grid: the largest body above Otsu's threshold, closed."""
+    """Return the mask of the head with its cavities, uint8 on the image's grid.
+
+    The mask is the largest connected component above Otsu's threshold, after morphological closing and hole filling.
+    """
     small = shrunk(sitk.Cast(image, sitk.sitkFloat32), MASK_MM)
-    parts = sitk.ConnectedComponent(sitk.OtsuThreshold(small, 0, 1))
-    largest = sitk.RelabelComponent(parts, sortByObjectSize=True) == 1
-    # Closed on a padded image: what touches the border of the scan must not be eaten there.
+    components = sitk.ConnectedComponent(sitk.OtsuThreshold(small, 0, 1))
+    largest = sitk.RelabelComponent(components, sortByObjectSize=True) == 1
+    # The image is padded before closing, so that closing does not erode the mask at the border of the scan.
     steps = [max(round(12 / s), 1) for s in small.GetSpacing()]
     padded = sitk.ConstantPad(largest, steps, steps, 0)
     closed = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(padded, steps))
-    whole = sitk.Resample(closed, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    return sitk.Cast(whole, sitk.sitkUInt8)
+    mask = sitk.Resample(closed, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    return sitk.Cast(mask, sitk.sitkUInt8)
 
 
 def evened_head(image: sitk.Image) -> sitk.Image:
-    """At most 1.5 mm fine, slightly smoothed, and divided by the local mean of the head.
+    """Return the image at voxels of at most 1.5 mm where possible, bias-field corrected and slightly smoothed.
 
-    Without the division, unlike bias fields pull mutual information off by up to 2 mm (measured on phantoms).
+    The bias-field correction divides the image by the local mean of the head. Without it, different bias fields shift
+    the result of mutual information by up to 2 mm (measured on phantoms).
     """
     image = shrunk(sitk.Cast(image, sitk.sitkFloat32), FINEST_MM)
     mask = head_mask(image)
@@ -41,7 +45,10 @@ def evened_head(image: sitk.Image) -> sitk.Image:
 
 
 def head_center(mask: sitk.Image) -> npt.NDArray[np.float64]:
-    """Centroid of the upper 150 mm of the head: how far a scan reaches down the neck must not matter."""
+    """Return the centroid of the upper 150 mm of the head, LPS mm.
+
+    The limit makes the result independent of how much of the neck the scan covers.
+    """
     grid = Grid.of(mask)
     k, j, i = np.nonzero(sitk.GetArrayViewFromImage(mask))
     points = grid.to_lps(np.column_stack([i, j, k]))
@@ -51,7 +58,7 @@ def head_center(mask: sitk.Image) -> npt.NDArray[np.float64]:
 
 
 def _local_mean(image: sitk.Image, mask: sitk.Image) -> sitk.Image:
-    """Mean of the head about each voxel (Gaussian, 20 mm), by normalized convolution on coarse voxels."""
+    """Return the local mean of the head (Gaussian, 20 mm), by normalized convolution on coarse voxels."""
     weight = sitk.Cast(mask, sitk.sitkFloat32)
     sums, weights = (sitk.SmoothingRecursiveGaussian(shrunk(i, MASK_MM), FIELD_MM) for i in (image * weight, weight))
     means = sitk.GetArrayViewFromImage(sums) / np.maximum(sitk.GetArrayViewFromImage(weights), 0.02)

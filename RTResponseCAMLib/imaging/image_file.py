@@ -1,4 +1,4 @@
-"""Images as files."""
+"""Writing of image files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from RTResponseCAMLib.errors import OutputError
 
 
 def write_image(image: sitk.Image, path: Path) -> None:
-    """Write an image, compressed; other threads go on meanwhile.
+    """Write a compressed image file; other threads continue during writing.
 
     Raises
     ------
-    OutputError : it cannot be written.
+    OutputError : the file cannot be written.
     """
     try:
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)

@@ -1,6 +1,7 @@
-"""Closed outlines in a plane of pixels: level lines, and the edges of a mask's pixels. The way from voxels to contours.
+"""Conversion of voxels to contours: closed outlines in a pixel plane, by marching squares or along pixel edges.
 
-Even-odd: an outline inside another is a hole. Points are continuous pixel indices (i, j), pixel centers are integers.
+Even-odd rule: an outline inside another is a hole. Points are continuous pixel indices (i, j); pixel centers are
+integers.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import FloatArray
 
 Array64 = npt.NDArray[np.float64]
-# Corners of a cell, counter-clockwise from (j, i); edge n joins corner n and n + 1.
+# Corners of a cell, counter-clockwise from (j, i); edge n joins corners n and n + 1.
 CORNERS = ((0, 0), (0, 1), (1, 1), (1, 0))
-# Per case (bit n set: corner n inside): pairs of cell edges, entered and left with the inside on the left.
+# Per case (bit n set: corner n is inside): pairs of cell edges (entry, exit), with the inside on the left.
 CASES: tuple[tuple[tuple[int, int], ...], ...] = (
     (), ((0, 3),), ((1, 0),), ((1, 3),), ((2, 1),), ((0, 3), (2, 1)), ((2, 0),), ((2, 3),),
     ((3, 2),), ((0, 2),), ((1, 0), (3, 2)), ((1, 2),), ((3, 1),), ((0, 1),), ((3, 0),), (),
@@ -25,17 +26,17 @@ CASES: tuple[tuple[tuple[int, int], ...], ...] = (
 
 
 def level_lines(plane: npt.NDArray[np.floating[Any]], level: float = 0.0) -> list[Array64]:
-    """Closed lines where a plane ``[j, i]`` crosses ``level``, linear between pixel centers (marching squares).
+    """Return the closed level lines of a plane ``[j, i]``, arrays ``(n, 2)`` of (i, j).
 
-    Lines that reach the border are closed along it. Returns arrays ``(n, 2)`` of (i, j).
+    Marching squares, with linear interpolation between pixel centers. Lines that reach the border are closed along it.
     """
     values = np.pad(np.asarray(plane, dtype=np.float64) - level, 1, constant_values=-1e12)
     inside = values > 0
     case = sum(inside[dj : dj + inside.shape[0] - 1, di : di + inside.shape[1] - 1].astype(int) << n
                for n, (dj, di) in enumerate(CORNERS))  # fmt: skip
     starts, ends = [], []
-    for number, pairs in enumerate(CASES):
-        cells = np.argwhere(case == number)
+    for case_index, pairs in enumerate(CASES):
+        cells = np.argwhere(case == case_index)
         for first, last in pairs if len(cells) else ():
             starts.append(_edges(cells, first))
             ends.append(_edges(cells, last))
@@ -46,9 +47,9 @@ def level_lines(plane: npt.NDArray[np.floating[Any]], level: float = 0.0) -> lis
 
 
 def pixel_edges(mask: npt.NDArray[np.bool_]) -> list[Array64]:
-    """Outlines of a mask ``[j, i]`` along the edges of its pixels: they hold exactly the area of its pixels.
+    """Return the outlines of a mask ``[j, i]`` along its pixel edges, arrays ``(n, 2)`` of (i, j), half-integers.
 
-    Only corners are kept. Returns arrays ``(n, 2)`` of (i, j), half-integers.
+    The outlines enclose exactly the area of the pixels. Only corners are kept.
     """
     padded = np.pad(mask, 1).astype(np.int8)
     across, along = np.diff(padded, axis=0), np.diff(padded, axis=1)  # edges between rows, between columns
@@ -67,31 +68,32 @@ def pixel_edges(mask: npt.NDArray[np.bool_]) -> list[Array64]:
 
 
 def keyholed(outlines: list[Array64]) -> list[Array64]:
-    """Outlines of pixels with each hole joined to what surrounds it by a channel of no width, along the pixels' edges.
+    """Return pixel outlines in which each hole is joined to its surrounding outline by a keyhole (zero-width channel).
 
-    Some readers of contours fill a hole that is an outline of its own; a keyhole has the same area for all of them.
+    The channel runs along a pixel edge. Some contour readers fill a hole that is a separate outline; a keyhole gives
+    the same area in all of them.
     """
     holes = sorted((o for o in outlines if _signed_area(o) < 0), key=lambda o: float(o[:, 0].min()))
     loops = [o for o in outlines if _signed_area(o) >= 0]
     for hole in holes:
         first = int(np.lexsort((hole[:, 1], hole[:, 0]))[0])
         corner = hole[first]
-        best: tuple[float, int, int] | None = None  # place along the row, loop, edge
-        for number, loop in enumerate(loops):
+        best: tuple[float, int, int] | None = None  # position along the row, loop, edge
+        for loop_index, loop in enumerate(loops):
             after = np.roll(loop, -1, axis=0)
             upright = (loop[:, 0] == after[:, 0]) & (loop[:, 0] <= corner[0])
             low, high = np.minimum(loop[:, 1], after[:, 1]), np.maximum(loop[:, 1], after[:, 1])
             for edge in np.flatnonzero(upright & (low <= corner[1]) & (corner[1] <= high)).tolist():
                 if best is None or loop[edge, 0] > best[0]:
-                    best = float(loop[edge, 0]), number, edge
-        if best is None:  # a hole in nothing: not an outline of pixels
+                    best = float(loop[edge, 0]), loop_index, edge
+        if best is None:  # no surrounding outline: not an outline of pixels
             loops.append(hole)
             continue
-        place, number, edge = best
-        door = np.asarray([[place, corner[1]]])
+        position, loop_index, edge = best
+        channel = np.asarray([[position, corner[1]]])
         inner = np.concatenate([np.roll(hole, -first, axis=0), hole[first][None]])
-        loop = loops[number]
-        loops[number] = np.concatenate([loop[: edge + 1], door, inner, door, loop[edge + 1 :]])
+        loop = loops[loop_index]
+        loops[loop_index] = np.concatenate([loop[: edge + 1], channel, inner, channel, loop[edge + 1 :]])
     return loops
 
 
@@ -101,10 +103,10 @@ def _signed_area(outline: Array64) -> float:
 
 
 def edge_contours(mask: npt.NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, ...]:
-    """Contours (LPS, mm) that hold exactly the voxels of a mask ``[z, y, x]``.
+    """Return contours (LPS, mm) that enclose exactly the voxels of a mask ``[z, y, x]``.
 
-    Each slice gives two planes a quarter of a slice off its middle, so that a structure of one slice, or with a slice
-    left out, keeps its thickness.
+    Each slice gives two contour planes, a quarter of a slice from its middle. A structure of one slice, or with a
+    missing slice, therefore keeps its thickness.
     """
     contours = []
     for k, plane in enumerate(mask):
@@ -115,33 +117,33 @@ def edge_contours(mask: npt.NDArray[np.bool_], grid: Grid) -> tuple[FloatArray, 
 
 
 def _edges(cells: npt.NDArray[np.intp], edge: int) -> npt.NDArray[np.intp]:
-    """Key of a cell's edge, the same from both cells that share it: (2 j, 2 i) of its middle."""
+    """Return the key of a cell's edge, (2 j, 2 i) of its midpoint; both cells that share the edge give the same key."""
     (aj, ai), (bj, bi) = CORNERS[edge], CORNERS[(edge + 1) % 4]
     return 2 * cells + np.asarray([aj + bj, ai + bi])
 
 
 def _cross(values: Array64, loop: list[tuple[int, int]]) -> Array64:
-    """Where the level is crossed on each edge of a loop, (i, j)."""
-    middle = np.asarray(loop)
-    low = middle // 2
-    high = low + middle % 2
+    """Return the point (i, j) where the level is crossed on each edge of a loop."""
+    midpoint = np.asarray(loop)
+    low = midpoint // 2
+    high = low + midpoint % 2
     a, b = values[low[:, 0], low[:, 1]], values[high[:, 0], high[:, 1]]
-    share = np.clip(a / (a - b), 0.0, 1.0)[:, None]
-    return np.asarray(low + share * (high - low), dtype=np.float64)[:, ::-1]
+    fraction = np.clip(a / (a - b), 0.0, 1.0)[:, None]
+    return np.asarray(low + fraction * (high - low), dtype=np.float64)[:, ::-1]
 
 
 def _link(starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> list[list[tuple[int, int]]]:
-    """Join directed pieces into closed loops of keys."""
+    """Join directed segments into closed loops of keys."""
     after: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for start, end in zip(map(tuple, starts.tolist()), map(tuple, ends.tolist()), strict=True):
         after[start].append(end)
     loops = []
     for first in list(after):
         while after[first]:
-            loop, here = [first], after[first].pop()
-            while here != first:
-                loop.append(here)
-                here = after[here].pop()
+            loop, current = [first], after[first].pop()
+            while current != first:
+                loop.append(current)
+                current = after[current].pop()
             loops.append(loop)
     return loops
 

@@ -1,4 +1,4 @@
-"""How structures lie to one another and to an image, on a fine lattice of their own."""
+"""Spatial relations of structures: distance, overlap on a fine lattice, nesting, and coverage by an image."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ Mask = npt.NDArray[np.bool_]
 
 
 def is_within(one: Structure, other: Structure, *, reach_mm: float) -> bool:
-    """Whether the bounding boxes come closer than ``reach_mm``."""
+    """Return True if the distance of the bounding boxes is less than ``reach_mm`` along every axis."""
     return _boxes_meet(_box(one), _box(other), reach_mm)
 
 
 def filled_pair(one: Structure, other: Structure, *, margin_mm: float = 0.0) -> tuple[Mask, Mask, float]:
-    """Voxels of both on one lattice that holds both and a margin, and its step, mm (`STEP_MM`, more for large ones)."""
+    """Return the masks of two structures on a common lattice, and its step, mm.
+
+    The lattice contains both structures and a margin. Its step is `STEP_MM`, larger for large structures.
+    """
     points = np.concatenate([np.concatenate(s.contours) for s in (one, other)])
     low = points.min(axis=0) - margin_mm - 2 * STEP_MM
     extent = points.max(axis=0) + margin_mm + 2 * STEP_MM - low
@@ -40,39 +43,40 @@ def filled_pair(one: Structure, other: Structure, *, margin_mm: float = 0.0) -> 
 
 
 def share_on_image(structure: Structure, image: sitk.Image) -> float:
-    """Share of a structure's contour points that lie on an image's voxels, 0…1."""
+    """Return the fraction of a structure's contour points that lie on an image's voxels, 0…1."""
     index = Grid.of(image).to_index(np.concatenate(structure.contours))
     return float(((index >= -0.5) & (index <= np.asarray(image.GetSize()) - 0.5)).all(axis=1).mean())
 
 
 def without_nested(structures: tuple[Structure, ...]) -> tuple[tuple[Structure, ...], tuple[Warning, ...]]:
-    """Leave out what another structure of the same drawing stands for: the same tumor must not count twice.
+    """Return the structures without duplicates of the same tumor, and a warning for each structure left out.
 
-    One that holds two others or more, which lie apart, is their outline or their sum, and goes. Of two of which one
-    holds four fifths of the other, GTV goes before CTV before PTV (by type or name), else the larger goes first.
+    A structure that contains two or more separate structures is their sum or common outline, and is left out. Two
+    structures are nested if one contains 80 % of the other's volume. Of these, the GTV is kept before a CTV, and a CTV
+    before a PTV (by type or name); at equal rank, the larger one is kept.
     """
     warnings: list[Warning] = []
     boxes = [_box(s) for s in structures]
     pairs = [(i, j) for i, j in itertools.permutations(range(len(boxes)), 2) if _boxes_meet(boxes[i], boxes[j], 0.0)]
-    bodies = {n: _Body(structures[n]) for pair in pairs for n in pair}  # of most, no other comes near
+    bodies = {n: _Body(structures[n]) for pair in pairs for n in pair}  # most structures have no neighbor
     inside = {(i, j): bodies[i].share_in(bodies[j]) for i, j in pairs if bodies[i].volume_cc <= bodies[j].volume_cc}
-    held = {pair for pair, share in inside.items() if share >= NESTED}
+    nested = {pair for pair, share in inside.items() if share >= NESTED}
     dropped: set[int] = set()
     for j in range(len(structures)):
-        parts = [i for i, k in held if k == j]
-        apart = [i for i in parts if not any((i, o) in held or (o, i) in held for o in parts if o != i)]
-        if len(apart) > 1:
+        contained = [i for i, k in nested if k == j]
+        separate = [i for i in contained if not any((i, o) in nested or (o, i) in nested for o in contained if o != i)]
+        if len(separate) > 1:
             dropped.add(j)
-            values = {"name": structures[j].name, "volume": bodies[j].volume_cc, "count": len(apart)}
+            values = {"name": structures[j].name, "volume": bodies[j].volume_cc, "count": len(separate)}
             warnings.append(WarningCode.HOLDS_TARGETS(**values))
-    for i, j in sorted(held, key=lambda pair: tuple(sorted(pair))):
+    for i, j in sorted(nested, key=lambda pair: tuple(sorted(pair))):
         if i in dropped or j in dropped:
             continue
-        one, other = structures[i], structures[j]
-        first = (_rank(one), -bodies[i].volume_cc) <= (_rank(other), -bodies[j].volume_cc)
-        lost, kept = (j, i) if first else (i, j)
-        dropped.add(lost)
-        warnings.append(WarningCode.NESTED_ROI(left=structures[lost].name, kept=structures[kept].name))
+        left, right = structures[i], structures[j]
+        left_first = (_rank(left), -bodies[i].volume_cc) <= (_rank(right), -bodies[j].volume_cc)
+        dropped_index, kept_index = (j, i) if left_first else (i, j)
+        dropped.add(dropped_index)
+        warnings.append(WarningCode.NESTED_ROI(left=structures[dropped_index].name, kept=structures[kept_index].name))
     return tuple(s for n, s in enumerate(structures) if n not in dropped), tuple(warnings)
 
 
@@ -86,26 +90,26 @@ def _boxes_meet(one: Array64, other: Array64, reach_mm: float) -> bool:
 
 
 class _Body:
-    """A structure as slabs of its planes, in which points can be looked up: no voxels, however large it is."""
+    """A structure as slabs of its contour planes, for point-in-structure tests without voxels."""
 
     def __init__(self, structure: Structure) -> None:
         try:
             self._stacks = stack_planes(structure).each
-        except GeometryError:  # it has no volume; who measures it says so
+        except GeometryError:  # no volume: its measurement reports the error
             self._stacks = ()
 
     @property
     def volume_cc(self) -> float:
-        """Volume of the contours, cm³."""
+        """Return the volume of the contours, cm³."""
         return sum(stack.volume_mm3 for stack in self._stacks) / 1000
 
     def share_in(self, other: _Body) -> float:
-        """Share of this structure's volume that lies in another, 0…1."""
+        """Return the fraction of this structure's volume that lies in another, 0…1."""
         points = self._points()
         return float(other.holds(points).mean()) if len(points) else 0.0
 
     def holds(self, points_mm: Array64) -> Mask:
-        """Which LPS points ``(n, 3)`` lie inside."""
+        """Return a mask of the LPS points ``(n, 3)``, mm, that lie inside."""
         inside = np.zeros(len(points_mm), dtype=bool)
         for stack in self._stacks:
             local = points_mm @ stack.axes.T
@@ -116,8 +120,8 @@ class _Body:
         return inside
 
     def _points(self) -> Array64:
-        """Points spread evenly over the structure, LPS, mm; about `PROBES` of them."""
-        found = []
+        """Return about `PROBES` points, evenly distributed over the structure, LPS, mm."""
+        points = []
         step = max((1000 * self.volume_cc / PROBES) ** (1 / 3), 1e-3)
         for stack in self._stacks:
             for polygons, (low, high) in zip(stack.polygons, stack.slabs_mm, strict=True):
@@ -128,8 +132,8 @@ class _Body:
                 plane = plane[points_inside(polygons, plane)]
                 layers = max(round((high - low) / step), 1)
                 for w in low + (np.arange(layers) + 0.5) * (high - low) / layers:
-                    found.append(np.column_stack([plane, np.full(len(plane), w)]) @ stack.axes)
-        return np.concatenate(found) if found else np.zeros((0, 3))
+                    points.append(np.column_stack([plane, np.full(len(plane), w)]) @ stack.axes)
+        return np.concatenate(points) if points else np.zeros((0, 3))
 
 
 def _rank(structure: Structure) -> int:

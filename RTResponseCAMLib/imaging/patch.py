@@ -1,6 +1,6 @@
-"""One lesion as the classifier sees it: an isotropic block around the target, in patient axes.
+"""Lesion patch, the input of the classifier: an isotropic cube of voxels around the target, in patient axes.
 
-The block's grid carries its place in LPS, so that every voxel maps back to the patient without a slip.
+The grid of the patch stores its LPS position, so that every voxel maps back to the patient exactly.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ MARGIN_MM = 8.0
 SIZE_STEP = 8
 MIN_SIZE, MAX_SIZE = 24, 96
 INSIDE = 0.05
-COARSEST = 1.05  # voxels of the MR, relative to those of the patch, on which a patch is laid
-ALONG = 0.9998  # cosine of one degree: axes of the MR that are those of the patient
+COARSEST = 1.05  # largest ratio of MR spacing to patch spacing at which a patch is aligned to MR voxels
+ALONG = 0.9998  # cosine of about one degree: the MR axis counts as parallel to a patient axis
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Arrays ``[z, y, x]`` float32 on ``grid`` (LPS axes, isotropic).
+    """Patch of one lesion: arrays ``[z, y, x]``, float32, on ``grid`` (LPS axes, isotropic).
 
     Attributes
     ----------
-    mr : T1c in head units: (value − head median) / head inter-quartile range.
-    dose : dose / prescription; exactly 1 everywhere when there is no dose (``has_dose`` False).
-    fraction : fraction of the voxel inside the lesion.
-    mr_spacing_mm : voxels of the MR that it was sampled from (x, y, z of that MR); None where it came from none.
+    grid : sampling grid of the patch.
+    mr : normalized T1c: (value − head median) / head interquartile range.
+    dose : dose / prescription; exactly 1 everywhere if there is no dose (``has_dose`` False).
+    fraction : partial-volume fraction of the lesion in each voxel.
+    has_dose : True if there is a dose and a prescription.
+    mr_spacing_mm : voxel spacing of the source MR (x, y, z of that MR), mm; None if there is no source MR.
     """
 
     grid: Grid
@@ -49,23 +51,24 @@ class Patch:
 
     @property
     def mr_voxel_volume_ratio(self) -> float:
-        """Volume of a voxel of the MR over that of the patch's, at least 1: voxels that one measurement fills."""
+        """Return the ratio of MR voxel volume to patch voxel volume, at least 1: patch voxels per measured voxel."""
         return max(float(np.prod(self.mr_spacing_mm or (0.0,)) / np.prod(self.grid.spacing_mm)), 1.0)
 
     @property
     def inside(self) -> npt.NDArray[np.bool_]:
-        """Voxels that belong to the lesion ``[z, y, x]``; never none, however small it is."""
+        """Return the mask ``[z, y, x]`` of the lesion; it contains at least one voxel, however small the lesion is."""
         return np.asarray(self.fraction > min(INSIDE, 0.5 * float(self.fraction.max())))
 
 
 def patch_grid(
     structure: Structure, mr: Grid | None = None, *, spacing_mm: float = 1.0, margin_mm: float = MARGIN_MM
 ) -> Grid:
-    """Cube that holds the lesion and a margin; its side is a multiple of 8 voxels, 24 to 96.
+    """Return the grid of a cube that contains the lesion and a margin; its side is a multiple of 8 voxels, 24 to 96.
 
-    Centerd on the middle of the contours' bounding box. Where voxels of ``mr`` are no coarser and its axes are those of
-    the patient, but for half a voxel: the middle then lies on one of them. Between voxels an image is smoother than on
-    them, and the texture of a lesion would hang on where its middle happens to lie.
+    The cube is centered on the bounding box of the contours. If the voxels of ``mr`` are not coarser and its axes are
+    parallel to the patient axes, the cube is shifted by up to half an MR voxel, so that its middle voxel lies on an MR
+    voxel. An interpolated image is smoother between voxels than on them; without this shift, the texture of a lesion
+    would depend on the position of its center relative to the voxels.
     """
     points = np.concatenate([np.asarray(c, dtype=np.float64) for c in structure.contours])
     extent_mm = float(np.ptp(points, axis=0).max()) + 2 * margin_mm
@@ -77,11 +80,11 @@ def patch_grid(
 
 
 def _to_nearest_voxel(point_mm: Array64, mr: Grid, spacing_mm: float) -> Array64:
-    """From a point to the nearest voxel of the MR, mm LPS; nothing along axes that are tilted or coarser."""
+    """Return the vector from a point to the nearest MR voxel, mm LPS; 0 along axes that are tilted or coarser."""
     index = mr.to_index(point_mm[None])[0]
     steps = np.asarray(mr.spacing_mm)
-    laid = (np.abs(mr.axes / steps).max(axis=0) > ALONG) & (steps <= COARSEST * spacing_mm)
-    return np.asarray(mr.axes @ np.where(laid, np.rint(index) - index, 0.0))
+    aligned = (np.abs(mr.axes / steps).max(axis=0) > ALONG) & (steps <= COARSEST * spacing_mm)
+    return np.asarray(mr.axes @ np.where(aligned, np.rint(index) - index, 0.0))
 
 
 def sample_patch(
@@ -94,33 +97,37 @@ def sample_patch(
     spacing_mm: float = 1.0,
     margin_mm: float = MARGIN_MM,
 ) -> Patch:
-    """Sample MR (cubic; beyond the scan as at its edge), dose (trilinear) and occupancy around one lesion.
+    """Return the patch of one lesion: MR, dose and partial-volume fraction.
+
+    MR is interpolated by cubic B-splines (edge values beyond the scan), dose by trilinear interpolation.
 
     Raises
     ------
-    GeometryError : the lesion lies outside the MR, has no contours, or none near their middle; the MR there is not
-        finite.
+    GeometryError : the lesion lies outside the MR, has no contours, or has none near the center of its bounding box;
+        or the MR values there are not finite.
     """
     grid = patch_grid(structure, Grid.of(mr), spacing_mm=spacing_mm, margin_mm=margin_mm)
     intensity = sitk.GetArrayFromImage(resample(mr, grid, smooth=True, outside=None))
     where = f"ROI '{structure.name}'"
     if not np.isfinite(intensity).all():
-        raise GeometryError(where, "lies where the MR holds values that are no numbers", "Export the MR again")
+        raise GeometryError(
+            where, "lies where the MR contains values that are not numbers (NaN)", "Export the MR again"
+        )
     fraction = box_fraction(structure, grid)
     if not fraction.any():
         raise GeometryError(
             where,
-            f"is nowhere within {MAX_SIZE / 2 * spacing_mm:.0f} mm of its own middle",
+            f"is nowhere within {MAX_SIZE / 2 * spacing_mm:.0f} mm of its own center",
             "Give each lesion its own ROI",
         )
-    relative = np.ones(grid.shape, dtype=np.float32)
+    relative_dose = np.ones(grid.shape, dtype=np.float32)
     has_dose = dose is not None and prescription_gy is not None
     if dose is not None and prescription_gy is not None:
-        relative = sitk.GetArrayFromImage(resample(dose.image, grid)) / np.float32(prescription_gy)
+        relative_dose = sitk.GetArrayFromImage(resample(dose.image, grid)) / np.float32(prescription_gy)
     return Patch(
         grid,
         ((intensity - head.median) / head.iqr).astype(np.float32),
-        relative.astype(np.float32),
+        relative_dose.astype(np.float32),
         fraction,
         has_dose,
         Grid.of(mr).spacing_mm,

@@ -1,9 +1,9 @@
-"""Rigid registration of a follow-up MR to the planning MR by mutual information, and how far to trust it.
+"""Rigid registration of a follow-up MR to the planning MR by mutual information, with quality measures.
 
-Mattes mutual information [Mattes et al., IEEE TMI 22 (2003) 120], coarse to fine, inside the head. The quality is
-measured, not hoped for: the last level is run a second time on other samples, and the two answers are compared. The
-levels are a loop of our own: SimpleITK's schedules per level know neither iterations nor several starts, of which the
-coarse level keeps the best.
+The metric is Mattes mutual information [Mattes et al., IEEE TMI 22 (2003) 120], sampled inside the head, in a
+coarse-to-fine scheme. To measure the quality, the last level runs a second time with other random samples, and the two
+results are compared. The levels are a loop in this module, because SimpleITK's multi-resolution schedule supports
+neither iterations per level nor several starts, of which the coarse level selects the best.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ Start = tuple[float, str, sitk.Euler3DTransform]
 
 @dataclass(frozen=True)
 class Registration:
-    """A rigid map of planning points (LPS, mm) onto follow-up points.
+    """Rigid transform from planning points to follow-up points (LPS, mm), with its quality measures.
 
     Attributes
     ----------
-    to_follow_up : 4 × 4.
+    to_follow_up : transform, 4 × 4.
     method : "frame" (same frame of reference, refined), "moments" (refined), "DICOM", or "manual".
-    disagreement_mm : largest difference of two independent estimates over the head; None when none was made.
-    similarity : correlation of the gradient magnitudes of both heads after the map, −1…1.
-    overlap : share of the planning head that the follow-up's field of view holds, 0…1.
-    warnings : what the reader must know.
+    disagreement_mm : largest difference of two independent estimates over the head, mm; None without a second estimate.
+    similarity : correlation of the gradient magnitudes of both heads after registration, −1…1.
+    overlap : fraction of the planning head inside the follow-up's field of view, 0…1.
+    warnings : warnings about the registration quality.
     """
 
     to_follow_up: Matrix
@@ -60,22 +60,22 @@ class Registration:
 
     @property
     def to_plan(self) -> Matrix:
-        """The inverse: follow-up points onto planning points."""
+        """Return the inverse transform, from follow-up points to planning points."""
         return np.asarray(np.linalg.inv(self.to_follow_up), dtype=np.float64)
 
 
 def register_rigidly(
     planning: sitk.Image, follow_up: sitk.Image, *, same_frame: bool = False, progress: Progress = no_progress
 ) -> Registration:
-    """Find the rigid map of the planning MR onto a follow-up MR.
+    """Return the rigid registration of the planning MR to a follow-up MR.
 
-    Starts from the common frame of reference when ``same_frame``, and from aligned centers, turned in steps; what fits
-    best is refined.
+    The starts are the common frame of reference (if ``same_frame``) and the aligned head centers with rotations in
+    steps. The start with the best metric is refined.
 
     Raises
     ------
-    GeometryError : the result cannot be trusted: too little overlap, two estimates that disagree by more than
-        1 mm, or heads that do not resemble each other. A transform of the user's own is the way out.
+    GeometryError : the result is not reliable: the overlap is too small, two estimates differ by more than 1 mm, or the
+        heads are not similar. In this case, the user can provide a transform.
     """
     progress(0.0, "preparing the heads")
     fixed, moving = evened_head(planning), evened_head(follow_up)
@@ -86,20 +86,24 @@ def register_rigidly(
     failure: GeometryError | None = None
     flagged: Registration | None = None
     for attempt, count in enumerate(STARTS):
-        # Few starts find most heads; more are tried only where the answer cannot be trusted.
-        share = subprogress(progress, 1 - 0.9**attempt, 1 - 0.9 ** (attempt + 1) if attempt < len(STARTS) - 1 else 1.0)
-        for number in range(len(refined), min(count, len(starts))):
-            share(0.5 * number / count, "looking for the head")
-            refined.append(_refined(coarse, starts[number]))
+        # A few starts are sufficient for most heads; more are used only if the result is not reliable.
+        attempt_progress = subprogress(
+            progress, 1 - 0.9**attempt, 1 - 0.9 ** (attempt + 1) if attempt < len(STARTS) - 1 else 1.0
+        )
+        for start_index in range(len(refined), min(count, len(starts))):
+            attempt_progress(0.5 * start_index / count, "aligning the head")
+            refined.append(_refined(coarse, starts[start_index]))
         _, method, transform = min(refined, key=lambda item: item[0])
         try:
-            found = _from_start(fixed, moving, mask, planning, transform, method, subprogress(share, 0.5, 1.0))
+            registration = _from_start(
+                fixed, moving, mask, planning, transform, method, subprogress(attempt_progress, 0.5, 1.0)
+            )
         except GeometryError as error:
             failure = error
             continue
-        if not found.warnings and (found.disagreement_mm or 0.0) <= GOOD_DISAGREEMENT_MM:
-            return found
-        flagged = found
+        if not registration.warnings and (registration.disagreement_mm or 0.0) <= GOOD_DISAGREEMENT_MM:
+            return registration
+        flagged = registration
     if flagged is None:
         assert failure is not None
         raise failure
@@ -115,28 +119,30 @@ def _from_start(
     method: str,
     progress: Progress,
 ) -> Registration:
-    """Coarse to fine from one start; the last level twice, on different samples."""
+    """Return the coarse-to-fine registration from one start; the last level runs twice, with different samples."""
     steps = len(LEVELS) + 1
-    for number, (voxel_mm, samples, iterations) in enumerate(LEVELS):
-        progress(number / steps, "registering")
+    for level_index, (voxel_mm, samples, iterations) in enumerate(LEVELS):
+        progress(level_index / steps, "registering")
         level, before = _at_level(fixed, moving, mask, voxel_mm), transform
         transform = _refine(level, before, voxel_mm, samples, iterations, SEED)
     progress((steps - 1) / steps, "checking the registration")
     second = _refine(level, before, *LEVELS[-1], SEED + 1)
-    one, two = as_matrix(transform), as_matrix(second)
-    disagreement = largest_difference_mm(one, two, image=planning)
+    first_matrix, second_matrix = as_matrix(transform), as_matrix(second)
+    disagreement = largest_difference_mm(first_matrix, second_matrix, image=planning)
     agreed = disagreement <= GOOD_DISAGREEMENT_MM
-    found = _judged((one + two) / 2 if agreed else one, method, disagreement, fixed, moving, mask)
+    registration = _judged(
+        (first_matrix + second_matrix) / 2 if agreed else first_matrix, method, disagreement, fixed, moving, mask
+    )
     progress(1.0)
-    return found
+    return registration
 
 
 def accept_transform(planning: sitk.Image, follow_up: sitk.Image, *, matrix: Matrix, method: str) -> Registration:
-    """Take a map that someone else made (a DICOM registration, or by hand), and say how well it fits.
+    """Return a registration with the quality measures of an external transform (DICOM registration or manual).
 
     Raises
     ------
-    GeometryError : the map is not rigid, or the images do not overlap under it.
+    GeometryError : the transform is not rigid, or the images do not overlap after it is applied.
     """
     if not is_rigid(matrix):
         raise GeometryError("the transform", "is not rigid (rotation and translation)", "Give a rigid transform")
@@ -152,7 +158,9 @@ def register_follow_up(
     given: Matrix | None = None,
     progress: Progress = no_progress,
 ) -> Registration:
-    """Map the plan onto a follow-up: as given, by a DICOM registration, or by finding it, in this order.
+    """Return the registration of the plan to a follow-up.
+
+    Order of preference: the given transform, a DICOM registration, automatic registration.
 
     Raises
     ------
@@ -167,7 +175,7 @@ def register_follow_up(
 
 
 def largest_difference_mm(one: Matrix, other: Matrix, *, image: sitk.Image) -> float:
-    """Largest distance of two maps over a ball of 80 mm about the image's middle, mm."""
+    """Return the largest difference of two transforms, mm, on a sphere of 80 mm radius around the image center."""
     grid = Grid.of(image)
     middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]
     points = middle + 80.0 * np.asarray([[s * (n == axis) for n in range(3)] for axis in range(3) for s in (-1, 1)])
@@ -175,11 +183,14 @@ def largest_difference_mm(one: Matrix, other: Matrix, *, image: sitk.Image) -> f
 
 
 def _ranked_starts(level: Level, same_frame: bool) -> list[Start]:
-    """Centers of both heads laid on one another and turned in steps, best first; the common frame before all."""
-    center, other = head_center(level[2]), head_center(head_mask(level[1]))
+    """Return the starts with aligned head centers and rotations in steps, sorted by metric, the best first.
+
+    The common frame of reference comes before all others.
+    """
+    center, moving_center = head_center(level[2]), head_center(head_mask(level[1]))
     scored: list[Start] = []
     for angles in itertools.product(TURNS_DEG, repeat=3):
-        start = sitk.Euler3DTransform(center.tolist(), *np.radians(angles).tolist(), (other - center).tolist())
+        start = sitk.Euler3DTransform(center.tolist(), *np.radians(angles).tolist(), (moving_center - center).tolist())
         scored.append((_metric(level, start), "moments", start))
     scored.sort(key=lambda item: item[0])
     if same_frame:
@@ -190,11 +201,11 @@ def _ranked_starts(level: Level, same_frame: bool) -> list[Start]:
 
 
 def _refined(level: Level, start: Start) -> Start:
-    """A start after a short run on coarse voxels, with the metric that it reaches."""
+    """Return a start after a short optimization on coarse voxels, with its metric."""
     _, method, transform = start
     try:
         end = _refine(level, transform, COARSE_MM, COARSE_SAMPLES, 60, SEED)
-    except GeometryError:  # this start is hopeless, others may not be
+    except GeometryError:  # this start fails, others may succeed
         return 0.0, method, transform
     return _metric(level, end), method, end
 
@@ -211,11 +222,11 @@ def _method(level: Level, samples: int, seed: int) -> sitk.ImageRegistrationMeth
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    # The share is of all voxels, of which those outside the mask are then dropped.
+    # The sampling fraction refers to all voxels; samples outside the mask are then discarded.
     method.SetMetricSamplingPercentage(min(samples / head / small.GetNumberOfPixels(), 1.0), seed)
     method.SetMetricFixedMask(inside)
     method.SetInterpolator(sitk.sitkLinear)
-    # Gradients at the samples only: filtering whole images for them would take most of the time.
+    # Gradients are computed at the samples only: filtering whole images would take most of the run time.
     method.SetMetricUseMovingImageGradientFilter(False)
     method.SetMetricUseFixedImageGradientFilter(False)
     return method
@@ -234,9 +245,9 @@ def _refine(
     method.SetInitialTransform(transform, inPlace=True)
     try:
         method.Execute(level[0], level[1])
-    except RuntimeError as error:  # all samples outside: the start was hopeless
+    except RuntimeError as error:  # all samples are outside: the start is unusable
         raise GeometryError(
-            "the follow-up", "does not overlap the planning MR from any start", "Give a transform of your own"
+            "the follow-up", "does not overlap the planning MR from any start", "Provide a transform"
         ) from error
     return transform
 
@@ -259,24 +270,24 @@ def _judged(
     mask: sitk.Image,
 ) -> Registration:
     transform = as_transform(matrix)
-    small, other, inside = _at_level(fixed, moving, mask, 3.0)
+    small, moving_small, inside = _at_level(fixed, moving, mask, 3.0)
     head = sitk.GetArrayViewFromImage(inside) > 0
-    field = sitk.Resample(_ones(other), small, transform, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    field = sitk.Resample(_ones(moving_small), small, transform, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
     common = head & (sitk.GetArrayViewFromImage(field) > 0)
     overlap = float(common.sum() / max(head.sum(), 1))
-    moved = sitk.Resample(other, small, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    moved = sitk.Resample(moving_small, small, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     edges = [sitk.GetArrayFromImage(sitk.GradientMagnitudeRecursiveGaussian(i, 2.0))[common] for i in (small, moved)]
     similarity = float(np.corrcoef(*edges)[0, 1]) if common.sum() > 100 else 0.0
-    fix = "Check that both are heads of the same patient, or give a transform of your own"
+    fix = "Check that both are heads of the same patient, or provide a transform"
     if overlap < MIN_OVERLAP:
         raise GeometryError("the follow-up", f"covers only {100 * overlap:.0f} % of the planning head", fix)
     if disagreement is not None and disagreement > MAX_DISAGREEMENT_MM:
-        what = f"the registration did not converge: two estimates differ by {disagreement:.1f} mm"
-        raise GeometryError("the follow-up", what, fix)
+        problem = f"the registration did not converge: two estimates differ by {disagreement:.1f} mm"
+        raise GeometryError("the follow-up", problem, fix)
     warnings: tuple[Warning, ...] = ()
-    what = f"does not resemble the planning head after registration (edge correlation {similarity:.2f})"
+    problem = f"does not resemble the planning head after registration (edge correlation {similarity:.2f})"
     if not similarity > MIN_SIMILARITY and disagreement is not None:
-        raise GeometryError("the follow-up", what, fix)
+        raise GeometryError("the follow-up", problem, fix)
     if not similarity > GOOD_SIMILARITY:
         warnings = (WarningCode.WEAK_REGISTRATION(similarity=similarity),)
     return Registration(as_matrix(transform), method, disagreement, similarity, overlap, warnings)

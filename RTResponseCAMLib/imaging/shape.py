@@ -1,8 +1,9 @@
-"""The body between contour planes that do not lie on the grid's slices: tilted planes, and planes wider than slices.
+"""Shape-based interpolation between contour planes that do not lie on the grid's slices (tilted or wider apart).
 
-In each plane, d is the distance to the outline (positive inside) and R its largest value. q = d (2 R - d) is
-interpolated along the normal, because for balls and nearly so for ellipsoids it is a parabola there: few planes are
-enough. Dividing q by its gradient gives distances again, from which voxels are filled.
+In each plane, d is the signed distance to the outline (positive inside) and R its largest value. The function
+q = d (2 R - d) is interpolated along the normal. For spheres, and nearly for ellipsoids, q is a parabola along the
+normal, so that few planes are sufficient. Dividing q by its gradient magnitude gives distances again, from which the
+partial-volume fraction of each voxel is computed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ FAR_MM = 5.0
 
 @dataclass(frozen=True)
 class Shape:
-    """Signed distances (mm, positive inside) on a lattice ``[w, v, u]`` of the planes' own frame."""
+    """Signed distances (mm, positive inside) on a lattice ``[w, v, u]`` in the frame of the planes.
+
+    Attributes
+    ----------
+    axes : rows u, v, n: orthonormal LPS frame of the planes.
+    first_mm : position (u, v, n) of the first lattice point, mm.
+    step_mm : lattice step along u, v, n, mm.
+    distance_mm : signed distances ``[w, v, u]``, limited to ± `FAR_MM`.
+    """
 
     axes: Array64
     first_mm: Array64
@@ -37,28 +46,31 @@ class Shape:
     distance_mm: npt.NDArray[np.float32]
 
     def at(self, points_mm: Array64) -> Array64:
-        """Distances at LPS points ``(n, 3)``, mm; never more than `FAR_MM` from zero."""
+        """Return the signed distances at LPS points ``(n, 3)``, mm, limited to ± `FAR_MM`."""
         return self.within(points_mm @ self.axes.T)
 
     def within(self, local_mm: Array64) -> Array64:
-        """As `at`, of points in the planes' own frame (u, v, n)."""
+        """Return the same as `at` for points in the frame of the planes (u, v, n), mm."""
         local = (local_mm - self.first_mm) / self.step_mm
-        place = [local[:, 2], local[:, 1], local[:, 0]]
-        return np.asarray(map_coordinates(self.distance_mm, place, order=1, mode="constant", cval=-FAR_MM))
+        lattice_index = [local[:, 2], local[:, 1], local[:, 0]]
+        return np.asarray(map_coordinates(self.distance_mm, lattice_index, order=1, mode="constant", cval=-FAR_MM))
 
 
 def shape_of(stack: PlaneStack, grid: Grid) -> Shape:
-    """Interpolate a stack of planes finely enough for ``grid``."""
+    """Return the interpolated shape of a stack of planes, with a lattice fine enough for ``grid``."""
     return shape_between(stack, min(0.5, min(grid.spacing_mm) / 2))
 
 
 def shape_between(stack: PlaneStack, step_mm: float) -> Shape:
-    """Interpolate a stack of planes on a lattice of ``step_mm``, or coarser where it would exceed `MAX_LATTICE`."""
+    """Return the interpolated shape of a stack of planes on a lattice of ``step_mm``.
+
+    The step is larger if the lattice would otherwise exceed `MAX_LATTICE` steps.
+    """
     points = np.concatenate([p for polygons in stack.polygons for p in polygons])
     return _interpolated(stack, max(step_mm, float(np.ptp(points, axis=0).max()) / MAX_LATTICE))
 
 
-@lru_cache(maxsize=2)  # a lesion is sampled on several grids one after the other; those of a large one are equally fine
+@lru_cache(maxsize=2)  # a lesion is sampled on several grids in sequence; for a large lesion, they have the same step
 def _interpolated(stack: PlaneStack, step: float) -> Shape:
     points = np.concatenate([p for polygons in stack.polygons for p in polygons])
     extent = np.ptp(points, axis=0)
@@ -83,9 +95,12 @@ def _interpolated(stack: PlaneStack, step: float) -> Shape:
 
 
 def shape_fraction(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArray[np.float32]:
-    """Fraction of each voxel inside, ``[z, y, x]``; ``keep_volume`` moves the surface until the sum is the stack's.
+    """Return the fraction of each voxel inside the interpolated shape, ``[z, y, x]``.
 
-    Moving is right only where the whole structure lies on the grid.
+    Parameters
+    ----------
+    keep_volume : move the surface until the volume equals that of the contours. This requires that the whole structure
+        lies on the grid.
     """
     shape = shape_of(stack, grid)
     coarse = _coarse(shape, grid)
@@ -97,7 +112,7 @@ def shape_fraction(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.N
 
 
 def shape_mask(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArray[np.bool_]:
-    """Voxels whose center lies inside the body between the planes, ``[z, y, x]``."""
+    """Return a mask ``[z, y, x]`` of the voxels whose center lies inside the interpolated shape."""
     shape = shape_of(stack, grid)
     coarse = _coarse(shape, grid)
     shift_mm = 0.0
@@ -108,18 +123,21 @@ def shape_mask(stack: PlaneStack, grid: Grid, *, keep_volume: bool) -> npt.NDArr
 
 
 def _coarse(shape: Shape, grid: Grid) -> Array64:
-    """Distances at all voxel centers ``(n,)``, slice by slice: points of a whole grid would take ten times its size."""
+    """Return the signed distances at all voxel centers ``(n,)``, mm.
+
+    They are computed slice by slice: the points of a whole grid would need ten times its memory.
+    """
     j, i = np.indices(grid.shape[1:], dtype=np.float64)
     slice_ = np.column_stack([i.ravel(), j.ravel(), np.zeros(i.size)])
-    found = np.empty((grid.size[2], i.size))
+    distances = np.empty((grid.size[2], i.size))
     for k in range(grid.size[2]):
         slice_[:, 2] = k
-        found[k] = shape.at(grid.to_lps(slice_))
-    return found.ravel()
+        distances[k] = shape.at(grid.to_lps(slice_))
+    return distances.ravel()
 
 
 def _edge_samples(shape: Shape, grid: Grid, coarse: Array64) -> tuple[npt.NDArray[np.intp], Array64, float]:
-    """Voxels that the surface may cut, distances at points within them, and the width of one such point, mm."""
+    """Return voxels that the surface may cut, distances at sample points in them, and the sample width, mm."""
     edge = np.flatnonzero(np.abs(coarse) < np.linalg.norm(grid.spacing_mm))
     sub = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
     shifts = np.stack(np.meshgrid(sub, sub, sub, indexing="ij"), axis=-1).reshape(1, -1, 3)
@@ -132,17 +150,17 @@ def _edge_samples(shape: Shape, grid: Grid, coarse: Array64) -> tuple[npt.NDArra
 
 
 def _shares(fine: Array64, shift_mm: float, soft_mm: float) -> Array64:
-    """Fraction of each voxel inside, of the distances at its points, with the surface moved outwards."""
-    each = [fine[n : n + AT_ONCE] for n in range(0, len(fine), AT_ONCE)]
+    """Return the inside fraction of each voxel from the distances at its sample points; ``shift_mm`` is outwards."""
+    chunks = [fine[n : n + AT_ONCE] for n in range(0, len(fine), AT_ONCE)]
     return np.concatenate(
-        [np.zeros(0), *(np.clip(0.5 + (f + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1) for f in each)]
+        [np.zeros(0), *(np.clip(0.5 + (f + shift_mm) / soft_mm, 0.0, 1.0).mean(axis=1) for f in chunks)]
     )
 
 
 def _shift(
     stack: PlaneStack, grid: Grid, result: Array64, edge: npt.NDArray[np.intp], fine: Array64, soft_mm: float
 ) -> float:
-    """Offset of the surface, mm outwards, at which the occupancies add up to the volume of the contours."""
+    """Return the surface offset, mm outwards, at which the partial-volume fractions add up to the contours' volume."""
     target = stack.volume_mm3 / (1000 * grid.voxel_cc) - (result.sum() - result[edge].sum())
 
     def surplus(shift: float) -> float:
@@ -156,7 +174,7 @@ def _shift(
 
 @dataclass(frozen=True)
 class _End:
-    """What lies beyond the first or last plane: a rounded end, or a flat one half a step away."""
+    """Shape beyond the first or last plane: a rounded end, or a flat end at the face of the slab."""
 
     reach_mm: float
     sign: float
@@ -170,7 +188,7 @@ class _End:
 
 
 def _end(stack: PlaneStack, q: Array64, side: int) -> _End:
-    """A body whose trend closes within one step ends there; otherwise it is cut flat at the slab's face."""
+    """Return a rounded end if the extrapolated shape closes within one step; otherwise a flat end at the slab face."""
     sign = -1.0 if side == 0 else 1.0
     at = float(stack.offsets_mm[side])
     flat_mm = abs(float(stack.slabs_mm[side, 0 if side == 0 else 1]) - at)
@@ -179,12 +197,12 @@ def _end(stack: PlaneStack, q: Array64, side: int) -> _End:
         return _End(flat_mm, sign, at, (q[side], zero, zero))
     order = (0, 1, 2) if side == 0 else (-1, -2, -3)
     a, b, c = (q[n] for n in order)
-    one, two = (abs(float(stack.offsets_mm[order[0]] - stack.offsets_mm[n])) for n in order[1:])
-    # The parabola through the three last planes, as a function of the distance beyond the last.
-    quadratic = ((c - a) / two - (b - a) / one) / (two - one)
-    linear = (a - b) / one + quadratic * one
-    end = _End(one, sign, at, (a, linear, quadratic))
-    closes = float(end.level(at + sign * one).max()) <= 0
+    first_step, second_step = (abs(float(stack.offsets_mm[order[0]] - stack.offsets_mm[n])) for n in order[1:])
+    # Parabola through the last three planes, as a function of the distance beyond the last plane.
+    quadratic = ((c - a) / second_step - (b - a) / first_step) / (second_step - first_step)
+    linear = (a - b) / first_step + quadratic * first_step
+    end = _End(first_step, sign, at, (a, linear, quadratic))
+    closes = float(end.level(at + sign * first_step).max()) <= 0
     return end if closes else _End(flat_mm, sign, at, (a, zero, zero))
 
 
@@ -193,16 +211,16 @@ def _along_normal(stack: PlaneStack, q: Array64, w: Array64, ends: list[_End]) -
     inner = (w >= stack.offsets_mm[0]) & (w <= stack.offsets_mm[-1])
     if len(q) > 1 and inner.any():
         level[inner] = Akima1DInterpolator(stack.offsets_mm, q, axis=0)(w[inner])
-    for number in np.flatnonzero(~inner):
-        end = ends[0] if w[number] < stack.offsets_mm[0] else ends[1]
-        level[number] = end.level(float(w[number]))
+    for index in np.flatnonzero(~inner):
+        end = ends[0] if w[index] < stack.offsets_mm[0] else ends[1]
+        level[index] = end.level(float(w[index]))
     if len(q) == 1:
         level[inner] = q[0]
     return level
 
 
 def _within(stack: PlaneStack, w: Array64, begin: float, stop: float) -> Array64:
-    """Distance to where the structure ends along the normal, and to gaps that no plane stands for."""
+    """Return the distance along the normal to the ends of the structure and to gaps between slabs, mm."""
     within = np.minimum(w - begin, stop - w)
     for below, above in zip(stack.slabs_mm[:-1, 1], stack.slabs_mm[1:, 0], strict=True):
         if above - below > 1e-6:
@@ -211,18 +229,18 @@ def _within(stack: PlaneStack, w: Array64, begin: float, stop: float) -> Array64
 
 
 def _signed_distance(polygons: tuple[Array64, ...], u: Array64, v: Array64) -> Array64:
-    """Distance to the nearest edge, positive inside (even-odd), on the lattice ``(v, u)``, mm."""
+    """Return the signed distance to the nearest edge, positive inside (even-odd), on the lattice ``(v, u)``, mm."""
     lattice = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
     start = np.concatenate(polygons)
     edge = np.concatenate([np.roll(p, -1, axis=0) for p in polygons]) - start
     length = np.linalg.norm(edge, axis=1)
     counts = np.maximum(np.ceil(length / EDGE_STEP_MM).astype(int), 1)
     owner = np.repeat(np.arange(len(start)), counts)
-    place = (np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)) / counts[owner]
-    _, nearest = cKDTree(start[owner] + edge[owner] * place[:, None]).query(lattice)
-    own = owner[nearest]
-    along = np.einsum("ij,ij->i", lattice - start[own], edge[own]) / np.maximum(length[own] ** 2, 1e-12)
-    foot = start[own] + edge[own] * np.clip(along, 0.0, 1.0)[:, None]
+    position = (np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)) / counts[owner]
+    _, nearest = cKDTree(start[owner] + edge[owner] * position[:, None]).query(lattice)
+    edge_id = owner[nearest]
+    along = np.einsum("ij,ij->i", lattice - start[edge_id], edge[edge_id]) / np.maximum(length[edge_id] ** 2, 1e-12)
+    foot = start[edge_id] + edge[edge_id] * np.clip(along, 0.0, 1.0)[:, None]
     distance = np.linalg.norm(lattice - foot, axis=1).reshape(len(v), len(u))
     line, x = crossings(polygons, v)
     inside = np.zeros((len(v), len(u) + 1), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Rigid transforms from files (ITK's text format, as Slicer writes it), parsed here: ITK's reader may crash."""
+"""Reading of rigid transforms from files in ITK's text format, without ITK's own reader, which may crash."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TRANSFORMS: dict[str, Any] = {
 
 
 def read_transform(path: Path) -> Matrix:
-    """Read a rigid transform in ITK's text format (.tfm, .txt; LPS mm) that maps planning points onto follow-up points.
+    """Return the rigid transform from planning to follow-up points (LPS mm), read from a text file (.tfm, .txt) of ITK.
 
-    This is what Slicer writes for a linear transform that moves the follow-up onto the plan. The text is parsed here:
-    ITK's own reader can be brought down by a damaged file.
+    Slicer writes this file for a linear transform that moves the follow-up onto the plan. The text is parsed here,
+    because a damaged file can crash ITK's own reader.
 
     Raises
     ------
-    GeometryError : no transform file, of another kind than `TRANSFORMS`, or not rigid.
+    GeometryError : the file is not a transform file, its transform type is not in `TRANSFORMS`, or it is not rigid.
     """
     try:
         text = path.read_text(encoding="ascii") if path.stat().st_size < MAX_TRANSFORM_BYTES else ""

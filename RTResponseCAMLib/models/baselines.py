@@ -1,4 +1,4 @@
-"""Baselines that every comparison contains: volume alone, and what is known without any image."""
+"""Baseline models of every comparison: lesion volume alone, and clinical data without any image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 from RTResponseCAMLib.models.interface import FittedModel, LesionModel
 from RTResponseCAMLib.models.registry import ModelEntry, Requirements
 
-# Colors that stay apart for color-blind readers [Okabe & Ito 2008]; baselines are gray.
+# Colors of the models are safe for color-blind readers [Okabe & Ito 2008]; baselines are gray.
 
 
 def logistic_entry(
     name: str, title: str, *, color: str, families: tuple[str, ...], predictors: str, keep: str = "",
     dose: bool = False, baseline: bool = False, reference: bool = False,
 ) -> ModelEntry:  # fmt: skip
-    """Entry of a logistic regression on some families of features."""
+    """Registry entry of a logistic regression on the given feature families."""
     return ModelEntry(
         name, title, color, Requirements(families, dose=dose), partial(_make, families, keep), _restore,
         predictors=predictors, baseline=baseline, reference=reference,

@@ -1,4 +1,4 @@
-"""A trained model on disk: ``model.json`` and safetensors, checked by hash; nothing is ever unpickled."""
+"""A trained model on disk: ``model.json`` and safetensors, verified by hash; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAX_WEIGHT_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model ready to use.
+    """A loaded model, ready for prediction.
 
     Attributes
     ----------
     card : content of ``model.json``.
-    model : calibrated, on its device.
-    sha256 : hash of the weights, the model's identity in every result.
+    model : calibrated model, on its device.
+    sha256 : SHA-256 of the weights; identifies the model in every result.
     """
 
     card: dict[str, Any]
@@ -38,17 +38,17 @@ class Bundle:
 
     @property
     def threshold(self) -> float:
-        """Probability of response from which a lesion is called a response."""
+        """Class threshold: probability of response from which the class of a lesion is response."""
         return float(self.card["threshold"])
 
     @property
     def device(self) -> str:
-        """Where the model runs."""
+        """Device on which the model runs."""
         return self.model.fitted.device
 
     @property
     def inputs(self) -> InputSpecification:
-        """What the model reads."""
+        """Input specification of the model."""
         return InputSpecification.of(self.card)
 
     def predict(
@@ -59,12 +59,17 @@ class Bundle:
 
 
 def save_bundle(folder: Path, fitted: FittedModel, *, card: dict[str, Any]) -> None:
-    """Write weights and card; ``card`` lacks only schema, architecture and weights, which are added here."""
+    """Write weights and card of a fitted model.
+
+    Parameters
+    ----------
+    card : content of the card without schema version, architecture and weights, which this function adds.
+    """
     import safetensors.numpy
 
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(fitted.tensors(), folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes the file readable by its owner only
     content = (folder / WEIGHTS).read_bytes()
     full = {
         "schema_version": SCHEMA_VERSION,
@@ -76,35 +81,35 @@ def save_bundle(folder: Path, fitted: FittedModel, *, card: dict[str, Any]) -> N
 
 
 def load_bundle(folder: Path, device: str = "auto") -> Bundle:
-    """Load a bundle and check its weights against the hash in its card.
+    """Load a bundle and verify its weights against the hash in its card.
 
     Parameters
     ----------
-    device : "auto" (CUDA when there is one), "cpu" or "cuda".
+    device : "auto" (CUDA where available), "cpu" or "cuda".
 
     Raises
     ------
-    ModelError : see `read_card`; a model that this program does not know; weights missing, altered, unreadable or of
-        another shape; no such device.
+    ModelError : see `read_card`; a model that is not registered; weights missing, altered, unreadable or of another
+        shape; no such device.
     """
     card = read_card(folder)
-    known = entry_of_card(card, folder)
-    entry = card["weights"][0]
-    path = folder / str(entry["file"])
+    model_entry = entry_of_card(card, folder)
+    weights_entry = card["weights"][0]
+    path = folder / str(weights_entry["file"])
     if path.parent != folder or not path.is_file():
         raise ModelError(path, "the weights named in model.json are missing", "Restore the bundle")
     if path.stat().st_size > MAX_WEIGHT_BYTES:
-        raise ModelError(path, "is larger than a bundle's weights can be", "Restore the bundle")
+        raise ModelError(path, "is larger than the weights of a bundle can be", "Restore the bundle")
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if digest != entry["sha256"]:
+    if digest != weights_entry["sha256"]:
         raise ModelError(
             path,
-            f"has SHA-256 {digest[:12]}…, model.json says {str(entry['sha256'])[:12]}…",
+            f"has SHA-256 {digest[:12]}…, model.json states {str(weights_entry['sha256'])[:12]}…",
             "Restore the bundle",
         )
     try:
-        fitted = known.restore(card["architecture"], read_weights(content, path))
+        fitted = model_entry.restore(card["architecture"], read_weights(content, path))
         line = Calibration(float(card["calibration"]["slope"]), float(card["calibration"]["intercept"]))
         threshold = 1 - float(card["threshold"])
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
@@ -117,17 +122,22 @@ def entry_of_card(card: dict[str, Any], folder: Path) -> ModelEntry:
 
     Raises
     ------
-    ModelError : this program knows no such model.
+    ModelError : the model is not registered.
     """
     try:
         return entry_of(str(card["model"]))
     except ModelError as error:
-        what = f"is of model '{card['model']}', which this program does not know"
-        raise ModelError(folder / CARD, what, f"{error.fix}, or install what brings it") from error
+        problem = f"names the model '{card['model']}', which is not registered in this program"
+        raise ModelError(folder / CARD, problem, f"{error.fix}, or install the package that provides it") from error
 
 
 def choose_device(name: str) -> str:
-    """Turn "auto", "cpu" or "cuda" into a device that exists."""
+    """Available device for "auto", "cpu" or "cuda".
+
+    Raises
+    ------
+    ModelError : another name, or no CUDA device is available.
+    """
     if name not in ("auto", "cpu", "cuda"):
         raise ModelError("device", f"is '{name}', expected auto, cpu or cuda", "Correct --device")
     if name == "cpu":
@@ -135,9 +145,9 @@ def choose_device(name: str) -> str:
     try:
         import torch
 
-        found = torch.cuda.is_available()
-    except ImportError:  # models without torch run on the CPU
-        found = False
-    if name == "cuda" and not found:
+        has_cuda = torch.cuda.is_available()
+    except ImportError:  # models that do not need torch run on the CPU
+        has_cuda = False
+    if name == "cuda" and not has_cuda:
         raise ModelError("device", "no CUDA device is available", "Use --device cpu")
-    return "cuda" if found else "cpu"
+    return "cuda" if has_cuda else "cpu"

@@ -1,4 +1,4 @@
-"""Calibration of any model: Platt scaling and class threshold, fitted on inner, held-out predictions."""
+"""Calibration of any model: Platt scaling and class threshold, fitted on held-out predictions of inner folds."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedM
 from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample
 
-LOG_SLOPES, OFFSETS = (float(np.log(0.05)), 4.0), (-20.0, 20.0)  # limits of the calibration line
+LOG_SLOPES, OFFSETS = (float(np.log(0.05)), 4.0), (-20.0, 20.0)  # bounds of log slope and intercept
 Array64 = npt.NDArray[np.float64]
 NONE64 = np.zeros(0)
 
 
 @dataclass(frozen=True)
 class CalibratedModel:
-    """A fitted model, the line that calibrates its logits, and its class threshold.
+    """A fitted model, its calibration line on the logit, and its class threshold.
 
     Attributes
     ----------
-    threshold : probability of non-response from which a lesion is called non-response.
-    held_out : calibrated probabilities of non-response of the labeled lesions, in their order, each by a model that has
-        not seen its patient.
+    threshold : probability of non-response from which the class of a lesion is non-response.
+    held_out : calibrated probabilities of non-response of the labeled lesions, in their order, each by a model that was
+        not trained on the lesion's patient.
     """
 
     fitted: FittedModel
@@ -46,18 +46,18 @@ class CalibratedModel:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A model with its calibration: what is fitted, compared and written as a bundle."""
+    """A model to be fitted together with its calibration, for comparisons and bundles."""
 
     model: LesionModel
 
     def fit(
         self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress
     ) -> CalibratedModel:
-        """Fit on all samples; calibrate and choose the threshold on inner folds of their patients.
+        """Fit on all samples; calibrate and choose the class threshold on inner, patient-wise folds.
 
         Raises
         ------
-        CohortError : the labeled lesions hold one class only, or cannot be split by patient.
+        CohortError : the labeled lesions contain one class only, or cannot be split by patient.
         """
         labeled = [sample for sample in samples if sample.label is not None]
         labels = np.asarray([int(sample.label or 0) for sample in labeled])
@@ -76,8 +76,9 @@ class Calibrated:
 def platt_line(totals: Array64, labels: npt.NDArray[np.integer]) -> tuple[float, float]:
     """Slope and intercept of Platt scaling on held-out logits.
 
-    With Platt's smoothed targets [Platt 1999], so that a perfect split gives no certainty. The slope is kept above
-    0.05: where inner folds rank worse than chance, a negative one would turn the ranking round: skill out of noise.
+    Smoothed targets [Platt 1999] prevent probabilities of 0 and 1 where the classes separate perfectly. The slope is
+    at least 0.05: where inner folds rank worse than chance, a negative slope would reverse the ranking, and noise would
+    appear as skill.
     """
     target = smoothed_targets(labels)
 
@@ -89,21 +90,21 @@ def platt_line(totals: Array64, labels: npt.NDArray[np.integer]) -> tuple[float,
 
 
 def smoothed_targets(labels: npt.NDArray[np.integer]) -> Array64:
-    """Targets of Platt scaling [Platt 1999]: labels, smoothed by the number of lesions of each class."""
-    bad, good = int((labels == 1).sum()), int((labels == 0).sum())
-    return np.where(labels == 1, (bad + 1) / (bad + 2), 1 / (good + 2))
+    """Targets of Platt scaling [Platt 1999]: labels, smoothed by the number of lesions in each class."""
+    n_non_response, n_response = int((labels == 1).sum()), int((labels == 0).sum())
+    return np.where(labels == 1, (n_non_response + 1) / (n_non_response + 2), 1 / (n_response + 2))
 
 
 def cross_entropy(logits: Array64, target: Array64) -> Array64:
-    """Negative log-likelihood of each target, 0…1, by its logit."""
+    """Cross-entropy: negative log-likelihood of each target, 0…1, given its logit."""
     return np.asarray(np.logaddexp(0, logits) - target * logits)
 
 
 def best_threshold(labels: npt.NDArray[np.integer], probabilities: Array64) -> float:
-    """Probability of non-response with the best balanced accuracy; of equals the one nearest one half."""
+    """Class threshold on the probability of non-response: best balanced accuracy; among ties, the nearest to 0.5."""
     values = np.unique(probabilities)
-    cuts = np.concatenate([[0.5], (values[1:] + values[:-1]) / 2])
-    called = probabilities[None] >= cuts[:, None]
-    balanced = called[:, labels == 1].mean(axis=1) - called[:, labels == 0].mean(axis=1)
+    thresholds = np.concatenate([[0.5], (values[1:] + values[:-1]) / 2])
+    is_non_response = probabilities[None] >= thresholds[:, None]
+    balanced = is_non_response[:, labels == 1].mean(axis=1) - is_non_response[:, labels == 0].mean(axis=1)
     best = np.flatnonzero(balanced >= balanced.max() - 1e-12)
-    return float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]])
+    return float(thresholds[best[np.argmin(np.abs(thresholds[best] - 0.5))]])

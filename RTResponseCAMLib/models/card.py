@@ -1,4 +1,4 @@
-"""The card of a bundle, ``model.json``: what a model is, what it was trained on and meant for. No torch here."""
+"""The card of a bundle, ``model.json``: model, training data and intended use. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from RTResponseCAMLib.errors import ModelError
 
-# 9: "warnings" instead of "cautions", names of options and tensors as in the vocabulary; 8: names the model and its
-# inputs; 7: last change of what weights mean, the stem included.
+# 9: "warnings" replaces "cautions", options and tensors are renamed; 8: adds the model's name and its inputs;
+# 7: last change in the meaning of the weights, including the stem.
 SCHEMA_VERSION = 9
 OLDEST_SCHEMA, RENAMED_SCHEMA = 7, 9
-SCHEMA_7_MODEL = "scale-space"  # the one model of that schema
+SCHEMA_7_MODEL = "scale-space"  # the only model of that schema
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 REQUIRED = ("schema_version", "name", "model", "architecture", "preprocessing", "calibration", "threshold", "weights")
-INPUTS = ("spacing_mm", "margin_mm", "dose", "families")  # of "preprocessing"
-ASSUMED_CC = (0.05, 15.0)  # where a card does not say what volumes its model has seen
+INPUTS = ("spacing_mm", "margin_mm", "dose", "families")  # required keys of "preprocessing"
+ASSUMED_CC = (0.05, 15.0)  # range of training volumes that is assumed where a card states none
 
 MODEL_FOLDERS = (
     Path(__file__).parents[1] / "Models",  # installed as a wheel
@@ -29,12 +29,15 @@ MODEL_FOLDERS = (
 
 @dataclass(frozen=True)
 class InputSpecification:
-    """What a model reads, and what its training lesions were like.
+    """Inputs of a model, and properties of its training lesions.
 
     Attributes
     ----------
-    spacing_mm, margin_mm : of the patch. dose : whether the dose is read. families : of features that are read.
-    volume_cc : smallest and largest training lesion. mr_voxel_mm : longest voxel side of the training MR; 0 unknown.
+    spacing_mm, margin_mm : voxel size of the patch and its margin around the lesion, mm.
+    dose : whether the model reads the dose.
+    families : feature families that the model reads.
+    volume_cc : volume of the smallest and the largest training lesion, cm³.
+    mr_voxel_mm : longest voxel side of the training MR, mm; 0 when unknown.
     """
 
     spacing_mm: float
@@ -46,21 +49,21 @@ class InputSpecification:
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> InputSpecification:
-        """What a card that `read_card` accepted says."""
-        known = card["preprocessing"]
-        low, high = known.get("volume_cc", ASSUMED_CC)
+        """Input specification of a card that `read_card` accepted."""
+        preprocessing = card["preprocessing"]
+        low, high = preprocessing.get("volume_cc", ASSUMED_CC)
         return cls(
-            float(known["spacing_mm"]),
-            float(known["margin_mm"]),
-            bool(known["dose"]),
-            tuple(str(family) for family in known["families"]),
+            float(preprocessing["spacing_mm"]),
+            float(preprocessing["margin_mm"]),
+            bool(preprocessing["dose"]),
+            tuple(str(family) for family in preprocessing["families"]),
             (float(low), float(high)),
-            float(known.get("mr_voxel_mm", 0.0)),
+            float(preprocessing.get("mr_voxel_mm", 0.0)),
         )
 
 
 def default_bundle() -> Path:
-    """Folder of the bundle that ships with the product (trained on phantoms only)."""
+    """Folder of the included bundle, which was trained on phantoms only."""
     for folder in MODEL_FOLDERS:
         if (folder / "phantom").is_dir():
             return folder / "phantom"
@@ -68,12 +71,12 @@ def default_bundle() -> Path:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Read ``model.json`` without touching the weights; cards of schema 7 and 8 are converted.
+    """Read ``model.json`` without the weights; convert cards of schema 7 and 8.
 
     Raises
     ------
-    ModelError : file missing, not JSON, a field missing, an input specification that lacks something, a newer schema,
-        or one too old.
+    ModelError : file missing, not JSON, a field missing or unusable, input specification incomplete, schema too new or
+        too old.
     """
     path = folder / CARD
     if not path.is_file():
@@ -83,14 +86,14 @@ def read_card(folder: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(path, f"is not JSON ({error})", "Restore the bundle") from error
     if not isinstance(card, dict):
-        raise ModelError(path, "is no model card (no JSON object)", "Restore the bundle")
+        raise ModelError(path, "is not a model card (not a JSON object)", "Restore the bundle")
     version = card.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        what = f"has schema version {version}, newer than this program reads ({SCHEMA_VERSION})"
-        raise ModelError(path, what, "Update the program")
+        problem = f"has schema version {version}, newer than this program reads ({SCHEMA_VERSION})"
+        raise ModelError(path, problem, "Update the program")
     if isinstance(version, int) and version < OLDEST_SCHEMA:
-        what = f"has schema version {version}; since version {OLDEST_SCHEMA} weights mean something else"
-        raise ModelError(path, what, "Train the model again with `rtresponsecam train`, by the command in its card")
+        problem = f"has schema version {version}; the meaning of the weights changed with version {OLDEST_SCHEMA}"
+        raise ModelError(path, problem, "Train the model again with the `rtresponsecam train` command in its card")
     if not isinstance(version, int) or isinstance(version, bool):
         raise ModelError(path, f"has schema version {version!r}, expected a whole number", "Restore the bundle")
     if version == OLDEST_SCHEMA:
@@ -100,16 +103,16 @@ def read_card(folder: Path) -> dict[str, Any]:
     missing = [name for name in REQUIRED if name not in card]
     if missing:
         raise ModelError(path, f"lacks {', '.join(missing)}", "Restore the bundle, or train it again")
-    lacking = [
+    missing_inputs = [
         name for name in INPUTS if not isinstance(card["preprocessing"], dict) or name not in card["preprocessing"]
     ]
-    if lacking:
-        what = f"lacks {', '.join(lacking)} of the input specification (preprocessing)"
-        raise ModelError(path, what, "Restore the bundle, or train it again")
+    if missing_inputs:
+        problem = f"lacks {', '.join(missing_inputs)} of the input specification (preprocessing)"
+        raise ModelError(path, problem, "Restore the bundle, or train it again")
     try:
         inputs = InputSpecification.of(card)
         if not 0 < inputs.spacing_mm < math.inf or not 0 <= inputs.margin_mm < math.inf:
-            raise ValueError("spacing_mm or margin_mm is no length")
+            raise ValueError("spacing_mm or margin_mm is not a valid length")
     except (TypeError, ValueError) as error:
         raise ModelError(path, f"has an unreadable input specification ({error})", "Restore the bundle") from error
     _check_values(card, path)
@@ -117,14 +120,14 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def _check_values(card: Mapping[str, Any], path: Path) -> None:
-    """Refuse values that a model cannot be restored from.
+    """Check the values that are needed to restore the model.
 
     Raises
     ------
-    ModelError : the first of them, named.
+    ModelError : some values are unusable; the message names them.
     """
     line, weights = card["calibration"], card["weights"]
-    named = {
+    checks = {
         "calibration": isinstance(line, dict)
         and all(_is_number(line.get(key)) for key in ("slope", "intercept"))
         and line["slope"] > 0,
@@ -138,9 +141,9 @@ def _check_values(card: Mapping[str, Any], path: Path) -> None:
         and _are_texts(card["preprocessing"]["families"]),
         "warnings": _are_texts(card.get("warnings", [])),
     }
-    wrong = [name for name, right in named.items() if not right]
-    if wrong:
-        raise ModelError(path, f"holds no usable {', '.join(wrong)}", "Restore the bundle, or train it again")
+    unusable = [name for name, is_valid in checks.items() if not is_valid]
+    if unusable:
+        raise ModelError(path, f"has no usable {', '.join(unusable)}", "Restore the bundle, or train it again")
 
 
 def _are_texts(values: Any) -> bool:
@@ -152,12 +155,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _from_schema_7(card: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A card of schema 7 as one of schema 8: it had one model, which read no features."""
-    shape, inputs = card.get("architecture"), card.get("preprocessing")
-    if not isinstance(shape, dict) or not isinstance(inputs, dict):
+    """Convert a card of schema 7 to schema 8; schema 7 had one model, which read no features."""
+    architecture, inputs = card.get("architecture"), card.get("preprocessing")
+    if not isinstance(architecture, dict) or not isinstance(inputs, dict):
         raise ModelError(path, "lacks architecture or preprocessing", "Restore the bundle, or train it again")
-    if shape.get("form", "signed") != "signed":
-        what = "describes a model of cumulative hazards, which is not supported any more"
-        raise ModelError(path, what, "Train it again without --form")
-    needed = {"dose": bool(shape.get("dose")), "families": []}
-    return {**card, "model": SCHEMA_7_MODEL, "preprocessing": {**inputs, **needed}}
+    if architecture.get("form", "signed") != "signed":
+        problem = "describes a model with the link 'cumulative hazard', which is no longer supported"
+        raise ModelError(path, problem, "Train it again without --form")
+    added_inputs = {"dose": bool(architecture.get("dose")), "families": []}
+    return {**card, "model": SCHEMA_7_MODEL, "preprocessing": {**inputs, **added_inputs}}

@@ -1,4 +1,4 @@
-"""Who is tested when: folds that never part a patient, the same for every approach that is compared."""
+"""Cross-validation folds by patient, the same for every approach of a comparison."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INNER_FOLDS = 4
 
 @dataclass(frozen=True)
 class Fold:
-    """One test fold: positions of lesions to train on and to evaluate on; no patient is in both."""
+    """One fold: positions of the lesions for training and for testing; no patient is in both."""
 
     repeat: int
     number: int
@@ -38,31 +38,34 @@ def patient_folds(
 
     Raises
     ------
-    CohortError : one class only, or fewer patients than folds (of either class: a fold needs both to learn from).
+    CohortError : one class only, fewer patients than folds in either class (training needs both classes), or
+        numbers of labels and patients that differ.
     """
     y, groups = np.asarray(labels, dtype=np.intp), np.asarray(patients, dtype=str)
     if len(y) != len(groups):
         raise CohortError("cohort", f"has {len(y)} labels for {len(groups)} patients", "Give a patient for each lesion")
     if set(y.tolist()) != {0, 1}:
-        what = f"has labels {sorted(set(y.tolist()))} only, expected both 0 and 1"
-        raise CohortError("cohort", what, "Add lesions of both classes")
+        problem = f"has labels {sorted(set(y.tolist()))} only, expected both 0 and 1"
+        raise CohortError("cohort", problem, "Add lesions of both classes")
     fewest = min(len(set(groups[y == label].tolist())) for label in (0, 1))
     if fewest < folds:
-        what = f"has {fewest} patients with a lesion of the rarer class, fewer than {folds} folds"
-        raise CohortError("cohort", what, "Ask for fewer folds, or add patients")
+        problem = f"has {fewest} patients with a lesion of the rarer class, fewer than {folds} folds"
+        raise CohortError("cohort", problem, "Use fewer folds, or add patients")
     from sklearn.model_selection import StratifiedGroupKFold
 
-    found = []
+    all_folds = []
     for repeat in range(repeats):
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + repeat)
-        for number, (train, test) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):
-            found.append(Fold(repeat, number, np.asarray(train, dtype=np.intp), np.asarray(test, dtype=np.intp)))
-    return tuple(found)
+        for fold_index, (train, test) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):
+            all_folds.append(
+                Fold(repeat, fold_index, np.asarray(train, dtype=np.intp), np.asarray(test, dtype=np.intp))
+            )
+    return tuple(all_folds)
 
 
 def inner_folds(
     labels: npt.NDArray[np.integer], patients: npt.NDArray[np.str_], *, seed: int, most: int = INNER_FOLDS
 ) -> tuple[Fold, ...]:
-    """Patient folds within training lesions: as many as the rarer class has patients, up to ``most``."""
+    """Folds by patient within the training lesions: as many as the rarer class has patients, 2 to ``most``."""
     fewest = min(len(set(patients[labels == label].tolist())) for label in (0, 1))
     return patient_folds(labels.tolist(), patients.tolist(), folds=max(min(most, fewest), 2), repeats=1, seed=seed)

@@ -1,4 +1,4 @@
-"""Image-gradient features."""
+"""Registry entry of the model on image-gradient features."""
 
 from __future__ import annotations
 

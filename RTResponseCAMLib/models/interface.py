@@ -1,7 +1,7 @@
-"""What every model offers, whatever it is made of: fit on lesion samples, predict probability and evidence map.
+"""Interface of every model: fit on lesion samples, predict probability and evidence map.
 
-A model is fitted on `LesionSample`s and predicts from them. Larger evidence speaks for non-response; the logit of
-non-response is ``total``, and where a model explains itself, Σ map + bias = total.
+A model is fitted on `LesionSample`s and predicts from them. Larger evidence indicates non-response. ``total`` is the
+logit of non-response; where a model gives an evidence map, Σ map + bias = total.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATTERN = 12  # voxels along each side of `FittedModel.mean_pattern`
 
 @dataclass(frozen=True)
 class Calibration:
-    """Line on the logit of non-response: slope · logit + intercept. The default changes nothing."""
+    """Calibration line on the logit of non-response: slope · logit + intercept. The default is the identity."""
 
     slope: float = 1.0
     intercept: float = 0.0
@@ -40,18 +40,19 @@ UNCALIBRATED = Calibration()
 
 @dataclass(frozen=True)
 class LesionPrediction:
-    """What a model predicts for one lesion.
+    """Prediction of a model for one lesion.
 
     Attributes
     ----------
-    p_response : probability of response. low, high : its interval; NaN where the model gives none.
+    p_response : probability of response.
+    low, high : interval of ``p_response``; NaN where the model gives none.
     total : calibrated logit of non-response.
-    map : evidence map ``[z, y, x]`` float32 on the patch's grid, zero outside the lesion; None where the model cannot
-        explain itself. Σ map + bias = total.
+    map : evidence map ``[z, y, x]`` float32 on the patch's grid, zero outside the lesion; None where the model gives
+        none. Σ map + bias = total.
     ensemble_sd : standard deviation of the map over an ensemble, same shape; None without an ensemble.
-    from_volume : the part of ``bias`` that the lesion's volume alone gives.
-    member_maps : maps of the ensemble's members ``(members, z, y, x)``; only where they were asked for.
-    diagnostics : further figures by name, for the reader of a comparison.
+    from_volume : the part of ``bias`` that results from the lesion's volume alone.
+    member_maps : maps of the ensemble's members ``(members, z, y, x)``; None unless requested.
+    diagnostics : further values by name, for comparisons.
     """
 
     p_response: float
@@ -67,7 +68,7 @@ class LesionPrediction:
 
 
 class FittedModel(ABC):
-    """A model that has learned; immutable to its users."""
+    """A fitted model; immutable for its users."""
 
     @abstractmethod
     def predict(
@@ -82,17 +83,17 @@ class FittedModel(ABC):
 
         Parameters
         ----------
-        calibration : line that every member's logit goes through before interval and map are taken.
-        members : also give the maps of the ensemble's members.
+        calibration : line that is applied to every member's logit before interval and map are computed.
+        members : also return the maps of the ensemble's members.
 
         Raises
         ------
-        ModelError : a sample lacks what the model needs.
+        ModelError : a sample lacks an input of the model.
         """
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
-        """Plain values from which, with `tensors`, the model is restored."""
+        """Plain values that restore the model, together with `tensors`."""
 
     @abstractmethod
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
@@ -100,19 +101,19 @@ class FittedModel(ABC):
 
     @property
     def device(self) -> str:
-        """Where it runs: "cpu" or "cuda"."""
+        """Device on which the model runs: "cpu" or "cuda"."""
         return "cpu"
 
     def to(self, device: str) -> FittedModel:
-        """The model on another device; models without a use for one stay where they are."""
+        """The model on another device; models that use the CPU only return themselves."""
         return self
 
     def summary(self) -> dict[str, Any]:
-        """What fitting chose, in plain values (``selected``: features by name, where it selects any)."""
+        """Choices made by the fit, as plain values (``selected``: names of features, where the fit selects any)."""
         return {}
 
     def named_layers(self) -> Mapping[str, tuple[nn.Module, ...]]:
-        """Layers where gradient CAMs can look, by name; the last is the default. None: no gradients."""
+        """Layers for gradient CAMs, by name; the last is the default. Empty where the model has no gradients."""
         return {}
 
     def differentiable_total(self, sample: LesionSample) -> Tensor:
@@ -125,31 +126,31 @@ class FittedModel(ABC):
         raise ModelError("model", "has no layers for gradient maps", "Use a convolutional model")
 
     def with_random_weights(self, seed: int = 0) -> FittedModel | None:
-        """Weight-randomization control: the same model, having learned nothing; None where that means nothing."""
+        """Weight-randomization control: the same model with untrained weights; None where this has no meaning."""
         return None
 
     @property
     def mean_pattern(self) -> Array32 | None:
-        """Mean map of the training lesions (``cam.checks.mean_pattern``); None while unknown."""
+        """Mean evidence map of the training lesions (``cam.checks.mean_pattern``); None while unknown."""
         return None
 
     def with_mean_pattern(self, pattern: Array32) -> FittedModel:
-        """The model with the mean map of its training lesions; models that cannot keep one stay as they are."""
+        """The model with the mean map of its training lesions; models that cannot store it return themselves."""
         return self
 
 
 class LesionModel(ABC):
-    """A model that can be fitted. ``seed`` is its own, to which that of a fit is added."""
+    """A model to be fitted. The seed of a fit is added to the model's own ``seed``."""
 
     seed: int = 0
 
     @abstractmethod
     def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress) -> FittedModel:
-        """Fit on all samples given; those without a label may only teach what needs none.
+        """Fit on all samples; samples without a label are used only for parts of the model that need no label.
 
         Raises
         ------
-        CohortError : nothing can be learned from these samples.
+        CohortError : the samples do not allow a fit.
         """
 
     def fit_on_folds(
@@ -160,13 +161,13 @@ class LesionModel(ABC):
         seed: int = 0,
         progress: Progress = no_progress,
     ) -> tuple[FittedModel, Array64]:
-        """Fit on everyone, and predict each labeled lesion by a model that has not seen its patient.
+        """Fit on all samples, and predict each labeled lesion by a model that was not trained on its patient.
 
-        Models that choose something by held-out predictions do it here.
+        Models that choose settings by held-out predictions do so here.
 
         Parameters
         ----------
-        folds : over the labeled samples, in their order.
+        folds : folds over the labeled samples, in their order.
 
         Returns
         -------
@@ -174,15 +175,15 @@ class LesionModel(ABC):
         """
         labeled = [sample for sample in samples if sample.label is not None]
         totals = np.zeros(len(labeled))
-        for number, fold in enumerate(folds):
-            span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
-            tested = {labeled[i].patient for i in fold.test}
-            training = [sample for sample in samples if sample.patient not in tested]
-            fitted = self.fit(training, seed=seed + 1000 * (number + 1), progress=subprogress(progress, *span))
+        for fold_index, fold in enumerate(folds):
+            span = fold_index / (len(folds) + 1), (fold_index + 1) / (len(folds) + 1)
+            test_patients = {labeled[i].patient for i in fold.test}
+            training = [sample for sample in samples if sample.patient not in test_patients]
+            fitted = self.fit(training, seed=seed + 1000 * (fold_index + 1), progress=subprogress(progress, *span))
             totals[fold.test] = [p.total for p in fitted.predict([labeled[i] for i in fold.test])]
-        last = subprogress(progress, len(folds) / (len(folds) + 1), 1.0)
-        return self.fit(samples, seed=seed, progress=last), totals
+        final_progress = subprogress(progress, len(folds) / (len(folds) + 1), 1.0)
+        return self.fit(samples, seed=seed, progress=final_progress), totals
 
     def settings(self) -> dict[str, Any]:
-        """How it is fitted, in plain values, for the card."""
+        """Settings of the fit as plain values, for the card."""
         return {}

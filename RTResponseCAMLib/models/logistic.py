@@ -1,7 +1,7 @@
-"""Logistic regression on a table of features: everything that learns does so inside the training folds.
+"""Logistic regression on a table of features; every step is fitted inside the training folds.
 
-Missing values, scaling, selection and the penalty are steps of one scikit-learn pipeline, chosen by inner folds of the
-training patients; the test fold is seen once, at the end.
+Imputation of missing values, scaling, feature selection and classifier are steps of one scikit-learn pipeline. Inner
+folds of the training patients choose penalty and number of features; the test fold is used once, at the end.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FittedLogistic(FittedModel):
-    """A fitted regression on the selected features; without any it predicts the training lesions' prevalence.
+    """A fitted regression on the selected features; without any it predicts the prevalence of the training lesions.
 
     Attributes
     ----------
-    names : of the selected features. median, mean, scale, coefficients : of each, ``(features,)``.
-    intercept : logit of a lesion of mean features.
+    names : names of the selected features.
+    median, mean, scale, coefficients : values for each selected feature, ``(features,)``.
+    intercept : logit of a lesion with mean features.
     chosen : penalty, number of features, AUC of the inner folds.
+    candidates : number of features before the selection.
     """
 
     families: tuple[str, ...]
@@ -55,7 +57,7 @@ class FittedLogistic(FittedModel):
         members: bool = False,
         progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
-        """Predict; a feature that a lesion lacks counts as the training lesions' median."""
+        """Predict; a missing feature of a lesion is replaced by the median of the training lesions."""
         table = _finite(feature_table(self.families, self.names, samples=samples))
         values = (np.where(np.isfinite(table), table, self.median) - self.mean) / self.scale
         raw = logit(np.clip(expit(values @ self.coefficients + self.intercept), CLIP, 1 - CLIP))
@@ -76,7 +78,7 @@ class FittedLogistic(FittedModel):
 
 
 def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedLogistic:
-    """The model that `FittedLogistic.architecture` and `FittedLogistic.tensors` describe."""
+    """Restore the model from `FittedLogistic.architecture` and `FittedLogistic.tensors`."""
     names = tuple(str(name) for name in architecture["selected"])
     arrays = {name: np.asarray(tensors[name], dtype=np.float64) for name in ("median", "mean", "scale", "coefficients")}
     if any(array.shape != (len(names),) for array in arrays.values()):
@@ -95,7 +97,7 @@ def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[A
 
 @dataclass(frozen=True)
 class LogisticModel(LesionModel):
-    """Logistic regression on some families of features.
+    """Logistic regression on feature families.
 
     ``keep`` limits it to features with this text in their names ("" keeps all).
     """
@@ -120,16 +122,18 @@ class LogisticModel(LesionModel):
         seed: int = 0,
         progress: Progress = no_progress,
     ) -> tuple[FittedLogistic, Array64]:
-        """Choose penalty and number of features by the folds, and refit; held-out logits are those of the choice."""
+        """Choose penalty and number of features by the folds, and refit; held-out logits belong to the best choice."""
         labeled = [sample for sample in samples if sample.label is not None]
         names = feature_names(self.families, labeled, keep=self.keep)
         table = feature_table(self.families, names, samples=labeled)
         y = np.asarray([int(sample.label or 0) for sample in labeled])
         if not varying(table).any():
-            share = float(logit(np.clip(y.mean(), CLIP, 1 - CLIP)))
-            none = np.zeros(0)
-            fitted = FittedLogistic(self.families, (), none, none, none, none, share, candidates=len(names))
-            return fitted, np.full(len(y), share)
+            prevalence_logit = float(logit(np.clip(y.mean(), CLIP, 1 - CLIP)))
+            empty = np.zeros(0)
+            fitted = FittedLogistic(
+                self.families, (), empty, empty, empty, empty, prevalence_logit, candidates=len(names)
+            )
+            return fitted, np.full(len(y), prevalence_logit)
         return fit_table(table, y, folds=folds, families=self.families, names=names)
 
 
@@ -160,33 +164,33 @@ def fit_table(
     settings = [(c, k) for c in PENALTIES for k in sorted({min(count, int(varying(x).sum())) for count in COUNTS})]
     inner = np.full((len(settings), len(y)), np.nan)
     for fold in folds:
-        if not varying(x[fold.train]).any():  # known of a few patients only, all of them in the test fold
+        if not varying(x[fold.train]).any():  # few patients have values, and all of them are in the test fold
             inner[:, fold.test] = y[fold.train].mean()
             continue
         prepare = preparation().fit(x[fold.train])
         train, test = prepare.transform(x[fold.train]), prepare.transform(x[fold.test])
         ranked = np.argsort(-np.nan_to_num(f_classif(train, y[fold.train])[0]), kind="stable")
-        for number, (penalty, count) in enumerate(settings):
+        for setting_index, (penalty, count) in enumerate(settings):
             columns = ranked[:count]
             fitted = classifier(penalty).fit(train[:, columns], y[fold.train])
-            inner[number, fold.test] = fitted.predict_proba(test[:, columns])[:, 1]
+            inner[setting_index, fold.test] = fitted.predict_proba(test[:, columns])[:, 1]
     scores = [float(roc_auc_score(y, row)) for row in inner]
-    best = int(np.argmax(np.round(scores, 9)))  # of equals the first: the stronger penalty, the fewer features
+    best = int(np.argmax(np.round(scores, 9)))  # among ties the first: stronger penalty, fewer features
     penalty, count = settings[best]
-    whole = Pipeline(
+    pipeline = Pipeline(
         [*preparation().steps, ("select", SelectKBest(f_classif, k=count)), ("classify", classifier(penalty))]
     ).fit(x, y)
-    steps = whole.named_steps
-    varied = np.flatnonzero(steps["constant"].get_support())
-    picked = steps["select"].get_support()
-    columns = varied[picked]
+    steps = pipeline.named_steps
+    varying_columns = np.flatnonzero(steps["constant"].get_support())
+    is_selected = steps["select"].get_support()
+    columns = varying_columns[is_selected]
     return (
         FittedLogistic(
             families,
             tuple(names[i] for i in columns),
             steps["missing"].statistics_[columns],
-            steps["scale"].mean_[picked],
-            steps["scale"].scale_[picked],
+            steps["scale"].mean_[is_selected],
+            steps["scale"].scale_[is_selected],
             steps["classify"].coef_[0],
             float(steps["classify"].intercept_[0]),
             {"penalty_c": penalty, "features": float(count), "inner_auc": scores[best]},
@@ -197,27 +201,29 @@ def fit_table(
 
 
 def feature_names(families: Sequence[str], samples: Sequence[LesionSample], *, keep: str = "") -> list[str]:
-    """Names of all features of some families, sorted; ``keep``: only those with this text in them."""
-    names = {n for sample in samples for family in families for n in sample.features.get(family, {}) if keep in n}
+    """Names of all features of the families, sorted; ``keep``: only names that contain this text."""
+    names = {
+        name for sample in samples for family in families for name in sample.features.get(family, {}) if keep in name
+    }
     return sorted(names)
 
 
 def feature_table(families: Sequence[str], names: Sequence[str], *, samples: Sequence[LesionSample]) -> Array64:
-    """Features ``(lesions, names)``; NaN where a lesion lacks one."""
+    """Features ``(lesions, names)``; NaN where a lesion lacks a feature."""
     rows = []
     for sample in samples:
-        known = {name: value for family in families for name, value in sample.features.get(family, {}).items()}
-        rows.append([known.get(name, np.nan) for name in names])
+        features = {name: value for family in families for name, value in sample.features.get(family, {}).items()}
+        rows.append([features.get(name, np.nan) for name in names])
     return np.asarray(rows, dtype=np.float64).reshape(len(samples), len(names))
 
 
 def varying(features: Array64) -> Mask:
-    """Which features have two values or more."""
+    """Mask of the features with at least two different finite values."""
     x = _finite(features)
     return np.asarray([len(np.unique(column[np.isfinite(column)])) > 1 for column in x.T], dtype=bool)
 
 
 def _finite(features: Array64) -> Array64:
-    """Infinite values count as missing."""
+    """Replace infinite values by NaN, so that they count as missing."""
     x = np.asarray(features, dtype=np.float64)
     return np.where(np.isfinite(x), x, np.nan)

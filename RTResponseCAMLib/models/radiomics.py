@@ -1,4 +1,4 @@
-"""Standard radiomics: of the MR, of the dose, and of its change during treatment."""
+"""Registry entries of standard radiomics: of the MR, of the dose, and of the change during treatment."""
 
 from __future__ import annotations
 

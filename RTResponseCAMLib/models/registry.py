@@ -1,7 +1,7 @@
-"""The registry of models: one entry each, with its title, color, what it needs, and how it is made and restored.
+"""The registry of models: one entry each, with title, color, requirements, and functions that make and restore it.
 
-A new model is one sub-package with its ``ENTRIES`` and its name in ``BUILT_IN``; training, comparison, prediction,
-report, panel and command line know it from here.
+A new model is one sub-package with its ``ENTRIES``, and its name in ``BUILT_IN``; training, comparison, prediction,
+report, panel and command line read the registry.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ BUILT_IN = ("baselines", "radiomics", "gradient", "scale_space.entries")
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a model reads of a sample.
+    """Parts of a sample that a model reads.
 
     Attributes
     ----------
-    families : of features. patch, dose : whether it reads the image, and the dose.
+    families : feature families.
+    patch, dose : whether it reads the image, and the dose.
     """
 
     families: tuple[str, ...] = ()
@@ -39,14 +40,20 @@ class ModelEntry:
 
     Attributes
     ----------
-    name : unique, lower case; in options and files. title : in reports. color : hexadecimal, in figures.
+    name : unique name in lower case, for options and files.
+    title : title in reports.
+    color : hexadecimal color in figures.
+    requires : parts of a sample that the model reads.
     make : options by name → model.
     restore : architecture and arrays → fitted model; raises TypeError, ValueError or KeyError where they do not fit.
     options : dataclass whose fields are the options of ``make``; metadata ``help``, ``low`` and ``high`` of a field
-        make its command line option.
-    predictors : what it reads, in words. describe : options → how it learns, a sentence for reports; None says nothing.
-    baseline : always compared. reference : differences of a comparison are plotted against it.
-    compared : part of a comparison that names no models. explains : gives evidence maps.
+        define its command line option.
+    predictors : description of the inputs, for reports.
+    describe : options → sentence on the training, for reports; None for no sentence.
+    baseline : whether it is part of every comparison.
+    reference : whether the differences of a comparison are plotted against it.
+    compared : whether it is part of a comparison that names no models.
+    explains : whether it gives evidence maps.
     """
 
     name: str
@@ -64,22 +71,22 @@ class ModelEntry:
     explains: bool = False
 
     def known_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of some options that this model has."""
+        """The given options that this model has; others are left out."""
         names = {f.name for f in fields(self.options)} if self.options is not None else set()
         return {name: value for name, value in options.items() if name in names}
 
     def model(self, options: Mapping[str, Any]) -> LesionModel:
-        """The model with some options.
+        """Make the model with the given options.
 
         Raises
         ------
-        ModelError : an option that it does not have, or a value outside its limits.
+        ModelError : the model does not have an option, or a value is of the wrong type or outside its limits.
         """
         unknown = sorted(set(options) - set(self.known_options(options)))
         if unknown:
             raise ModelError(self.name, f"has no option {', '.join(unknown)}", "Leave it out")
         for option in fields(self.options) if self.options is not None else ():
-            low, high = (option.metadata.get(end) for end in ("low", "high"))
+            low, high = (option.metadata.get(limit) for limit in ("low", "high"))
             value = options.get(option.name, option.default)
             where = f"--{option.name.replace('_', '-')}"
             fits = isinstance(value, bool) == isinstance(option.default, bool) and isinstance(value, (int, float))
@@ -106,14 +113,14 @@ def register(entry: ModelEntry) -> None:
 
     Raises
     ------
-    ModelError : another model has its name.
+    ModelError : its name is already registered.
     """
     entries()
     _add(entry)
 
 
 def unregister(name: str) -> None:
-    """Take a model away that `register` added."""
+    """Remove a model that `register` added."""
     _REGISTRY.entries.pop(name, None)
 
 
@@ -128,20 +135,20 @@ def entries() -> tuple[ModelEntry, ...]:
 
 
 def entry_of(name: str) -> ModelEntry:
-    """The model of a name.
+    """Registry entry of the model ``name``.
 
     Raises
     ------
-    ModelError : there is none.
+    ModelError : no model has this name.
     """
-    found = {entry.name: entry for entry in entries()}
-    if name not in found:
-        raise ModelError("model", f"there is no model '{name}'", f"Choose one of {', '.join(found)}")
-    return found[name]
+    by_name = {entry.name: entry for entry in entries()}
+    if name not in by_name:
+        raise ModelError("model", f"there is no model '{name}'", f"Choose one of {', '.join(by_name)}")
+    return by_name[name]
 
 
 def default_name() -> str:
-    """The model that is trained where none is named: the first that gives evidence maps."""
+    """Name of the model that is trained by default: the first that gives evidence maps."""
     return next(entry.name for entry in entries() if entry.explains)
 
 

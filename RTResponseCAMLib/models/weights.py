@@ -1,6 +1,7 @@
-"""Weights in the safetensors format, read without its package: 3D Slicer ships none, and the format is one page.
+"""Read weights in the safetensors format without the safetensors package, which 3D Slicer does not include.
 
-Eight bytes with the header's length, a JSON header (name → dtype, shape, offsets), raw little-endian values.
+File layout: eight bytes with the length of the header, a JSON header (name → dtype, shape, offsets), and raw
+little-endian values.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ MAX_HEADER = 2**20
 
 
 def read_weights(content: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays by name. Nothing is executed; sizes are checked before anything is read.
+    """Arrays by name. No code of the file is executed; sizes are checked before values are read.
 
     Raises
     ------
-    ModelError : the header or an entry of it does not fit the file.
+    ModelError : the header or one of its entries does not fit the file.
     """
     try:
         length = int.from_bytes(content[:8], "little")
         if not 2 <= length <= min(MAX_HEADER, len(content) - 8):
-            raise ValueError("the header's length")
+            raise ValueError("the length of the header is wrong")
         header: dict[str, Any] = json.loads(content[8 : 8 + length].decode("utf-8"))
         header.pop("__metadata__", None)
         values = memoryview(content)[8 + length :]
@@ -42,5 +43,5 @@ def _array(values: memoryview, entry: dict[str, Any]) -> npt.NDArray[Any]:
     shape = tuple(int(n) for n in entry["shape"])
     begin, end = (int(n) for n in entry["data_offsets"])
     if not 0 <= begin <= end <= len(values) or end - begin != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
-        raise ValueError("an entry that does not fit its bytes")
+        raise ValueError("an entry of the header does not fit its bytes")
     return np.frombuffer(values[begin:end], dtype=dtype).reshape(shape).copy()

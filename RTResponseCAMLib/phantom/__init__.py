@@ -1,5 +1,5 @@
-"""Synthetic Gamma Knife studies with known truth, written as the DICOM that GammaPlan writes.
+"""Synthetic Gamma Knife studies with known ground truth, written as DICOM like an export of GammaPlan.
 
-Nothing here is a patient, and no figure obtained on it is a clinical result. The head frame is LPS, mm, with
+The data show no patients, and results obtained with them are not clinical results. The head frame is LPS, mm, with
 its origin in the middle of the brain.
 """

@@ -1,7 +1,7 @@
-"""A head without lesions: scalp, skull, cortex, white matter, ventricles, cerebellum, eyes, vessels.
+"""Synthetic head without lesions: scalp, skull, cortex, white matter, ventricles, cerebellum, eyes, vessels.
 
-Intensities are relative to white matter in contrast-enhanced T1 (about 0.75). It must read as a head and give
-the classifier honest surroundings; it is no atlas.
+Intensities are relative, as in contrast-enhanced T1, with white matter at about 0.75. The head must be recognized as a
+head and give the classifier realistic surroundings; it is not an anatomical atlas.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from RTResponseCAMLib.phantom.field import Array32, Array64, Field, random_field
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
 BRAIN_MM = np.asarray([66.0, 83.0, 60.0])
-SLAB = 8  # slices drawn at once: small enough for the cache
+SLAB = 8  # slices rendered at once: small enough for the CPU's cache
 CSF, GRAY, WHITE, BONE, MARROW, FAT, MUSCLE = 0.22, 0.56, 0.74, 0.07, 0.33, 0.95, 0.42
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One person's head: size and random fields."""
+    """Head of one synthetic person: brain size (mm) and random fields."""
 
     brain_mm: Array64
     folds: Field
@@ -35,7 +35,7 @@ class Anatomy:
 
 
 def sample_anatomy(spec: PhantomSpec) -> Anatomy:
-    """Draw a head from the seed."""
+    """Sample a head from the seed."""
     rng = spec.rng(1)
     return Anatomy(
         BRAIN_MM * rng.normal(1.0, 0.03, 3).clip(0.93, 1.06),
@@ -64,19 +64,19 @@ def in_ventricles(x: Array32, y: Array32, *, z: Array32) -> Array32:
 
 
 def render_head(anatomy: Anatomy, grid: Grid, *, to_head: sitk.Transform, t2: bool = False) -> Array32:
-    """Noise-free intensities on an image grid, ``[z, y, x]``; drawn in slabs, on as many threads as there are cores."""
+    """Noise-free intensities on an image grid, ``[z, y, x]``; rendered in slabs, with one thread per CPU core."""
     image = np.empty(grid.shape, dtype=np.float32)
     reference = grid.blank()
     folds, mottle = anatomy.folds.on(reference, to_head), anatomy.mottle.on(reference, to_head)
-    place = _affine(reference, to_head)
+    affine = _affine(reference, to_head)
 
-    def draw(k: int) -> None:  # NumPy only: SimpleITK's first calls must not meet in two threads
-        part = slice(k, min(k + SLAB, grid.size[2]))
-        x, y, z = _coordinates(place, grid.shape, part)
-        image[part] = _render_slab(anatomy, x, y, z, folds[part], mottle[part], t2)
+    def render_slab(k: int) -> None:  # NumPy only: SimpleITK's first calls are not thread-safe
+        slab = slice(k, min(k + SLAB, grid.size[2]))
+        x, y, z = _coordinates(affine, grid.shape, slab)
+        image[slab] = _render_slab(anatomy, x, y, z, folds[slab], mottle[slab], t2)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(draw, range(0, grid.size[2], SLAB)))
+        list(pool.map(render_slab, range(0, grid.size[2], SLAB)))
     return image
 
 
@@ -133,7 +133,7 @@ def head_coordinates(reference: sitk.Image, to_head: sitk.Transform) -> tuple[Ar
 
 
 def _affine(reference: sitk.Image, to_head: sitk.Transform) -> Array64:
-    """Head frame's point of voxel (0, 0, 0), and its steps along i, j, k: four rows, mm."""
+    """Affine map from voxel index to head frame: point of voxel (0, 0, 0), steps along i, j, k; four rows, mm."""
     zero = np.asarray(to_head.TransformPoint(reference.TransformIndexToPhysicalPoint((0, 0, 0))))
     rows = [zero]
     for axis in range(3):
@@ -148,11 +148,11 @@ def _coordinates(place: Array64, shape: tuple[int, int, int], part: slice) -> tu
     zero, *steps = place
     k = np.arange(part.start, part.stop, dtype=np.float32)
     j, i = (np.arange(n, dtype=np.float32) for n in shape[1:])
-    out = [
+    coordinates = [
         (zero[c] + steps[2][c] * k[:, None, None] + steps[1][c] * j[None, :, None] + steps[0][c] * i[None, None, :])
         for c in range(3)
     ]
-    return tuple(np.asarray(c, dtype=np.float32) for c in out)  # type: ignore[return-value]
+    return tuple(np.asarray(c, dtype=np.float32) for c in coordinates)  # type: ignore[return-value]
 
 
 def _soft(value: npt.NDArray[np.floating[Any]], width: float) -> Array32:

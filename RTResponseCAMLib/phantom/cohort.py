@@ -1,4 +1,4 @@
-"""Many synthetic patients and the manifest that names their labels."""
+"""Write many synthetic patients and a manifest with their labels."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def write_cohort(
     progress: Progress = no_progress,
     total: int | None = None,
 ) -> None:
-    """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants take turns from patient to patient.
+    """Write ``folder/P0001/…`` and ``folder/manifest.csv``; the variants alternate from patient to patient.
 
-    ``total`` asks for that many lesions altogether, spread over the patients as in mixed practice.
+    ``total`` is the number of lesions of all patients together, distributed as in mixed practice.
 
     Raises
     ------
-    RTResponseError : fewer lesions than patients, or more than five for each.
+    RTResponseError : ``total`` is less than one lesion per patient, or more than five.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    specs = [replace(base, patient=number + 1, variant=variants[number % len(variants)]) for number in range(patients)]
+    specs = [replace(base, patient=index + 1, variant=variants[index % len(variants)]) for index in range(patients)]
     if total is not None:
         counts = lesion_counts(base.seed, patients, total=total)
         specs = [replace(spec, lesions=count) for spec, count in zip(specs, counts, strict=True)]
@@ -55,22 +55,22 @@ def write_cohort(
 
 
 def lesion_counts(seed: int, patients: int, *, total: int) -> list[int]:
-    """Lesions of each patient, drawn as `LESION_COUNTS` says, then one more or less here and there up to ``total``."""
+    """Number of lesions of each patient: sampled from `LESION_COUNTS`, then adjusted by single lesions to ``total``."""
     values, shares = zip(*LESION_COUNTS, strict=True)
     if not min(values) * patients <= total <= max(values) * patients:
-        what = f"asks for {total} lesions of {patients} patients, {min(values)} to {max(values)} each"
-        raise RTResponseError("--total-lesions", what, "Change the number of patients or of lesions")
+        problem = f"is {total} lesions for {patients} patients, expected {min(values)} to {max(values)} each"
+        raise RTResponseError("--total-lesions", problem, "Change the number of patients or of lesions")
     rng = np.random.default_rng([seed, 69])
     counts = rng.choice(values, size=patients, p=shares)
     while (excess := int(counts.sum()) - total) != 0:
         step = -1 if excess > 0 else 1
-        able = np.flatnonzero(counts > min(values)) if step < 0 else np.flatnonzero(counts < max(values))
-        counts[rng.choice(able)] += step
+        adjustable = np.flatnonzero(counts > min(values)) if step < 0 else np.flatnonzero(counts < max(values))
+        counts[rng.choice(adjustable)] += step
     return [int(c) for c in counts]
 
 
 def _one_thread() -> None:
-    """Each worker keeps to its own core, and leaves Ctrl-C to its parent."""
+    """Limit a worker to one thread, and leave the handling of Ctrl-C to its parent process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 

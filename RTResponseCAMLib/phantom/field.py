@@ -1,4 +1,4 @@
-"""Smooth random fields in the head frame, defined by a lattice of noise so that every scan sees the same."""
+"""Smooth random fields in the head frame, defined on a lattice of noise, so that every scan shows the same field."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Array64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Field:
-    """Zero-mean, unit-variance field on a lattice centerd on the origin, ``[z, y, x]``."""
+    """Zero-mean, unit-variance field on a lattice centered on the origin, ``[z, y, x]``."""
 
     values: Array32
     step_mm: float
 
     def at(self, points_mm: npt.NDArray[np.floating]) -> Array32:
-        """Values at points ``(…, 3)`` (x, y, z in the field's frame, mm), cubic; edge values beyond."""
+        """Values at points ``(…, 3)`` (x, y, z in the field's frame, mm), cubic spline; edge values outside."""
         middle = (np.asarray(self.values.shape) - 1) / 2
         index = np.moveaxis(points_mm[..., ::-1] / self.step_mm + middle, -1, 0)
         return map_coordinates(self.values, index, order=3, mode="nearest", prefilter=False).astype(np.float32)
 
     def on(self, reference: sitk.Image, to_head: sitk.Transform) -> Array32:
-        """Values on an image grid, ``[z, y, x]``; ``to_head`` maps its LPS points into the field's frame."""
+        """Values on an image grid, ``[z, y, x]``, linear; ``to_head`` maps its LPS points into the field's frame."""
         image = sitk.GetImageFromArray(self.values)
         image.SetSpacing([self.step_mm] * 3)
         image.SetOrigin([-(n - 1) / 2 * self.step_mm for n in image.GetSize()])

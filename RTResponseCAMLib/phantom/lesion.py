@@ -1,7 +1,7 @@
-"""A metastasis with a planted resistant subregion: its shape, its look, and how it answers to radiation.
+"""Synthetic metastasis with a resistant subregion: its shape, its appearance, and its response to radiation.
 
-The answer is mechanical: the sensitive part shrinks, the resistant part grows a little, so that the resistant
-*fraction* drives the volume ratio at three months, and with it the label.
+The response follows a simple rule: the sensitive part shrinks, the resistant part grows a little. The resistant
+*fraction* therefore determines the volume ratio at three months, and with it the label.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ COARSE_GAIN = 1.5
 
 @dataclass(frozen=True)
 class PhantomLesion:
-    """Everything known about one planted lesion; coordinates relative to ``center_mm`` in the head frame.
+    """Ground truth of one synthetic lesion; coordinates relative to ``center_mm`` in the head frame.
 
     Attributes
     ----------
-    radius_mm : radius of the sphere of the same volume.
+    radius_mm : radius of the sphere of the same volume, mm.
     stretch : symmetric 3 × 3 matrix of the ellipsoidal part of the shape.
-    resistant_fraction : share of the volume that is resistant.
+    resistant_fraction : fraction of the volume that is resistant.
     volume_ratio : follow-up volume / planning volume.
     scale : linear size relative to planning (1 at planning).
     """
@@ -52,35 +52,35 @@ class PhantomLesion:
 
     @property
     def volume_cc(self) -> float:
-        """Volume at its present scale, cm³."""
+        """Volume at the present scale, cm³."""
         return float(4 / 3 * np.pi * (self.radius_mm * self.scale) ** 3 / 1000)
 
     @property
     def non_response(self) -> bool:
-        """Label: it did not shrink by more than 20 %."""
+        """Label: whether the lesion did not shrink by more than 20 %."""
         return self.volume_ratio >= RESPONSE_RATIO
 
     def level(self, points_mm: Array64) -> Array32:
-        """Positive inside, 1 in the middle, 0 on the surface; points ``(…, 3)`` relative to the center."""
+        """Level function: 1 in the middle, 0 on the surface; points ``(…, 3)`` relative to the center, mm."""
         local = points_mm / (self.radius_mm * self.scale)
         distance = np.sqrt(np.einsum("...i,ij,...j->...", local, self.stretch, local))
         return np.asarray(1 - distance + 0.13 * self.bumps.at(local * 10.0), dtype=np.float32)
 
     def resistance(self, points_mm: Array64) -> Array32:
-        """Positive in the resistant subregion (where the lesion is), same points as `level`."""
+        """Level function of the resistant subregion: positive inside; valid within the lesion; points as in `level`."""
         local = points_mm / (self.radius_mm * self.scale)
         drift = local @ self.zone_axis
         return np.asarray(drift + 0.55 * self.zone.at(local * 10.0) - self.zone_level, dtype=np.float32)
 
     def later(self, share: float = 1.0) -> PhantomLesion:
-        """The same lesion at follow-up, or when a share of its change in volume has come about."""
+        """The same lesion at follow-up, or after the fraction ``share`` of its change in volume."""
         return replace(self, scale=(1 + share * (self.volume_ratio - 1)) ** (1 / 3))
 
 
 def draw_lesion(
     spec: PhantomSpec, number: int, *, center_mm: Array64, volume_cc: float, rng: np.random.Generator
 ) -> PhantomLesion:
-    """Draw shape, subregion, look and response of one lesion of a given volume."""
+    """Sample shape, subregion, appearance and response of one lesion of a given volume."""
     radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     axes, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     stretch = axes @ np.diag(rng.uniform(0.8, 1.25, 3) ** 2) @ axes.T
@@ -113,39 +113,39 @@ def draw_lesion(
 
 
 def paint(lesion: PhantomLesion, background: Array32, *, points_mm: Array64, softness_mm: float) -> Array32:
-    """Draw the lesion into intensities at head-frame points relative to its center."""
+    """Background intensities with the lesion added, at head-frame points relative to its center, mm."""
     level = lesion.level(points_mm)
     edge = np.clip(0.5 + level * lesion.radius_mm * lesion.scale / softness_mm, 0, 1)
     rim_width = 0.12 + 0.8 / max(lesion.radius_mm, 2.0)
     rim = np.clip(1.5 - level / rim_width, 0, 1)
     profile = lesion.core + (lesion.rim - lesion.core) * rim
-    marked = np.clip(0.5 + lesion.resistance(points_mm) * lesion.radius_mm / 1.0, 0, 1)
+    resistant_weight = np.clip(0.5 + lesion.resistance(points_mm) * lesion.radius_mm / 1.0, 0, 1)
     if lesion.variant is Variant.NONE:
-        marked = np.zeros_like(marked)
+        resistant_weight = np.zeros_like(resistant_weight)
     amplitude = lesion.texture * (0.75 if lesion.variant is Variant.VOLUME else 1.0)
-    plain = amplitude * lesion.fine.at(points_mm)
-    coarse = _without_mean(lesion.coarse.at(points_mm), marked * (level > 0))
+    fine = amplitude * lesion.fine.at(points_mm)
+    coarse = _without_mean(lesion.coarse.at(points_mm), resistant_weight * (level > 0))
     resistant = COARSE_GAIN * amplitude * coarse - (DARKER if lesion.variant is Variant.DARKER else 0.0)
-    tissue = profile * (1 + (1 - marked) * plain + marked * resistant)
+    tissue = profile * (1 + (1 - resistant_weight) * fine + resistant_weight * resistant)
     return np.asarray(background + edge * (tissue - background), dtype=np.float32)
 
 
 def _without_mean(field: Array32, weight: Array32) -> Array32:
-    """A texture must not shift the mean of its region, or darkness would give it away."""
+    """Texture minus its weighted mean: its region must not differ from the rest in mean brightness."""
     total = float(weight.sum())
     return field - np.float32((field * weight).sum() / total) if total > 0 else field
 
 
 def _fit_volume_and_zone(lesion: PhantomLesion) -> PhantomLesion:
-    """Scale the shape to its volume and set the subregion's threshold to its fraction (44³ lattice)."""
+    """Scale the shape to its volume, and set the level of the subregion to its fraction (on a 44³ lattice)."""
     axis = np.linspace(-1.9, 1.9, 44) * lesion.radius_mm
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
-    cell = (axis[1] - axis[0]) ** 3
-    wanted = 4 / 3 * np.pi * lesion.radius_mm**3
+    cell_volume = (axis[1] - axis[0]) ** 3
+    target_volume = 4 / 3 * np.pi * lesion.radius_mm**3
     stretch = lesion.stretch
     for _ in range(4):
-        volume = float((replace(lesion, stretch=stretch).level(points) > 0).sum() * cell)
-        stretch = stretch * (volume / wanted) ** (2 / 3)
+        volume = float((replace(lesion, stretch=stretch).level(points) > 0).sum() * cell_volume)
+        stretch = stretch * (volume / target_volume) ** (2 / 3)
     lesion = replace(lesion, stretch=stretch)
     inside = points[lesion.level(points) > 0]
     threshold = float(np.quantile(lesion.resistance(inside), 1 - lesion.resistant_fraction))

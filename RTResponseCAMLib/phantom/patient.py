@@ -1,4 +1,4 @@
-"""One synthetic patient in memory: planning MR, follow-up MR, targets, dose and the whole truth."""
+"""One synthetic patient in memory: planning MR, follow-up MR, targets, dose and ground truth."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Patient:
     Attributes
     ----------
     to_head, follow_up_to_head : rigid transforms from scanner points to the head frame.
-    days : planning to follow-up.
+    days : time from planning to follow-up, days.
     """
 
     spec: PhantomSpec
@@ -51,7 +51,7 @@ class Patient:
 
 
 def sample_patient(spec: PhantomSpec) -> Patient:
-    """Draw a patient from the seed; no image is rendered yet."""
+    """Sample a patient from the seed; renders no image."""
     anatomy = sample_anatomy(spec)
     lesions = _sample_lesions(spec, anatomy)
     targets = tuple(plan_target(spec, lesion, number=n) for n, lesion in enumerate(lesions))
@@ -64,20 +64,20 @@ def sample_patient(spec: PhantomSpec) -> Patient:
 
 
 def planning_grid(patient: Patient) -> Grid:
-    """Grid of the planning MR: the head in the middle, slices tilted as asked."""
+    """Grid of the planning MR: the head in the middle, slices tilted by ``spec.tilt_deg``."""
     spec = patient.spec
     angle = np.radians(spec.tilt_deg)
     turn = np.asarray([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
     size = (spec.columns, spec.rows, spec.slices)
     middle = np.asarray(patient.to_head.GetInverse().TransformPoint((0.0, 0.0, -4.0)))
     corner = middle - (turn * np.asarray(spec.spacing_mm)) @ ((np.asarray(size) - 1) / 2)
-    # DICOM stores positions in decimal strings: rounded here so that the truth lies where the files say.
+    # DICOM stores positions as decimal strings: rounding here makes the ground truth match the files.
     x, y, z = np.round(corner, 4).tolist()
     return Grid(size, spec.spacing_mm, (x, y, z), tuple(np.round(turn, 9).ravel().tolist()))
 
 
 def second_grid(patient: Patient) -> Grid:
-    """Grid of the T2 series: other voxels, other slices, same frame of reference."""
+    """Grid of the T2 series: different voxels and slices, same frame of reference."""
     grid = planning_grid(patient)
     step = grid.spacing_mm
     slices = int(grid.size[2] * step[2] / 1.5)
@@ -88,21 +88,21 @@ def second_grid(patient: Patient) -> Grid:
 def render_mr(
     patient: Patient, grid: Grid, *, follow_up: bool = False, t2: bool = False, days: int | None = None
 ) -> sitk.Image:
-    """MR with lesions, bias field and Rician noise; arbitrary units as scanners give them, int16 range.
+    """MR with lesions, bias field and Rician noise; arbitrary units as from a scanner, int16 range.
 
-    ``days`` names a visit before the follow-up: lesions have changed by as much of their way as of the time.
+    ``days`` is the day of a visit before the follow-up: the change in lesion volume is proportional to time.
     """
     later = follow_up or days is not None
     to_head = patient.follow_up_to_head if later else patient.to_head
     image = render_head(patient.anatomy, grid, to_head=to_head, t2=t2)
     softness = float(np.mean(grid.spacing_mm))
     for lesion in patient.lesions:
-        shown = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
-        box, points = _head_points(grid, to_head, shown, 1.9 * shown.radius_mm * shown.scale + 4)
-        image[box] = paint(shown, image[box], points_mm=points, softness_mm=softness)
+        current = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
+        box, points = _head_points(grid, to_head, current, 1.9 * current.radius_mm * current.scale + 4)
+        image[box] = paint(current, image[box], points_mm=points, softness_mm=softness)
     rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2) + (0 if days is None else 4))
     image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
-    # Noise grows as voxels shrink, as it does on a scanner.
+    # Noise increases as voxels get smaller, as on a scanner.
     sigma = NOISE / np.sqrt(min(float(np.prod(grid.spacing_mm)), 1.0)) ** 0.5
     real = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
     imaginary = sigma * rng.standard_normal(image.shape, dtype=np.float32)
@@ -111,7 +111,7 @@ def render_mr(
 
 
 def render_dose(patient: Patient, targets: tuple[int, ...], *, step_mm: float = 1.0) -> sitk.Image:
-    """Dose of the whole plan in Gy on a box around the given targets that is not the MR grid."""
+    """Dose of the given targets in Gy, on a box around them that differs from the MR grid."""
     corners = np.concatenate(
         [
             patient.lesions[n].center_mm + np.asarray([[-1], [1]]) * (patient.lesions[n].radius_mm + BOX_MARGIN_MM)
@@ -125,33 +125,35 @@ def render_dose(patient: Patient, targets: tuple[int, ...], *, step_mm: float = 
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step_mm,) * 3, (x, y, z))
     points = np.stack(head_coordinates(grid.blank(), patient.to_head), axis=-1)
-    # A box per target holds that target's shots alone: their sum is the plan.
+    # A box for one target contains the shots of this target only: the sum over all boxes is the plan.
     return grid.image(
         np.sum([patient.targets[n].at(points.astype(np.float64)) for n in targets], axis=0).astype(np.float32)
     )
 
 
 def label_maps(patient: Patient, grid: Grid, *, follow_up: bool = False) -> tuple[sitk.Image, sitk.Image]:
-    """True lesions and true resistant subregions by voxel center: uint8 label = lesion number (1, 2, …)."""
+    """True lesions and true resistant subregions, by voxel center: uint8, label = lesion number (1, 2, …)."""
     to_head = patient.follow_up_to_head if follow_up else patient.to_head
-    whole, resistant = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
-    for number, lesion in enumerate(patient.lesions, start=1):
-        shown = lesion.later() if follow_up else lesion
-        box, points = _head_points(grid, to_head, shown, 1.9 * shown.radius_mm * shown.scale + 2)
-        inside = shown.level(points) > 0
-        whole[box][inside] = number
-        resistant[box][inside & (shown.resistance(points) > 0)] = number
-    return grid.image(whole), grid.image(resistant)
+    lesion_map, resistant_map = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
+    for lesion_number, lesion in enumerate(patient.lesions, start=1):
+        current = lesion.later() if follow_up else lesion
+        box, points = _head_points(grid, to_head, current, 1.9 * current.radius_mm * current.scale + 2)
+        inside = current.level(points) > 0
+        lesion_map[box][inside] = lesion_number
+        resistant_map[box][inside & (current.resistance(points) > 0)] = lesion_number
+    return grid.image(lesion_map), grid.image(resistant_map)
 
 
 def contour_structures(patient: Patient, grid: Grid, *, skull_every: int = 4) -> tuple[Structure, ...]:
-    """Targets contoured on the slices of ``grid``, and the skull between them, as GammaPlan exports them."""
+    """Targets contoured on the slices of ``grid``, and the skull between slices, as GammaPlan exports them."""
     structures = []
     fine = _finer_in_plane(grid)
-    for number, lesion in enumerate(patient.lesions, start=1):
+    for lesion_number, lesion in enumerate(patient.lesions, start=1):
         box, points = _head_points(fine, patient.to_head, lesion, 1.9 * lesion.radius_mm + 2)
         contours = _contours(lesion.level(points), box, fine)
-        structures.append(Structure(number, lesion.name, "GTV", contours, (255, 60 + 40 * (number % 4), 40)))
+        structures.append(
+            Structure(lesion_number, lesion.name, "GTV", contours, (255, 60 + 40 * (lesion_number % 4), 40))
+        )
     skull = _skull_contours(patient, grid, skull_every)
     structures.append(Structure(len(patient.lesions) + 1, SKULL, "EXTERNAL", skull, (200, 200, 200)))
     return tuple(structures)
@@ -168,7 +170,7 @@ def _contours(level: Array32, box: tuple[slice, slice, slice], grid: Grid) -> tu
 
 
 def _finer_in_plane(grid: Grid) -> Grid:
-    """The same slices with a third of the pixel: chords of a whole pixel would cut a small target by 3 %."""
+    """The same slices with pixels of a third of the size: whole pixels would reduce a small target by 3 %."""
     row, column, step = grid.spacing_mm
     x, y, z = grid.to_lps(np.asarray([[-1 / 3, -1 / 3, 0]]))[0].tolist()
     size = (3 * grid.size[0], 3 * grid.size[1], grid.size[2])
@@ -191,14 +193,14 @@ def _skull_contours(patient: Patient, grid: Grid, every: int) -> tuple[Array64, 
 def _head_points(
     grid: Grid, to_head: sitk.Transform, lesion: PhantomLesion, reach_mm: float
 ) -> tuple[tuple[slice, slice, slice], Array64]:
-    """Array box around a lesion and its points relative to the lesion's center, in the head frame."""
+    """Array box around a lesion, and its points relative to the lesion's center in the head frame, mm."""
     center = grid.to_index(np.asarray([to_head.GetInverse().TransformPoint(lesion.center_mm.tolist())]))[0]
     reach = reach_mm / np.asarray(grid.spacing_mm)
     low = np.maximum(np.floor(center - reach).astype(int), 0)
     high = np.minimum(np.ceil(center + reach).astype(int) + 1, grid.size)
     start = (int(low[0]), int(low[1]), int(low[2]))
-    part = grid.crop(start, tuple(np.maximum(high - low, 1).tolist()))
-    points = np.stack(head_coordinates(part.blank(), to_head), axis=-1) - lesion.center_mm
+    box_grid = grid.crop(start, tuple(np.maximum(high - low, 1).tolist()))
+    points = np.stack(head_coordinates(box_grid.blank(), to_head), axis=-1) - lesion.center_mm
     return (slice(low[2], high[2]), slice(low[1], high[1]), slice(low[0], high[0])), points.astype(np.float64)
 
 
@@ -210,11 +212,11 @@ def _sample_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion,
     volumes = np.sort(np.exp(rng.triangular(low, mode, high, size=count)))[::-1]
     placed: list[tuple[Array64, float]] = []
     lesions = []
-    for number, volume in enumerate(volumes, start=1):
+    for lesion_number, volume in enumerate(volumes, start=1):
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
         center = _find_place(anatomy, radius, placed, rng)
         placed.append((center, radius))
-        lesions.append(draw_lesion(spec, number, center_mm=center, volume_cc=float(volume), rng=rng))
+        lesions.append(draw_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))
     return tuple(lesions)
 
 
@@ -230,4 +232,4 @@ def _find_place(
         away = in_ventricles(x, y, z=z)[0] < -0.5 or attempt > 2000
         if clear and deep and away and point[2] > -45:
             return point
-    raise RTResponseError("--lesions", "the brain has no room for another lesion of this size", "Ask for fewer lesions")
+    raise RTResponseError("--lesions", "the brain has no room for another lesion of this size", "Use fewer lesions")

@@ -1,7 +1,7 @@
-"""A Gamma Knife dose: shots packed into the target, prescribed to a 30–60 % isodose.
+"""Gamma Knife dose of a phantom: shots packed into the target, prescribed to a 30–60 % isodose.
 
-A shot is a smooth sphere, D(r) = 1 / (1 + (r / r50)⁴), whose half-dose radius lies between those of the 4 mm
-and 16 mm collimators. That is a phantom's dose: plausible gradients, no beam model.
+A shot is a smooth sphere, D(r) = 1 / (1 + (r / r50)⁴), with a half-dose radius between those of the 4 mm and 16 mm
+collimators. The dose has plausible gradients; it does not come from a beam model.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _shot(points_mm: Array64, center: Array64, r50: float) -> Array64:
 
 
 def plan_target(spec: PhantomSpec, lesion: PhantomLesion, *, number: int) -> TargetDose:
-    """Pack shots so that the drawn isodose covers 98 % of the target.
+    """Pack shots so that the sampled isodose covers 98 % of the target.
 
     Prescription by diameter as in RTOG 90-05: 24, 18 and 15 Gy up to 20, 30 and 40 mm.
     """
@@ -59,14 +59,14 @@ def plan_target(spec: PhantomSpec, lesion: PhantomLesion, *, number: int) -> Tar
         centers.append(seeds[int(np.argmax(gaps))])
     isodose = float(rng.uniform(0.32, 0.58))
     base = lesion.radius_mm / count ** (1 / 3)
-    wiggle = rng.uniform(0.85, 1.15, count)
+    factors = rng.uniform(0.85, 1.15, count)
 
     def covering_isodose(stretch: float) -> float:
-        dose = np.sum([_shot(inside, c, stretch * base * w) for c, w in zip(centers, wiggle, strict=True)], axis=0)
+        dose = np.sum([_shot(inside, c, stretch * base * w) for c, w in zip(centers, factors, strict=True)], axis=0)
         return float(np.quantile(dose, 1 - COVERED) / dose.max())
 
     stretch = float(brentq(lambda s: covering_isodose(s) - isodose, 0.2, 4.0, xtol=1e-3))
-    radii = stretch * base * wiggle
+    radii = stretch * base * factors
     peak = float(np.max(np.sum([_shot(inside, c, r) for c, r in zip(centers, radii, strict=True)], axis=0)))
     diameter = 2 * lesion.radius_mm
     prescription = 24.0 if diameter <= 20 else 18.0 if diameter <= 30 else 15.0

@@ -1,4 +1,4 @@
-"""What can be asked of a phantom; everything else follows from the seed."""
+"""Specification of a phantom; everything else follows from the seed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 
 class Variant(str, Enum):
-    """How the resistant subregion shows in the MR, from easy to impossible.
+    """Visibility of the resistant subregion in the MR, from easy to impossible.
 
     DARKER : darker and coarser than the rest.
-    TEXTURE : coarser only, its mean matched to the rest.
-    VOLUME : a fainter texture, and large lesions respond worse: volume alone predicts a part of the label.
-    NONE : planted but invisible; an honest pipeline must report chance.
+    TEXTURE : coarser only; its mean equals that of the rest.
+    VOLUME : a fainter texture; large lesions respond worse, so that volume alone predicts a part of the label.
+    NONE : present but invisible; a correct pipeline performs at chance level.
     """
 
     DARKER = "darker"
@@ -30,13 +30,13 @@ class PhantomSpec:
     Attributes
     ----------
     seed, patient : together they fix every random number.
-    lesions : number of targets; None draws 1 to 5 as in mixed practice (mean about 1.8).
+    lesions : number of targets; None samples 1 to 5 as in mixed practice (mean about 1.8).
     columns, rows, slices, spacing_mm : planning MR; spacing is (column step, row step, slice step), mm.
     tilt_deg : rotation of the MR slices about the left-right axis.
     dose_files : "one" box for all targets, or "per-target" boxes.
     second_series : also write a T2 series with its own copy of the plan, as GammaPlan exports it.
-    rtplan, follow_up : leave these objects out when False.
-    mid_treatment : also write an MR of day 30, as between the fractions of an adaptive course.
+    rtplan, follow_up : whether to write these objects.
+    mid_treatment : also write an MR of day 30, as acquired between the fractions of an adaptive course.
     """
 
     seed: int = 1
@@ -55,5 +55,5 @@ class PhantomSpec:
     mid_treatment: bool = False
 
     def rng(self, stream: int) -> np.random.Generator:
-        """Independent random numbers for one purpose."""
+        """Independent random generator for one purpose, numbered by ``stream``."""
         return np.random.default_rng([self.seed, self.patient, stream])

@@ -1,7 +1,7 @@
-"""A synthetic patient as files: the DICOM objects of a GammaPlan export, and the truth beside them.
+"""Write a synthetic patient as files: DICOM objects like an export of GammaPlan, and the ground truth.
 
-MR-only, one FrameOfReferenceUID for everything in the frame, RTDOSE a box of its own, RTDOSE → RTPLAN →
-RTSTRUCT → MR references, the plan once per MR series. UIDs follow from the seed.
+MR only, one FrameOfReferenceUID for everything in the frame, RTDOSE on a separate grid, references RTDOSE → RTPLAN →
+RTSTRUCT → MR, one copy of the plan per MR series. UIDs follow from the seed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Names:
 
 
 def names_of(patient: Patient) -> Names:
-    """Names of a patient, fixed by its specification."""
+    """DICOM identity of a patient, determined by its specification."""
     return Names(f"PHANTOM-{patient.spec.seed}-{patient.spec.patient:04d}", repr(patient.spec))
 
 
@@ -69,22 +69,24 @@ def write_patient(patient: Patient, folder: Path, *, progress: Progress = no_pro
     _write_plan(patient, folder / "dicom/plan_t1c", names, "T1c", grid, uids, doses)
     if spec.second_series:
         progress(0.5, "T2 series")
-        other = second_grid(patient)
-        t2 = write_mr(folder / "dicom/t2", render_mr(patient, other, t2=True), names=names, series="T2", date=PLAN_DATE)
-        _write_plan(patient, folder / "dicom/plan_t2", names, "T2", other, t2, doses)
+        t2_grid = second_grid(patient)
+        t2 = write_mr(
+            folder / "dicom/t2", render_mr(patient, t2_grid, t2=True), names=names, series="T2", date=PLAN_DATE
+        )
+        _write_plan(patient, folder / "dicom/plan_t2", names, "T2", t2_grid, t2, doses)
     if spec.mid_treatment:
         progress(0.55, "MR during treatment")
-        between = render_mr(patient, grid, days=MID_DAYS)
+        mid_treatment = render_mr(patient, grid, days=MID_DAYS)
         date = str(np.datetime64("2020-01-10") + np.timedelta64(MID_DAYS, "D")).replace("-", "")
-        write_mr(folder / "dicom/mid_treatment", between, names=names, series="MID", date=date)
+        write_mr(folder / "dicom/mid_treatment", mid_treatment, names=names, series="MID", date=date)
     if spec.follow_up:
         progress(0.6, "follow-up MR")
         day = np.datetime64("2020-01-10") + np.timedelta64(patient.days, "D")
-        later = render_mr(patient, grid, follow_up=True)
+        follow_up = render_mr(patient, grid, follow_up=True)
         date = str(day).replace("-", "")
         write_mr(
             folder / "dicom/follow_up",
-            later,
+            follow_up,
             names=names,
             series="FU",
             date=date,
@@ -97,14 +99,14 @@ def write_patient(patient: Patient, folder: Path, *, progress: Progress = no_pro
 
 
 def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
-    """Write label maps on the planning MR grid, ``truth.json`` and the follow-up's pose."""
+    """Write label maps on the planning MR grid, ``truth.json``, and the transform from planning to follow-up."""
     folder.mkdir(parents=True, exist_ok=True)
     for moment in ("planning", "follow_up") if patient.spec.follow_up else ("planning",):
-        whole, resistant = label_maps(patient, grid, follow_up=moment == "follow_up")
-        sitk.WriteImage(whole, str(folder / f"lesions_{moment}.nrrd"), useCompression=True)
-        sitk.WriteImage(resistant, str(folder / f"resistant_{moment}.nrrd"), useCompression=True)
-    graph = sitk.CompositeTransform([patient.follow_up_to_head.GetInverse(), patient.to_head])
-    sitk.WriteTransform(as_transform(as_matrix(graph)), str(folder / "planning_to_follow_up.tfm"))
+        lesion_map, resistant_map = label_maps(patient, grid, follow_up=moment == "follow_up")
+        sitk.WriteImage(lesion_map, str(folder / f"lesions_{moment}.nrrd"), useCompression=True)
+        sitk.WriteImage(resistant_map, str(folder / f"resistant_{moment}.nrrd"), useCompression=True)
+    to_follow_up = sitk.CompositeTransform([patient.follow_up_to_head.GetInverse(), patient.to_head])
+    sitk.WriteTransform(as_transform(as_matrix(to_follow_up)), str(folder / "planning_to_follow_up.tfm"))
     truth = {
         "note": "Synthetic. Label 1 = non-response (did not shrink by more than 20 %).",
         "seed": patient.spec.seed,
@@ -115,7 +117,7 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
             {
                 "name": lesion.name,
                 "variant": lesion.variant.value,
-                "number": number,
+                "number": lesion_number,
                 "volume_cc": round(lesion.volume_cc, 5),
                 "resistant_fraction": round(lesion.resistant_fraction, 5),
                 "follow_up_volume_cc": round(lesion.later().volume_cc, 5),
@@ -124,7 +126,9 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
                 "prescription_gy": target.prescription_gy,
                 "isodose_percent": round(target.isodose_percent, 2),
             }
-            for number, (lesion, target) in enumerate(zip(patient.lesions, patient.targets, strict=True), start=1)
+            for lesion_number, (lesion, target) in enumerate(
+                zip(patient.lesions, patient.targets, strict=True), start=1
+            )
         ],
     }
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
@@ -133,7 +137,7 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
 def write_mr(
     folder: Path, image: sitk.Image, *, names: Names, series: str, date: str, progress: Progress = no_progress
 ) -> list[str]:
-    """Write one MR series, a file per slice; returns the SOP instance UIDs from the first slice on."""
+    """Write one MR series, one file per slice; return the SOP instance UIDs in slice order."""
     folder.mkdir(parents=True, exist_ok=True)
     grid = Grid.of(image)
     pixels = sitk.GetArrayViewFromImage(image)
@@ -186,9 +190,9 @@ def _write_plan(
     save(_rtstruct(names, series, structures, grid, slices), folder / "RS.dcm")
     if patient.spec.rtplan:
         save(_rtplan(patient, names, series, structures), folder / "RP.dcm")
-    for number, dose in enumerate(doses, start=1):
-        name = "RD.dcm" if len(doses) == 1 else f"RD.{number}.dcm"
-        save(_rtdose(names, series, number, dose, patient.spec.rtplan), folder / name)
+    for dose_number, dose in enumerate(doses, start=1):
+        name = "RD.dcm" if len(doses) == 1 else f"RD.{dose_number}.dcm"
+        save(_rtdose(names, series, dose_number, dose, patient.spec.rtplan), folder / name)
 
 
 def _rtstruct(names: Names, series: str, structures: tuple[Structure, ...], grid: Grid, slices: list[str]) -> Dataset:
@@ -216,14 +220,14 @@ def _rtstruct(names: Names, series: str, structures: tuple[Structure, ...], grid
         item.ReferencedROINumber = structure.number
         item.ContourSequence = []
         for contour in structure.contours:
-            one = Dataset()
+            contour_item = Dataset()
             k = round(float(grid.to_index(contour[:1])[0, 2]))
             if 0 <= k < len(slices):
-                one.ContourImageSequence = [_reference(MRImageStorage, slices[k])]
-            one.ContourGeometricType = "CLOSED_PLANAR"
-            one.NumberOfContourPoints = len(contour)
-            one.ContourData = [decimal(float(c)) for c in contour.ravel()]
-            item.ContourSequence.append(one)
+                contour_item.ContourImageSequence = [_reference(MRImageStorage, slices[k])]
+            contour_item.ContourGeometricType = "CLOSED_PLANAR"
+            contour_item.NumberOfContourPoints = len(contour)
+            contour_item.ContourData = [decimal(float(c)) for c in contour.ravel()]
+            item.ContourSequence.append(contour_item)
         data.ROIContourSequence.append(item)
         observation = Dataset()
         observation.ObservationNumber = observation.ReferencedROINumber = structure.number
@@ -240,9 +244,9 @@ def _rtplan(patient: Patient, names: Names, series: str, structures: tuple[Struc
     data.RTPlanLabel, data.RTPlanDate, data.RTPlanTime = "GK plan", PLAN_DATE, "120000"
     data.RTPlanGeometry = "PATIENT"
     data.DoseReferenceSequence = []
-    for number, (structure, target) in enumerate(zip(structures, patient.targets, strict=False), start=1):
+    for target_number, (structure, target) in enumerate(zip(structures, patient.targets, strict=False), start=1):
         item = Dataset()
-        item.DoseReferenceNumber, item.ReferencedROINumber = number, structure.number
+        item.DoseReferenceNumber, item.ReferencedROINumber = target_number, structure.number
         item.DoseReferenceStructureType, item.DoseReferenceType = "VOLUME", "TARGET"
         item.DoseReferenceDescription = f"{target.isodose_percent:.0f} % isodose"
         item.TargetPrescriptionDose = decimal(target.prescription_gy)
@@ -260,7 +264,7 @@ def _rtdose(names: Names, series: str, number: int, dose: sitk.Image, with_plan:
     data = new_file(RTDoseStorage, names.uid(f"{series}/RD/{number}"))
     _identify(data, names, "RTDOSE", f"{series}/RD", PLAN_DATE)
     grid, values = Grid.of(dose), sitk.GetArrayViewFromImage(dose)
-    # 16 bits hold 24.6 Gy at GammaPlan's usual scaling; hotter plans need a coarser one.
+    # 16 bits store up to 24.6 Gy at GammaPlan's usual scaling; higher doses need a coarser scaling.
     scaling = float(decimal(max(GAMMAPLAN_DOSE_SCALING, float(values.max()) / 65530)))
     data.FrameOfReferenceUID, data.PositionReferenceIndicator = names.uid("frame"), ""
     data.InstanceNumber = number
@@ -288,10 +292,12 @@ def _identify(data: Dataset, names: Names, modality: str, series: str, date: str
     data.ManufacturerModelName = "phantom"
     data.PatientName, data.PatientID = f"{names.patient_id}^Synthetic", names.patient_id
     data.PatientBirthDate, data.PatientSex = "", "O"
-    study, number = {"FU": ("follow-up study", "2"), "MID": ("mid-treatment study", "3")}.get(series, ("study", "1"))
-    data.StudyInstanceUID = names.uid(study)
+    study_key, study_number = {"FU": ("follow-up study", "2"), "MID": ("mid-treatment study", "3")}.get(
+        series, ("study", "1")
+    )
+    data.StudyInstanceUID = names.uid(study_key)
     data.SeriesInstanceUID = names.uid(f"{series}/series")
-    data.StudyID, data.SeriesNumber = number, 1
+    data.StudyID, data.SeriesNumber = study_number, 1
     data.StudyDate = data.SeriesDate = data.ContentDate = date
     data.StudyTime = data.ContentTime = "120000"
     data.AccessionNumber = data.ReferringPhysicianName = ""

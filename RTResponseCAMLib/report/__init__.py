@@ -1,1 +1,1 @@
-"""Figures and the self-contained HTML report."""
+"""Figures and self-contained HTML reports."""

@@ -1,4 +1,4 @@
-"""Map against measurement, point by point."""
+"""Scatter plot of measured values against the evidence at points."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def plot_alignment(
     path: Path,
     notice: str,
 ) -> None:
-    """Write a scatter plot; bars are the standard deviation for the localization error, colors the types."""
+    """Write a scatter plot; bars are standard deviations due to the localization error, colors are point types."""
     figure = Figure(figsize=(7.2, 5.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     palette = colormaps["tab10"]
     names = sorted(set(kinds))
-    for number, name in enumerate(names):
-        own = [n for n, kind in enumerate(kinds) if kind == name]
+    for color_index, name in enumerate(names):
+        indices = [n for n, kind in enumerate(kinds) if kind == name]
         axes.errorbar(
-            draws[own, 0], [values[n] for n in own], xerr=draws[own].std(axis=1), fmt="o", ms=4, lw=0.8, alpha=0.8,
-            color=palette(number % 10), label=name or "points",
+            draws[indices, 0], [values[n] for n in indices], xerr=draws[indices].std(axis=1), fmt="o", ms=4, lw=0.8,
+            alpha=0.8, color=palette(color_index % 10), label=name or "points",
         )  # fmt: skip
     if 1 < len(names) <= IN_LEGEND:
         axes.legend(fontsize=8)
-    axes.set_xlabel(f"map: {scale}", fontsize=9)
+    axes.set_xlabel(f"evidence map: {scale}", fontsize=9)
     axes.set_ylabel("measured value")
     axes.set_title(title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)

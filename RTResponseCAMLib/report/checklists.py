@@ -1,4 +1,4 @@
-"""Stubs of TRIPOD+AI, METRICS and CLEAR, filled as far as a run's own configuration can fill them.
+"""Checklists TRIPOD+AI, METRICS and CLEAR, filled as far as possible from the configuration of a run.
 
 Topics are paraphrased; the authors' wording is in BMJ 2024;385:e078378 (TRIPOD+AI), Insights Imaging 2024;15:8
 (METRICS) and Insights Imaging 2023;14:75 (CLEAR).
@@ -19,7 +19,7 @@ ITEMS = Path(__file__).with_name("checklists.json")
 
 
 def filled_checklists(comparison: Comparison) -> dict[str, list[dict[str, str]]]:
-    """Items with ``item``, ``topic``, ``status`` ("filled" or "open") and ``answer``, by the checklist's name."""
+    """Return items with ``item``, ``topic``, ``status`` ("filled" or "open") and ``answer``, by checklist name."""
     facts = {**_facts(comparison), **_of_approaches(comparison)}
     lists = json.loads(ITEMS.read_text(encoding="utf-8"))
     return {
@@ -38,18 +38,18 @@ def filled_checklists(comparison: Comparison) -> dict[str, list[dict[str, str]]]
 
 
 def _answer(text: str | None, facts: Mapping[str, Any]) -> str | None:
-    """The answer with this run's facts; None where one of them is not known of this run."""
+    """Return the answer with the facts of this run; None if a required fact is unknown."""
     if text is None or any(name and facts[name] is None for _, name, _, _ in Formatter().parse(text)):
         return None
     return text.format_map(facts)
 
 
 def _of_approaches(comparison: Comparison) -> dict[str, str | None]:
-    """Sentences that hold only for the approaches that were run; None where none of these was."""
+    """Return sentences that depend on the approaches of the run; None where no approach matches."""
     approaches = comparison.internal.approaches.values()
     families = {family for approach in approaches for family in approach.families}
     explaining = [approach for approach in approaches if approach.explains]
-    described = list(dict.fromkeys(approach.description for approach in approaches if approach.description))
+    descriptions = list(dict.fromkeys(approach.description for approach in approaches if approach.description))
     extracted = bool(families & set(PYRADIOMICS))
     settings = comparison.protocol["settings"].get("mr", {})
     types = ", ".join(settings.get("imageType", {}))
@@ -60,7 +60,7 @@ def _of_approaches(comparison: Comparison) -> dict[str, str | None]:
         "predictors": "; ".join(dict.fromkeys(a.predictors for a in approaches if a.predictors))
         + (f" (pyradiomics {comparison.libraries['pyradiomics']})" if extracted else "")
         + ".",
-        "described": "".join(f" {text}" for text in described),
+        "described": "".join(f" {text}" for text in descriptions),
         "robust": "Repeats with other folds and seeds." if comparison.protocol["repeats"] > 1 else None,
         "parametric": "Approaches with and without dose are compared." if doses else None,
         "discretization": "As in run.json." if extracted else None,
@@ -71,32 +71,32 @@ def _of_approaches(comparison: Comparison) -> dict[str, str | None]:
 
 
 def _facts(comparison: Comparison) -> dict[str, Any]:
-    protocol, cohort, found = comparison.protocol, comparison.cohort, comparison.internal
-    outside = comparison.external
+    protocol, cohort, internal = comparison.protocol, comparison.cohort, comparison.internal
+    external = comparison.external
     return {
         "folds": protocol["folds"],
         "repeats": protocol["repeats"],
         "seed": protocol["seed"],
-        "external": f"External cohort: {outside.lesions} lesions of {outside.patients} other patients."
-        if outside
+        "external": f"External cohort: {external.lesions} lesions of {external.patients} other patients."
+        if external
         else "No external cohort.",
         "sources": "; ".join(cohort.label_sources),
         "days": cohort.follow_up_days,
         "indeterminate": cohort.indeterminate,
         "policy": "evaluated as labeled"
         if protocol["indeterminate"] == "as-labeled"
-        else "not evaluated; they teach only what needs no label",
+        else "not evaluated; used only for training steps that need no label",
         "left_out": len(cohort.left_out),
         "not_run": ", ".join(comparison.not_run) or "none",
-        "lesions": found.lesions,
-        "patients": found.patients,
-        "bad": found.non_response,
+        "lesions": internal.lesions,
+        "patients": internal.patients,
+        "bad": internal.non_response,
         "program": comparison.program,
         "command": comparison.command,
         "measured": cohort.sampled,
         "rows": cohort.rows,
         "volumes": ", ".join(f"{v:g}" for v in cohort.volume_cc) if cohort.volume_cc else None,
-        "aucs": "; ".join(f"{a.title} {_with_interval(a.metrics['auc'])}" for a in found.approaches.values()),
+        "aucs": "; ".join(f"{a.title} {_with_interval(a.metrics['auc'])}" for a in internal.approaches.values()),
     }
 
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: one self-contained HTML file with tables, curves, maps and reporting checklists."""
+"""HTML report of a comparison: one self-contained file with tables, curves, maps and reporting checklists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_comparison(
     gallery: Sequence[Mapping[str, Any]],
     path: Path,
 ) -> None:
-    """Write the report; everything from outside is escaped.
+    """Write the report; all text from outside is escaped.
 
     Parameters
     ----------
@@ -39,12 +39,15 @@ def write_comparison(
     cohorts = [
         (
             title,
-            found,
-            as_data_uri(plot_curves(found, folds=found is comparison.internal)),
-            as_data_uri(plot_differences(found)),
+            cohort_result,
+            as_data_uri(plot_curves(cohort_result, folds=cohort_result is comparison.internal)),
+            as_data_uri(plot_differences(cohort_result)),
         )
-        for found, title in ((comparison.internal, "Cross-validation"), (comparison.external, "External cohort"))
-        if found is not None
+        for cohort_result, title in (
+            (comparison.internal, "Cross-validation"),
+            (comparison.external, "External cohort"),
+        )
+        if cohort_result is not None
     ]
     text = environment.get_template(TEMPLATE).render(
         **vars(comparison),

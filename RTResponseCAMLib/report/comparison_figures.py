@@ -17,7 +17,7 @@ from RTResponseCAMLib.evaluation.results import CohortResult
 
 
 def plot_curves(found: CohortResult, *, folds: bool) -> Figure:
-    """Four panels: ROC, precision-recall, calibration, decision; ``folds``: predictions come from several models."""
+    """Return four panels (ROC, precision-recall, calibration, decision); ``folds``: predictions of several models."""
     figure = Figure(figsize=(11.5, 10.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     (roc, pr), (calibration, decision) = figure.subplots(2, 2)
@@ -33,13 +33,13 @@ def plot_curves(found: CohortResult, *, folds: bool) -> Figure:
     roc.plot([0, 1], [0, 1], "k:", lw=1)
     pr.axhline(prevalence, color="k", ls=":", lw=1)
     calibration.plot([0, 1], [0, 1], "k:", lw=1)
-    first = next(iter(found.approaches.values())).curves
-    decision.plot(first.decision[0], first.treat_all, "k--", lw=1, label="all")
+    first_curves = next(iter(found.approaches.values())).curves
+    decision.plot(first_curves.decision[0], first_curves.treat_all, "k--", lw=1, label="all")
     decision.axhline(0, color="k", ls=":", lw=1, label="none")
     decision.set_ylim(-0.1, max(prevalence * 1.15, 0.1))
     _label(roc, "ROC (predictions of all folds)" if folds else "ROC", "1 − specificity", "sensitivity")
     _label(pr, "Precision and recall of non-response", "recall", "precision")
-    _label(calibration, "Calibration, fifths of the lesions", "predicted p(non-response)", "observed share")
+    _label(calibration, "Calibration, quintiles of the lesions", "predicted p(non-response)", "observed fraction")
     _label(decision, "Decision curve", "threshold of p(non-response)", "net benefit")
     roc.legend(fontsize=8, loc="lower right", title="AUC within folds" if folds else "AUC", title_fontsize=8)
     decision.legend(fontsize=8, loc="upper right")
@@ -47,31 +47,31 @@ def plot_curves(found: CohortResult, *, folds: bool) -> Figure:
 
 
 def plot_differences(found: CohortResult) -> Figure:
-    """AUC of each approach with its interval, and its difference from the reference."""
+    """Return a plot of the AUC of each approach with its interval, and of its difference from the reference."""
     names, reference = list(found.approaches), found.reference
     figure = Figure(figsize=(11.5, 0.9 + 0.36 * len(names)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
-    places = np.arange(len(names))[::-1]
-    for place, name in zip(places, names, strict=True):
+    positions = np.arange(len(names))[::-1]
+    for position, name in zip(positions, names, strict=True):
         color = found.approaches[name].color
         auc = found.approaches[name].metrics["auc"]
-        _bar(left, place, (auc.low, auc.value, auc.high), color)
+        _bar(left, position, (auc.low, auc.value, auc.high), color)
         for pair in found.differences:
             if {pair.one, pair.other} == {reference, name} and name != reference:
                 ends = pair.low, pair.value, pair.high
                 signed = ends if pair.one == name else tuple(None if end is None else -end for end in ends[::-1])
-                _bar(right, place, signed, color)
-    left.set_yticks(places, [found.approaches[n].title for n in names], fontsize=9)
+                _bar(right, position, signed, color)
+    left.set_yticks(positions, [found.approaches[n].title for n in names], fontsize=9)
     left.axvline(0.5, color="k", ls=":", lw=1)
     right.axvline(0, color="k", ls=":", lw=1)
     _label(left, "AUC, 95 % interval", "", "")
-    _label(right, f"AUC less that of: {found.approaches[reference].title}", "", "")
+    _label(right, f"AUC minus that of: {found.approaches[reference].title}", "", "")
     return figure
 
 
 def plot_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
-    """Held-out lesions, largest axial slice: MR above, MR with local evidence below."""
+    """Return a plot of held-out lesions in their largest axial slice: MR above, MR with evidence below."""
     count = len(gallery)
     columns = min(count, 6)
     rows = -(-count // columns)
@@ -79,8 +79,8 @@ def plot_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     palette, norm = ListedColormap(evidence_palette()), Normalize(*EVIDENCE_RANGE)
-    for place, entry in enumerate(gallery):
-        above, below = (axes[2 * (place // columns) + k, place % columns] for k in (0, 1))
+    for index, entry in enumerate(gallery):
+        above, below = (axes[2 * (index // columns) + k, index % columns] for k in (0, 1))
         middle = int(np.argmax(entry["fraction"].sum(axis=(1, 2))))
         mr, inside, map_ = (entry[k][middle] for k in ("mr", "fraction", "map"))
         for axis in (above, below):
@@ -97,12 +97,12 @@ def plot_gallery(gallery: Sequence[Mapping[str, Any]]) -> Figure:
     for axis in axes.ravel():
         axis.set_axis_off()
     bar = figure.colorbar(ScalarMappable(norm, palette), ax=axes, orientation="horizontal", fraction=0.02, aspect=60)
-    bar.set_label("local logit of non-response; raw, not a probability", fontsize=8)
+    bar.set_label("evidence (logit) for non-response; raw, not a probability", fontsize=8)
     return figure
 
 
 def _bar(axis: Axes, place: float, ends: tuple[float | None, ...], color: str) -> None:
-    """Interval and value: low, value, high."""
+    """Plot interval and value; ``ends`` are low, value and high."""
     low, value, high = ends
     if low is None or value is None or high is None:
         return

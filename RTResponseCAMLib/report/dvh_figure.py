@@ -1,4 +1,4 @@
-"""Cumulative dose-volume histograms on one chart: targets in color, everything else gray."""
+"""Chart of cumulative dose-volume histograms: targets in color, all other structures in gray."""
 
 from __future__ import annotations
 
@@ -35,35 +35,37 @@ def histogram_figure(
     companions: Mapping[str, str] | None = None,
     inches: tuple[float, float] = (9, 5.4),
 ) -> Figure:
-    """Draw the chart.
+    """Return the chart; structures that are neither targets nor companions are gray.
 
-    ``targets`` are the names of those drawn in color; ``companions`` are drawn dashed, in the color of the target
-    that stands against their name. All others are gray.
+    Parameters
+    ----------
+    targets : names of the structures that are plotted in color.
+    companions : name of a structure → target; it is plotted dashed, in the color of that target.
     """
     figure = Figure(figsize=inches, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     palette, partner = colormaps["tab10"], companions or {}
-    place = {name: number for number, name in enumerate(targets)}
-    order = {h.name: (h.name not in place and h.name not in partner) for h in histograms}
+    color_index = {name: index for index, name in enumerate(targets)}
+    order = {h.name: (h.name not in color_index and h.name not in partner) for h in histograms}
     for histogram in sorted(histograms, key=lambda h: order[h.name]):
         dose, volume = histogram.cumulative()
-        of_target, own = histogram.name in place, partner.get(histogram.name, histogram.name)
+        is_target, target = histogram.name in color_index, partner.get(histogram.name, histogram.name)
         volume_cc = histogram.volume_cc
         size = f"{volume_cc:.3g} cm³" if volume_cc < 1000 else f"{volume_cc:.0f} cm³"
-        beyond = f", {100 * histogram.outside:.0f} % outside the dose" if histogram.outside >= 0.005 else ""
+        outside_note = f", {100 * histogram.outside:.0f} % outside the dose" if histogram.outside >= 0.005 else ""
         axes.plot(
             dose,
             100 * volume / volume_cc,
-            label=f"{histogram.name} ({size}{beyond})",
-            color=palette(place[own] % 10) if own in place else "#9a9a9a",
-            lw=2.0 if of_target else 1.2,
+            label=f"{histogram.name} ({size}{outside_note})",
+            color=palette(color_index[target] % 10) if target in color_index else "#9a9a9a",
+            lw=2.0 if is_target else 1.2,
             ls="--" if histogram.name in partner else "-",
         )
     axes.set_xlim(left=0)
     axes.set_ylim(0, 103)
     axes.set_xlabel(f"dose / {histograms[0].unit if histograms else GY}")
-    axes.set_ylabel("volume that receives it at least / %")
+    axes.set_ylabel("volume receiving at least this dose / %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     if len(histograms) <= IN_LEGEND:

@@ -1,4 +1,4 @@
-"""Three planes through a lesion: MR with contour and isodoses above, MR with evidence below. Fixed scales."""
+"""Figures of a lesion: three planes, MR with contour and isodoses above, MR with evidence below. Fixed scales."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLANES = (("axial", 0, "R", "A"), ("coronal", 1, "R", "S"), ("sagittal", 2, "A",
 
 @dataclass(frozen=True)
 class LesionPlane:
-    """What is drawn of one plane through a lesion, in patient axes, arrays ``[row, column]``."""
+    """Data plotted in one plane through a lesion, in patient axes; arrays ``[row, column]``."""
 
     mr: npt.NDArray[np.float32]
     fraction: npt.NDArray[np.float32]
@@ -42,9 +42,9 @@ class LesionPlane:
 
 
 def lesion_planes(result: Result, prediction: Prediction) -> tuple[list[LesionPlane], float]:
-    """Planes of `PLANES` through a lesion's middle, and half of their width, mm.
+    """Return the planes of `PLANES` through a lesion's centroid, and half of their width, mm.
 
-    Only the planes are sampled, with `MOST_PIXELS` a side at most: memory does not depend on the lesion's size.
+    Only the planes are resampled, with at most `MOST_PIXELS` per side: memory does not depend on the lesion's size.
     """
     structure = prediction.lesion.structure
     extent = float(np.ptp(np.concatenate(structure.contours), axis=0).max())
@@ -55,7 +55,7 @@ def lesion_planes(result: Result, prediction: Prediction) -> tuple[list[LesionPl
     dose = result.study.dose if prediction.dose is not None else None
     planes = []
     for _, axis, _, _ in PLANES:
-        middle = 2 - axis  # of x, y, z the one across the plane
+        middle = 2 - axis  # index in (x, y, z) of the axis normal to the plane
         size = [1 if n == middle else count for n in range(3)]
         x, y, z = (float(c) - (0.0 if n == middle else half) for n, c in enumerate(centroid_mm(structure)))
         grid = Grid((size[0], size[1], size[2]), (step,) * 3, (x, y, z))
@@ -72,11 +72,11 @@ def lesion_planes(result: Result, prediction: Prediction) -> tuple[list[LesionPl
 
 
 def draw_lesion(result: Result, prediction: Prediction, *, head: HeadIntensity) -> Figure:
-    """Figure of one lesion, two rows of three planes."""
+    """Return the figure of one lesion: two rows of three planes."""
     planes, half = lesion_planes(result, prediction)
     figure = Figure(figsize=(9.6, 6.5), facecolor="black")
     FigureCanvasAgg(figure)
-    # Fixed places: an automatic layout draws everything twice.
+    # Fixed positions: an automatic layout renders everything twice.
     axes = figure.subplots(2, 3, gridspec_kw=PLACES)
     low, high = max(head.median - 2.2 * head.iqr, 0.0), head.median + 3.2 * head.iqr
     norm, colors = (
@@ -89,8 +89,8 @@ def draw_lesion(result: Result, prediction: Prediction, *, head: HeadIntensity) 
             ax: Axes = axes[row, column]
             _image(ax, plane.mr, half, "gray", Normalize(low, high), upside_down=axis != 0)
             if row == 1:
-                shown = np.where(plane.fraction >= 0.5, plane.cam, 0.0)
-                _image(ax, shown, half, colors, norm, axis != 0, alpha=0.75)
+                evidence = np.where(plane.fraction >= 0.5, plane.cam, 0.0)
+                _image(ax, evidence, half, colors, norm, axis != 0, alpha=0.75)
             elif plane.dose is not None:
                 _lines(ax, plane.dose, half, levels, axis != 0)
             _contour(ax, plane.fraction, half, axis != 0)
@@ -103,7 +103,7 @@ def draw_lesion(result: Result, prediction: Prediction, *, head: HeadIntensity) 
 
 
 def as_data_uri(figure: Figure) -> str:
-    """PNG of a figure as a ``data:`` address, so that the report is one file."""
+    """Return a figure as a PNG in a ``data:`` URI, so that the report is one file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor=figure.get_facecolor())
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -118,7 +118,7 @@ def _image(
     upside_down: bool,
     alpha: float = 1.0,
 ) -> None:
-    # Rows run to posterior (axial) or to superior (coronal, sagittal): the latter are drawn from below.
+    # Rows run to posterior (axial) or to superior (coronal, sagittal); the latter are plotted from bottom to top.
     ax.imshow(
         values,
         cmap=colors,
@@ -175,6 +175,6 @@ def _legends(
     axes[0, 0].plot([0.9 * half - 10, 0.9 * half], [-0.9 * half] * 2, color="white", linewidth=2)
     axes[0, 0].text(0.9 * half - 5, -0.87 * half, "10 mm", color="white", fontsize=7.5, ha="center", va="bottom")
     bar = figure.colorbar(ScalarMappable(norm, colors), cax=figure.add_axes((0.93, 0.03, 0.014, 0.43)))
-    words = "← response    local logit    non-response →"
-    bar.set_label(words, color="white", fontsize=8)
+    label = "← response    evidence (logit)    non-response →"
+    bar.set_label(label, color="white", fontsize=8)
     bar.ax.tick_params(colors="white", labelsize=8)

@@ -1,4 +1,4 @@
-"""The follow-up report: one self-contained HTML file with every visit, its registration and what it measured."""
+"""HTML report of follow-ups: one self-contained file with every visit, its registration and its measurements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPLATE = "follow_up.html.jinja"
 
 
 def write_follow_up_report(content: Mapping[str, Any], path: Path) -> None:
-    """Write the report; everything from outside is escaped.
+    """Write the report; all text from outside is escaped.
 
     Parameters
     ----------

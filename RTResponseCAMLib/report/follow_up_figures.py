@@ -25,7 +25,12 @@ Plane = npt.NDArray[np.float32]
 
 
 def plot_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figure:
-    """Two rows: both heads in a checkerboard, and their difference; (name, planning, follow-up, upside down)."""
+    """Return a figure with two rows: both heads in a checkerboard, and their difference.
+
+    Parameters
+    ----------
+    planes : name, planning MR, follow-up, and whether rows run from bottom to top.
+    """
     figure = Figure(figsize=(9.6, 6.6), facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 3, gridspec_kw={"left": 0.04, "right": 0.99, "bottom": 0.01, "top": 0.94, "wspace": 0.02,
@@ -49,7 +54,10 @@ def plot_registration(planes: Sequence[tuple[str, Plane, Plane, bool]]) -> Figur
 def plot_trajectories(
     trajectories: Sequence[Trajectory], window_days: tuple[int, int], *, target_days: int = TARGET_DAYS
 ) -> Figure:
-    """Volume relative to the plan, with its interval, over the days since; visits of unknown day stand at the right."""
+    """Return a plot of the volume relative to the plan, with its interval, over the days since the plan.
+
+    Visits of unknown day are plotted at the right.
+    """
     figure = Figure(figsize=(9.6, 4.6))
     FigureCanvasAgg(figure)
     ax: Axes = figure.subplots()
@@ -60,9 +68,9 @@ def plot_trajectories(
     for level, text in ((1.2, "+20 %"), (0.8, "−20 %"), (0.35, "−65 %")):
         ax.axhline(level, color="#8b96a3", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         ax.text(last * 1.055, level, text, va="center", fontsize=8, color="#5a6675")
-    for number, trajectory in enumerate(trajectories):
-        shift = last * 0.006 * (number - (len(trajectories) - 1) / 2)
-        _plot_one(ax, trajectory, COLORS[number % len(COLORS)], shift, last * 1.02)
+    for index, trajectory in enumerate(trajectories):
+        shift = last * 0.006 * (index - (len(trajectories) - 1) / 2)
+        _plot_one(ax, trajectory, COLORS[index % len(COLORS)], shift, last * 1.02)
     ax.set_yscale("log")
     ax.set_ylim(0.045, max(3.0, ax.get_ylim()[1]))
     ax.set_yticks([0.05, 0.1, 0.2, 0.35, 0.5, 0.8, 1.0, 1.2, 2.0, 3.0])
@@ -92,14 +100,14 @@ def _plot_one(ax: Axes, trajectory: Trajectory, color: str, shift: float, day_un
             continue
         if visit.days is None:
             continue
-        share = visit.volume.cc / visit.baseline.cc
+        relative_volume = visit.volume.cc / visit.baseline.cc
         days.append(day)
-        middle.append(max(share, LOWEST))
-        gone = visit.status == "vanished"
-        low.append(LOWEST if gone else max(visit.volume.low_cc / visit.baseline.cc, 0.9 * LOWEST))
-        high.append(LOWEST if gone else max(visit.volume.high_cc / visit.baseline.cc, LOWEST))
-        if gone or visit.status == PROPOSED:
-            marked.append((day, middle[-1], "v" if gone else "o"))
+        middle.append(max(relative_volume, LOWEST))
+        vanished = visit.status == "vanished"
+        low.append(LOWEST if vanished else max(visit.volume.low_cc / visit.baseline.cc, 0.9 * LOWEST))
+        high.append(LOWEST if vanished else max(visit.volume.high_cc / visit.baseline.cc, LOWEST))
+        if vanished or visit.status == PROPOSED:
+            marked.append((day, middle[-1], "v" if vanished else "o"))
     errors = np.abs(np.asarray([np.subtract(middle, low), np.subtract(high, middle)]))
     name = f"{trajectory.lesion} {trajectory.roi}"
     ax.errorbar(
@@ -107,7 +115,7 @@ def _plot_one(ax: Axes, trajectory: Trajectory, color: str, shift: float, day_un
         label=name if len(name) < 24 else name[:22] + "…",
     )  # fmt: skip
     for visit in trajectory.visits:
-        if visit.days is None and visit.volume is not None:  # no line may lead to a day that nobody knows
+        if visit.days is None and visit.volume is not None:  # no line connects a visit of unknown day
             y = max(visit.volume.cc / visit.baseline.cc, LOWEST)
             bounds = [max(v / visit.baseline.cc, LOWEST) for v in (visit.volume.low_cc, visit.volume.high_cc)]
             ax.plot([day_unknown + shift] * 2, bounds, color=color, linewidth=1)

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file that says what was found, how sure it is, and where it came from."""
+"""HTML report of a result: one self-contained file with predictions, their uncertainty and their origin."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from RTResponseCAMLib.subregion.summary import summary_text
 from RTResponseCAMLib.warnings import Warning, by_severity
 
 TEMPLATE = "report.html.jinja"
+READ_A_RESULT = "https://rtresponsecam.github.io/SlicerRTResponseCAM/read_a_result.html"
 CHART_INCHES = (5.4, 3.7)
 
 
@@ -28,11 +29,12 @@ def write_report(
     drawn: Sequence[ContouredSubregion] = (),
     warnings: Sequence[Warning] = (),
 ) -> None:
-    """Write the report of one study; everything from outside is escaped.
+    """Write the report of one study; all text from outside is escaped.
 
     Parameters
     ----------
-    drawn : subregions to be shown with their lesions; ``warnings`` are beside them, and say which are not.
+    drawn : subregions that are shown with their lesions.
+    warnings : warnings of the contouring; they name the lesions that are not contoured.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -47,10 +49,13 @@ def write_report(
         study=result.study,
         warnings=by_severity((*result.warnings, *warnings)),
         unit=result.study.dose.unit if result.study.dose is not None else GY,
-        subregions={one.prediction.lesion.id: _subregion(one) for one in drawn if one.mask.any()},
+        subregions={
+            subregion.prediction.lesion.id: _subregion(subregion) for subregion in drawn if subregion.mask.any()
+        },
         lesions=lesions,
         scale=result.scale,
         subregion_threshold=result.subregion_threshold,
+        read_a_result=READ_A_RESULT,
         provenance=result.provenance,
         prescription=result.study.plan.prescription if result.study.plan else None,
     )
@@ -58,7 +63,7 @@ def write_report(
 
 
 def _subregion(one: ContouredSubregion) -> dict[str, Any]:
-    """Chart, table and sentences of one subregion."""
+    """Return chart, table and sentences of one subregion."""
     figures = one.statistics
     rows = [("subregion", figures.volume_cc, figures.subregion)]
     rest_cc = one.voxels.volume_cc(one.voxels.inside & ~one.mask)
@@ -70,12 +75,12 @@ def _subregion(one: ContouredSubregion) -> dict[str, Any]:
         if histograms
         else None
     )
-    words = [*summary_text(figures), *(c.text for c in figures.warnings)]
-    return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": words}
+    sentences = [*summary_text(figures), *(c.text for c in figures.warnings)]
+    return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": sentences}
 
 
 def _bar(prediction: Prediction) -> dict[str, float]:
-    """Places on the probability bar, percent."""
+    """Return positions on the probability bar, percent."""
     return {
         "low": 100 * prediction.p_response_low,
         "width": 100 * (prediction.p_response_high - prediction.p_response_low),

@@ -1,1 +1,1 @@
-"""Response: how a lesion's volume changed from plan to follow-up, how sure that is, and what conventions call it."""
+"""Response: change of a lesion from plan to follow-up, its uncertainty, and its category by named conventions."""

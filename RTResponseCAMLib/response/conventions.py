@@ -1,6 +1,7 @@
-"""Named conventions that turn a change into a word; every threshold can be changed, and travels with the answer.
+"""Response conventions: named thresholds that assign a category to a change; the user can change every threshold.
 
-The −20 % of volume is an early-response label, not a RANO class: it is 7 % of diameter, "stable" in RANO-BM.
+The volume threshold of −20 % is an early-response label, not a RANO category: it corresponds to −7 % in diameter, which
+is "stable" in RANO-BM.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ INDETERMINATE, UNKNOWN, NOT_MEASURABLE = "indeterminate", "unknown", "not measur
 
 @dataclass(frozen=True)
 class Convention:
-    """How a change is named.
+    """Thresholds that assign a category to a change.
 
     Attributes
     ----------
+    name : key in `CONVENTIONS`, or that name with the changed thresholds.
     measure : "volume" or "diameter".
-    response : relative change to baseline below which it is a response (−0.2: more than 20 % smaller).
-    progression : relative change above which it is progression, None when the convention has no such class.
-    progression_from : what growth is measured against: "baseline" or "nadir" (the smallest before the visit).
-    min_growth_mm : absolute growth of a diameter that progression needs as well.
-    measurable_mm, perpendicular_mm, slices : smallest diameters and number of slices of a measurable lesion.
-    source : where the thresholds come from.
+    response : relative change from baseline below which the category is response (−0.2: more than 20 % smaller).
+    progression : relative change above which the category is progression; None when there is no such category.
+    progression_from : reference of growth: "baseline" or "nadir" (the smallest value before the visit).
+    min_growth_mm : absolute growth of the diameter that progression also requires, mm.
+    measurable_mm, perpendicular_mm, slices : smallest longest diameter (mm), smallest perpendicular diameter (mm) and
+        smallest number of slices of a measurable lesion.
+    source : source of the thresholds.
     """
 
     name: str
@@ -57,7 +60,7 @@ CONVENTIONS = {
 
 
 def with_thresholds(convention: Convention, response: float | None, *, progression: float | None) -> Convention:
-    """The convention with thresholds of the user's own, in percent; its name and source then say so.
+    """The convention with thresholds set by the user, in percent; its name and source state the change.
 
     Raises
     ------
@@ -66,8 +69,8 @@ def with_thresholds(convention: Convention, response: float | None, *, progressi
     if response is None and progression is None:
         return convention
     if (response is not None and not -100 < response < 0) or (progression is not None and not 0 < progression <= 1000):
-        what = f"are {response} % and {progression} %, expected below 0 % and above 0 %"
-        raise CohortError("thresholds", what, "Correct --response-below or --progression-above")
+        problem = f"are {response} % and {progression} %, expected below 0 % and above 0 %"
+        raise CohortError("thresholds", problem, "Correct --response-below or --progression-above")
     below = convention.response if response is None else response / 100
     above = convention.progression if progression is None else progression / 100
     limits = f"{100 * below:+g} %" + ("" if above is None else f", {100 * above:+g} %")
@@ -78,27 +81,27 @@ def with_thresholds(convention: Convention, response: float | None, *, progressi
 def classify(
     convention: Convention, change: Change | None, *, growth: Change | None, growth_mm: Change | None = None
 ) -> str:
-    """Name a change.
+    """Category of a change.
 
     Parameters
     ----------
-    change : against baseline; None when it is unknown (never read as zero).
-    growth : against the convention's ``progression_from``; only used when it names progression.
-    growth_mm : absolute growth of the diameter against the same, mm, with its interval; None for volumes.
+    change : relative to baseline; None when unknown (an unknown change is not zero).
+    growth : relative to the reference in ``progression_from``; used only when the convention has progression.
+    growth_mm : absolute growth of the diameter from the same reference, mm, with its interval; None for volumes.
     """
     if change is None or change.value != change.value:
         return UNKNOWN
     if change.value <= -1.0 and convention.progression is not None:
         return COMPLETE
-    grown = convention.progression
-    if grown is not None and growth is not None:
-        least, most = (growth_mm.low, growth_mm.high) if growth_mm is not None else (math.inf, math.inf)
-        if growth.low > grown and least >= convention.min_growth_mm:
+    progression_limit = convention.progression
+    if progression_limit is not None and growth is not None:
+        low_mm, high_mm = (growth_mm.low, growth_mm.high) if growth_mm is not None else (math.inf, math.inf)
+        if growth.low > progression_limit and low_mm >= convention.min_growth_mm:
             return PROGRESSION
-        if growth.high > grown and most >= convention.min_growth_mm:
+        if growth.high > progression_limit and high_mm >= convention.min_growth_mm:
             return INDETERMINATE
     if change.high < convention.response:
         return RESPONSE
     if change.low < convention.response:
         return INDETERMINATE
-    return NON_RESPONSE if grown is None else STABLE
+    return NON_RESPONSE if progression_limit is None else STABLE

@@ -1,4 +1,4 @@
-"""Diameters as RANO-BM takes them: the longest in a slice, and the longest perpendicular to it in the same slice."""
+"""Diameters by RANO-BM: the longest in a slice, and the longest perpendicular to it in the same slice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from RTResponseCAMLib.study import Structure
 
 @dataclass(frozen=True)
 class Diameters:
-    """Longest diameter in a slice, its perpendicular, mm, and in how many slices the lesion shows."""
+    """Longest diameter in a slice, mm, its perpendicular, mm, and the number of slices that contain the lesion."""
 
     longest_mm: float
     perpendicular_mm: float
@@ -22,9 +22,10 @@ class Diameters:
 
 
 def diameters(structure: Structure) -> Diameters:
-    """Measure a structure in its own contour planes; outlines of voxels through the middles of their sides.
+    """Diameters of a structure, measured in its contour planes.
 
-    The corners of voxels lie up to half a voxel outside the tumor, on both sides.
+    Contours along voxel edges are measured between the midpoints of the voxel sides, because the voxel corners lie up
+    to half a voxel outside the tumor on both sides.
 
     Raises
     ------
@@ -39,17 +40,19 @@ def diameters(structure: Structure) -> Diameters:
 
 
 def of_parts(parts: Sequence[Diameters]) -> Diameters:
-    """A lesion that fell into parts: their longest diameters add up (as in RECIST 1.1 for lesions that fragment)."""
+    """Diameters of a fragmented lesion: the sum of the longest diameters of its parts (as in RECIST 1.1)."""
     largest = max(parts, key=lambda d: d.longest_mm)
     return Diameters(sum(d.longest_mm for d in parts), largest.perpendicular_mm, max(d.slices for d in parts))
 
 
 def _slices(stack: PlaneStack) -> int:
-    """Outlines of voxels come in two planes per slice (see `outlines.edge_contours`)."""
+    """Number of slices; contours along voxel edges have two planes per slice (see `outlines.edge_contours`)."""
     planes = stack.polygons
     pairs = list(zip(planes[::2], planes[1::2], strict=False))
-    twice = stack.along_voxels and len(planes) % 2 == 0 and all(_alike(one, other) for one, other in pairs)
-    return len(pairs) if twice else len(planes)
+    two_per_slice = (
+        stack.along_voxels and len(planes) % 2 == 0 and all(_alike(first, second) for first, second in pairs)
+    )
+    return len(pairs) if two_per_slice else len(planes)
 
 
 def _alike(one: tuple[Array64, ...], other: tuple[Array64, ...]) -> bool:
@@ -59,7 +62,7 @@ def _alike(one: tuple[Array64, ...], other: tuple[Array64, ...]) -> bool:
 
 
 def _middles(polygon: Array64) -> Array64:
-    """Middles of the voxel sides that a polygon of their corners runs along."""
+    """Midpoints ``(m, 2)`` of the voxel sides along a polygon ``(n, 2)`` of voxel corners."""
     edges = np.roll(polygon, -1, axis=0) - polygon
     lengths = np.linalg.norm(edges, axis=1)
     counts = np.maximum(np.rint(lengths / lengths[lengths > 1e-3].min()).astype(int), 1)
@@ -73,8 +76,8 @@ def _of_polygon(polygon: Array64) -> tuple[float, float]:
         corners = polygon[ConvexHull(polygon).vertices]
     except QhullError:
         return 0.0, 0.0
-    apart = np.linalg.norm(corners[:, None] - corners[None], axis=-1)
-    one, other = np.unravel_index(int(np.argmax(apart)), apart.shape)
-    along = (corners[other] - corners[one]) / max(float(apart[one, other]), 1e-9)
+    distances = np.linalg.norm(corners[:, None] - corners[None], axis=-1)
+    start, end = np.unravel_index(int(np.argmax(distances)), distances.shape)
+    along = (corners[end] - corners[start]) / max(float(distances[start, end]), 1e-9)
     across = corners @ np.asarray([-along[1], along[0]])
-    return float(apart[one, other]), float(np.ptp(across))
+    return float(distances[start, end]), float(np.ptp(across))

@@ -1,4 +1,4 @@
-"""Which region of a follow-up is which lesion of the plan: kept, split, merged, vanished, new. All in one frame."""
+"""Match regions of a follow-up to lesions of the plan: matched, split, merged, vanished or new; all in one frame."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ JOIN_MM = 1.0
 
 @dataclass(frozen=True)
 class Match:
-    """Regions of a follow-up that belong to one lesion, or to several together.
+    """Regions of a follow-up that belong to one lesion, or jointly to several merged lesions.
 
     Attributes
     ----------
-    lesion : id in the plan.
-    regions : positions in the list of regions; empty when none overlaps. Lesions that have merged share all of them.
-    merged_with : ids of the lesions that are tied to it by a shared region, directly or through others.
+    lesion : lesion id in the plan.
+    regions : indices in the list of regions; empty when none overlaps. Merged lesions share all of their regions.
+    merged_with : ids of the lesions linked to it by shared regions, directly or through other lesions.
     """
 
     lesion: str
@@ -37,7 +37,7 @@ class Match:
 
     @property
     def status(self) -> str:
-        """One word for people: "vanished", "merged", "split" or "matched"."""
+        """Status: "vanished", "merged", "split" or "matched"."""
         if not self.regions:
             return "vanished"
         return "merged" if self.merged_with else "split" if len(self.regions) > 1 else "matched"
@@ -45,19 +45,27 @@ class Match:
     def volumes(
         self, before: Mapping[str, Volume], after: Sequence[Volume], *, boundary_mm: float = BOUNDARY_MM
     ) -> tuple[Volume, Volume]:
-        """What is compared: the plan's volume and the follow-up's, of all that belong together."""
-        baseline = together([before[lesion] for lesion in (self.lesion, *self.merged_with)])
-        now = together([after[n] for n in self.regions]) if self.regions else absent_volume(boundary_mm)
-        return baseline, now
+        """Volumes to compare, at the plan and at the follow-up: sums over the merged lesions and over their regions.
+
+        Parameters
+        ----------
+        before : volumes at the plan, by lesion id.
+        after : volumes of the regions.
+        boundary_mm : uncertainty of the boundary, mm, see `volume_interval`.
+        """
+        baseline = together([before[lesion_id] for lesion_id in (self.lesion, *self.merged_with)])
+        follow_up = together([after[index] for index in self.regions]) if self.regions else absent_volume(boundary_mm)
+        return baseline, follow_up
 
 
 def split_islands(structure: Structure) -> tuple[Structure, ...]:
-    """Parts of a structure that lie apart by over 2 mm, and over one lost slice; largest first.
+    """Parts of a structure with gaps of more than 2 mm and of more than one missing slice; largest first.
 
-    One part keeps the structure itself. Contours are shared out whole, by the part that they enclose or lie in.
+    The parts are connected components after a dilation by distance transform. Each contour is assigned as a whole to
+    the part that it encloses or lies in. A structure of one part is returned unchanged.
     """
     grid = structure_box(structure, _lattice(structure))
-    # A lost slice must not cut a lesion in two.
+    # A missing slice must not split a lesion.
     reach = max(JOIN_MM, 0.55 * float(np.median(np.diff(stack_planes(structure).slabs_mm, axis=1))))
     filled = np.pad(box_fraction(structure, grid) > 0.2, int(np.ceil(reach / STEP_MM)) + 1)
     joined = distance_transform_edt(~filled, sampling=STEP_MM) <= reach
@@ -80,39 +88,41 @@ def split_islands(structure: Structure) -> tuple[Structure, ...]:
 
 
 def match_lesions(lesions: tuple[Lesion, ...], regions: tuple[Structure, ...]) -> tuple[tuple[Match, ...], list[int]]:
-    """Match regions to lesions by overlap; also the regions that match none.
+    """Match regions to lesions by overlap; returns the matches and the indices of regions that match no lesion.
 
-    A region belongs to the lesions with which it shares a tenth of the smaller of the two; one that shares it with
-    none, to those that it reaches within 2 mm, the registration's and the boundary's error. Lesions tied by regions
-    that they share are matched together.
+    A region matches every lesion with which it overlaps by at least a tenth of the smaller of the two volumes. A region
+    without such a lesion matches the lesions that meet this condition after dilation by 2 mm, the error of registration
+    and boundary. Lesions that share regions are matched together as merged.
     """
-    everything = range(len(regions))
-    pairs = _pairs(lesions, regions, everything, 0.0)
-    placed = {number for _, number in pairs}
-    pairs |= _pairs(lesions, regions, [n for n in everything if n not in placed], TOLERANCE_MM)
-    tied = [({lesion.id}, {number for name, number in pairs if name == lesion.id}) for lesion in lesions]
+    all_regions = range(len(regions))
+    pairs = _pairs(lesions, regions, all_regions, 0.0)
+    matched = {index for _, index in pairs}
+    pairs |= _pairs(
+        lesions, regions, [region_index for region_index in all_regions if region_index not in matched], TOLERANCE_MM
+    )
+    tied = [({lesion.id}, {index for lesion_id, index in pairs if lesion_id == lesion.id}) for lesion in lesions]
     groups: list[tuple[set[str], set[int]]] = []
-    for names, numbers in tied:
-        joined = [group for group in groups if group[1] & numbers]
-        groups = [group for group in groups if not group[1] & numbers]
-        groups.append((names.union(*(g[0] for g in joined)), numbers.union(*(g[1] for g in joined))))
+    for lesion_ids, indices in tied:
+        joined = [group for group in groups if group[1] & indices]
+        groups = [group for group in groups if not group[1] & indices]
+        groups.append((lesion_ids.union(*(g[0] for g in joined)), indices.union(*(g[1] for g in joined))))
     matches = []
     for lesion in lesions:
-        names, numbers = next(group for group in groups if lesion.id in group[0])
-        matches.append(Match(lesion.id, tuple(sorted(numbers)), tuple(sorted(names - {lesion.id}))))
-    taken = {number for _, number in pairs}
-    return tuple(matches), [number for number in range(len(regions)) if number not in taken]
+        lesion_ids, indices = next(group for group in groups if lesion.id in group[0])
+        matches.append(Match(lesion.id, tuple(sorted(indices)), tuple(sorted(lesion_ids - {lesion.id}))))
+    all_matched = {index for _, index in pairs}
+    return tuple(matches), [index for index in range(len(regions)) if index not in all_matched]
 
 
 def _pairs(
     lesions: tuple[Lesion, ...], regions: tuple[Structure, ...], numbers: Sequence[int], reach_mm: float
 ) -> set[tuple[str, int]]:
     return {
-        (lesion.id, n)
+        (lesion.id, index)
         for lesion in lesions
-        for n in numbers
-        if is_within(lesion.structure, regions[n], reach_mm=reach_mm)
-        and _overlap(lesion.structure, regions[n], reach_mm)
+        for index in numbers
+        if is_within(lesion.structure, regions[index], reach_mm=reach_mm)
+        and _overlap(lesion.structure, regions[index], reach_mm)
     }
 
 

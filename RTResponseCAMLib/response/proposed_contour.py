@@ -1,7 +1,8 @@
-"""A proposed segmentation of a lesion on a follow-up that nobody has contoured: meant to be looked at and edited.
+"""Proposed contour (review required) of a lesion on a follow-up without contours; a person must review and edit it.
 
-Contrast-adaptive, seeded by the plan's contour after registration: the boundary is where the signal is half-way
-between the surroundings and the enhancing tissue found inside the seed; cavities inside count as lesion.
+Method: region growing with a contrast-adaptive threshold, seeded by the contour of the plan after registration. The
+threshold is half-way between the signal of the surroundings and that of the enhancing tissue inside the seed. Cavities
+inside the region belong to the lesion.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ProposedContour:
-    """A proposed region on the follow-up; None when no enhancing tissue stands out within the seed.
+    """A proposed contour on the follow-up.
 
     Attributes
     ----------
-    contrast : enhancement over the surroundings, in standard deviations of these.
-    warnings : always says that it is a proposal; more where it is doubtful.
+    structure : the contour; None when no tissue within the seed enhances over its surroundings.
+    contrast : enhancement over the surroundings, in standard deviations of the surroundings.
+    warnings : always that the contour is proposed or that nothing is proposed; further ones when it is uncertain.
     """
 
     structure: Structure | None
@@ -49,38 +51,38 @@ class ProposedContour:
 
 
 def propose_contour(follow_up: sitk.Image, seed: Structure) -> ProposedContour:
-    """Propose a lesion's outline on a follow-up MR.
+    """Proposed contour of a lesion on a follow-up MR.
 
     Parameters
     ----------
-    seed : the plan's contour, moved into the follow-up's frame (LPS mm).
+    seed : contour of the plan, transformed into the frame of the follow-up (LPS, mm).
 
     Raises
     ------
-    GeometryError : the seed lies outside the follow-up, or at its edge.
+    GeometryError : the seed lies outside the follow-up or at its edge.
     """
     grid = _box(seed)
     if share_on_image(seed, follow_up) < IN_VIEW:
-        what = "lies at or beyond the edge of the follow-up MR"
-        raise GeometryError(f"ROI '{seed.name}'", what, "Check the registration")
+        problem = "lies at or beyond the edge of the follow-up MR"
+        raise GeometryError(f"ROI '{seed.name}'", problem, "Check the registration")
     values = sitk.GetArrayFromImage(resample(follow_up, grid, smooth=True)).astype(np.float64)
     inside = box_fraction(seed, grid) >= 0.5
     outward = distance_transform_edt(~inside, sampling=STEP_MM)
-    seen = _on_image(follow_up, grid)
-    reach = (outward <= GROWTH_MM) & seen
-    around = (outward > GROWTH_MM) & (outward <= MARGIN_MM - 1) & seen
-    background, noise = _robust(values[around])
-    region, contrast = _grow(values, inside, reach, background, noise)
-    said = [WarningCode.PROPOSED_REGION(name=seed.name)]
+    on_image = _on_image(follow_up, grid)
+    allowed = (outward <= GROWTH_MM) & on_image
+    surroundings = (outward > GROWTH_MM) & (outward <= MARGIN_MM - 1) & on_image
+    background, noise = _robust(values[surroundings])
+    region, contrast = _grow(values, inside, allowed, background, noise)
+    warnings = [WarningCode.PROPOSED_REGION(name=seed.name)]
     if region is None:
-        text = f"'{seed.name}': no tissue within the planned contour enhances over its surroundings; nothing proposed"
-        return ProposedContour(None, contrast, (WarningCode.NOTHING_PROPOSED(reason=text),))
+        reason = f"'{seed.name}': no tissue within the planned contour enhances over its surroundings; nothing proposed"
+        return ProposedContour(None, contrast, (WarningCode.NOTHING_PROPOSED(reason=reason),))
     if (region & (outward > GROWTH_MM - 2 * STEP_MM)).any():
-        said.append(WarningCode.PROPOSAL_LIMITED(name=seed.name, limit=GROWTH_MM))
+        warnings.append(WarningCode.PROPOSED_CONTOUR_LIMITED(name=seed.name, limit=GROWTH_MM))
     if contrast < 2 * MIN_CONTRAST:
-        said.append(WarningCode.WEAK_CONTRAST(name=seed.name, contrast=contrast))
+        warnings.append(WarningCode.WEAK_CONTRAST(name=seed.name, contrast=contrast))
     structure = Structure(seed.number, seed.name, "", edge_contours(region, grid), seed.color)
-    return ProposedContour(structure, contrast, tuple(said))
+    return ProposedContour(structure, contrast, tuple(warnings))
 
 
 def _box(seed: Structure) -> Grid:
@@ -97,7 +99,7 @@ def _on_image(image: sitk.Image, grid: Grid) -> Mask:
 
 
 def _robust(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Median and standard deviation (from the median absolute deviation)."""
+    """Median, and standard deviation estimated from the median absolute deviation."""
     middle = float(np.median(values))
     return middle, max(1.4826 * float(np.median(np.abs(values - middle))), 1e-6 * abs(middle) + 1e-12)
 
@@ -105,7 +107,11 @@ def _robust(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 def _grow(
     values: npt.NDArray[np.float64], seed: Mask, reach: Mask, background: float, noise: float
 ) -> tuple[Mask | None, float]:
-    """Half-way threshold between surroundings and enhancing tissue, found again with the region it gives."""
+    """Region grown with a half-way threshold between surroundings and enhancing tissue, and its contrast.
+
+    The threshold is recomputed from the region in each of `ROUNDS` iterations. The region is None when too little
+    tissue enhances.
+    """
     bright = reach & seed & (values > background + MIN_CONTRAST * noise)
     if bright.sum() * STEP_MM**3 < 1.0:
         return None, 0.0
@@ -115,15 +121,15 @@ def _grow(
         enhancing = float(np.median(values[region & (values > background + MIN_CONTRAST * noise)]))
         contrast = (enhancing - background) / noise
         above = reach & (values > (background + enhancing) / 2)
-        found = _solid(above, seed)
-        if found is None:
+        solid = _solid(above, seed)
+        if solid is None:
             return None, contrast
-        region = found
+        region = solid
     return region, contrast
 
 
 def _solid(above: Mask, seed: Mask) -> Mask | None:
-    """The part of a thresholded region that belongs to the seed: closed, filled, freed of thin vessels."""
+    """Parts of a thresholded region that overlap the seed, after closing, hole filling and opening (no vessels)."""
     radius = float(seed.sum() * STEP_MM**3 * 3 / (4 * np.pi)) ** (1 / 3)
     filled = _fill(_closed(above, float(np.clip(CLOSING * radius, 1.2, 3.0))))
     opened = binary_opening(filled, _ball(1.0))
@@ -131,15 +137,15 @@ def _solid(above: Mask, seed: Mask) -> Mask | None:
     parts, count = label(opened if (opened & seed).any() else filled)
     if not count:
         return None
-    shares = np.bincount(parts[seed], minlength=count + 1)[1:]
-    if not shares.any():
+    seed_voxels = np.bincount(parts[seed], minlength=count + 1)[1:]
+    if not seed_voxels.any():
         return None
-    kept = np.isin(parts, np.flatnonzero(shares >= 0.2 * shares.max()) + 1)
-    return np.asarray(kept)
+    retained = np.isin(parts, np.flatnonzero(seed_voxels >= 0.2 * seed_voxels.max()) + 1)
+    return np.asarray(retained)
 
 
 def _closed(mask: Mask, radius_mm: float) -> Mask:
-    """Closed by a ball: dents narrower than it, where a rim is dark, belong to the lesion."""
+    """Morphological closing with a ball, by distance transform: narrow gaps in a dark rim belong to the lesion."""
     pad = int(radius_mm / STEP_MM) + 2
     wide = distance_transform_edt(~np.pad(mask, pad), sampling=STEP_MM) <= radius_mm
     inner = distance_transform_edt(wide, sampling=STEP_MM) > radius_mm
@@ -147,18 +153,18 @@ def _closed(mask: Mask, radius_mm: float) -> Mask:
 
 
 def _fill(mask: Mask) -> Mask:
-    """Cavities, and cavities that a thin rim leaves open in one direction only."""
+    """The mask with cavities filled, also cavities that are closed in the slices of at least two of the three axes."""
     filled = np.asarray(binary_fill_holes(mask))
     slices = [np.zeros_like(mask) for _ in range(3)]
     for axis in range(3):
-        for number in range(mask.shape[axis]):
-            place = tuple(number if a == axis else slice(None) for a in range(3))
-            slices[axis][place] = binary_fill_holes(mask[place])
+        for index in range(mask.shape[axis]):
+            plane = tuple(index if a == axis else slice(None) for a in range(3))
+            slices[axis][plane] = binary_fill_holes(mask[plane])
     votes = slices[0].astype(int) + slices[1] + slices[2]
     return filled | (votes >= 2)
 
 
 def _ball(radius_mm: float) -> Mask:
-    reach = int(radius_mm / STEP_MM)
-    k, j, i = np.mgrid[-reach : reach + 1, -reach : reach + 1, -reach : reach + 1]
+    half_width = int(radius_mm / STEP_MM)
+    k, j, i = np.mgrid[-half_width : half_width + 1, -half_width : half_width + 1, -half_width : half_width + 1]
     return np.asarray((k**2 + j**2 + i**2) * STEP_MM**2 <= radius_mm**2 + 1e-9)

@@ -1,4 +1,4 @@
-"""Volumes with the interval that an uncertain boundary gives them, and the change between two of them."""
+"""Volumes with the 95 % interval from the uncertainty of the boundary, and the change between two volumes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from RTResponseCAMLib.study import Structure
 BOUNDARY_MM = 0.5
 FINE_MM = (0.15, 0.5)
 VOXELS_PER_RADIUS = 14
-MOST_VOXELS = 8_000_000  # larger boxes get coarser ones
+MOST_VOXELS = 8_000_000  # larger boxes use coarser voxels
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume in cm³ with the 95 % interval that its boundary's uncertainty gives it."""
+    """A volume in cm³ with the 95 % interval from the uncertainty of its boundary."""
 
     cc: float
     low_cc: float
@@ -30,7 +30,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Change:
-    """Relative change of a volume or diameter (−0.2: a fifth less) with its 95 % interval."""
+    """Relative change of a volume or diameter (−0.2: 20 % smaller) with its 95 % interval."""
 
     value: float
     low: float
@@ -38,9 +38,11 @@ class Change:
 
 
 def volume_interval(structure: Structure, boundary_mm: float = BOUNDARY_MM) -> Volume:
-    """Volume of a structure, and its volumes with the surface moved in and out by ``boundary_mm``.
+    """Volume of a structure; its interval: the volumes with the surface moved in and out by ``boundary_mm``.
 
-    ``boundary_mm`` is the 95 % half-width of the surface's place: contouring, voxel size and distortion together.
+    Parameters
+    ----------
+    boundary_mm : 95 % half-width of the surface position, mm: contouring, voxel size and distortion combined.
 
     Raises
     ------
@@ -66,15 +68,15 @@ def _part_interval(stack: PlaneStack, boundary_mm: float) -> Volume:
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step,) * 3, (x, y, z))
     shape = shape_between(stack, step)
     distance = shape.at(grid.points().reshape(-1, 3)).reshape(grid.shape)
-    # The level that encloses the structure's own volume; distances are then measured from its surface.
-    ordered = np.sort(distance.ravel())[::-1]
-    count = min(max(round(volume_mm3 / step**3), 1), ordered.size - 1)
-    exact = distance_from_surface(
-        distance - (ordered[count - 1] + ordered[count]) / 2, step, reach_mm=boundary_mm + step
+    # Use the level that encloses the volume of the structure; distances are then measured from its surface.
+    descending = np.sort(distance.ravel())[::-1]
+    count = min(max(round(volume_mm3 / step**3), 1), descending.size - 1)
+    surface_distance = distance_from_surface(
+        distance - (descending[count - 1] + descending[count]) / 2, step, reach_mm=boundary_mm + step
     )
 
     def moved_mm3(offset_mm: float) -> float:
-        return float(np.clip(0.5 + (exact + offset_mm) / step, 0.0, 1.0).sum())
+        return float(np.clip(0.5 + (surface_distance + offset_mm) / step, 0.0, 1.0).sum())
 
     scale = volume_mm3 / max(moved_mm3(0.0), 1e-9)
     low_cc, high_cc = (moved_mm3(offset) * scale / 1000 for offset in (-boundary_mm, boundary_mm))
@@ -82,17 +84,17 @@ def _part_interval(stack: PlaneStack, boundary_mm: float) -> Volume:
 
 
 def absent_volume(boundary_mm: float = BOUNDARY_MM) -> Volume:
-    """Volume of a lesion that was looked for and not seen: zero, at most a ball of the boundary's uncertainty."""
+    """Volume of a lesion that is no longer visible: zero; the upper limit is a ball with radius ``boundary_mm``."""
     return Volume(0.0, 0.0, 4 / 3 * math.pi * boundary_mm**3 / 1000)
 
 
 def together(volumes: list[Volume]) -> Volume:
-    """Sum of volumes whose boundaries err alike (one reader, one scan)."""
+    """Sum of volumes with fully correlated boundary errors (same reader, same scan)."""
     return Volume(*(float(sum(getattr(v, k) for v in volumes)) for k in ("cc", "low_cc", "high_cc")))
 
 
 def change_interval(before: Volume, after: Volume) -> Change:
-    """Relative change with a 95 % interval: both boundaries err independently, in the logarithm of the volume."""
+    """Relative change with its 95 % interval, from independent boundary errors in the logarithm of the volumes."""
     if before.cc <= 0:
         return Change(math.nan, math.nan, math.nan)
     if after.cc <= 0:
@@ -105,5 +107,5 @@ def change_interval(before: Volume, after: Volume) -> Change:
 
 
 def _log_ratio(larger: float, smaller: float) -> float:
-    """A boundary's uncertainty that is as large as the lesion leaves it unknown: a factor of a hundred."""
+    """Logarithm of a ratio, at most that of 100: the limit when the boundary uncertainty is as large as the lesion."""
     return math.log(larger / smaller) if smaller > larger / 100 else math.log(100)

@@ -1,1 +1,1 @@
-"""Numbers that describe a lesion for classifiers that are no network: image gradients, radiomics, dose."""
+"""Features of a lesion for classifiers that are not neural networks: image gradients, radiomics, dose."""

@@ -1,4 +1,4 @@
-"""The one place where a lesion becomes numbers: patch, volume, dose metrics, and families of features."""
+"""Sampling of the lesions of a study: patch, volume, dose metrics, and feature families."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from RTResponseCAMLib.samples.gradient import gradient_features
 from RTResponseCAMLib.samples.sample import Features, LesionSample
 from RTResponseCAMLib.study import DoseMetrics, Structure, Study
 
-PYRADIOMICS = ("radiomics", "dosiomics", "delta")  # families that need it
-NO_DOSE = "no dose or prescription, or a dose grid that does not reach"
+PYRADIOMICS = ("radiomics", "dosiomics", "delta")  # feature families that need pyradiomics
+NO_DOSE = "no dose or prescription, or a dose grid that does not cover the lesion"
 EarlierScan = tuple[sitk.Image, HeadIntensity] | str
 
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How lesions are sampled.
+    """Settings of the sampling of lesions.
 
     Attributes
     ----------
-    families : of features to measure: "volume", "clinical", "gradient", "radiomics", "dosiomics", "delta".
-    radiomics : settings of pyradiomics, see `radiomics.read_settings`; None reads those that ship.
+    families : feature families to compute: "volume", "clinical", "gradient", "radiomics", "dosiomics", "delta".
+    radiomics : pyradiomics settings, see `radiomics.read_settings`; None for the default settings.
     """
 
     spacing_mm: float = 1.0
@@ -43,12 +43,12 @@ class SampleSettings:
 
 @dataclass(frozen=True)
 class Identity:
-    """Which lesion a structure is, and what is known of it beside the images.
+    """Identity of the lesion of a structure, with its data other than images.
 
     Attributes
     ----------
-    lesions : that were treated in the same course.
-    fractions : None takes those of the plan.
+    lesions : number of lesions treated in the same course.
+    fractions : number of fractions; None for that of the plan.
     clinical : further clinical features by name; NaN where unknown.
     """
 
@@ -75,23 +75,23 @@ def sample_study(
     Parameters
     ----------
     identities : of the structures, in their order.
-    earlier : a scan between plan and follow-up on the plan's grid and its head intensity, for the family "delta"; or
-        why there is none.
+    earlier : a scan between plan and follow-up on the grid of the plan, and its head intensity, for the family "delta";
+        or the reason why there is none.
 
     Raises
     ------
     GeometryError : a lesion lies outside the MR, has no contours, or none near their middle.
     """
     head = head_intensity(study.mr)
-    found = []
-    for number, (structure, identity) in enumerate(zip(structures, identities, strict=True), start=1):
-        progress((number - 1) / len(structures), f"sampling lesion {number}")
-        found.append(_sample(study, head, structure, settings, identity, earlier, number))
-    return found
+    samples = []
+    for index, (structure, identity) in enumerate(zip(structures, identities, strict=True), start=1):
+        progress((index - 1) / len(structures), f"sampling lesion {index}")
+        samples.append(_sample(study, head, structure, settings, identity, earlier, index))
+    return samples
 
 
 def why_unavailable(family: str) -> str | None:
-    """Why a family of features cannot be measured on this machine; None when it can."""
+    """Reason why a feature family cannot be computed on this machine; None when it can."""
     return radiomics.why_unavailable() if family in PYRADIOMICS else None
 
 
@@ -105,7 +105,7 @@ def _sample(
     index: int,
 ) -> LesionSample:
     prescription = study.plan.prescription if study.plan else None
-    gray = prescription.dose_for(structure) if prescription else None
+    prescription_gy = prescription.dose_for(structure) if prescription else None
     metrics = lesion_dose(study, structure)
     dose = study.dose if metrics is not None else None
     patch = sample_patch(
@@ -113,29 +113,33 @@ def _sample(
         head,
         structure=structure,
         dose=dose,
-        prescription_gy=gray,
+        prescription_gy=prescription_gy,
         spacing_mm=settings.spacing_mm,
         margin_mm=settings.margin_mm,
     )
     volume_cc = contour_volume_cc(structure)
     fractions = identity.fractions or (prescription.fractions if prescription else None)
-    plain: dict[str, Any] = {
+    simple_families: dict[str, Any] = {
         "volume": lambda: {"volume_log_cc": float(np.log(max(volume_cc, 1e-6)))},
         "clinical": lambda: {
-            "clinical_rx_gy": gray if gray is not None else np.nan,
+            "clinical_rx_gy": prescription_gy if prescription_gy is not None else np.nan,
             "clinical_fractions": float(fractions) if fractions else np.nan,
             "clinical_lesions": float(identity.lesions),
             **identity.clinical,
         },
         "gradient": lambda: gradient_features(study.mr, structure, unit=head.median),
     }
-    features: dict[str, Features] = {name: measure() for name, measure in plain.items() if name in settings.families}
+    features: dict[str, Features] = {
+        name: measure() for name, measure in simple_families.items() if name in settings.families
+    }
     missing: dict[str, str] = {} if metrics is not None else {"dose": NO_DOSE}
-    wanted = [family for family in PYRADIOMICS if family in settings.families]
-    chosen = settings.radiomics if settings.radiomics is not None or not wanted else radiomics.read_settings()
-    for family in wanted:
+    radiomics_families = [family for family in PYRADIOMICS if family in settings.families]
+    radiomics_settings = (
+        settings.radiomics if settings.radiomics is not None or not radiomics_families else radiomics.read_settings()
+    )
+    for family in radiomics_families:
         try:
-            values = _radiomics(family, study, head, structure, metrics, chosen or {}, features, earlier)
+            values = _radiomics(family, study, head, structure, metrics, radiomics_settings or {}, features, earlier)
         except RTResponseError as error:
             missing[family] = error.what
             continue
@@ -169,13 +173,13 @@ def _radiomics(
         return radiomics.mr_features(study.mr, head, structure=structure, settings=settings)
     if family == "dosiomics":
         if study.dose is None or metrics is None:
-            raise RTResponseError("", NO_DOSE, "Give both")
-        plain = {f"dose_{name}": float(getattr(metrics, name)) for name in ("mean_gy", "d98_gy", "d50_gy", "d2_gy")}
-        more = {
+            raise RTResponseError("", NO_DOSE, "Supply a dose and a prescription")
+        absolute = {f"dose_{name}": float(getattr(metrics, name)) for name in ("mean_gy", "d98_gy", "d50_gy", "d2_gy")}
+        relative = {
             "dose_coverage": metrics.coverage,
             "dose_mean_of_prescription": metrics.mean_gy / metrics.prescription_gy,
         }
-        return {**plain, **more, **radiomics.dose_features(study.dose, structure, settings=settings)}
+        return {**absolute, **relative, **radiomics.dose_features(study.dose, structure, settings=settings)}
     if earlier is None:
         raise RTResponseError("", "no scan between the plan and the follow-up", "Add a scan during treatment")
     if isinstance(earlier, str):

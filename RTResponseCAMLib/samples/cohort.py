@@ -1,4 +1,4 @@
-"""Lesions of a cohort's manifest as samples, case by case, and scans between plan and follow-up."""
+"""Samples of the lesions of a manifest, case by case, with scans between plan and follow-up."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from RTResponseCAMLib.samples.build import EarlierScan, Identity, SampleSettings
 from RTResponseCAMLib.samples.sample import Features, LesionSample
 from RTResponseCAMLib.study import Study
 
-SAMPLING_VERSION = 3  # counts up when what is sampled of a lesion, or how, changes: a comparison is not resumed then
-EARLIER_DAYS = 20  # a scan this long before the label's visit may be used to foretell it
+SAMPLING_VERSION = 3  # increase it when the sampling changes: older comparisons cannot be resumed then
+EARLIER_DAYS = 20  # only a scan at least this long before the label's visit may be used for prediction
 
 
 @dataclass(frozen=True)
 class CohortLesion:
-    """A row of the manifest and its sample; ``source`` is its scan and person, by which one person is recognized."""
+    """A row of the manifest and its sample; ``source`` identifies its scan and its person."""
 
     row: CohortRow
     sample: LesionSample
@@ -32,7 +32,7 @@ class CohortLesion:
 
 
 def certain_label(row: CohortRow) -> int | None:
-    """The label of a row, unless its change may lie on either side of the threshold."""
+    """Label of a row; None where its change may lie on either side of the threshold."""
     return row.certain_label
 
 
@@ -47,7 +47,7 @@ def sample_case(
 
     Parameters
     ----------
-    counts : lesions of the row's course, for each row.
+    counts : number of lesions of the course of each row.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def sample_case(
 
 
 def sample_row(row: CohortRow, count: int, *, label: int | None) -> CohortLesion:
-    """A lesion of which the manifest names no images: what the manifest itself says.
+    """Sample of a lesion without images, from the columns of the manifest.
 
     Parameters
     ----------
-    count : lesions of the row's course.
+    count : number of lesions of the course of the row.
     """
-    known = row.volume_cc is not None
+    has_volume = row.volume_cc is not None
     features: dict[str, Features] = {
         "clinical": {
             "clinical_rx_gy": row.rx_gy if row.rx_gy is not None else math.nan,
@@ -94,37 +94,37 @@ def sample_row(row: CohortRow, count: int, *, label: int | None) -> CohortLesion
         row.course,
         row.lesion,
         label,
-        missing={"images": "the manifest names none"} | ({} if known else {"volume": "column volume_cc is empty"}),
+        missing={"images": "none in the manifest"} | ({} if has_volume else {"volume": "column volume_cc is empty"}),
     )
     return CohortLesion(row, sample, Source(row.patient_group, "", ""))
 
 
 def with_tables(lesion: CohortLesion, tables: Mapping[str, Features | None]) -> CohortLesion:
-    """The lesion with families of features that the user brought, by name; None: the table has no row of it."""
+    """Lesion with the feature families of the user's tables added, by name; None: the table has no row for it."""
     features = {name: values for name, values in tables.items() if values is not None}
-    missing = {name: "the table has no row of it" for name, values in tables.items() if values is None}
+    missing = {name: "the table has no row for it" for name, values in tables.items() if values is None}
     sample = lesion.sample
     changed = replace(sample, features={**sample.features, **features}, missing={**sample.missing, **missing})
     return replace(lesion, sample=changed)
 
 
 def _earlier_scan(study: Study, rows: Sequence[CohortRow]) -> EarlierScan:
-    """The last scan well before the label's visit, moved onto the plan; or why there is none.
+    """Last scan well before the label's visit, resampled to the plan; or the reason why there is none.
 
-    The visit that the label speaks of must never be used: its image shows the answer.
+    The visit from which the label comes must never be used, because its image shows the outcome.
     """
     days = [row.days_to_follow_up for row in rows if row.label is not None]
-    known = [day for day in days if day is not None]
-    if not known or len(known) < len(days):
+    known_days = [day for day in days if day is not None]
+    if not known_days or len(known_days) < len(days):
         return "the day of a label's visit is unknown"
-    last = min(known) - EARLIER_DAYS
-    earlier = [f for f in study.follow_ups if f.days_after_plan is not None and 0 <= f.days_after_plan <= last]
+    latest_day = min(known_days) - EARLIER_DAYS
+    earlier = [f for f in study.follow_ups if f.days_after_plan is not None and 0 <= f.days_after_plan <= latest_day]
     if not earlier:
         return f"no scan between the plan and {EARLIER_DAYS} days before the label's visit"
     chosen = earlier[-1]
     try:
         image = read_follow_up(chosen).image
-        found = register_follow_up(study, chosen, image=image)
+        registration = register_follow_up(study, chosen, image=image)
     except RTResponseError as error:
         return f"the scan of day {chosen.days_after_plan} cannot be used: {error.what}"
-    return moved_image(found.to_plan, image), head_intensity(image)
+    return moved_image(registration.to_plan, image), head_intensity(image)

@@ -1,8 +1,8 @@
 """Standard radiomics of a lesion by pyradiomics: T1c (original, LoG, wavelet), dose ("dosiomics"), and their change.
 
-Everything that decides a value stands in one settings file, which is stored with the results. MR values are in head
-units, sampled on a 1 mm lattice along the patient's axes, cropped to the lesion and the reach of the filters; the
-definitions are those of IBSI as pyradiomics has them (its kurtosis is larger by 3).
+One settings file defines all parameters; it is stored with the results. MR values are in head units, sampled on a 1 mm
+lattice along the patient's axes, cropped to the lesion and the reach of the filters. The definitions are those of IBSI
+as implemented in pyradiomics (its kurtosis is larger by 3).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from RTResponseCAMLib.study import Dose, Structure
 
 SETTINGS = Path(__file__).with_name("radiomics.json")
 BLOCKS = ("mr", "dose")
-REACH_MM, PLAIN_REACH_MM = 12.0, 2.0  # of the widest filter, LoG of 3 mm; of the image as it is
+REACH_MM, PLAIN_REACH_MM = 12.0, 2.0  # reach of the widest filter (LoG, 3 mm), and of the original image
 MIN_VOXELS = 8
 MISSING = (
     "pyradiomics is not installed: in Slicer install the extension SlicerRadiomics; elsewhere run `make radiomics`"
@@ -33,7 +33,7 @@ MISSING = (
 
 
 def why_unavailable() -> str | None:
-    """Why this arm cannot run here; None when it can."""
+    """Reason why radiomics cannot be computed here; None when it can."""
     try:
         import radiomics  # noqa: F401
     except ImportError as error:
@@ -42,7 +42,7 @@ def why_unavailable() -> str | None:
 
 
 def version_found() -> str:
-    """Version of pyradiomics; "none" where this arm cannot run."""
+    """Version of pyradiomics; "none" where radiomics cannot be computed."""
     if why_unavailable() is not None:
         return "none"
     import radiomics
@@ -55,16 +55,16 @@ def read_settings(path: Path = SETTINGS) -> dict[str, Any]:
 
     Raises
     ------
-    RTResponseError : no such file, not JSON, or a block that is missing.
+    RTResponseError : the file does not exist or is not JSON, or a block is missing.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RTResponseError(path, f"cannot be read as settings ({error})", f"Start from {SETTINGS.name}") from error
-    missing = [name for name in BLOCKS if not isinstance(found, dict) or not isinstance(found.get(name), dict)]
+    missing = [name for name in BLOCKS if not isinstance(settings, dict) or not isinstance(settings.get(name), dict)]
     if missing:
         raise RTResponseError(path, f"lacks the block(s) {', '.join(missing)}", f"Start from {SETTINGS.name}")
-    return dict(found)
+    return dict(settings)
 
 
 def mr_features(
@@ -75,7 +75,7 @@ def mr_features(
     Raises
     ------
     GeometryError : a lesion of fewer than 8 voxels of 1 mm³, without usable contours, or outside the image.
-    RTResponseError : pyradiomics is absent, or refuses the settings.
+    RTResponseError : pyradiomics is not installed, or rejects the settings.
     """
     return _features(image, structure, settings["mr"], "mr", head.median, head.iqr, smooth=True)
 
@@ -86,7 +86,7 @@ def dose_features(dose: Dose, structure: Structure, *, settings: Mapping[str, An
 
 
 def change(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Later minus planning, ``delta_<name>``, of the features that both have."""
+    """Later minus planning value, ``delta_<name>``, of the features that both have."""
     return {f"delta_{name}": after[name] - value for name, value in before.items() if name in after}
 
 
@@ -103,11 +103,11 @@ def _features(
     lattice = lesion_lattice(structure, stack_planes(structure), margin_mm=REACH_MM if filtered else PLAIN_REACH_MM)
     inside = lattice.share >= lattice.level
     if int(inside.sum()) < MIN_VOXELS:
-        what = f"fills {int(inside.sum())} voxels of 1 mm³, too few for radiomics"
-        raise GeometryError(f"ROI '{structure.name}'", what, "Leave it out, or use volume and gradient features")
+        problem = f"fills {int(inside.sum())} voxels of 1 mm³, too few for radiomics"
+        raise GeometryError(f"ROI '{structure.name}'", problem, "Leave it out, or use volume and gradient features")
     values = lattice.grid.image((lattice.sample(image, smooth) - zero) / one)
-    found = extract(values, lattice.grid.image(inside.astype(np.uint8)), settings=settings)
-    return {f"{prefix}_{name}": value for name, value in found.items()}
+    features = extract(values, lattice.grid.image(inside.astype(np.uint8)), settings=settings)
+    return {f"{prefix}_{name}": value for name, value in features.items()}
 
 
 def extract(image: sitk.Image, mask: sitk.Image, *, settings: Mapping[str, Any]) -> dict[str, float]:
@@ -115,21 +115,23 @@ def extract(image: sitk.Image, mask: sitk.Image, *, settings: Mapping[str, Any])
 
     Raises
     ------
-    RTResponseError : pyradiomics is absent, or refuses image, mask or settings.
+    RTResponseError : pyradiomics is not installed, or rejects image, mask or settings.
     """
     missing = why_unavailable()
     if missing:
         raise RTResponseError("radiomics", missing, "Install it, or compare the other approaches")
     try:
-        found = _extractor(json.dumps(settings)).execute(image, mask)
-    except Exception as error:  # pyradiomics and its settings' validator raise whatever comes
-        raise RTResponseError("radiomics", f"pyradiomics refuses: {error}", "Check the settings file") from error
-    return {name: float(value) for name, value in found.items() if not name.startswith("diagnostics")}
+        features = _extractor(json.dumps(settings)).execute(image, mask)
+    except Exception as error:  # pyradiomics and its validator of settings raise errors of any type
+        raise RTResponseError(
+            "radiomics", f"pyradiomics reports an error: {error}", "Check the settings file"
+        ) from error
+    return {name: float(value) for name, value in features.items() if not name.startswith("diagnostics")}
 
 
 @lru_cache(maxsize=8)
 def _extractor(settings: str) -> Any:
-    """The extractor of some settings (JSON): pyradiomics validates them for longer than a lesion takes."""
+    """Extractor for settings (JSON); cached, because their validation takes longer than the features of a lesion."""
     from radiomics import featureextractor
 
     logging.getLogger("radiomics").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""One lesion as numbers: everything that a model may look at."""
+"""Sample of one lesion: all data that a model may use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Features = Mapping[str, float]
 
 @dataclass(frozen=True, eq=False)
 class LesionSample:
-    """A lesion, sampled. Two samples are equal only if they are the same object.
+    """A sampled lesion. Two samples are equal only if they are the same object.
 
     Attributes
     ----------
@@ -22,11 +22,11 @@ class LesionSample:
     volume_cc : volume of its contours, cm³; NaN where it is unknown.
     features : family → name → value; a family that could not be measured is absent.
     dose : dose metrics, None without a dose.
-    patient, course, lesion : who and which; folds never part a patient.
+    patient, course, lesion : identifiers; folds never split a patient.
     label : 1 non-response, 0 response, None unknown.
-    index : its place in its cohort, from 1; random copies of a lesion depend on it, so that they are the same in every
-        fold.
-    missing : why an input is absent, by the name of the family or "dose".
+    index : number of the lesion in its cohort, from 1; the augmented copies of a lesion depend on it, so that they are
+        the same in every fold.
+    missing : reason why an input is absent, by the name of the family, or by "dose" or "images".
     """
 
     patch: Patch | None
@@ -46,8 +46,8 @@ def patch_of(sample: LesionSample) -> Patch:
 
     Raises
     ------
-    ModelError : it has none.
+    ModelError : the sample has no patch.
     """
     if sample.patch is None:
-        raise ModelError("model", f"lesion '{sample.lesion}' has no image, which the model reads", "Supply images")
+        raise ModelError("model", f"lesion '{sample.lesion}' has no image, which the model needs", "Supply images")
     return sample.patch

@@ -1,1 +1,1 @@
-"""MRML: nodes, their display, the saved scene. Imports slicer inside its functions; never qt."""
+"""MRML nodes, their display, and the saved scene. Imports slicer inside its functions; never imports qt."""

@@ -1,6 +1,6 @@
-"""A result as an MRML scene: MR, evidence, dose, isodoses, segmentation, in one subject hierarchy.
+"""Builds the MRML scene of a result: MR, evidence, dose, isodoses and segmentations in one subject hierarchy.
 
-The same code fills Slicer's own scene and the scene of the slicer-core wheel.
+The same code fills the application's scene and a scene of the slicer-core wheel.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ISODOSE_FOLDER = "Isodoses"
 
 @dataclass(frozen=True)
 class StudyNodes:
-    """The nodes of a study, before anything is predicted."""
+    """The nodes of a study without a prediction."""
 
     mr: Any
     dose: Any | None
@@ -61,14 +61,14 @@ class StudyNodes:
 
 @dataclass(frozen=True)
 class SceneNodes(StudyNodes):
-    """The nodes of one result."""
+    """The nodes of a study and its result."""
 
     cam: Any
     subregions: Any
 
 
 def new_scene() -> Any:
-    """Scene of the slicer-core wheel, with Slicer's default colors.
+    """New scene of the slicer-core wheel, with Slicer's default colors.
 
     Raises
     ------
@@ -91,12 +91,12 @@ def new_scene() -> Any:
 def build_scene(
     scene: Any, result: Result, *, progress: Progress = no_progress, stored_mr: sitk.Image | None = None
 ) -> SceneNodes:
-    """Add the nodes of a result to a scene, with their display and hierarchy.
+    """Add the nodes of a result to a scene, with their display and subject hierarchy; returns the nodes.
 
     Parameters
     ----------
     progress : called between the nodes.
-    stored_mr : the MR as `as_stored` gives it, when that is there already.
+    stored_mr : the MR converted by `as_stored`, when it already exists.
     """
     study = result.study
     nodes = add_study(scene, study, progress=subprogress(progress, 0.0, 0.7), stored_mr=stored_mr)
@@ -115,11 +115,12 @@ def build_scene(
 def add_study(
     scene: Any, study: Study, *, progress: Progress = no_progress, stored_mr: sitk.Image | None = None
 ) -> StudyNodes:
-    """Add MR, dose, isodose lines and lesions of a study; ``progress`` is called between the nodes.
+    """Add MR, dose, isodose lines and lesions of a study; returns the nodes.
 
     Parameters
     ----------
-    stored_mr : the MR as `as_stored` gives it, when that is there already.
+    progress : called between the nodes.
+    stored_mr : the MR converted by `as_stored`, when it already exists.
     """
     progress(0.0, "MR")
     mr = volume_node(scene, study.mr if stored_mr is None else stored_mr, name=f"MR {study.mr_description}".strip())
@@ -134,7 +135,7 @@ def add_study(
 
 
 def add_evidence(scene: Any, result: Result, *, mr: Any) -> Any:
-    """Add the volume of local evidence (the CAM) with its colors, legend and provenance."""
+    """Add the evidence map (the CAM) as a volume with colors, legend and provenance; returns the node."""
     cam = volume_node(scene, result.cam, name="Evidence for non-response (CAM)")
     display.show_evidence(scene, cam, scale=result.scale)
     cam.AddNodeReferenceID(f"{PREFIX}sourceMR", mr.GetID())
@@ -144,10 +145,10 @@ def add_evidence(scene: Any, result: Result, *, mr: Any) -> Any:
 def add_isodoses(
     scene: Any, dose: Any, *, image: sitk.Image, levels_gy: Sequence[float], progress: Progress
 ) -> list[Any]:
-    """Isodose surfaces of a dose volume, shown as lines; the dose node refers to them."""
+    """Add isodose surfaces of a dose volume, shown as lines; returns the models. The dose node references them."""
     models = []
-    for number, (level, color) in enumerate(zip(levels_gy, ISODOSE_COLORS, strict=False)):
-        progress(number / len(levels_gy), f"isodose {level:g}")
+    for level_index, (level, color) in enumerate(zip(levels_gy, ISODOSE_COLORS, strict=False)):
+        progress(level_index / len(levels_gy), f"isodose {level:g}")
         model = isodose_node(scene, image, level_gy=level, name=f"Isodose {level:g} {dose_unit(dose)}", color=color)
         if model is not None:
             models.append(model)
@@ -157,37 +158,39 @@ def add_isodoses(
 
 
 def isodose_state(levels_gy: Sequence[float], dose_print: str) -> str:
-    """What isodose lines are made of: the levels, and the fingerprint of the dose."""
+    """Text that identifies the input of isodose lines: the levels, and the fingerprint of the dose."""
     return f"{' '.join(f'{level:g}' for level in levels_gy)} of {dose_print}"
 
 
 def put_isodoses(scene: Any, dose: Any, *, models: Sequence[Any]) -> None:
-    """Place isodose lines in the folder of their dose's study; it is made where there is none."""
+    """Place isodose models in the isodose folder of the dose's study; the folder is created when it is missing."""
     import slicer
     import vtk
 
-    tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
     constants = slicer.vtkMRMLSubjectHierarchyConstants
-    visit = tree.GetItemParent(tree.GetItemByDataNode(dose) or tree.CreateItem(tree.GetSceneItemID(), dose))
+    study_item = hierarchy.GetItemParent(
+        hierarchy.GetItemByDataNode(dose) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), dose)
+    )
     children = vtk.vtkIdList()
-    tree.GetItemChildren(visit, children)
+    hierarchy.GetItemChildren(study_item, children)
     items = [children.GetId(n) for n in range(children.GetNumberOfIds())]
-    named = [i for i in items if tree.GetItemName(i) == ISODOSE_FOLDER and tree.GetItemDataNode(i) is None]
-    folder = named[0] if named else tree.CreateFolderItem(visit, ISODOSE_FOLDER)
-    tree.SetItemAttribute(folder, constants.GetSubjectHierarchyExcludeFromTreeAttributeName(), "0")
+    folders = [i for i in items if hierarchy.GetItemName(i) == ISODOSE_FOLDER and hierarchy.GetItemDataNode(i) is None]
+    folder = folders[0] if folders else hierarchy.CreateFolderItem(study_item, ISODOSE_FOLDER)
+    hierarchy.SetItemAttribute(folder, constants.GetSubjectHierarchyExcludeFromTreeAttributeName(), "0")
     for model in models:
-        tree.SetItemParent(tree.GetItemByDataNode(model) or tree.CreateItem(folder, model), folder)
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(model) or hierarchy.CreateItem(folder, model), folder)
 
 
 def put_beside(scene: Any, node: Any, *, others: Sequence[Any]) -> None:
     """Place nodes in the study of another node in the subject hierarchy."""
     import slicer
 
-    tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
-    visit = tree.GetItemParent(tree.GetItemByDataNode(node))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
+    study_item = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
     for other in others:
-        item = tree.GetItemByDataNode(other) or tree.CreateItem(visit, other)
-        tree.SetItemParent(item, visit)
+        item = hierarchy.GetItemByDataNode(other) or hierarchy.CreateItem(study_item, other)
+        hierarchy.SetItemParent(item, study_item)
 
 
 def _add_dose(scene: Any, study: Study, progress: Progress) -> tuple[Any | None, tuple[Any, ...]]:
@@ -208,8 +211,8 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
     prescription = study.plan.prescription if study.plan else None
     grid = Grid.of(study.mr)
     contours = {}
-    for number, lesion in enumerate(study.lesions):
-        progress(number / len(study.lesions), f"lesion {lesion.id}")
+    for lesion_index, lesion in enumerate(study.lesions):
+        progress(lesion_index / len(study.lesions), f"lesion {lesion.id}")
         box = structure_box(lesion.structure, grid)
         inside = filled_voxels(lesion.structure, box)
         segment_id = add_segment(
@@ -229,12 +232,12 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
 def _add_subregions(scene: Any, result: Result, mr: Any, progress: Progress) -> Any:
     node = segmentation_node(scene, "Subregions (evidence for non-response)", reference=mr)
     labels, grid = sitk.GetArrayViewFromImage(result.subregions), Grid.of(result.subregions)
-    for number, prediction in enumerate(result.predictions, start=1):
-        progress((number - 1) / len(result.predictions), f"subregion {prediction.lesion.id}")
-        around = structure_box(prediction.lesion.structure, grid)  # the whole map, lesion by lesion, takes a second
-        first = np.asarray(grid.start_of(around)[::-1])
-        low, high = np.maximum(first, 0), np.maximum(first + around.shape, 0)
-        labeled = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == number
+    for label_value, prediction in enumerate(result.predictions, start=1):
+        progress((label_value - 1) / len(result.predictions), f"subregion {prediction.lesion.id}")
+        lesion_box = structure_box(prediction.lesion.structure, grid)  # a search in the whole map takes a second
+        first = np.asarray(grid.start_of(lesion_box)[::-1])
+        low, high = np.maximum(first, 0), np.maximum(first + lesion_box.shape, 0)
+        labeled = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] == label_value
         if not labeled.any():
             continue
         start = (int(low[2]), int(low[1]), int(low[0]))
@@ -247,17 +250,17 @@ def _add_subregions(scene: Any, result: Result, mr: Any, progress: Progress) -> 
 
 
 def _arrange(scene: Any, study: Study, nodes: StudyNodes) -> None:
-    """Patient → study → nodes; SlicerRT finds the dose unit at the study."""
+    """Build the subject hierarchy patient → study → nodes; SlicerRT reads the dose unit from the study."""
     import slicer
 
-    tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
-    patient = tree.CreateSubjectItem(tree.GetSceneItemID(), study.patient)
-    visit = tree.CreateStudyItem(patient, "Gamma Knife plan")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
+    patient_item = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), study.patient)
+    study_item = hierarchy.CreateStudyItem(patient_item, "Gamma Knife plan")
     unit = study.dose.unit if study.dose is not None else GY
-    tree.SetItemAttribute(visit, DOSE_UNIT, "GY" if unit == GY else unit)
-    tree.SetItemAttribute(visit, "DicomRtImport.DoseUnitValue", "1.0")
+    hierarchy.SetItemAttribute(study_item, DOSE_UNIT, "GY" if unit == GY else unit)
+    hierarchy.SetItemAttribute(study_item, "DicomRtImport.DoseUnitValue", "1.0")
     for node in (nodes.mr, nodes.dose, nodes.lesions):
         if node is not None:
-            tree.SetItemParent(tree.CreateItem(visit, node), visit)
+            hierarchy.SetItemParent(hierarchy.CreateItem(study_item, node), study_item)
     if nodes.dose is not None:
         put_isodoses(scene, nodes.dose, models=nodes.isodoses)

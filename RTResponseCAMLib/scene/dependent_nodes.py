@@ -1,4 +1,4 @@
-"""Nodes that exist only for another one, so that deleting a volume leaves no orphans."""
+"""Finds the nodes that depend on another node, so that deleting a volume leaves no orphans."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from RTResponseCAMLib.scene.views import isodoses_of
 
 
 def dependent_nodes_of(node: Any) -> list[str]:
-    """Ids of nodes to remove after ``node``; to be asked while it is still in the scene.
+    """Ids of the nodes to remove after ``node``; call it while ``node`` is still in the scene.
 
-    Of an evidence volume its colors, legend and graded copy; of a dose its isodose lines; each with its display.
+    For an evidence volume: colors, legend and graded copy. For a dose: isodose lines. Each with its display node.
     """
-    found: list[Any] = []
+    dependents: list[Any] = []
     if node.IsA("vtkMRMLScalarVolumeNode"):
         models = isodoses_of(node)
-        found += models + [model.GetDisplayNode() for model in models] + _looks(node)
+        dependents += models + [model.GetDisplayNode() for model in models] + _looks(node)
     if node.GetAttribute(ROWS) is not None:
         graded = node.GetNodeReference(GRADED_ROLE)
-        found += [graded, graded.GetDisplayNode() if graded is not None else None, node.GetDisplayNode()]
-    return [one.GetID() for one in found if one is not None]
+        dependents += [graded, graded.GetDisplayNode() if graded is not None else None, node.GetDisplayNode()]
+    return [dependent.GetID() for dependent in dependents if dependent is not None]
 
 
 def _looks(volume: Any) -> list[Any]:
-    """Legend of a volume, and the colors that were made for it."""
+    """Legend of a volume, and its color node when this program created it."""
     import slicer
 
-    shown = volume.GetDisplayNode()
-    colors = shown.GetColorNode() if shown is not None else None
-    made = (display.EVIDENCE_COLORS, display.DOSE_COLORS)
-    own = colors if colors is not None and colors.GetName().startswith(made) else None
-    return [slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume), own]
+    display_node = volume.GetDisplayNode()
+    colors = display_node.GetColorNode() if display_node is not None else None
+    created_names = (display.EVIDENCE_COLORS, display.DOSE_COLORS)
+    created_colors = colors if colors is not None and colors.GetName().startswith(created_names) else None
+    return [slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume), created_colors]

@@ -1,4 +1,4 @@
-"""How nodes look in Slicer: evidence colors, window and legend, outlines, the three slice views."""
+"""Display of nodes in Slicer: evidence colors, window and legend, outlines, the three slice views."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LESION_COLOR = (1.0, 0.90, 0.20)
 SUBREGION_COLOR = (1.0, 0.20, 0.55)
 QUANTITY = ("RTR-1", "99RTRESPONSECAM", "Local evidence for non-response")
 UNITS = ("1", "UCUM", "no units")
-# Name, orientation, label and color as the application gives them.
+# Name, orientation, label and color as in the application.
 VIEWS = (
     ("Red", "Axial", "R", (0.9529, 0.2902, 0.2)),
     ("Green", "Coronal", "G", (0.4314, 0.6902, 0.2941)),
@@ -28,7 +28,7 @@ VIEWS = (
 
 
 def color_node(scene: Any, name: str, *, colors: npt.NDArray[np.float64], low: float, high: float) -> Any:
-    """Color table of 256 entries; visible in lists, because hidden nodes are not saved with the scene."""
+    """Add a color table of 256 entries; returns it. Visible in lists: hidden nodes are not saved with the scene."""
     import slicer
 
     node = slicer.vtkMRMLColorTableNode()
@@ -41,7 +41,7 @@ def color_node(scene: Any, name: str, *, colors: npt.NDArray[np.float64], low: f
 
 
 def paint_color_node(node: Any, colors: npt.NDArray[np.float64], *, low: float, high: float) -> None:
-    """Set all colors of a table at once; entries are named by their value."""
+    """Set all colors of a table; each entry is named by its value."""
     modifying = node.StartModify()
     for entry, (red, green, blue, alpha) in enumerate(colors.tolist()):
         node.SetColor(entry, f"{low + (high - low) * entry / 255:.2f}", red, green, blue, alpha)
@@ -49,7 +49,7 @@ def paint_color_node(node: Any, colors: npt.NDArray[np.float64], *, low: float, 
 
 
 def show_evidence(scene: Any, cam: Any, *, scale: str) -> None:
-    """Colors, fixed window (comparable between lesions and patients), legend, quantity and units."""
+    """Set colors, fixed window (comparable between lesions and patients), legend, quantity and units."""
     low, high = EVIDENCE_RANGE
     display, _ = volume_display(scene, cam)
     display.SetAndObserveColorNodeID(
@@ -68,7 +68,10 @@ def show_evidence(scene: Any, cam: Any, *, scale: str) -> None:
 
 
 def add_legend(cam: Any) -> Any:
-    """Color legend of the evidence; an older one is replaced, because views know only legends made after them."""
+    """Add the color legend of the evidence; returns it.
+
+    An older legend is replaced, because a view shows only legends that were created after the view.
+    """
     return _legend(cam, "Evidence (logit):\n+ non-response\n- response")
 
 
@@ -76,7 +79,7 @@ def _legend(volume: Any, title: str) -> Any:
     import slicer
 
     scene = volume.GetScene()
-    if not scene.IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):  # the application has done so
+    if not scene.IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):  # the application has already registered it
         scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     old = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
     if old is not None:
@@ -92,20 +95,20 @@ def _legend(volume: Any, title: str) -> Any:
 
 
 def hide_other_legends(scene: Any, chosen: Sequence[Any]) -> None:
-    """Hide the legends of evidence and doses that are not chosen any more: of another study, or before it."""
+    """Hide the legends of evidence and dose volumes that are not in ``chosen``, such as those of another study."""
     ids = {volume.GetID() for volume in chosen if volume is not None}
-    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")):
-        legend = scene.GetNthNodeByClass(number, "vtkMRMLColorLegendDisplayNode")
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")):
+        legend = scene.GetNthNodeByClass(index, "vtkMRMLColorLegendDisplayNode")
         volume = legend.GetDisplayableNode()
-        shown = volume.GetDisplayNode() if volume is not None else None
-        colors = shown.GetColorNode() if shown is not None else None
-        ours = colors is not None and colors.GetName().startswith((EVIDENCE_COLORS, DOSE_COLORS))
-        if ours and volume.GetID() not in ids:
+        display_node = volume.GetDisplayNode() if volume is not None else None
+        colors = display_node.GetColorNode() if display_node is not None else None
+        is_own = colors is not None and colors.GetName().startswith((EVIDENCE_COLORS, DOSE_COLORS))
+        if is_own and volume.GetID() not in ids:
             legend.SetVisibility(False)
 
 
 def refresh_legend(cam: Any) -> None:
-    """Tell the views to look at the legend again: it is judged before the volume is in front of them."""
+    """Trigger an update of the legend: views evaluate it before the volume is in the foreground."""
     import slicer
 
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
@@ -114,7 +117,10 @@ def refresh_legend(cam: Any) -> None:
 
 
 def show_head(node: Any, mr: sitk.Image) -> None:
-    """Gray MR with a window that keeps brain and enhancement apart, in the units of its own scanner."""
+    """Set the gray window of the MR from the median and the interquartile range of the head's intensities.
+
+    The window separates brain and enhancement in the intensity units of the scanner.
+    """
     head = head_intensity(mr)
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
@@ -123,7 +129,10 @@ def show_head(node: Any, mr: sitk.Image) -> None:
 
 
 def show_dose(scene: Any, dose: Any, *, maximum_gy: float) -> None:
-    """Dose as a volume that can be put in front, off by default; isodose lines speak for it."""
+    """Set the display of the dose as a color wash in the foreground.
+
+    The wash is off by default; isodose lines show the dose.
+    """
     display, _ = volume_display(scene, dose)
     colors = display.GetColorNode()
     if colors is not None and colors.GetName().startswith(DOSE_COLORS):
@@ -140,11 +149,17 @@ def show_dose(scene: Any, dose: Any, *, maximum_gy: float) -> None:
 
 
 def show_dose_legend(dose: Any, unit: str, *, shown: bool, anew: bool = False) -> None:
-    """Legend of the dose in its unit, where its wash is shown; made ``anew`` for views that were opened after it."""
+    """Show or hide the legend of the dose in its unit.
+
+    Parameters
+    ----------
+    shown : whether the color wash is shown.
+    anew : create the legend again, for views that were opened after it.
+    """
     import slicer
 
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(dose)
-    if shown and (legend is None or anew or not legend.GetVisibility()):  # views may have been opened meanwhile
+    if shown and (legend is None or anew or not legend.GetVisibility()):  # new views need a new legend
         legend = _legend(dose, f"Dose ({unit})")
         if legend is not None:
             legend.SetPosition(0.03, 0.5)
@@ -153,7 +168,7 @@ def show_dose_legend(dose: Any, unit: str, *, shown: bool, anew: bool = False) -
 
 
 def show_outlines(segmentation: Any) -> None:
-    """Segments as outlines: what lies in them must stay visible."""
+    """Show segments as outlines, so that the image inside them stays visible."""
     display = segmentation.GetDisplayNode()
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
@@ -162,14 +177,20 @@ def show_outlines(segmentation: Any) -> None:
 
 
 def show_only(segmentation: Any, other: Any) -> None:
-    """Show the outlines of the lesions that are chosen, in place of those that were."""
-    for node, shown in ((other, False), (segmentation, True)):
+    """Show the outlines of the chosen segmentation, and hide those of the ``other`` one."""
+    for node, visible in ((other, False), (segmentation, True)):
         if node.GetDisplayNode() is not None:
-            node.GetDisplayNode().SetVisibility(shown)
+            node.GetDisplayNode().SetVisibility(visible)
 
 
 def set_up_views(scene: Any, background: Any, *, foreground: Any, center_ras: Sequence[float], field_mm: float) -> None:
-    """Three slice views: MR behind, evidence in front, centerd on a lesion."""
+    """Set up three slice views: MR in the background, evidence in the foreground.
+
+    Parameters
+    ----------
+    center_ras : center of the views, RAS, mm.
+    field_mm : field of view, mm.
+    """
     for name, orientation, label, color in VIEWS:
         view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         if view is None:

@@ -1,4 +1,4 @@
-"""Doses among the volumes of a scene: which are, whoever loaded and named them, and what they hold."""
+"""Detects and reads dose volumes of a scene, independent of their source and name."""
 
 from __future__ import annotations
 
@@ -18,26 +18,31 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
 DOSE_NAME = re.compile(r"(?:^|[^a-z])(?:rt ?dose|dose|dosis|dosi)(?![a-z])")
-HIGHEST_GY, SMOOTH = 250.0, 0.02  # of a dose; median bend from voxel to voxel, of the maximum
+HIGHEST_GY, SMOOTH = 250.0, 0.02  # highest dose; limit of the second difference, relative to the maximum
 
 
 def is_labeled_dose(node: Any) -> bool:
-    """Whether a volume states that it is a dose: by its attributes, its unit, or its name."""
+    """Whether a volume is labeled as a dose by its attributes, its unit or its name."""
     if node.GetAttribute(DOSE_ATTRIBUTE) == "1" or node.GetAttribute(DOSE_UNIT):
         return True
     return _unit(node) in ("GY", "CGY") or bool(DOSE_NAME.search(folded(node.GetName() or "")))
 
 
 def dose_problem(node: Any, lowest: float) -> str:
-    """Why a volume cannot be the dose, in a sentence; "" when it can. ``lowest`` is its lowest value."""
+    """Reason why a volume cannot be the dose, as a sentence; "" when it can.
+
+    Parameters
+    ----------
+    lowest : lowest value of the volume.
+    """
     if is_evidence(node):
-        return f"'{node.GetName()}' is a map of evidence, no dose."
+        return f"'{node.GetName()}' is an evidence map, not a dose."
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        return f"'{node.GetName()}' is a label map, no dose."
+        return f"'{node.GetName()}' is a label map, not a dose."
     if _unit(node) == "CGY":
         return f"The dose '{node.GetName()}' is in cGy: convert it to Gy."
     if lowest < 0:
-        return f"The dose '{node.GetName()}' holds negative values: choose a dose volume in Gy."
+        return f"The dose '{node.GetName()}' contains negative values: choose a dose volume in Gy."
     return ""
 
 
@@ -47,22 +52,31 @@ def _unit(node: Any) -> str:
 
 
 def looks_like_dose(node: Any) -> bool:
-    """Values of a dose: fractions from 0 to some ten Gy that run smoothly; no scanner measures without noise."""
+    """Whether the voxels are like those of a dose: non-integer values up to 250 Gy that vary smoothly.
+
+    Smoothness is the median absolute second difference along the x axis of the central coronal plane; measured images
+    contain noise and exceed the limit.
+    """
     values = voxels_of(node)
     if values.dtype.kind != "f" or values.ndim != 3 or min(values.shape) < 3:
         return False
     highest = float(values.max())
     if not 0 < highest <= HIGHEST_GY or float(values.min()) < 0:
         return False
-    middle = values[:, values.shape[1] // 2]
-    inner = middle[:, 1:-1]
-    bend = np.abs(middle[:, 2:] - 2 * inner + middle[:, :-2])[inner > 0.05 * highest]
-    fractional = np.mean(np.abs(inner - np.rint(inner))[inner > 0.05 * highest] > 1e-3) if bend.size else 0.0
-    return bend.size > 0 and fractional > 0.5 and float(np.median(bend)) < SMOOTH * highest
+    plane = values[:, values.shape[1] // 2]
+    inner = plane[:, 1:-1]
+    curvature = np.abs(plane[:, 2:] - 2 * inner + plane[:, :-2])[inner > 0.05 * highest]
+    fractional = np.mean(np.abs(inner - np.rint(inner))[inner > 0.05 * highest] > 1e-3) if curvature.size else 0.0
+    return curvature.size > 0 and fractional > 0.5 and float(np.median(curvature)) < SMOOTH * highest
 
 
 def checked_dose(node: Any, dose: Dose | None, *, plan: Plan | None, lesions: tuple[Lesion, ...]) -> list[Warning]:
-    """Warnings of `check_dose`, whose questions the Study section answers."""
+    """Warnings of `check_dose` for the dose of a volume node; none without a dose.
+
+    Raises
+    ------
+    StudyError : an error of `check_dose`; its fix refers to the Study section.
+    """
     if dose is None:
         return []
     try:
@@ -73,7 +87,7 @@ def checked_dose(node: Any, dose: Dose | None, *, plan: Plan | None, lesions: tu
 
 
 def read_dose(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
-    """The dose of a volume, and its warnings; None without a volume.
+    """Dose of a volume node, and its warnings; the dose is None without a node.
 
     Raises
     ------
@@ -83,9 +97,9 @@ def read_dose(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warnin
         return None, (WarningCode.NO_DOSE(reason="no dose is chosen; the prediction ignores dose"),)
     image = image_of(node)
     if float(sitk.GetArrayViewFromImage(image).min()) < 0:
-        raise StudyError(f"dose '{node.GetName()}'", "holds negative values", "Choose a dose volume in Gy")
+        raise StudyError(f"dose '{node.GetName()}'", "contains negative values", "Choose a dose volume in Gy")
     unit = dose_unit(node)
-    weighted = (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()
+    rbe_warnings = (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()
     if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
-        return Dose(image, (), unit), (WarningCode.DOSE_UNITS(name=node.GetName(), unit=unit), *weighted)
-    return Dose(image, known.dose.sources if known and known.dose else (), unit), weighted
+        return Dose(image, (), unit), (WarningCode.DOSE_UNITS(name=node.GetName(), unit=unit), *rbe_warnings)
+    return Dose(image, known.dose.sources if known and known.dose else (), unit), rbe_warnings

@@ -1,4 +1,4 @@
-"""How the evidence is shown: colors, cut, class, scale, graded transparency, legend; and the dose beside it."""
+"""Heatmap of the evidence: colors, display threshold, class, color scale, graded opacity, legend."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ GRADED_NAME = "Evidence, graded (display only)"
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What the user chose.
+    """Heatmap settings chosen by the user.
 
     Attributes
     ----------
     opacity : of the layer, 0…1.
-    threshold : absolute local evidence below which nothing is shown.
-    shown : "both", "non-response" or "response".
+    threshold : absolute evidence (logit) below which nothing is shown.
+    shown : class whose evidence is shown: "both", "non-response" or "response".
     colors : a name of `colors.PALETTES`.
-    limit : largest value of the color scale; 0 takes the fixed range.
-    graded : opacity grows with the evidence (a display-only RGBA copy; slice views know no graded color tables).
+    limit : largest value of the color scale; 0 uses the fixed range.
+    graded : opacity increases with the evidence, in a display-only RGBA copy (slice views have no graded color tables).
     legend : whether the color legend is shown.
     """
 
@@ -41,16 +41,16 @@ class Heatmap:
 
 
 def show_heatmap(scene: Any, cam: Any, *, heatmap: Heatmap) -> Any:
-    """Apply the choices to the evidence volume; returns the node that belongs into the views' foreground."""
+    """Apply the settings to the evidence volume; returns the node for the views' foreground."""
     import slicer
 
     low, high = (-heatmap.limit, heatmap.limit) if heatmap.limit > 0 else EVIDENCE_RANGE
     colors = palette(heatmap.colors, low, high=high, threshold=heatmap.threshold, shown=heatmap.shown)
-    shown, made = volume_display(scene, cam)
-    if made or shown.GetColorNode() is None:
+    display_node, is_new = volume_display(scene, cam)
+    if is_new or display_node.GetColorNode() is None:
         display.show_evidence(scene, cam, scale=cam.GetAttribute("RTResponseCAM.Scale") or "")
-    display.paint_color_node(shown.GetColorNode(), colors, low=low, high=high)
-    shown.SetWindowLevelMinMax(low, high)
+    display.paint_color_node(display_node.GetColorNode(), colors, low=low, high=high)
+    display_node.SetWindowLevelMinMax(low, high)
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
     if legend is not None:
         legend.SetVisibility(heatmap.legend)
@@ -63,28 +63,28 @@ def show_heatmap(scene: Any, cam: Any, *, heatmap: Heatmap) -> Any:
 
 
 def hide_evidence(scene: Any, cam: Any) -> None:
-    """Take the evidence and its legend out of the views; what else they show stays."""
+    """Hide the evidence and its legend in all views; other layers stay."""
     import slicer
 
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(cam)
     if legend is not None:
         legend.SetVisibility(False)
     graded = cam.GetNodeReference(GRADED_ROLE)
-    shown = {cam.GetID()} | ({graded.GetID()} if graded is not None else set())
+    evidence_ids = {cam.GetID()} | ({graded.GetID()} if graded is not None else set())
     for composite in _composites(scene):
-        if composite.GetForegroundVolumeID() in shown:
+        if composite.GetForegroundVolumeID() in evidence_ids:
             composite.SetForegroundVolumeID(None)
 
 
 def set_opacity(scene: Any, foreground: Any, *, opacity: float) -> None:
-    """Opacity of the evidence wherever it is in front."""
+    """Set the opacity of the evidence in all views that show it in the foreground."""
     for composite in _composites(scene):
         if composite.GetForegroundVolumeID() == foreground.GetID():
             composite.SetForegroundOpacity(opacity)
 
 
 def drop_graded(scene: Any, cam: Any) -> None:
-    """Take the graded copy away: the evidence lies on another grid now."""
+    """Remove the graded copy, for example because the evidence has a new grid."""
     graded = cam.GetNodeReference(GRADED_ROLE)
     if graded is not None:
         remove_with_display(scene, graded)
@@ -121,13 +121,13 @@ def _paint_graded(graded: Any, cam: Any, colors: Any, low: float, high: float, t
     from vtk.util.numpy_support import vtk_to_numpy
 
     values = voxels_of(cam).ravel()
-    some = np.flatnonzero(values)
-    part = values[some]
-    entry = np.clip(np.rint((part - low) / (high - low) * 255), 0, 255).astype(int)
-    strength = np.clip((np.abs(part) - threshold) / max(high - threshold, 1e-6), 0, 1) * 0.85 + 0.15
+    nonzero = np.flatnonzero(values)
+    evidence = values[nonzero]
+    entry = np.clip(np.rint((evidence - low) / (high - low) * 255), 0, 255).astype(int)
+    strength = np.clip((np.abs(evidence) - threshold) / max(high - threshold, 1e-6), 0, 1) * 0.85 + 0.15
     scalars = graded.GetImageData().GetPointData().GetScalars()
     rgba = vtk_to_numpy(scalars)
-    rgba[some, :3] = np.rint(255 * colors[entry, :3])
-    rgba[some, 3] = np.rint(255 * colors[entry, 3] * strength)
+    rgba[nonzero, :3] = np.rint(255 * colors[entry, :3])
+    rgba[nonzero, 3] = np.rint(255 * colors[entry, 3] * strength)
     scalars.Modified()
     graded.GetImageData().Modified()

@@ -1,6 +1,6 @@
-"""Lesions in the scene: which segments they are, and what is known of each, kept with the evidence volume.
+"""Lesions in the scene: their segments, and their results, which are stored with the evidence volume.
 
-The evidence volume carries everything that a panel shows, so a saved scene needs no other file.
+The evidence volume stores everything that the panel shows, so a saved scene needs no other file.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ ISODOSE_ROLE, ISODOSE_LEVELS = f"{PREFIX}isodose", f"{PREFIX}isodoseLevels"
 ROWS, INPUTS, NOTES = f"{PREFIX}lesions", f"{PREFIX}inputs", f"{PREFIX}warnings"
 OLD_NOTES, THRESHOLD, OLD_THRESHOLD = f"{PREFIX}cautions", f"{PREFIX}subregionThreshold", f"{PREFIX}cut"
 OLD_KEYS = {"cautions": "warnings", "doubts": "quality_flags"}  # of rows in scenes of earlier versions
-PLACE = f"{PREFIX}place"  # where the evidence lay when it was made
+PLACE = f"{PREFIX}place"  # geometry of the evidence at its creation
 
 
 def lesion_segments(segmentation: Any) -> dict[str, str]:
     """Lesion id ("L1", …) → segment id, in the order of the segments.
 
-    Segments named like anatomy (skull, brain, …) and subregions made by this program are no lesions. A segment
-    keeps the id it was given when it was loaded; others take the next free number.
+    Segments named like anatomy (skull, brain, …) and subregions created by this program are excluded. A segment
+    keeps the lesion id that it got on loading; other segments get the next free number.
     """
     if segmentation is None:
         return {}
     segments = segmentation.GetSegmentation()
-    every = [segments.GetNthSegmentID(n) for n in range(segments.GetNumberOfSegments())]
-    chosen = [s for s in every if is_lesion(segments.GetSegment(s))]
-    kept: dict[str, str] = {}
-    for segment_id in chosen:
-        known = tag_of(segments.GetSegment(segment_id), LESION_TAG)
-        if known and known not in kept:
-            kept[known] = segment_id
-    free = (f"L{n}" for n in range(1, len(every) + len(kept) + 1) if f"L{n}" not in kept)
-    ids = {s: name for name, s in kept.items()}
-    return {ids.get(s) or next(free): s for s in chosen}
+    all_ids = [segments.GetNthSegmentID(n) for n in range(segments.GetNumberOfSegments())]
+    lesion_segment_ids = [s for s in all_ids if is_lesion(segments.GetSegment(s))]
+    stored: dict[str, str] = {}
+    for segment_id in lesion_segment_ids:
+        stored_id = tag_of(segments.GetSegment(segment_id), LESION_TAG)
+        if stored_id and stored_id not in stored:
+            stored[stored_id] = segment_id
+    free = (f"L{n}" for n in range(1, len(all_ids) + len(stored) + 1) if f"L{n}" not in stored)
+    stored_by_segment = {s: name for name, s in stored.items()}
+    return {stored_by_segment.get(s) or next(free): s for s in lesion_segment_ids}
 
 
 def is_lesion(segment: Any) -> bool:
-    """Whether a segment is taken for a treated target: it was loaded as one, or its name says nothing else."""
+    """Whether a segment is a treated target: it was loaded as one, or its name does not exclude it."""
     if tag_of(segment, SUBREGION_TAG):
         return False
     return bool(tag_of(segment, LESION_TAG)) or names_a_target(segment.GetName() or "")
 
 
 def lesion_name(segment: Any) -> str:
-    """ROI name of a lesion's segment, without the id that was put before it."""
-    name, known = str(segment.GetName() or ""), tag_of(segment, LESION_TAG)
-    return name[len(known) + 1 :] if known and name.startswith(f"{known} ") else name
+    """ROI name of a lesion's segment, without the lesion id in front of it."""
+    name, lesion_id = str(segment.GetName() or ""), tag_of(segment, LESION_TAG)
+    return name[len(lesion_id) + 1 :] if lesion_id and name.startswith(f"{lesion_id} ") else name
 
 
 def tagged_prescription_gy(segment: Any) -> float | None:
-    """Prescription that the plan states for a lesion, Gy."""
+    """Prescription that the plan states for a lesion, Gy; None without one."""
     try:
         return float(tag_of(segment, PRESCRIPTION_TAG))
     except ValueError:
@@ -68,7 +68,7 @@ def tagged_prescription_gy(segment: Any) -> float | None:
 
 
 def row_of(prediction: Prediction, segment_id: str) -> Row:
-    """Row of a predicted lesion."""
+    """Table row of a predicted lesion."""
     return Row(
         segment_id=segment_id,
         id=prediction.lesion.id,
@@ -86,7 +86,7 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
 
 
 def dose_columns(dose: DoseMetrics | None) -> dict[str, Any]:
-    """The columns of a `Row` that come from the dose."""
+    """The columns of a `Row` that come from the dose; empty without dose metrics."""
     if dose is None:
         return {}
     return {
@@ -107,7 +107,7 @@ def attach_result(
     segmentation: Any,
     inputs: Mapping[str, str] | None = None,
 ) -> None:
-    """Keep rows, warnings, provenance and the inputs' fingerprints with the evidence volume."""
+    """Store rows, warnings, provenance and the fingerprints of the inputs with the evidence volume."""
     rows = [row_of(p, segments.get(p.lesion.id, "")) for p in result.predictions]
     cam.SetAttribute(ROWS, json.dumps([asdict(row) for row in rows]))
     cam.SetAttribute(NOTES, json.dumps([w.labeled() for w in by_severity(result.warnings)]))
@@ -121,7 +121,7 @@ def attach_result(
 
 
 def rows_of(cam: Any) -> tuple[Row, ...]:
-    """Rows kept with an evidence volume; none when it holds no readable ones."""
+    """Rows stored with an evidence volume; empty when they cannot be read."""
     try:
         entries: Sequence[dict[str, Any]] = json.loads(cam.GetAttribute(ROWS) or "[]")
         return tuple(row_from(entry) for entry in entries)
@@ -136,7 +136,7 @@ def row_from(entry: Mapping[str, Any]) -> Row:
 
 
 def notes_of(cam: Any) -> tuple[str, ...]:
-    """Warnings about the whole result, kept with an evidence volume; none where they cannot be read."""
+    """Warnings about the whole result, stored with an evidence volume; empty when they cannot be read."""
     try:
         return tuple(str(text) for text in json.loads(cam.GetAttribute(NOTES) or cam.GetAttribute(OLD_NOTES) or "[]"))
     except (ValueError, TypeError):
@@ -144,7 +144,7 @@ def notes_of(cam: Any) -> tuple[str, ...]:
 
 
 def inputs_of(cam: Any) -> dict[str, str]:
-    """Fingerprints of the inputs a result was made from; what cannot be read fits no inputs."""
+    """Fingerprints of the inputs of a result; an unreadable record gives an entry that matches no inputs."""
     try:
         return {str(key): str(value) for key, value in json.loads(cam.GetAttribute(INPUTS) or "{}").items()}
     except (ValueError, AttributeError):
@@ -152,7 +152,7 @@ def inputs_of(cam: Any) -> dict[str, str]:
 
 
 def stored_subregion_threshold(cam: Any, otherwise: float) -> float:
-    """From where on evidence speaks for non-response."""
+    """Subregion threshold stored with an evidence volume; ``otherwise`` when none can be read."""
     try:
         return float(cam.GetAttribute(THRESHOLD) or cam.GetAttribute(OLD_THRESHOLD) or otherwise)
     except ValueError:
@@ -160,18 +160,18 @@ def stored_subregion_threshold(cam: Any, otherwise: float) -> float:
 
 
 def is_evidence(volume: Any) -> bool:
-    """Whether a volume is a map of evidence."""
+    """Whether a volume is an evidence map."""
     return volume.GetAttribute(ROWS) is not None
 
 
 def was_moved(cam: Any) -> bool:
-    """Whether the evidence has been put elsewhere since it was made, by hardening a transform on it."""
-    stated = cam.GetAttribute(PLACE)
-    return stated is not None and stated != place_of_volume(cam)
+    """Whether the evidence was moved after its creation, by hardening a transform on it."""
+    created_geometry = cam.GetAttribute(PLACE)
+    return created_geometry is not None and created_geometry != place_of_volume(cam)
 
 
 def tag_of(segment: Any, name: str) -> str:
-    """A segment's tag, empty where it has none."""
+    """Value of a segment's tag; "" when the segment does not have it."""
     import vtk
 
     value = vtk.reference("")

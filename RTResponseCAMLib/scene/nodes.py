@@ -1,4 +1,4 @@
-"""One MRML node per thing: volumes, segmentation, isodose models. LPS becomes RAS, and back, here and nowhere else."""
+"""Creates and reads MRML nodes: volumes, segmentations, isodose models. Converts between LPS and RAS."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SHEAR = 1e-3
 LABELMAP = "Binary labelmap"  # the representation's name in every segmentation
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-DOSE_UNIT = "DicomRtImport.DoseUnitName"  # of SlicerRT
+DOSE_UNIT = "DicomRtImport.DoseUnitName"  # attribute defined by SlicerRT
 
 
 def ijk_to_ras(grid: Grid) -> npt.NDArray[np.float64]:
-    """4 × 4 matrix from voxel indices to RAS mm: the one place where LPS is turned into RAS."""
+    """4 × 4 matrix from voxel indices (i, j, k) to RAS, mm. The only conversion of a grid from LPS to RAS."""
     matrix = np.eye(4)
     matrix[:3, :3] = grid.axes
     matrix[:3, 3] = grid.origin_mm
@@ -32,39 +32,39 @@ def ijk_to_ras(grid: Grid) -> npt.NDArray[np.float64]:
 
 
 def ras(point_lps: Sequence[float]) -> tuple[float, float, float]:
-    """One LPS point in RAS, mm."""
+    """Convert one point from LPS to RAS, mm."""
     x, y, z = point_lps
     return -x, -y, z
 
 
 def volume_node(scene: Any, image: sitk.Image, *, name: str) -> Any:
-    """Scalar volume with its own display node; whole-number images are stored as int16."""
+    """Add a scalar volume with its own display node; returns it. Images of integers are stored as int16."""
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unused_name(scene, name))
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
-    stored = as_stored(image)  # a view does not keep its image alive
+    stored = as_stored(image)  # a reference is needed: the array view does not keep the image alive
     node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(stored)))
     volume_display(scene, node)
     return node
 
 
 def volume_display(scene: Any, volume: Any) -> tuple[Any, bool]:
-    """The display node of a volume, and whether it had to be made: a user may delete it."""
+    """Display node of a volume, and whether it was created by this call: a user may have deleted it."""
     import slicer
 
-    first = volume.GetDisplayNode()
-    if first is not None and first.IsA("vtkMRMLVolumeDisplayNode"):
-        return first, False
-    if first is not None:  # the legend has moved up: views take the first for the volume's display
-        scene.RemoveNode(first)
+    first_display = volume.GetDisplayNode()
+    if first_display is not None and first_display.IsA("vtkMRMLVolumeDisplayNode"):
+        return first_display, False
+    if first_display is not None:  # the legend is now first; views use the first display node
+        scene.RemoveNode(first_display)
     display = scene.AddNode(slicer.vtkMRMLScalarVolumeDisplayNode())
     display.AutoWindowLevelOff()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colors a slice view never ends drawing
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")  # without colors a slice view renders endlessly
     volume.SetAndObserveDisplayNodeID(display.GetID())
     return display, True
 
 
 def fill_volume(node: Any, image: sitk.Image) -> None:
-    """Put other voxels, on another grid, into an existing volume node."""
+    """Replace voxels and grid of an existing volume node."""
     node.SetIJKToRASMatrix(_vtk_matrix(ijk_to_ras(Grid.of(image))))
     node.SetAndObserveImageData(_vtk_image(sitk.GetArrayViewFromImage(image)))
 
@@ -74,7 +74,7 @@ def image_of(volume: Any) -> sitk.Image:
 
     Raises
     ------
-    GeometryError : no voxels, several components, or slices that are sheared.
+    GeometryError : no voxels, several components, or sheared slices.
     """
     grid = grid_of(volume)
     return grid.image(voxels_of(volume).astype(np.float32))
@@ -86,11 +86,11 @@ def voxels_of(volume: Any) -> npt.NDArray[Any]:
 
 
 def grid_of(volume: Any) -> Grid:
-    """Grid (LPS) of a volume node, or of an oriented labelmap.
+    """Grid (LPS) of a volume node or of an oriented labelmap.
 
     Raises
     ------
-    GeometryError : no voxels, several components, or slices that are sheared.
+    GeometryError : no voxels, several components, voxels without extent, or sheared slices.
     """
     import vtk
 
@@ -102,7 +102,7 @@ def grid_of(volume: Any) -> Grid:
         volume.GetImageToWorldMatrix(matrix)
         image, name = volume, "the segment"
     if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
-        raise GeometryError(name, "holds no voxels", "Load the image again")
+        raise GeometryError(name, "contains no voxels", "Load the image again")
     if image.GetNumberOfScalarComponents() != 1:
         raise GeometryError(name, "has several values per voxel", "Choose a scalar volume")
     array = np.asarray([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
@@ -120,7 +120,7 @@ def grid_of(volume: Any) -> Grid:
 
 
 def segment_mask(segmentation: Any, segment_id: str) -> tuple[npt.NDArray[np.bool_], Grid]:
-    """A segment's voxels ``[z, y, x]``, cropped to what it fills, and their grid.
+    """Mask ``[z, y, x]`` of a segment, cropped to its bounding box, and the grid of the mask.
 
     Raises
     ------
@@ -129,9 +129,9 @@ def segment_mask(segmentation: Any, segment_id: str) -> tuple[npt.NDArray[np.boo
     import slicer
 
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
-    empty = GeometryError(f"segment '{segment.GetName()}'", "is empty", "Draw the lesion, or remove the segment")
+    empty = GeometryError(f"segment '{segment.GetName()}'", "is empty", "Contour the lesion, or remove the segment")
     labelmap, value = segment.GetRepresentation(LABELMAP), segment.GetLabelValue()
-    if labelmap is None:  # a surface: converted on the side, the segmentation stays as it is
+    if labelmap is None:  # a surface: converted to a temporary labelmap; the segmentation stays unchanged
         labelmap, value = slicer.vtkOrientedImageData(), 1
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         if not logic.GetSegmentBinaryLabelmapRepresentation(segmentation, segment_id, labelmap, False):
@@ -145,19 +145,19 @@ def segment_mask(segmentation: Any, segment_id: str) -> tuple[npt.NDArray[np.boo
 
 
 def cropped(voxels: npt.NDArray[np.bool_], grid: Grid) -> tuple[npt.NDArray[np.bool_], Grid]:
-    """A mask ``[z, y, x]``, not empty, cropped to what it fills, and the grid of that."""
+    """Crop a non-empty mask ``[z, y, x]`` to its bounding box; returns the mask and its grid."""
     box = find_objects(voxels.astype(np.uint8))[0]
     low, size = (tuple(int(getter(s)) for s in reversed(box)) for getter in (_start, _length))
     return voxels[box], grid.crop((low[0], low[1], low[2]), (size[0], size[1], size[2]))
 
 
 def fingerprint(values: npt.NDArray[Any], grid: Grid) -> str:
-    """Equal strings mean equal voxels in the same place."""
+    """Fingerprint of voxels and geometry: equal strings mean equal voxels in the same place."""
     return f"{zlib.crc32(np.ascontiguousarray(values).data):08x}{place_of(grid)}"
 
 
 def place_of_volume(volume: Any) -> str:
-    """As `place_of`; "" of a volume that has none: without voxels, or sheared."""
+    """Fingerprint of a volume's geometry, see `place_of`; "" when the geometry cannot be read (no voxels, sheared)."""
     try:
         return place_of(grid_of(volume))
     except GeometryError:
@@ -165,13 +165,13 @@ def place_of_volume(volume: Any) -> str:
 
 
 def place_of(grid: Grid) -> str:
-    """Equal strings mean the same place."""
-    place = np.round([*grid.spacing_mm, *grid.origin_mm, *grid.direction], 2) + 0.0
-    return f"{zlib.crc32(place.tobytes()):08x}{grid.size}"
+    """Fingerprint of a grid's geometry: equal strings mean the same place."""
+    geometry = np.round([*grid.spacing_mm, *grid.origin_mm, *grid.direction], 2) + 0.0
+    return f"{zlib.crc32(geometry.tobytes()):08x}{grid.size}"
 
 
 def segmentation_node(scene: Any, name: str, *, reference: Any) -> Any:
-    """Empty segmentation in the geometry of a volume node."""
+    """Add an empty segmentation with the geometry of a volume node; returns it."""
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", unused_name(scene, name))
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
@@ -181,14 +181,14 @@ def segmentation_node(scene: Any, name: str, *, reference: Any) -> Any:
 def add_segment(
     segmentation: Any, mask: npt.NDArray[np.bool_], *, grid: Grid, name: str, color: Sequence[float]
 ) -> str:
-    """Add a binary labelmap ``[z, y, x]`` as a segment; returns its id."""
+    """Add a mask ``[z, y, x]`` as a binary labelmap segment; returns the segment id."""
     return str(
         segmentation.AddSegmentFromBinaryLabelmapRepresentation(oriented_labelmap(mask, grid), name, list(color))
     )
 
 
 def oriented_labelmap(mask: npt.NDArray[np.bool_], grid: Grid) -> Any:
-    """A mask ``[z, y, x]`` with its place in RAS, as segmentations hold it."""
+    """Mask ``[z, y, x]`` as a vtkOrientedImageData with its geometry in RAS."""
     import slicer
 
     data = slicer.vtkOrientedImageData()
@@ -198,13 +198,13 @@ def oriented_labelmap(mask: npt.NDArray[np.bool_], grid: Grid) -> Any:
 
 
 def isodose_node(scene: Any, dose: sitk.Image, *, level_gy: float, name: str, color: Sequence[float]) -> Any | None:
-    """Isodose surface as a model shown as lines in slice views; None when the dose never reaches the level."""
+    """Add an isodose surface as a model, shown as lines in slice views; None when the dose does not cross the level."""
     import vtk
 
     values = sitk.GetArrayViewFromImage(dose)
     if not values.min() < level_gy < values.max():
         return None
-    # A border of zeros closes the surface where the dose box cuts it.
+    # A border of zeros closes the surface at the border of the dose grid.
     grid = Grid.of(dose)
     padded = grid.crop((-1, -1, -1), (grid.size[0] + 2, grid.size[1] + 2, grid.size[2] + 2))
     surface = vtk.vtkFlyingEdges3D()
@@ -264,20 +264,20 @@ def _vtk_matrix(matrix: npt.NDArray[np.float64]) -> Any:
 
 
 def dose_unit(node: Any) -> str:
-    """Unit of a dose volume, "Gy" where it states none: that of SlicerRT's attribute, in our words."""
+    """Unit of a dose volume, "Gy" or "Gy (RBE)", from SlicerRT's attribute; "Gy" when it is missing."""
     stated = str(node.GetAttribute(DOSE_UNIT) or "")
     return GY_RBE if "RBE" in stated.upper() else GY
 
 
 def remove_with_display(scene: Any, node: Any) -> None:
-    """Remove a node and the node that says how it looks."""
-    shown = node.GetDisplayNode()
+    """Remove a node and its display node."""
+    display_node = node.GetDisplayNode()
     scene.RemoveNode(node)
-    if shown is not None and shown.GetScene() is not None:  # the application removes it with its node
-        scene.RemoveNode(shown)
+    if display_node is not None and display_node.GetScene() is not None:  # the application removes it with its node
+        scene.RemoveNode(display_node)
 
 
 def unused_name(scene: Any, name: str) -> str:
-    """The name, with a number where a node of the scene has it already: two studies must be told apart."""
-    names = (name, *(f"{name} ({number})" for number in range(2, 1000)))
-    return next(one for one in names if scene.GetFirstNodeByName(one) is None)
+    """The name, with a number when a node of the scene already has it, so that two studies have different names."""
+    names = (name, *(f"{name} ({suffix})" for suffix in range(2, 1000)))
+    return next(candidate for candidate in names if scene.GetFirstNodeByName(candidate) is None)

@@ -1,4 +1,4 @@
-"""What of a scene makes a result out of date: voxels, segments, transforms, and the layout."""
+"""Events that make a result out of date (voxels, segments, transforms), and changes of the layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where inputs lie under transforms: moved together they stay one study, moved apart they are none."""
+"""Placement of the inputs under transforms: they are one study only under the same rigid transform, or under none."""
 
 from __future__ import annotations
 
@@ -8,42 +8,48 @@ from typing import Any
 
 import numpy as np
 
-RIGID = 1e-3  # of the axes' lengths and angles
+RIGID = 1e-3  # tolerance of the axes' lengths and angles
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The transform that all inputs lie under (None without one), and why they cannot be used ("" when they can)."""
+    """Transform shared by all inputs, and the reason why the inputs cannot be used.
+
+    Attributes
+    ----------
+    transform : transform node; None without one.
+    problem : sentence; "" when the inputs can be used.
+    """
 
     transform: Any
     problem: str
 
     @property
     def transform_id(self) -> str | None:
-        """Id of the shared transform; None without one, or with a problem."""
+        """Id of the shared transform; None without a transform, or with a problem."""
         return None if self.transform is None or self.problem else str(self.transform.GetID())
 
 
 def placement_of(nodes: Sequence[tuple[str, Any]]) -> Placement:
-    """Placement of the inputs, each with its role in words; inputs that are None do not count."""
-    there = [(role, node, node.GetParentTransformNode()) for role, node in nodes if node is not None]
-    moved = [(role, node, transform) for role, node, transform in there if transform is not None]
-    if not moved:
+    """Placement of the inputs, given as pairs of a role (text) and a node; nodes that are None are ignored."""
+    inputs = [(role, node, node.GetParentTransformNode()) for role, node in nodes if node is not None]
+    transformed = [(role, node, transform) for role, node, transform in inputs if transform is not None]
+    if not transformed:
         return Placement(None, "")
-    role, node, transform = moved[0]
-    under = f"The {role} '{node.GetName()}' lies under the transform '{transform.GetName()}'"
-    if len({transform.GetID() for _, _, transform in moved}) > 1 or len(moved) < len(there):
-        others = "the other inputs do not: harden it, take it away, or put all of them under it (Data module)."
-        return Placement(transform, f"{under}, and {others}")
+    role, node, transform = transformed[0]
+    location = f"The {role} '{node.GetName()}' is under the transform '{transform.GetName()}'"
+    if len({transform.GetID() for _, _, transform in transformed}) > 1 or len(transformed) < len(inputs):
+        fix = "Not all inputs are under it: harden it, remove it, or apply it to all inputs (Data module)."
+        return Placement(transform, f"{location}. {fix}")
     if not is_rigid(transform):
         return Placement(
-            transform, f"{under}, which is not rigid: it does more than turn and move. Harden it (Data module)."
+            transform, f"{location}, which is not rigid (more than rotation and translation). Harden it (Data module)."
         )
     return Placement(transform, "")
 
 
 def is_rigid(transform: Any) -> bool:
-    """Whether a transform, with all that it lies under itself, turns and moves only; a mirror does more."""
+    """Whether a transform, with all its parent transforms, only rotates and translates; a reflection is not rigid."""
     if not transform.IsTransformToWorldLinear():
         return False
     axes = _to_world(transform)[:3, :3]
@@ -51,7 +57,7 @@ def is_rigid(transform: Any) -> bool:
 
 
 def in_world(node: Any, ras_mm: Sequence[float]) -> tuple[float, float, float]:
-    """A point of a node's own coordinates in those of the views, RAS mm; as it is under a transform that bends."""
+    """Convert a point from a node's coordinates to world RAS, mm; unchanged under a nonlinear transform."""
     transform = node.GetParentTransformNode()
     if transform is None or not transform.IsTransformToWorldLinear():
         x, y, z = ras_mm

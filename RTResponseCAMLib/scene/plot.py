@@ -1,4 +1,4 @@
-"""Dose-volume histograms as Slicer's own chart: a table, a series for each part, one chart that is used again."""
+"""Dose-volume histograms as a Slicer chart: one table and one series per histogram, in one reused chart."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ VOLUME = "volume / %"
 
 
 def show_histograms(scene: Any, title: str, *, histograms: Sequence[Dvh]) -> Any:
-    """Put cumulative histograms into the scene; returns the chart. What an earlier call made is replaced."""
-    old = [scene.GetNthNodeByClass(n, "vtkMRMLNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLNode"))]
-    chart = next((n for n in old if n.GetAttribute(DVH) == "chart"), None)
-    for node in old:
+    """Show cumulative histograms in the scene; returns the chart. Nodes of an earlier call are replaced."""
+    nodes = [scene.GetNthNodeByClass(n, "vtkMRMLNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLNode"))]
+    chart = next((n for n in nodes if n.GetAttribute(DVH) == "chart"), None)
+    for node in nodes:
         if node.GetAttribute(DVH) not in (None, "chart"):
             scene.RemoveNode(node)
     if chart is None:

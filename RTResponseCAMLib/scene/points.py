@@ -1,4 +1,4 @@
-"""Cell-level measurements as markups: one list and color per type, locked where they were measured."""
+"""Biopsy / cell-density points as markups: one list and one color per type, locked in place."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from RTResponseCAMLib.subregion.points import Point
 
 POINTS = f"{PREFIX}Points"
 COLORS = ((0.35, 0.9, 0.45), (0.95, 0.85, 0.2), (0.75, 0.5, 1.0), (0.3, 0.85, 0.95))
-GLYPH_PERCENT = 1.5  # of the view
+GLYPH_PERCENT = 1.5  # of the view size
 
 
 def show_points(scene: Any, points: Sequence[Point]) -> list[Any]:
-    """Put points into the scene, a list for each type; returns the lists. Those of an earlier call are replaced."""
+    """Add points to the scene, one list per type; returns the lists. Lists of an earlier call are replaced."""
     for node in points_lists(scene):
         scene.RemoveNode(node)
     kinds = list(dict.fromkeys(point.kind for point in points))
@@ -36,11 +36,11 @@ def points_lists(scene: Any) -> list[Any]:
 
 
 def save_points(points: Sequence[Point], path: Path) -> None:
-    """Write points of all types as one list of markups (``.mrk.json``), which opens in Slicer.
+    """Write points of all types as one markups list (``.mrk.json``), which opens in Slicer.
 
     Raises
     ------
-    OutputError : it cannot be written.
+    OutputError : the file cannot be written.
     """
     import slicer
 
@@ -60,15 +60,15 @@ def _list(scene: Any, kind: str, points: Sequence[Point], color: tuple[float, fl
     node.CreateDefaultDisplayNodes()
     modifying = node.StartModify()
     for point in points:
-        place = node.AddControlPoint(*ras(point.place_mm))
-        node.SetNthControlPointLabel(place, f"{point.value:g}")
-        node.SetNthControlPointDescription(place, f"{point.kind} {point.value:g}".strip())
+        point_index = node.AddControlPoint(*ras(point.place_mm))
+        node.SetNthControlPointLabel(point_index, f"{point.value:g}")
+        node.SetNthControlPointDescription(point_index, f"{point.kind} {point.value:g}".strip())
     node.EndModify(modifying)
     node.SetLocked(True)
-    shown = node.GetDisplayNode()
-    if shown is not None:
-        shown.SetColor(*color)
-        shown.SetSelectedColor(*color)
-        shown.SetGlyphScale(GLYPH_PERCENT)
-        shown.SetTextScale(2.5)
+    display_node = node.GetDisplayNode()
+    if display_node is not None:
+        display_node.SetColor(*color)
+        display_node.SetSelectedColor(*color)
+        display_node.SetGlyphScale(GLYPH_PERCENT)
+        display_node.SetTextScale(2.5)
     return node

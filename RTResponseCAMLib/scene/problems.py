@@ -1,4 +1,4 @@
-"""What keeps one node from being an input, said in the panel's words."""
+"""Problems of a node as an input, as sentences for the panel."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from RTResponseCAMLib.scene.nodes import grid_of
 
 
 def volume_problems(node: Any, role: str) -> list[str]:
-    """What keeps a volume from being used in a role, in sentences; empty when nothing does."""
+    """Reasons why a volume cannot be used in a role, as sentences; empty without problems."""
     if node is None:
         return [f"Choose the {role}."]
     try:
         grid = grid_of(node)
     except RTResponseError as error:
         return [f"The {role} cannot be used: {error}"]
-    return [f"The {role} has one slice only: choose a 3-D volume."] if min(grid.size) < 2 else []
+    return [f"The {role} has only one slice: choose a 3-D volume."] if min(grid.size) < 2 else []
 
 
 def segmentation_problems(node: Any) -> list[str]:
-    """What keeps a segmentation from being used, in sentences; empty when nothing does."""
+    """Reasons why a segmentation cannot be used, as sentences; empty without problems."""
     if node is None:
-        return ["Choose the segmentation that holds the lesions."]
+        return ["Choose the segmentation that contains the lesions."]
     if node.GetSegmentation().GetNumberOfSegments() == 0:
-        return [f"The segmentation '{node.GetName()}' has no segments: draw the lesions, or choose another."]
+        return [
+            f"The segmentation '{node.GetName()}' has no segments: contour the lesions, or choose another segmentation."
+        ]
     if not lesion_segments(node):
-        return [f"No segment of '{node.GetName()}' looks like a lesion by its name: rename or draw one."]
+        return [f"No segment of '{node.GetName()}' looks like a lesion by its name: rename or contour a lesion."]
     return []
 
 

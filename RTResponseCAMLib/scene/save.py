@@ -1,7 +1,7 @@
-"""A scene as one file (``.mrb``), written so that no step keeps the application's main thread for long.
+"""Writes a scene as one file (``.mrb``) in steps that do not block the application's main thread for long.
 
-Nodes belong to the main thread. Their files do not: voxels are written from the images that the nodes were made of,
-and the bundle is zipped, in the thread that asks.
+Nodes are used on the main thread only. Voxels are written from the images that the nodes were made of, and the bundle
+is zipped, in the calling thread.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from RTResponseCAMLib.scene.build import build_scene, new_scene
 from RTResponseCAMLib.study import Result
 
 OnMainThread = Callable[[Callable[[], None]], None]
-LEFT_BEHIND: list[Any] = []  # scenes of what was cancelled: they must end on the main thread, at the next export
-LONGEST_NAME = 80  # of a node's file; some file systems take 255 bytes
+LEFT_BEHIND: list[Any] = []  # scenes of canceled exports: they are cleared on the main thread, at the next export
+LONGEST_NAME = 80  # of a node's file; some file systems allow 255 bytes
 
 
 def here(call: Callable[[], None]) -> None:
-    """Make a call where one is: this is the main thread."""
+    """Run a call in the current thread, for callers on the main thread."""
     call()
 
 
@@ -42,7 +42,7 @@ def write_result_scene(
 
     Parameters
     ----------
-    on_main_thread : makes a call on the main thread and waits for its end.
+    on_main_thread : runs a call on the main thread and waits for its end.
     progress : called on the main thread, between the nodes.
 
     Raises
@@ -80,19 +80,19 @@ def save_scene(
     on_main_thread: OnMainThread = here,
     images: Mapping[str, sitk.Image] = MappingProxyType({}),
 ) -> None:
-    """Write a scene as ``.mrb``. Its nodes then name files that are gone: for scenes that are not needed any more.
+    """Write a scene as ``.mrb``. For scenes that are not used afterwards: their nodes then refer to deleted files.
 
     Parameters
     ----------
-    on_main_thread : makes a call on the main thread and waits for its end.
-    images : node id → the image that a volume node was made of, in place of its own voxels.
+    on_main_thread : runs a call on the main thread and waits for its end.
+    images : node id → the image that a volume node was made of; it is written instead of the node's voxels.
 
     Raises
     ------
     OutputError : a part could not be written.
     """
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:  # nodes want absolute paths
-        folder = Path(place) / path.stem
+    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as temporary:  # storage nodes need absolute paths
+        folder = Path(temporary) / path.stem
         (folder / "Data").mkdir(parents=True)
         files: list[_File] = []
         on_main_thread(lambda: files.extend(_files(scene, folder / "Data")))
@@ -107,7 +107,7 @@ def save_scene(
 
 @dataclass(frozen=True)
 class _File:
-    """What a node keeps beside the scene's own file."""
+    """Data file of a node, beside the scene file."""
 
     node: Any
     node_id: str
@@ -121,7 +121,7 @@ class _File:
 
 
 def _files(scene: Any, folder: Path) -> list[_File]:
-    """The file of each node that has one, named after the node."""
+    """Data file of each storable node, named after the node."""
     files: list[_File] = []
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorableNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLStorableNode")
@@ -135,22 +135,22 @@ def _files(scene: Any, folder: Path) -> list[_File]:
         if storage.IsA("vtkMRMLVolumeArchetypeStorageNode"):
             storage.SetCompressionParameter("gzip_fastest")  # twice as fast, a few percent larger
         if storage.IsA("vtkMRMLSegmentationStorageNode"):
-            storage.SetCropToMinimumExtent(True)  # else as many voxels as the MR: six seconds for ten lesions
+            storage.SetCropToMinimumExtent(True)  # otherwise as many voxels as the MR: 6 s for ten lesions
         name = re.sub(r"[^\w ().,+-]", "_", str(node.GetName()))[:LONGEST_NAME].strip()
-        taken = {file.path for file in files}
-        ending = storage.GetDefaultWriteFileExtension()
-        path = folder / f"{name}.{ending}"
-        for number in count(1):
-            if path not in taken:
+        used_paths = {file.path for file in files}
+        extension = storage.GetDefaultWriteFileExtension()
+        path = folder / f"{name}.{extension}"
+        for suffix in count(1):
+            if path not in used_paths:
                 break
-            path = folder / f"{name}_{number}.{ending}"
+            path = folder / f"{name}_{suffix}.{extension}"
         storage.SetFileName(str(path))
         files.append(_File(node, str(node.GetID()), storage, path))
     return files
 
 
 def _commit(scene: Any, folder: Path) -> None:
-    """Write the scene's own file, which names the others by their place beside it."""
+    """Write the scene file, which refers to the data files by relative paths."""
     url = folder / f"{folder.name}.mrml"
     scene.SetRootDirectory(str(folder))
     if not scene.Commit(str(url)):
@@ -158,7 +158,7 @@ def _commit(scene: Any, folder: Path) -> None:
 
 
 def _zip(folder: Path, path: Path) -> None:
-    """Zip a folder without deflating again what is compressed already."""
+    """Zip a folder without compression: the data files are already compressed."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
         for file in sorted(f for f in folder.rglob("*") if f.is_file()):
             bundle.write(file, file.relative_to(folder.parent))

@@ -1,7 +1,7 @@
-"""From nodes that are already in the scene to a `Study`, and what keeps them from being one.
+"""Reads nodes of the scene into a `Study`, and lists the problems that prevent it.
 
-Contours stay the truth as long as nobody edits what was loaded: a `SceneReader` remembers the study a node came from
-and uses its contours while the segment's voxels are unchanged. Other segments get contours along voxel edges.
+Loaded contours are used until a segment is edited: a `SceneReader` stores the study that a node was made from, and uses
+its contours while the segment's voxels are unchanged. Other segments get contours along voxel edges.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ FRAME, SERIES = "0020,0052", "0020,000E"  # Frame of Reference UID, Series Insta
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the user has chosen in the scene.
+    """Inputs chosen by the user in the scene.
 
     Attributes
     ----------
     mr, dose, segmentation : nodes, or None.
-    prescription_gy : for every lesion, Gy; 0 takes what the plan states per lesion.
+    prescription_gy : for every lesion, Gy; 0 uses the prescription that the plan states per lesion.
     isodose_percent : prescription isodose of the dose maximum, used when no dose in Gy is known; 0 is "not stated".
     fractions : number of fractions.
     """
@@ -70,14 +70,14 @@ class Inputs:
 
 @dataclass(frozen=True)
 class SceneStudy:
-    """A study made from nodes, and the segment of each lesion id."""
+    """A study made from nodes, and the segment id of each lesion id."""
 
     study: Study
     segments: Mapping[str, str]
 
 
 class SceneReader:
-    """Reads nodes; remembers where they came from and what was read, by their modification times."""
+    """Reads nodes; stores the study they were made from, and caches values by modification time."""
 
     def __init__(self) -> None:
         self._studies: dict[str, tuple[str, Study]] = {}
@@ -86,7 +86,7 @@ class SceneReader:
         self._prints: dict[str, tuple[Any, Any]] = {}
 
     def remember(self, nodes: StudyNodes, study: Study) -> None:
-        """Keep the study that nodes were made from."""
+        """Store the study that nodes were made from."""
         self._studies[nodes.mr.GetID()] = (self.volume_print(nodes.mr), study)
         segments = lesion_segments(nodes.lesions)
         for lesion in study.lesions:
@@ -95,55 +95,62 @@ class SceneReader:
         self._asked.add(nodes.lesions.GetID())
 
     def forget(self) -> None:
-        """Forget everything: the scene is another one."""
+        """Discard all stored data: the scene has changed."""
         self._studies.clear()
         self._structures.clear()
         self._asked.clear()
         self._prints.clear()
 
     def problems(self, inputs: Inputs, needs_dose: bool = False) -> list[str]:
-        """Sentences that say what is missing or wrong, in the order of the panel; empty when nothing is."""
+        """Sentences that state what is missing or wrong, in the order of the panel; empty without problems.
+
+        Parameters
+        ----------
+        needs_dose : whether the model reads the dose.
+        """
         if inputs.mr is None and inputs.segmentation is None:
             return [NOTHING_CHOSEN]
-        found = volume_problems(inputs.mr, "planning MR (contrast-enhanced T1)")
-        found += segmentation_problems(inputs.segmentation)
+        problems = volume_problems(inputs.mr, "planning MR (contrast-enhanced T1)")
+        problems += segmentation_problems(inputs.segmentation)
         if inputs.dose is not None:
-            found += volume_problems(inputs.dose, "dose")
-        if not found and self.placement(inputs).problem:
-            found = [self.placement(inputs).problem]
-        if not found and inputs.mr is not None:
-            found += self._role_problems(inputs)
-        if found:
-            return found
-        found = self._frame_problems(inputs)
+            problems += volume_problems(inputs.dose, "dose")
+        if not problems and self.placement(inputs).problem:
+            problems = [self.placement(inputs).problem]
+        if not problems and inputs.mr is not None:
+            problems += self._role_problems(inputs)
+        if problems:
+            return problems
+        problems = self._frame_problems(inputs)
         if needs_dose and inputs.dose is None:
-            found.append("This model reads the dose: choose the dose volume.")
+            problems.append("This model requires the dose: choose the dose volume.")
         elif needs_dose and self._prescription(inputs) is None:
-            found.append("This model reads the dose relative to the prescription: state the prescription dose (Gy).")
-        return found
+            problems.append(
+                "This model requires the dose relative to the prescription: enter the prescription dose (Gy)."
+            )
+        return problems
 
     def placement(self, inputs: Inputs) -> Placement:
-        """How the inputs lie under transforms."""
+        """Placement of the inputs under transforms."""
         roles = (("planning MR", inputs.mr), ("dose", inputs.dose), ("segmentation", inputs.segmentation))
         return placement_of(roles)
 
     def is_dose(self, node: Any) -> bool:
-        """Whether a volume is a dose: by its attributes, its name, its unit, or because its values are those of one."""
+        """Whether a volume is a dose, by its attributes, its name, its unit or its values."""
         if is_labeled_dose(node):
             return True
         image = node.GetImageData()
         if image is None or image.GetPointData().GetScalars() is None:
             return False
         key = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime())
-        found: bool = self._cached(f"{node.GetID()} as dose", key, lambda: looks_like_dose(node))
-        return found
+        has_dose_values: bool = self._cached(f"{node.GetID()} as dose", key, lambda: looks_like_dose(node))
+        return has_dose_values
 
     def _role_problems(self, inputs: Inputs) -> list[str]:
         name = inputs.mr.GetName()
         if inputs.dose is not None and inputs.mr.GetID() == inputs.dose.GetID():
             return [f"'{name}' is chosen as MR and as dose: one volume cannot be both."]
         if is_evidence(inputs.mr):
-            return [f"The planning MR '{name}' is a map of evidence: choose the contrast-enhanced T1."]
+            return [f"The planning MR '{name}' is an evidence map: choose the contrast-enhanced T1."]
         if self.is_dose(inputs.mr):
             return [f"The planning MR '{name}' is a dose: choose the contrast-enhanced T1 on which the plan was made."]
         if inputs.dose is None:
@@ -154,20 +161,20 @@ class SceneReader:
         return [problem] if problem else []
 
     def notes(self, inputs: Inputs) -> list[str]:
-        """Sentences worth knowing that do not stop anything."""
+        """Sentences with information that does not prevent a prediction."""
         notes = []
         if inputs.mr is not None and not volume_problems(inputs.mr, ""):
             tilt = tilt_deg(grid_of(inputs.mr))
             if tilt > TILT_DEG:
-                notes.append(f"The MR slices are tilted by {tilt:.0f}°; the map follows them.")
+                notes.append(f"The MR slices are tilted by {tilt:.0f}°; the evidence map has the same tilt.")
         if inputs.dose is None and inputs.mr is not None:
-            notes.append("No dose is chosen: no dose metrics, no isodose lines.")
+            notes.append("No dose is chosen: dose metrics and isodose lines are not available.")
         elif inputs.dose is not None and inputs.segmentation is not None and self._prescription(inputs) is None:
-            notes.append("No prescription dose is stated: no coverage and no dose metrics.")
-        if inputs.segmentation is not None and (lost := self._without_contours(inputs.segmentation)):
+            notes.append("No prescription dose is stated: coverage and dose metrics are not available.")
+        if inputs.segmentation is not None and (without_contours := self._without_contours(inputs.segmentation)):
             notes.append(
-                f"The scene holds no contours of {', '.join(lost)}: volumes, doses and predictions made now are those "
-                "of the voxels, and differ a little. Load the DICOM folder again for those of the contours."
+                f"The scene contains no contours of {', '.join(without_contours)}: volumes, doses and predictions "
+                "are computed from voxels and differ slightly. Load the DICOM folder again to use the contours."
             )
         return notes
 
@@ -176,37 +183,37 @@ class SceneReader:
 
         Raises
         ------
-        StudyError, GeometryError : the first of `problems`, a segment that cannot be read, or a dose that cannot be
-            that of its prescription or of these lesions.
+        StudyError, GeometryError : the first of `problems`, a segment that cannot be read, or a dose that does not
+            match its prescription or these lesions.
         """
         problems = self.problems(inputs)
         if problems:
             raise StudyError("", problems[0].rstrip("."), "See the Study section")
-        known = self._known_study(inputs.mr)
-        warnings = list(known.warnings if known else _mr_warnings(inputs.mr))
-        mr = known.mr if known else image_of(inputs.mr)
+        loaded = self._known_study(inputs.mr)
+        warnings = list(loaded.warnings if loaded else _mr_warnings(inputs.mr))
+        mr = loaded.mr if loaded else image_of(inputs.mr)
         lesions, segments = self._lesions(inputs, warnings)
-        dose, dose_warnings = read_dose(inputs.dose, known)
+        dose, dose_warnings = read_dose(inputs.dose, loaded)
         prescription = self._prescription(inputs)
         plan = Plan("", prescription) if prescription else None
         warnings += [*dose_warnings, *checked_dose(inputs.dose, dose, plan=plan, lesions=lesions)]
-        series = _in_database(inputs.mr, SERIES)  # by which an export finds the original files
+        series = _in_database(inputs.mr, SERIES)  # used by an export to find the original files
         study = Study(
-            patient=known.patient if known else "P-scene",
+            patient=loaded.patient if loaded else "P-scene",
             mr=mr,
-            mr_description=known.mr_description if known else str(inputs.mr.GetName()),
+            mr_description=loaded.mr_description if loaded else str(inputs.mr.GetName()),
             structures=tuple(lesion.structure for lesion in lesions),
             lesions=lesions,
             dose=dose,
             plan=plan,
-            follow_ups=known.follow_ups if known else (),
+            follow_ups=loaded.follow_ups if loaded else (),
             warnings=tuple(dict.fromkeys(warnings)),
-            sources=known.sources if known else {"mr_series": pseudonym(series or self.volume_print(inputs.mr))},
+            sources=loaded.sources if loaded else {"mr_series": pseudonym(series or self.volume_print(inputs.mr))},
         )
         return SceneStudy(study, segments)
 
     def fingerprints(self, inputs: Inputs) -> dict[str, str]:
-        """What results depend on, by name; equal strings mean equal voxels, places and numbers."""
+        """Fingerprints of all inputs of a result, by name; equal strings mean equal voxels, places and numbers."""
         prints = {}
         for name, node in (("MR", inputs.mr), ("dose", inputs.dose)):
             if node is not None:
@@ -222,26 +229,26 @@ class SceneReader:
         return self._segment_state(segmentation, segment_id)[2]
 
     def box_ras(self, segmentation: Any, segment_id: str) -> tuple[tuple[float, float, float], float] | None:
-        """Middle of a segment (RAS, mm) and its largest extent (mm); None when it is empty."""
+        """Center of a segment's bounding box (RAS, mm) and its largest extent (mm); None for an empty segment."""
         box = self._segment_state(segmentation, segment_id)[1]
         if box is None:
             return None
-        middle = box.to_lps((np.asarray([box.size]) - 1) / 2)[0].tolist()
-        return ras(middle), float((np.asarray(box.size) * np.asarray(box.spacing_mm)).max())
+        center = box.to_lps((np.asarray([box.size]) - 1) / 2)[0].tolist()
+        return ras(center), float((np.asarray(box.size) * np.asarray(box.spacing_mm)).max())
 
     def key(self, segmentation: Any, segment_id: str, *, dose: Any) -> tuple[str, str]:
-        """Fingerprints of a segment and of a dose (empty without one)."""
+        """Fingerprints of a segment and of a dose; the latter is "" without a dose."""
         return self.segment_print(segmentation, segment_id), "" if dose is None else self.volume_print(dose)
 
     def prescriptions(self, inputs: Inputs) -> list[tuple[str, float | None]]:
-        """Prescription of each lesion, Gy; None where nothing states one."""
+        """Prescription of each lesion, Gy; None when none is stated."""
         segments = lesion_segments(inputs.segmentation)
         prescription = self._prescription(inputs) if segments else None
         if prescription is None:
             return [(name, None) for name in segments]
         return [
-            (name, prescription.by_roi.get(number, prescription.dose_gy))
-            for number, name in enumerate(segments, start=1)
+            (name, prescription.by_roi.get(roi_number, prescription.dose_gy))
+            for roi_number, name in enumerate(segments, start=1)
         ]
 
     def dose_of(self, node: Any) -> Dose | None:
@@ -252,14 +259,14 @@ class SceneReader:
         return Dose(image, (), dose_unit(node))
 
     def _known_study(self, mr: Any) -> Study | None:
-        known = self._studies.get(mr.GetID())
-        return known[1] if known and known[0] == self.volume_print(mr) else None
+        entry = self._studies.get(mr.GetID())
+        return entry[1] if entry and entry[0] == self.volume_print(mr) else None
 
     def _lesions(self, inputs: Inputs, warnings: list[Warning]) -> tuple[tuple[Lesion, ...], dict[str, str]]:
         lesions, segments = [], {}
-        for number, (name, segment_id) in enumerate(lesion_segments(inputs.segmentation).items(), start=1):
+        for roi_number, (name, segment_id) in enumerate(lesion_segments(inputs.segmentation).items(), start=1):
             try:
-                structure = self.structure(inputs.segmentation, segment_id, number=number)
+                structure = self.structure(inputs.segmentation, segment_id, number=roi_number)
             except RTResponseError as error:
                 warnings.append(WarningCode.EMPTY_ROI(what=f"{error.where} {error.what} and"))
                 continue
@@ -268,29 +275,29 @@ class SceneReader:
         return tuple(lesions), segments
 
     def structure(self, segmentation: Any, segment_id: str, *, number: int = 0) -> Structure:
-        """Contours of a segment: those it was loaded with, or along the edges of its voxels once it was edited.
+        """Structure of a segment: its loaded contours, or contours along its voxel edges after it was edited.
 
         Raises
         ------
         GeometryError : the segment is empty.
         """
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
-        known = self._loaded(segmentation).get((segmentation.GetID(), segment_id))
+        loaded = self._loaded(segmentation).get((segmentation.GetID(), segment_id))
         name = lesion_name(segment)
-        if known and known[0] == self.segment_print(segmentation, segment_id):
-            return replace(known[1], number=number, name=name)
+        if loaded and loaded[0] == self.segment_print(segmentation, segment_id):
+            return replace(loaded[1], number=number, name=name)
         return Structure(number, name, "GTV", edge_contours(*segment_mask(segmentation, segment_id)))
 
     def _loaded(self, segmentation: Any) -> dict[tuple[str, str], tuple[str, Structure]]:
-        """Contours that segments were loaded with, by node and segment, each with the fingerprint they hold for."""
+        """Contours that segments were loaded with, by node id and segment id, each with its valid fingerprint."""
         node = segmentation.GetID()
-        if node not in self._asked:  # a scene that was loaded
+        if node not in self._asked:  # a segmentation of a loaded scene
             self._asked.add(node)
-            self._structures |= {(node, s): known for s, known in kept_contours(segmentation).items()}
+            self._structures |= {(node, s): entry for s, entry in kept_contours(segmentation).items()}
         return self._structures
 
     def _without_contours(self, segmentation: Any) -> list[str]:
-        """Lesions that were loaded with contours which the scene has not kept: it was saved by an earlier version."""
+        """Ids of lesions whose loaded contours are not in the scene, which an earlier version has saved."""
         segments, loaded = segmentation.GetSegmentation(), self._loaded(segmentation)
         return [
             name
@@ -307,7 +314,7 @@ class SceneReader:
             tagged_prescription_gy(segments.GetSegment(segment))
             for segment in lesion_segments(inputs.segmentation).values()
         ]
-        by_roi = {number: dose for number, dose in enumerate(stated, start=1) if dose is not None}
+        by_roi = {roi_number: dose for roi_number, dose in enumerate(stated, start=1) if dose is not None}
         if by_roi:
             return Prescription(max(by_roi.values()), isodose, inputs.fractions, by_roi, source="RTPLAN")
         if isodose and inputs.dose is not None and not volume_problems(inputs.dose, ""):
@@ -316,27 +323,27 @@ class SceneReader:
         return None
 
     def _frame_problems(self, inputs: Inputs) -> list[str]:
-        middles = {}
+        centers = {}
         for name, segment_id in lesion_segments(inputs.segmentation).items():
             box = self._segment_state(inputs.segmentation, segment_id)[1]
             if box is not None:
-                middles[name] = box.to_lps((np.asarray([box.size]) - 1) / 2)
-        if not middles:
-            return [f"All lesions of '{inputs.segmentation.GetName()}' are empty: draw them first."]
+                centers[name] = box.to_lps((np.asarray([box.size]) - 1) / 2)
+        if not centers:
+            return [f"All lesions of '{inputs.segmentation.GetName()}' are empty: contour them first."]
         mr = grid_of(inputs.mr)
-        outside = [name for name, middle in middles.items() if not _holds(mr, middle)]
+        outside = [name for name, center in centers.items() if not _holds(mr, center)]
         if outside:
-            return [f"{', '.join(outside)}: outside the MR. Choose the MR on which the lesions were drawn."]
+            return [f"{', '.join(outside)}: outside the MR. Choose the MR on which the lesions were contoured."]
         if inputs.dose is None:
             return []
         frames = [_in_database(node, FRAME) for node in (inputs.mr, inputs.dose)]
         dose = grid_of(inputs.dose)
-        if (all(frames) and frames[0] != frames[1]) or not any(_holds(dose, m) for m in middles.values()):
-            return ["MR and dose lie in different frames of reference: the dose does not belong to these lesions."]
+        if (all(frames) and frames[0] != frames[1]) or not any(_holds(dose, m) for m in centers.values()):
+            return ["MR and dose have different frames of reference: the dose does not belong to these lesions."]
         return []
 
     def volume_print(self, node: Any) -> str:
-        """Fingerprint of a volume's voxels and place."""
+        """Fingerprint of a volume's voxels and geometry; "unreadable" without a usable grid."""
         try:
             grid, image = grid_of(node), node.GetImageData()
         except RTResponseError:
@@ -377,7 +384,7 @@ def _holds(grid: Grid, point_mm: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
 
 
 def _in_database(node: Any, tag: str) -> str:
-    """Attribute of a volume that the application loaded from its DICOM database, else ""."""
+    """Value of a DICOM tag of a volume that was loaded from the application's DICOM database, else ""."""
     import slicer
 
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
@@ -388,5 +395,5 @@ def _in_database(node: Any, tag: str) -> str:
 def _mr_warnings(node: Any) -> list[Warning]:
     name = node.GetName()
     if named_otherwise(name):
-        return [WarningCode.NOT_T1C(what=f"the volume '{name}' does not sound like a contrast-enhanced T1")]
+        return [WarningCode.NOT_T1C(what=f"the volume '{name}' is not named like a contrast-enhanced T1")]
     return [WarningCode.SERIES_BY_HAND(name=name)]

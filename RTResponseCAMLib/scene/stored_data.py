@@ -1,7 +1,7 @@
-"""What a saved scene keeps beside its nodes: the contours that were loaded, and the doses that were measured on them.
+"""Data stored in a saved scene beside its nodes: the loaded contours, and the doses measured on them.
 
-Segments are voxels once a scene was saved; figures made of them would differ from those of the contours. Both are kept
-as attributes of the segmentation, each with the fingerprint of the segment's voxels for which it holds.
+A saved scene stores segments as voxels; values computed from voxels differ from those of the contours. Contours and
+measured doses are attributes of the segmentation, each with the fingerprint of the segment's voxels for which it holds.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import Structure
 
 CONTOURS, MEASURES, PRESCRIPTION = f"{PREFIX}contours", f"{PREFIX}measures", f"{PREFIX}prescription"
-STEP_MM = 1e-6  # points are kept in whole steps: no figure sees the difference
-MOST_BYTES = 200_000_000  # of the text, unpacked: an attribute is read before anybody has looked at it
+STEP_MM = 1e-6  # points are rounded to this step, which changes no reported value
+MOST_BYTES = 200_000_000  # limit of the decompressed text: the attribute is unchecked input
 
 
 def keep_contours(segmentation: Any, structures: Mapping[str, Structure]) -> None:
-    """Keep contours by segment id, each with the fingerprint of its segment's voxels."""
+    """Store contours by segment id, each with the fingerprint of its segment's voxels."""
     entries = {
         segment: [
             fingerprint(*segment_mask(segmentation, segment)),
@@ -44,34 +44,34 @@ def keep_contours(segmentation: Any, structures: Mapping[str, Structure]) -> Non
 
 
 def kept_contours(segmentation: Any) -> dict[str, tuple[str, Structure]]:
-    """Contours by segment id, with the fingerprint for which they hold; none where the attribute cannot be read."""
+    """Stored contours by segment id, with the fingerprint for which they hold; empty when they cannot be read."""
     text = segmentation.GetAttribute(CONTOURS)
     if not text:
         return {}
     try:
         plain = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), MOST_BYTES)
         header, points = plain.split(b"\n", 1)
-        numbers, first, found = np.frombuffer(points, dtype="<i8").reshape(-1, 3) * STEP_MM, 0, {}
+        points_mm, first_point, contours_by_segment = np.frombuffer(points, dtype="<i8").reshape(-1, 3) * STEP_MM, 0, {}
         for segment, (state, kind, lengths) in json.loads(header).items():
-            edges = first + np.cumsum([0, *lengths])
+            edges = first_point + np.cumsum([0, *lengths])
             if min(lengths) < 1:
                 return {}
-            contours = tuple(numbers[a:b] for a, b in pairwise(edges.tolist()))
-            found[segment] = str(state), Structure(0, "", str(kind), contours)
-            first = int(edges[-1])
-        return found if first == len(numbers) else {}
+            contours = tuple(points_mm[a:b] for a, b in pairwise(edges.tolist()))
+            contours_by_segment[segment] = str(state), Structure(0, "", str(kind), contours)
+            first_point = int(edges[-1])
+        return contours_by_segment if first_point == len(points_mm) else {}
     except (ValueError, TypeError, AttributeError, binascii.Error, zlib.error):
         return {}
 
 
 def keep_measures(segmentation: Any, measured: Mapping[str, tuple[str, Row]]) -> None:
-    """Keep what was measured of each lesion, by its id, with the fingerprint of its segment's voxels."""
+    """Store the measured row of each lesion by lesion id, with the fingerprint of its segment's voxels."""
     entries = {lesion: [state, asdict(row)] for lesion, (state, row) in measured.items()}
     segmentation.SetAttribute(MEASURES, json.dumps(entries))
 
 
 def kept_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
-    """What was measured of each lesion; none where the attribute cannot be read."""
+    """Stored rows by lesion id, each with its fingerprint; empty when they cannot be read."""
     try:
         entries = json.loads(segmentation.GetAttribute(MEASURES) or "{}")
         return {lesion: (str(state), row_from(row)) for lesion, (state, row) in entries.items()}
@@ -80,12 +80,15 @@ def kept_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
 
 
 def keep_prescription(segmentation: Any, gray: float, *, isodose_percent: float, fractions: int) -> None:
-    """Keep what was stated for all lesions of a segmentation: prescription (Gy), isodose (%), fractions."""
+    """Store what was stated for all lesions of a segmentation: prescription (Gy), isodose (%), fractions."""
     segmentation.SetAttribute(PRESCRIPTION, json.dumps([gray, isodose_percent, fractions]))
 
 
 def kept_prescription(segmentation: Any) -> tuple[float, float, int]:
-    """Prescription (Gy; 0 as planned), isodose (%; 0 not stated) and fractions; none stated where nothing is kept."""
+    """Stored prescription (Gy; 0 as planned), isodose (%; 0 not stated) and number of fractions.
+
+    (0, 0, 1) when nothing is stored or the attribute cannot be read.
+    """
     try:
         gray, isodose_percent, fractions = json.loads(segmentation.GetAttribute(PRESCRIPTION) or "[0, 0, 1]")
         return float(gray), float(isodose_percent), int(fractions)

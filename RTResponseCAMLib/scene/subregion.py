@@ -1,4 +1,4 @@
-"""Subregions in the scene: a live preview, and the segment that is kept."""
+"""Subregions in the scene: a live preview, and the segment that the user keeps."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class Kept:
 
     Attributes
     ----------
-    lesion, name : of which lesion, and the segment's name.
-    threshold : subregion threshold as text. quality_flags : those of its lesion, "" without one.
-    model : SHA-256 of the model whose map it was drawn on.
-    edited : its voxels are not those that were drawn.
+    lesion : id of its lesion.
+    name : name of the segment.
+    threshold : subregion threshold as text.
+    quality_flags : those of its lesion, "" without one.
+    model : SHA-256 of the model that produced the evidence map.
+    edited : whether its voxels differ from those created.
     mask, grid : ``[z, y, x]`` on the segment's own voxels.
     """
 
@@ -48,7 +50,7 @@ class Kept:
 
 
 class Preview:
-    """Outline of the subregion that would be made, in a segmentation of its own that is never saved."""
+    """Outline of the subregion at the current threshold, in a separate segmentation that is never saved."""
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
@@ -56,7 +58,7 @@ class Preview:
         self._lesion: LesionVoxels | None = None
 
     def show(self, voxels: LesionVoxels, mask: Mask, *, reference: Any) -> None:
-        """Draw a mask on the lesion's box; ``reference`` gives a new segmentation its geometry."""
+        """Show a mask on the lesion's box; ``reference`` gives the segmentation its geometry and transform."""
         import slicer
 
         if self._node is None or self._node.GetScene() is None:
@@ -77,7 +79,7 @@ class Preview:
         )
 
     def hide(self) -> None:
-        """Take the preview away."""
+        """Remove the preview."""
         if self._node is not None and self._node.GetScene() is not None:
             self._scene.RemoveNode(self._node)
         self._node, self._lesion = None, None
@@ -93,23 +95,23 @@ def create_segment(
     quality_flags: Sequence[str] = (),
     model: str = "",
 ) -> str:
-    """Add the voxels above ``threshold`` to the lesion's segmentation as a segment of their own; returns its id.
+    """Add the voxels above ``threshold`` as a new segment to the lesion's segmentation; returns its id.
 
-    A subregion of the same lesion at the same cut is replaced, not doubled, unless it was edited. Doubts and the
-    model's SHA-256 stay with the segment.
+    A subregion of the same lesion at the same threshold is replaced, unless it was edited. Quality flags and the
+    SHA-256 of the model are stored with the segment.
     """
     segments = segmentation.GetSegmentation()
     flagged = " (in doubt)" if quality_flags else ""
     name = f"{lesion_id} {lesion_name(segments.GetSegment(segment_id))} evidence > {threshold:.2f}{flagged}"
-    plain = name
-    for number in count(2):
-        old = segments.GetSegmentIdBySegmentName(name)
-        if not old:
+    base_name = name
+    for suffix in count(2):
+        existing_id = segments.GetSegmentIdBySegmentName(name)
+        if not existing_id:
             break
-        if not _edited(segmentation, old):
-            segments.RemoveSegment(old)
+        if not _edited(segmentation, existing_id):
+            segments.RemoveSegment(existing_id)
             break
-        name = f"{plain} ({number})"
+        name = f"{base_name} ({suffix})"
     created = str(
         add_segment(segmentation, voxels.above(threshold), grid=voxels.grid, name=name, color=display.SUBREGION_COLOR)
     )
@@ -123,10 +125,10 @@ def create_segment(
 
 
 def kept_subregions(segmentation: Any) -> list[Kept]:
-    """All subregions kept in a segmentation that still hold a voxel, in the order of its segments."""
-    segments, found = segmentation.GetSegmentation(), []
-    for number in range(segments.GetNumberOfSegments()):
-        segment_id = segments.GetNthSegmentID(number)
+    """All non-empty subregions kept in a segmentation, in the order of its segments."""
+    segments, subregions = segmentation.GetSegmentation(), []
+    for index in range(segments.GetNumberOfSegments()):
+        segment_id = segments.GetNthSegmentID(index)
         segment = segments.GetSegment(segment_id)
         lesion = tag_of(segment, SUBREGION_TAG)
         if not lesion:
@@ -138,30 +140,30 @@ def kept_subregions(segmentation: Any) -> list[Kept]:
         edited = not _same(tag_of(segment, PRINT_TAG), _print(mask, grid))
         threshold, quality_flags = tag_of(segment, THRESHOLD_TAG), tag_of(segment, QUALITY_FLAGS_TAG)
         model = tag_of(segment, MODEL_TAG)
-        found.append(Kept(lesion, str(segment.GetName()), threshold, quality_flags, model, edited, mask, grid))
-    return found
+        subregions.append(Kept(lesion, str(segment.GetName()), threshold, quality_flags, model, edited, mask, grid))
+    return subregions
 
 
 def _edited(segmentation: Any, segment_id: str) -> bool:
-    """Whether a kept subregion's voxels are not those that were drawn."""
+    """Whether a kept subregion's voxels differ from those created."""
     try:
-        now = _print(*segment_mask(segmentation, segment_id))
+        current_print = _print(*segment_mask(segmentation, segment_id))
     except GeometryError:  # emptied
         return True
-    return not _same(tag_of(segmentation.GetSegmentation().GetSegment(segment_id), PRINT_TAG), now)
+    return not _same(tag_of(segmentation.GetSegmentation().GetSegment(segment_id), PRINT_TAG), current_print)
 
 
 def _print(mask: Mask, grid: Grid) -> str:
-    """Fingerprint of a segment's voxels, and where they begin (LPS, mm)."""
-    place = " ".join(f"{mm:.3f}" for mm in grid.origin_mm)
-    return f"{zlib.crc32(np.packbits(mask).tobytes()):08x}{grid.size} at {place}"
+    """Fingerprint of a segment's voxels, and the origin of its grid (LPS, mm)."""
+    origin = " ".join(f"{mm:.3f}" for mm in grid.origin_mm)
+    return f"{zlib.crc32(np.packbits(mask).tobytes()):08x}{grid.size} at {origin}"
 
 
 def _same(one: str, other: str) -> bool:
-    (voxels, _, place), (voxels2, _, place2) = one.partition(" at "), other.partition(" at ")
-    if voxels != voxels2 or not place:
+    (voxels, _, origin), (other_voxels, _, other_origin) = one.partition(" at "), other.partition(" at ")
+    if voxels != other_voxels or not origin:
         return False
-    return all(abs(float(a) - float(b)) < PLACE_MM for a, b in zip(place.split(), place2.split(), strict=True))
+    return all(abs(float(a) - float(b)) < PLACE_MM for a, b in zip(origin.split(), other_origin.split(), strict=True))
 
 
 def _preview_node(scene: Any, reference: Any) -> Any:
@@ -169,10 +171,10 @@ def _preview_node(scene: Any, reference: Any) -> Any:
     node.SetAttribute(PREVIEW, "1")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
-    shown = node.GetDisplayNode()
-    shown.SetSaveWithScene(False)
-    shown.SetVisibility3D(False)
+    display_node = node.GetDisplayNode()
+    display_node.SetSaveWithScene(False)
+    display_node.SetVisibility3D(False)
     display.show_outlines(node)
-    shown.SetVisibility2DFill(True)
-    shown.SetOpacity2DFill(0.2)
+    display_node.SetVisibility2DFill(True)
+    display_node.SetOpacity2DFill(0.2)
     return node

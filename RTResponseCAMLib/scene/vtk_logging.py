@@ -1,7 +1,7 @@
-"""Keep VTK's notes to itself while scenes are made outside the application.
+"""Suppresses VTK's messages while scenes are created outside the application.
 
-slicer-core reports every zipped file and every missing interaction node on standard error; failures are still
-seen, because what is written is checked afterwards.
+slicer-core reports every zipped file and every missing interaction node on standard error. Failures are still
+detected, because the written files are checked afterwards.
 """
 
 from __future__ import annotations

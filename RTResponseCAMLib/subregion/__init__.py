@@ -1,1 +1,1 @@
-"""From a map to a contour: which voxels, what dose they received, what a boost would cost; never in silence."""
+"""Subregions of lesions from an evidence map: voxel selection, dose statistics, simulated boost, and warnings."""

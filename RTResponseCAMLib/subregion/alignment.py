@@ -1,8 +1,9 @@
-"""Does the map line up with cell-level data? Rank correlation, a mixed model, and a spatial null.
+"""Alignment of an evidence map with biopsy / cell-density points: rank correlation, mixed model, spatial null.
 
-Measurements of one patient are alike, and neighbors on a smooth map are more alike still. So intervals resample
-patients, the mixed model gives each patient a level of their own, and the spatial p asks how often maps turned about
-their lesion's center do as well. A map explains the model, not the tissue; resected lesions are selected failures.
+Measurements of one patient are correlated, and so are neighboring points on a smooth map. The confidence interval
+therefore resamples patients (bootstrap), the mixed model has a random intercept per patient, and the spatial p value is
+the fraction of maps, rotated around the lesion's center, with a correlation at least as strong. An evidence map
+explains the model, not the tissue. Resected lesions are a selection of treatment failures.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ LEAST_POINTS, LEAST_PATIENTS = 6, 3
 
 @dataclass(frozen=True)
 class Alignment:
-    """How map and measurement go together.
+    """Association of an evidence map with measurements at points.
 
     Attributes
     ----------
-    points, patients : how many.
-    rho, low, high : Spearman's ρ and its 95 % interval over resampled patients, the localization error included; no
-        interval for one patient, whose neighboring points are no independent witnesses.
-    spatial_p : two-sided, against turned maps; None without them.
-    slope, slope_low, slope_high, slope_p : of a mixed model with a random level per patient, both sides in units of
-        their standard deviation; None with fewer than `LEAST_PATIENTS` patients or where it does not converge.
-    error_sd : mean standard deviation of the map's value at a point for the localization error.
+    points, patients : number of points and of patients.
+    rho, low, high : Spearman's ρ and its 95 % confidence interval from a bootstrap over patients, including the
+        localization error. There is no interval for one patient, because neighboring points are not independent.
+    spatial_p : two-sided p value against rotated maps; None without rotated maps.
+    slope, slope_low, slope_high, slope_p : slope, 95 % confidence interval and p value of a mixed model with a random
+        intercept per patient; both variables are in units of their standard deviation. None with fewer than
+        `LEAST_PATIENTS` patients or where the fit gives no standard error.
+    error_sd : mean over points of the standard deviation of the evidence due to the localization error.
     """
 
     points: int
@@ -60,37 +62,40 @@ def align(
     patients: Sequence[str],
     seed: int = 0,
 ) -> Alignment:
-    """Correlate measurements with the map.
+    """Return the association of measurements with the evidence map.
 
     Parameters
     ----------
-    values : a measurement per point.
-    draws : the map at each point ``(points, draws)``; the first is where it is stated to be.
-    turned : the map turned ``(points, turns)``, or None.
-    patients : whose point it is.
+    values : measurement of each point.
+    draws : evidence at each point ``(points, draws)``; the first draw is at the stated position, the others are at
+        positions sampled within the localization error.
+    turned : evidence at each point on the rotated maps ``(points, turns)``, or None.
+    patients : patient of each point.
+    seed : seed of the bootstrap.
 
     Raises
     ------
-    OutputError : fewer than `LEAST_POINTS` points, or a side without any difference; statsmodels is missing.
+    OutputError : there are fewer than `LEAST_POINTS` points, all measurements or all evidence values are equal, or
+        statsmodels is missing.
     """
-    measured, here = np.asarray(values, dtype=np.float64), draws[:, 0]
+    measured, evidence = np.asarray(values, dtype=np.float64), draws[:, 0]
     if len(measured) < LEAST_POINTS:
-        what = f"{len(measured)} point(s) lie in lesions, fewer than {LEAST_POINTS}: no correlation is given"
-        raise OutputError("", what, "Add points, or check their frame (LPS or RAS)")
-    if not np.ptp(measured) or not np.ptp(here):
+        problem = f"{len(measured)} point(s) lie in lesions, fewer than {LEAST_POINTS}: no correlation is computed"
+        raise OutputError("", problem, "Add points, or check their frame (LPS or RAS)")
+    if not np.ptp(measured) or not np.ptp(evidence):
         side = "map" if np.ptp(measured) else "values"
-        raise OutputError("", f"the {side} is the same at all points: no correlation is given", "Check the table")
+        raise OutputError("", f"the {side} is the same at all points: no correlation is computed", "Check the table")
     _, codes = np.unique(np.asarray(patients), return_inverse=True)
-    rho = spearman(measured, here)
+    rho = spearman(measured, evidence)
     low, high = _interval(measured, draws, codes, seed)
-    spatial = None
+    spatial_p = None
     if turned is not None and turned.shape[1]:
         null = np.asarray([spearman(measured, turned[:, n]) for n in range(turned.shape[1])])
-        middle = float(np.median(null))
-        spatial = (1 + int((np.abs(null - middle) >= abs(rho - middle)).sum())) / (1 + len(null))
-    slope = _mixed(measured, here, codes)
+        center = float(np.median(null))
+        spatial_p = (1 + int((np.abs(null - center) >= abs(rho - center)).sum())) / (1 + len(null))
+    slope = _mixed(measured, evidence, codes)
     return Alignment(
-        len(measured), int(codes.max()) + 1, rho, low, high, spatial, *slope, float(draws.std(axis=1).mean())
+        len(measured), int(codes.max()) + 1, rho, low, high, spatial_p, *slope, float(draws.std(axis=1).mean())
     )
 
 
@@ -100,28 +105,33 @@ def habitats(
     *,
     names: Mapping[int, str],
 ) -> list[dict[str, str | float]]:
-    """Overlap of subregions with habitats (necrosis, enhancement, edema …), lesion by lesion; volumes in cm³.
+    """Return the overlap of subregions with habitats (necrosis, enhancement, edema …), one row per lesion and habitat.
 
-    ``labels`` holds each lesion's label map on its own box. By chance a habitat's share of the subregion is its share
-    of the lesion.
+    Volumes are in cm³. The share of a habitat in the subregion that is expected by chance is its share in the lesion.
+
+    Parameters
+    ----------
+    lesions : id, voxels and subregion mask of each lesion.
+    labels : label map of each lesion on its own box; 0 is background.
+    names : habitat name of each label.
     """
     rows: list[dict[str, str | float]] = []
     for lesion, voxels, mask in lesions:
-        own = labels[lesion]
-        for number in sorted(set(np.unique(own[voxels.inside]).tolist()) - {0}):
-            here = voxels.inside & (own == number)
-            both = here & mask
+        lesion_labels = labels[lesion]
+        for label in sorted(set(np.unique(lesion_labels[voxels.inside]).tolist()) - {0}):
+            habitat = voxels.inside & (lesion_labels == label)
+            overlap = habitat & mask
             rows.append(
                 {
                     "lesion": lesion,
-                    "habitat": names.get(number, f"label {number}"),
-                    "volume_cc": voxels.volume_cc(here),
-                    "share_of_lesion": float(here.sum() / voxels.inside.sum()),
-                    "share_of_subregion": float(both.sum() / max(mask.sum(), 1)),
-                    "dice": float(2 * both.sum() / max(here.sum() + mask.sum(), 1)),
-                    "mean_evidence": float(voxels.evidence[here].mean()),
-                    "mean_evidence_elsewhere": float(voxels.evidence[voxels.inside & ~here].mean())
-                    if (voxels.inside & ~here).any()
+                    "habitat": names.get(label, f"label {label}"),
+                    "volume_cc": voxels.volume_cc(habitat),
+                    "share_of_lesion": float(habitat.sum() / voxels.inside.sum()),
+                    "share_of_subregion": float(overlap.sum() / max(mask.sum(), 1)),
+                    "dice": float(2 * overlap.sum() / max(habitat.sum() + mask.sum(), 1)),
+                    "mean_evidence": float(voxels.evidence[habitat].mean()),
+                    "mean_evidence_elsewhere": float(voxels.evidence[voxels.inside & ~habitat].mean())
+                    if (voxels.inside & ~habitat).any()
                     else float("nan"),
                 }
             )
@@ -129,7 +139,7 @@ def habitats(
 
 
 def spearman(one: Array64, other: Array64) -> float:
-    """Spearman's ρ; 0 where a side has no difference."""
+    """Return Spearman's ρ; 0 if all values of one variable are equal."""
     a, b = (rankdata(v) - (len(v) + 1) / 2 for v in (one, other))
     length = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / length if length > 0 else 0.0
@@ -138,23 +148,29 @@ def spearman(one: Array64, other: Array64) -> float:
 def _interval(
     measured: Array64, draws: Array64, codes: npt.NDArray[np.intp], seed: int
 ) -> tuple[float | None, float | None]:
-    """95 % of ρ over resampled patients, each time with another drawn place; None for one patient."""
+    """Return the 95 % confidence interval of ρ from a bootstrap over patients; None for one patient.
+
+    Each bootstrap sample uses another sampled position of the points.
+    """
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(codes == n) for n in range(int(codes.max()) + 1)]
     if len(groups) < 2:
         return None, None
-    found = []
-    for number in range(RESAMPLES):
+    correlations = []
+    for index in range(RESAMPLES):
         chosen = np.concatenate([groups[n] for n in rng.integers(0, len(groups), len(groups))])
-        found.append(spearman(measured[chosen], draws[chosen, number % draws.shape[1]]))
-    low, high = np.percentile(found, [2.5, 97.5])
+        correlations.append(spearman(measured[chosen], draws[chosen, index % draws.shape[1]]))
+    low, high = np.percentile(correlations, [2.5, 97.5])
     return float(low), float(high)
 
 
 def _mixed(
     measured: Array64, here: Array64, codes: npt.NDArray[np.intp]
 ) -> tuple[float | None, float | None, float | None, float | None]:
-    """Slope, its 95 % interval and p of measurement on map, with a random level per patient."""
+    """Return slope, 95 % interval and p value of a mixed model of measurement on evidence.
+
+    The model has a random intercept per patient. If the mixed model fails, ordinary least squares is used.
+    """
     if codes.max() + 1 < LEAST_PATIENTS:
         return None, None, None, None
     try:
@@ -164,19 +180,20 @@ def _mixed(
         fix = "Install it (pip install statsmodels)"
         raise OutputError("statsmodels", "is missing: the mixed model needs it", fix) from error
     y, x = ((v - v.mean()) / v.std() for v in (measured, here))
-    both = np.column_stack([np.ones_like(x), x])
+    design = np.column_stack([np.ones_like(x), x])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a level that does not vary between patients is no fault
+        warnings.simplefilter("ignore")  # an intercept without variance between patients is not an error
         try:
-            fit = MixedLM(y, both, groups=codes).fit(reml=True)
-            slope, deviation = float(fit.fe_params[1]), float(fit.bse_fe[1])
+            fit = MixedLM(y, design, groups=codes).fit(reml=True)
+            slope, standard_error = float(fit.fe_params[1]), float(fit.bse_fe[1])
         except np.linalg.LinAlgError:
-            slope, deviation = np.nan, np.nan
-        if not (np.isfinite(slope) and np.isfinite(deviation)):  # no variance between patients: a plain line
-            line = OLS(y, both).fit()
-            slope, deviation = float(line.params[1]), float(line.bse[1])
-    freedom = len(y) - int(codes.max()) - 2  # points less patients' levels and the slope
-    if freedom < 1 or not deviation > 0:
+            slope, standard_error = np.nan, np.nan
+        # Without variance between patients, ordinary least squares is used.
+        if not (np.isfinite(slope) and np.isfinite(standard_error)):
+            line = OLS(y, design).fit()
+            slope, standard_error = float(line.params[1]), float(line.bse[1])
+    dof = len(y) - int(codes.max()) - 2  # points minus patients' intercepts and the slope
+    if dof < 1 or not standard_error > 0:
         return None, None, None, None
-    reach = float(student.ppf(0.975, freedom)) * deviation
-    return slope, slope - reach, slope + reach, float(2 * student.sf(abs(slope) / deviation, freedom))
+    half_width = float(student.ppf(0.975, dof)) * standard_error
+    return slope, slope - half_width, slope + half_width, float(2 * student.sf(abs(slope) / standard_error, dof))

@@ -1,4 +1,4 @@
-"""A subregion with everything that is known of it."""
+"""Result of contouring one subregion: mask, statistics, simulated boost and quality flags."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 @dataclass(frozen=True)
 class ContouredSubregion:
-    """One lesion's subregion: mask ``[z, y, x]`` on the lattice of ``voxels``, figures, and a what-if boost.
+    """Subregion of one lesion, with its results.
 
-    ``quality_flags`` is why its evidence is not to be trusted; drawn then only because it was asked for.
+    Attributes
+    ----------
+    prediction : prediction of the lesion.
+    voxels : voxels of the lesion.
+    mask : subregion ``[z, y, x]`` on the grid of ``voxels``.
+    statistics : statistics of the subregion.
+    boost : simulated boost; None without one.
+    quality_flags : reasons why the evidence is not reliable; such a subregion is contoured only on explicit request.
     """
 
     prediction: Prediction

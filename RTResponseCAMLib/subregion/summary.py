@@ -1,4 +1,4 @@
-"""A subregion's figures in words: the same sentences in the panel, the report and the terminal."""
+"""Summary text of a subregion's statistics, identical in the panel, the report and the terminal."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from RTResponseCAMLib.subregion.statistics import Robustness, Statistics
 
 
 def summary_text(found: Statistics, boost: SimulatedBoost | None = None) -> list[str]:
-    """Everything worth saying of a subregion that holds a voxel, and of a boost; nothing of an empty one."""
+    """Return the summary text of a subregion and its simulated boost, one sentence per item; empty for no voxels."""
     if not found.volume_cc:
         return []
     return _statistics(found) + ([] if boost is None else [_boost(boost)])
 
 
 def _statistics(found: Statistics) -> list[str]:
-    """How steady a subregion is, and how it lies to the dose; volumes cm³, doses Gy."""
+    """Return sentences on the robustness of a subregion and its relation to the dose; volumes in cm³, doses in Gy."""
     unit = found.subregion.unit if found.subregion is not None else GY
     sentences = [
-        f"With the map 0.5 to 1 mm off: {_robust(found.shifts, unit)}.",
-        f"With the threshold a little lower or higher: {_robust(found.thresholds, unit)}.",
+        f"With the map shifted by 0.5 to 1 mm: {_robust(found.shifts, unit)}.",
+        f"With a slightly lower or higher threshold: {_robust(found.thresholds, unit)}.",
     ]
     if found.cold_share is not None:
         chance = f"{100 * found.share:.0f} % by chance"
-        sentences.append(f"It holds {100 * found.cold_share:.0f} % of the lesion's coldest tenth ({chance}).")
+        sentences.append(f"It contains {100 * found.cold_share:.0f} % of the lesion's coldest tenth ({chance}).")
     if found.below_prescription is not None:
         sentences.append(f"{100 * found.below_prescription:.1f} % of it receives less than the prescription.")
     if found.association is not None:
-        link = found.association
+        association = found.association
         sentences.append(
-            f"Map and dose over the lesion: ρ = {link.rho:+.2f}; beyond what is radial in both "
-            f"{link.rho_beyond_radial:+.2f} (p = {link.p:.3f} against turned maps)."
+            f"Correlation of evidence and dose in the lesion: ρ = {association.rho:+.2f}; without the radial component "
+            f"{association.rho_beyond_radial:+.2f} (p = {association.p:.3f} against rotated maps)."
         )
     return sentences
 
 
 def _boost(boost: SimulatedBoost) -> str:
-    """What a boost would come to."""
+    """Return the sentence on a simulated boost."""
     parts = [
         f"{boost.shots} shot{'' if boost.shots == 1 else 's'} of {boost.collimator_mm} mm "
         f"add{'s' if boost.shots == 1 else ''} up to {boost.added_gy:.1f} {boost.unit}",
-        f"D98 {_change(boost.d98_gy)} {boost.unit}, lesion's maximum {_change(boost.maximum_gy)} {boost.unit}",
+        f"D98 {_change(boost.d98_gy)} {boost.unit}, maximum of the lesion {_change(boost.maximum_gy)} {boost.unit}",
     ]
     if boost.bed10_gy is not None:
         parts.append(f"BED of D98 {_change(boost.bed10_gy)} Gy (α/β 10, without repair or time)")
     if boost.risk_cc is not None:
         before, after = boost.risk_cc
         parts.append(f"V{boost.risk_gy:g} {before:.2f} → {after:.2f} cm³ within 20 mm")
-    return f"What if {boost.wish_gy:g} {boost.unit}: {'; '.join(parts)}."
+    return f"Simulated boost to {boost.wish_gy:g} {boost.unit}: {'; '.join(parts)}."
 
 
 def _robust(found: Robustness, unit: str) -> str:

@@ -1,6 +1,6 @@
-"""One lesion's evidence on the map's voxels: where it exceeds a cut, how large that is, and what dose it received.
+"""Evidence of one lesion on the voxels of the evidence map, with volume and dose above a subregion threshold.
 
-A subregion is the voxels of the lesion above the cut. Volumes count voxels, as Slicer's own statistics do.
+A subregion consists of the lesion's voxels above the threshold. Volumes are voxel counts, as in Slicer's statistics.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class LesionVoxels:
     Attributes
     ----------
     grid : box around the lesion on the lattice of the map.
-    inside : voxels of the lesion that the map holds, ``[z, y, x]``, by the rule by which the map was made (half filled,
-        or the fullest).
-    evidence : the map, zero outside.
-    dose : Gy, or None without a dose or where its grid does not reach the whole lesion.
+    inside : voxels of the lesion on the map, ``[z, y, x]``, by the same rule as in the map: half filled, or those with
+        the largest partial-volume fraction if none is half filled.
+    evidence : evidence map, ``[z, y, x]``, 0 outside the lesion.
+    dose : dose, Gy, ``[z, y, x]``; None without a dose, or if the dose grid does not cover the whole lesion.
     """
 
     grid: Grid
@@ -42,7 +42,7 @@ class LesionVoxels:
     dose: FloatVoxels | None
 
     def extended(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Values of the lesion carried outwards to the whole box, each from the nearest voxel of the lesion."""
+        """Return the values extended to the whole box: a voxel outside has the value of the nearest lesion voxel."""
         nearest = distance_transform_edt(
             ~self.inside, sampling=self.grid.spacing_mm[::-1], return_distances=False, return_indices=True
         )
@@ -50,21 +50,27 @@ class LesionVoxels:
 
     @property
     def peak(self) -> float:
-        """Largest absolute evidence."""
+        """Return the largest absolute evidence."""
         return float(np.abs(self.evidence).max())
 
     def above(self, threshold: float) -> Mask:
-        """Voxels of the lesion whose evidence exceeds ``threshold``."""
+        """Return a mask of the lesion voxels whose evidence exceeds ``threshold``."""
         return self.inside & (self.evidence > threshold)
 
     def volume_cc(self, mask: Mask) -> float:
-        """Volume of a mask's voxels, cm³."""
+        """Return the volume of a mask's voxels, cm³."""
         return int(np.count_nonzero(mask)) * self.grid.voxel_cc
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a lesion: cm³, and Gy where there is a dose (D98 and D2 by voxel count)."""
+    """Volume and dose of a part of a lesion.
+
+    Attributes
+    ----------
+    volume_cc : volume, cm³.
+    mean_gy, d98_gy, d2_gy : mean dose, D98 and D2 by voxel count, Gy; None without dose.
+    """
 
     volume_cc: float
     mean_gy: float | None = None
@@ -73,17 +79,22 @@ class Part:
 
 
 def lesion_voxels(cam: sitk.Image, structure: Structure, *, dose: Dose | None) -> LesionVoxels:
-    """Cut one lesion out of a map; voxels of it that lie beyond the map, as beyond the MR, are left out.
+    """Return the voxels of one lesion of an evidence map; voxels outside the map are left out.
+
+    Parameters
+    ----------
+    cam : evidence map.
+    dose : dose; None without one.
 
     Raises
     ------
     GeometryError : the lesion does not lie on the map.
     """
-    whole = Grid.of(cam)
-    box = structure_box(structure, whole)
+    map_grid = Grid.of(cam)
+    box = structure_box(structure, map_grid)
     inside = filled_voxels(structure, box)
-    start = whole.start_of(box)[::-1]
-    within = (slice(max(-first, 0), max(n - first, 0)) for first, n in zip(start, whole.shape, strict=True))
+    start = map_grid.start_of(box)[::-1]
+    within = (slice(max(-first, 0), max(n - first, 0)) for first, n in zip(start, map_grid.shape, strict=True))
     on_map = np.zeros_like(inside)
     on_map[tuple(within)] = True
     inside &= on_map
@@ -94,7 +105,7 @@ def lesion_voxels(cam: sitk.Image, structure: Structure, *, dose: Dose | None) -
 
 
 def compare(voxels: LesionVoxels, threshold: float) -> tuple[Part, Part]:
-    """The part above ``threshold`` and the rest of the lesion."""
+    """Return volume and dose of the part above ``threshold``, and of the rest of the lesion."""
     above = voxels.above(threshold)
     return _part(voxels, above), _part(voxels, voxels.inside & ~above)
 

@@ -1,1 +1,1 @@
-"""The verbs: predict and train. Each reads like the sentence study → lesion → evidence → scene."""
+"""The workflows: prediction, training, evaluation, follow-up, subregions and export."""

@@ -1,4 +1,4 @@
-"""Maps of one or many patients against cell-level data: points, registered slides, habitats."""
+"""Compare evidence maps of one or more patients with biopsy / cell-density points, registered slides and habitats."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.warnings import Warning, WarningCode
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, new_folder
 
-FEW = 10  # patients, below which resampling them promises too much
-RADIUS_MM = 1.5  # of the sphere around a point, as the command line has it
-NOTE = "A map explains the model, not the tissue; resected lesions are selected failures."
+FEW = 10  # with fewer patients, a bootstrap over patients is unreliable
+RADIUS_MM = 1.5  # radius of the sphere around a point; the default of the command line
+NOTE = "An evidence map explains the model, not the tissue. Resected lesions are a selection of treatment failures."
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """Points of one study with what its map says there, and its habitats; ``patient`` is the pseudonym."""
+    """Points of one study with the evidence sampled at them, and the rows of its habitats.
+
+    ``patient`` is the pseudonym.
+    """
 
     patient: str
     sampled: Sampled
@@ -50,11 +53,15 @@ def align_study(
     selection: Selection | None = None,
     seed: int = 0,
 ) -> Aligned:
-    """Sample one study's map at its points, and lay its subregions over its habitats.
+    """Sample the evidence map of one study at its points, and measure the overlap of its subregions with habitats.
 
     Parameters
     ----------
-    labels : habitats as numbers, in LPS mm of the planning MR, on any grid; ``names`` of them.
+    radius_mm : radius of the sphere around a point in which the evidence is averaged, mm.
+    error_mm : standard deviation of the localization error along each axis, mm.
+    labels : label map of the habitats, in LPS mm of the planning MR, on any grid.
+    names : habitat name of each label.
+    selection : rule for the subregions; by default, voxels above the subregion threshold of the result.
     """
     patient = result.study.patient
     lesions = [(p.lesion.id, lesion_voxels(result.cam, p.lesion.structure, dose=None)) for p in result.predictions]
@@ -66,32 +73,33 @@ def align_study(
             warnings = (*warnings, WarningCode.FLAGGED_EVIDENCE(where=where, quality_flags="; ".join(quality_flags)))
     rows: list[dict[str, str | float]] = []
     if labels is not None:
-        moved = {name: _on(labels, voxels) for name, voxels in lesions}
-        drawn = [
+        lesion_labels = {name: _on(labels, voxels) for name, voxels in lesions}
+        subregions = [
             (name, voxels, select(voxels, selection or Selection("value", result.subregion_threshold)))
             for name, voxels in lesions
         ]
-        rows = [{"patient": patient, **row} for row in habitats(drawn, moved, names=names or {})]
+        rows = [{"patient": patient, **row} for row in habitats(subregions, lesion_labels, names=names or {})]
         if not rows:
             warnings = (*warnings, WarningCode.NO_HABITAT(patient=patient))
     return Aligned(patient, sampled, tuple(rows), warnings)
 
 
 def points_summary(result: Result, points: Sequence[Point]) -> list[str]:
-    """What the map says at one study's points, a sentence per type; for a single patient, without intervals."""
+    """Return a summary of the evidence at one study's points: one sentence per point type, without intervals."""
     aligned = align_study(result, points, radius_mm=RADIUS_MM, error_mm=0.0)
-    own = aligned.sampled.points
-    sentences = [f"{len(own)} of {len(points)} points lie in lesions."]
-    for kind in sorted({p.kind for p in own}):
+    sampled_points = aligned.sampled.points
+    sentences = [f"{len(sampled_points)} of {len(points)} points lie in lesions."]
+    for kind in sorted({p.kind for p in sampled_points}):
         values, draws, turned, patients = _of_kind([aligned], kind)
         try:
-            found = align(values, draws, turned=turned, patients=patients)
+            alignment = align(values, draws, turned=turned, patients=patients)
         except OutputError as error:
             sentences.append(f"{kind or 'points'}: {error.what}.")
             continue
         sentences.append(
-            f"{kind or 'points'}: Spearman ρ = {found.rho:+.2f} with the map's mean within {RADIUS_MM:g} mm "
-            f"({found.points} points, p = {found.spatial_p:.3f} against turned maps; no interval: one patient)."
+            f"{kind or 'points'}: Spearman ρ = {alignment.rho:+.2f} with the mean evidence within {RADIUS_MM:g} mm "
+            f"({alignment.points} points, p = {alignment.spatial_p:.3f} against rotated maps; "
+            "no interval: one patient)."
         )
     return sentences
 
@@ -105,9 +113,12 @@ def write_alignment(
     progress: Progress = no_progress,
     markups: Callable[[Sequence[Point], Path], None] | None = None,
 ) -> dict[str, Any]:
-    """Write ``alignment.json``, ``samples.csv``, ``habitats.csv`` and a scatter plot per type of point.
+    """Write ``alignment.json``, ``samples.csv``, ``habitats.csv`` and a scatter plot per point type; returns the JSON.
 
-    ``markups`` writes a patient's points for Slicer, as `scene.points.save_points` does.
+    Parameters
+    ----------
+    scale : meaning of the map's values.
+    markups : function that writes a patient's points as Slicer markups, such as `scene.points.save_points`.
 
     Raises
     ------
@@ -118,28 +129,28 @@ def write_alignment(
     samples = [(a.patient, n, p) for a in aligned for n, p in enumerate(a.sampled.points)]
     rows = [row for a in aligned for row in a.habitats]
     warnings = list(dict.fromkeys(c for a in aligned for c in a.warnings))
-    count = len({a.patient for a in aligned})
-    if 0 < count < FEW:
-        warnings.append(WarningCode.FEW_PATIENTS(count=count, few=FEW))
+    patient_count = len({a.patient for a in aligned})
+    if 0 < patient_count < FEW:
+        warnings.append(WarningCode.FEW_PATIENTS(count=patient_count, few=FEW))
     kinds = sorted({p.kind for _, _, p in samples})
-    found: dict[str, dict[str, Any] | str] = {}
+    alignments: dict[str, dict[str, Any] | str] = {}
     with new_folder(out, overwrite) as folder:
-        for number, kind in enumerate(kinds):
-            progress(number / len(kinds), f"points of type '{kind}'")
+        for index, kind in enumerate(kinds):
+            progress(index / len(kinds), f"points of type '{kind}'")
             values, draws, turned, patients = _of_kind(aligned, kind)
             try:
-                one = align(values, draws, turned=turned, patients=patients)
+                alignment = align(values, draws, turned=turned, patients=patients)
             except OutputError as error:
-                found[kind] = error.what
+                alignments[kind] = error.what
                 warnings.append(WarningCode.NO_ALIGNMENT(kind=kind, reason=error))
                 continue
-            found[kind] = asdict(one)
-            name = "points.png" if len(kinds) == 1 else f"points_{number + 1}.png"
+            alignments[kind] = asdict(alignment)
+            name = "points.png" if len(kinds) == 1 else f"points_{index + 1}.png"
             plot_alignment(
                 values,
                 draws,
                 kinds=[kind] * len(values),
-                title=_title(kind, one),
+                title=_title(kind, alignment),
                 scale=scale,
                 path=folder / name,
                 notice=RESEARCH_ONLY,
@@ -149,7 +160,7 @@ def write_alignment(
             "note": NOTE,
             "cam_scale": scale,
             "points": len(samples),
-            "alignment": found,
+            "alignment": alignments,
             "habitats": rows,
             "warnings": [w.as_json() for w in warnings],
         }
@@ -160,24 +171,26 @@ def write_alignment(
         write_table(folder / "samples.csv", list(sampled[0]) if sampled else ["patient"], rows=sampled)
         if rows:
             write_table(folder / "habitats.csv", list(rows[0]), rows=rows)
-        for number, study in enumerate(aligned, start=1):
+        for index, study in enumerate(aligned, start=1):
             if markups is not None and study.sampled.points:
-                markups(study.sampled.points, folder / f"points_{number}_{study.patient}.mrk.json")
+                markups(study.sampled.points, folder / f"points_{index}_{study.patient}.mrk.json")
         progress(1.0, "done")
     return content
 
 
 def points_of(points: Sequence[Point], study: str, *, studies: Sequence[str]) -> list[Point]:
-    """Points of one study: those that name it, or all where there is one study and none is named.
+    """Return the points of one study. With a single study, points without a study name belong to it.
 
     Raises
     ------
-    CohortError : several studies and points that name none of them.
+    CohortError : points name a study that does not exist, or name no study although there are several.
     """
-    unnamed = sorted({p.study for p in points} - set(studies))
-    if unnamed and not (len(studies) == 1 and unnamed == [""]):
-        what = f"names the studies {', '.join(repr(u) for u in unnamed[:5])}; the folders are {', '.join(studies)}"
-        raise CohortError("the points' column 'study'", what, "Give the folders' names there")
+    unknown_studies = sorted({p.study for p in points} - set(studies))
+    if unknown_studies and not (len(studies) == 1 and unknown_studies == [""]):
+        problem = (
+            f"has the studies {', '.join(repr(u) for u in unknown_studies[:5])}; the folders are {', '.join(studies)}"
+        )
+        raise CohortError("the points' column 'study'", problem, "Use the folder names in this column")
     return [p for p in points if p.study in ("", study)]
 
 
@@ -185,12 +198,12 @@ def _of_kind(
     aligned: Sequence[Aligned], kind: str
 ) -> tuple[list[float], npt.NDArray[np.float64], npt.NDArray[np.float64], list[str]]:
     values, draws, turned, patients = [], [], [], []
-    for one in aligned:
-        own = [n for n, p in enumerate(one.sampled.points) if p.kind == kind]
-        values += [one.sampled.points[n].value for n in own]
-        draws.append(one.sampled.draws[own])
-        turned.append(one.sampled.turned[own])
-        patients += [one.patient] * len(own)
+    for study_points in aligned:
+        indices = [n for n, p in enumerate(study_points.sampled.points) if p.kind == kind]
+        values += [study_points.sampled.points[n].value for n in indices]
+        draws.append(study_points.sampled.draws[indices])
+        turned.append(study_points.sampled.turned[indices])
+        patients += [study_points.patient] * len(indices)
     return values, np.concatenate(draws), np.concatenate(turned), patients
 
 
@@ -205,12 +218,15 @@ def _title(kind: str, found: Alignment) -> str:
 
 def _sample_rows(aligned: Sequence[Aligned]) -> list[dict[str, Any]]:
     rows = []
-    for one in aligned:
-        for n, point in enumerate(one.sampled.points):
-            place = {f"{axis}_lps_mm": round(c, 3) for axis, c in zip("xyz", point.place_mm, strict=True)}
-            evidence = {"evidence": one.sampled.draws[n, 0], "evidence_sd": one.sampled.draws[n].std()}
-            named = {"patient": one.patient, "lesion": one.sampled.lesions[n], "type": point.kind}
-            rows.append({**named, **place, "value": point.value, **evidence})
+    for study_points in aligned:
+        for n, point in enumerate(study_points.sampled.points):
+            position = {f"{axis}_lps_mm": round(c, 3) for axis, c in zip("xyz", point.place_mm, strict=True)}
+            evidence = {
+                "evidence": study_points.sampled.draws[n, 0],
+                "evidence_sd": study_points.sampled.draws[n].std(),
+            }
+            identity = {"patient": study_points.patient, "lesion": study_points.sampled.lesions[n], "type": point.kind}
+            rows.append({**identity, **position, "value": point.value, **evidence})
     return rows
 
 
@@ -219,7 +235,7 @@ def _on(labels: sitk.Image, voxels: LesionVoxels) -> npt.NDArray[np.int_]:
 
 
 def _finite(content: Any) -> Any:
-    """NaN as None: JSON has no other way to say that a figure is not defined."""
+    """Replace NaN and infinity by None, because JSON has no such numbers."""
     if isinstance(content, dict):
         return {k: _finite(v) for k, v in content.items()}
     if isinstance(content, list | tuple):

@@ -1,4 +1,4 @@
-"""Subregions of the selected lesion in the scene: voxels above a cut, kept, charted, measured, handed to an export."""
+"""Subregion of the selected lesion in the scene: voxels above a threshold as a segment, a DVH chart and statistics."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from RTResponseCAMLib.subregion.summary import summary_text
 from RTResponseCAMLib.subregion.voxels import LesionVoxels, lesion_voxels
 from RTResponseCAMLib.workflow.task import Parameters
 
-FLAGGED = "the evidence is in doubt ({quality_flags}): it is contoured only when asked for"
+FLAGGED = "the evidence has quality flags ({quality_flags}): it is contoured only on explicit request"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of one subregion, and of a boost when one was wished for and there is a dose."""
+    """Statistics of one subregion, and a simulated boost if one was requested and there is a dose."""
 
     statistics: Statistics
     boost: SimulatedBoost | None
 
     def sentences(self) -> list[str]:
-        """Everything in words, warnings at the end."""
+        """Return the summary text, followed by the warnings."""
         warnings = [c.text for c in (*self.statistics.warnings, *(self.boost.warnings if self.boost else ()))]
         return [*summary_text(self.statistics, self.boost), *dict.fromkeys(warnings)]
 
 
 class Subregions:
-    """Reads the selected lesion's voxels once, and keeps them while map, contour and dose stay the same."""
+    """Subregion of the selected lesion; its voxels are cached while map, contour and dose stay the same."""
 
     def __init__(self, scene: Any, scene_reader: SceneReader) -> None:
         self._scene, self._scene_reader = scene, scene_reader
         self._voxels: tuple[Any, LesionVoxels] | None = None
 
     def forget(self) -> None:
-        """Forget the voxels: the scene is another one."""
+        """Clear the cached voxels, because the scene was replaced."""
         self._voxels = None
 
     def voxels(self, parameters: Parameters) -> LesionVoxels | None:
-        """Evidence and dose of the selected lesion; None without a result for it.
+        """Return evidence and dose of the selected lesion; None without a result for it.
 
         Raises
         ------
-        GeometryError : the lesion's segment cannot be read any more.
+        GeometryError : the lesion's segment can no longer be read.
         """
         cam, segmentation = parameters.camVolume, parameters.segmentation
         segment_id = lesion_segments(segmentation).get(parameters.selectedLesion)
@@ -71,26 +71,28 @@ class Subregions:
         return self._voxels[1]
 
     def row(self, parameters: Parameters) -> Row | None:
-        """The selected lesion's result; None without one."""
+        """Return the result of the selected lesion; None without one."""
         cam = parameters.camVolume
         rows = () if cam is None else rows_of(cam)
         return next((row for row in rows if row.id == parameters.selectedLesion), None)
 
     def create(self, parameters: Parameters, threshold: float, *, anyway: bool = False) -> str:
-        """Keep the selected lesion's voxels above a cut as a segment; returns its id.
+        """Create a segment of the selected lesion's voxels above a threshold; returns the segment id.
 
         Parameters
         ----------
-        anyway : also when the evidence is in doubt; the doubts stay with the segment.
+        anyway : create it although the evidence has quality flags; the flags are stored with the segment.
 
         Raises
         ------
-        StudyError : there is no result for the lesion, its evidence is in doubt, or nothing exceeds the cut.
+        StudyError : the lesion has no result, its evidence has quality flags, or no voxel exceeds the threshold.
         """
         voxels, row = self._known(parameters)
         if row.quality_flags and not anyway:
             raise StudyError(
-                "", FLAGGED.format(quality_flags="; ".join(row.quality_flags)), "Read the warnings, then ask for it"
+                "",
+                FLAGGED.format(quality_flags="; ".join(row.quality_flags)),
+                "Read the warnings, then request it explicitly",
             )
         if not voxels.above(threshold).any():
             raise StudyError("", f"no voxel of the lesion exceeds {threshold:.2f}", "Lower the threshold")
@@ -108,36 +110,36 @@ class Subregions:
         )
 
     def chart(self, parameters: Parameters, threshold: float) -> Any:
-        """Chart the dose of the selected lesion's voxels above a cut, and of the rest of it; returns the chart.
+        """Plot the DVH of the lesion's voxels above a threshold and of the rest of the lesion; returns the chart.
 
         Raises
         ------
-        StudyError : there is no result for the lesion, or no dose that reaches all of it.
+        StudyError : there is no result for the lesion, or no dose that covers the whole lesion.
         """
         voxels, _row = self._known(parameters)
         dose = self._scene_reader.dose_of(parameters.doseVolume)
         if voxels.dose is None or dose is None:
-            raise StudyError("", "no dose reaches all of the selected lesion", "Choose a dose")
+            raise StudyError("", "no dose covers the whole selected lesion", "Choose a dose")
         above = voxels.above(threshold)
         parts = (("subregion", above), ("rest of lesion", voxels.inside & ~above))
-        found = [part_dvh(name, voxels, mask=mask, dose=dose, interpolation="linear") for name, mask in parts]
+        histograms = [part_dvh(name, voxels, mask=mask, dose=dose, interpolation="linear") for name, mask in parts]
         title = f"{parameters.selectedLesion}: evidence > {threshold:.2f}"
         return show_histograms(
-            self._scene, title, histograms=[histogram for histogram in found if histogram is not None]
+            self._scene, title, histograms=[histogram for histogram in histograms if histogram is not None]
         )
 
     def measuring(
         self, parameters: Parameters, threshold: float, *, boost_gy: float = 0.0
     ) -> Callable[[Progress], Measured]:
-        """Return the work of measuring the voxels above a cut; it touches neither scene nor widgets.
+        """Return a function that measures the voxels above a threshold; it accesses neither scene nor widgets.
 
         Parameters
         ----------
-        boost_gy : what-if dose that the subregion's D98 is to reach; 0: none.
+        boost_gy : D98 of the subregion that the simulated boost reaches, Gy; 0: no boost.
 
         Raises
         ------
-        StudyError : there is no result for the lesion, or nothing exceeds the cut.
+        StudyError : there is no result for the lesion, or no voxel exceeds the threshold.
         """
         voxels, row = self._known(parameters)
         if not voxels.above(threshold).any():
@@ -150,7 +152,7 @@ class Subregions:
             )
             boost = None
             if boost_gy > 0 and dose is not None:
-                progress(0.9, "what if")
+                progress(0.9, "simulating a boost")
                 boost = simulated_boost(voxels, mask, dose=dose, wish_gy=boost_gy, fractions=fractions)
             return Measured(statistics, boost)
 

@@ -1,4 +1,4 @@
-"""How the chosen inputs and their result are shown in the scene, and kept shown where they lie."""
+"""Display of the chosen inputs and their result in the scene, updated when the scene changes."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ from RTResponseCAMLib.workflow.contour import Subregions
 from RTResponseCAMLib.workflow.task import Parameters
 
 FIELD_MM, FIELD_FACTOR = 60.0, 2.5
-PLAIN_COLORS = (None, "vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeRainbow")  # which show no dose as one expects
+PLAIN_COLORS = (None, "vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeRainbow")  # not suitable for a dose
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What of the scene decides where and how things are drawn.
+    """Properties of the scene that determine where and how nodes are displayed.
 
     Attributes
     ----------
-    placement : of the inputs. dose : fingerprint of the dose, "" without one.
-    evidence : the transform of the evidence, and whether it was put elsewhere; None without it.
-    registered : whether the follow-up lies on the MR.
+    placement : placement of the inputs.
+    dose : fingerprint of the dose; "" without a dose.
+    evidence : transform id of the evidence, and whether the evidence was moved; None without evidence.
+    registered : whether the follow-up is registered to the MR.
     """
 
     placement: Placement
@@ -50,7 +51,7 @@ NOTHING = Shown(Placement(None, ""), "", None, False)
 
 
 def inputs_from(parameters: Parameters) -> Inputs:
-    """The chosen inputs."""
+    """Return the chosen inputs."""
     return Inputs(
         parameters.mrVolume,
         parameters.doseVolume,
@@ -62,18 +63,18 @@ def inputs_from(parameters: Parameters) -> Inputs:
 
 
 class Display:
-    """Shows what is chosen; remembers of what state of the scene that holds."""
+    """Displays the chosen nodes, and stores the scene state that the display was made for."""
 
     def __init__(self, scene: Any, scene_reader: SceneReader, subregions: Subregions) -> None:
         self._scene, self._scene_reader, self._subregions = scene, scene_reader, subregions
         self._shown = NOTHING
 
     def forget(self) -> None:
-        """Forget everything: the scene is another one."""
+        """Reset the stored state, because the scene was replaced."""
         self._shown = NOTHING
 
     def apply(self, parameters: Parameters) -> None:
-        """Show MR, evidence and dose in the slice views as the user chose."""
+        """Show MR, evidence and dose in the slice views with the user's settings."""
         mr, cam, dose = parameters.mrVolume, parameters.camVolume, parameters.doseVolume
         if cam is not None and self.hides_map(parameters):
             heatmap.hide_evidence(self._scene, cam)
@@ -84,9 +85,16 @@ class Display:
         if dose is not None and lines:
             self._update_isodoses(parameters)
         if mr is not None:
-            later = parameters.followUpVolume
+            follow_up = parameters.followUpVolume
             views.fill_views(
-                self._scene, mr, cam=cam, front=front, dose=dose, follow_up=later, opacity=parameters.opacity, wash=wash
+                self._scene,
+                mr,
+                cam=cam,
+                front=front,
+                dose=dose,
+                follow_up=follow_up,
+                opacity=parameters.opacity,
+                wash=wash,
             )
         if dose is not None and dose.GetImageData() is not None:
             self._show_dose(dose, wash)
@@ -98,18 +106,18 @@ class Display:
         self._shown = self._state(parameters)
 
     def hides_map(self, parameters: Parameters) -> bool:
-        """Whether the map is hidden: it would lie where its lesions do not, or on nothing."""
+        """Return whether the map is hidden: without an MR, or where it would not lie on its lesions."""
         cam = parameters.camVolume
         placement = self._scene_reader.placement(inputs_from(parameters))
         return parameters.mrVolume is None or bool(placement.problem) or (cam is not None and was_moved(cam))
 
     def follow(self, parameters: Parameters) -> None:
-        """Keep up with the scene: inputs that were moved, together or apart; a dose that has other voxels."""
+        """Update the display if inputs were moved, together or separately, or the voxels of the dose changed."""
         if self._state(parameters) != self._shown:
             self.apply(parameters)
 
     def renew_legend(self, parameters: Parameters) -> None:
-        """Make the legend known to views that were opened after it."""
+        """Add the legends to views that were opened after them."""
         cam = parameters.camVolume
         if cam is not None:
             legend = add_legend(cam)
@@ -119,14 +127,14 @@ class Display:
             show_dose_legend(dose, dose_unit(dose), shown=True, anew=True)
 
     def apply_opacity(self, parameters: Parameters) -> None:
-        """Change the opacity of the evidence alone."""
+        """Change only the opacity of the evidence."""
         cam = parameters.camVolume
         if cam is not None:
             front = cam.GetNodeReference(heatmap.GRADED_ROLE) or cam
             heatmap.set_opacity(self._scene, front, opacity=parameters.opacity)
 
     def center(self, parameters: Parameters) -> None:
-        """Turn all views to the selected lesion."""
+        """Center all views on the selected lesion."""
         segment_id = lesion_segments(parameters.segmentation).get(parameters.selectedLesion)
         box = self._scene_reader.box_ras(parameters.segmentation, segment_id) if segment_id else None
         if box is not None:
@@ -134,46 +142,47 @@ class Display:
             views.center_views(self._scene, middle, field_mm=max(FIELD_MM, FIELD_FACTOR * extent_mm))
 
     def _state(self, parameters: Parameters) -> Shown:
-        cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
+        cam, dose, follow_up = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
         return Shown(
             self._scene_reader.placement(inputs_from(parameters)),
             "" if dose is None else self._scene_reader.volume_print(dose),
             None if cam is None else (cam.GetTransformNodeID(), was_moved(cam)),
-            views.is_registered(later, parameters.mrVolume),
+            views.is_registered(follow_up, parameters.mrVolume),
         )
 
     def _show_dose(self, dose: Any, wash: bool) -> None:
-        """Colors and legend of the wash; anew where the dose has other voxels, or was loaded by others."""
-        shown, made = volume_display(self._scene, dose)
-        colors = shown.GetColorNode()
-        ours = colors is not None and colors.GetName().startswith(DOSE_COLORS)
-        other = ours and self._scene_reader.volume_print(dose) != self._shown.dose
-        if made or other or (wash and shown.GetColorNodeID() in PLAIN_COLORS):
+        """Set colors and legend of the color wash; new colors if the dose changed or another module loaded it."""
+        display_node, is_new = volume_display(self._scene, dose)
+        colors = display_node.GetColorNode()
+        has_dose_colors = colors is not None and colors.GetName().startswith(DOSE_COLORS)
+        voxels_changed = has_dose_colors and self._scene_reader.volume_print(dose) != self._shown.dose
+        if is_new or voxels_changed or (wash and display_node.GetColorNodeID() in PLAIN_COLORS):
             show_dose(self._scene, dose, maximum_gy=float(voxels_of(dose).max()))
         show_dose_legend(dose, dose_unit(dose), shown=wash)
 
     def _place(self, parameters: Parameters) -> None:
-        """Put evidence, isodoses, points and the registered follow-up under the transform of the inputs."""
+        """Set the transform of the inputs on evidence, isodoses, points and the registered follow-up."""
         placement = self._scene_reader.placement(inputs_from(parameters))
-        before = self._shown.placement
-        cam, dose, later = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
+        previous = self._shown.placement
+        cam, dose, follow_up = parameters.camVolume, parameters.doseVolume, parameters.followUpVolume
         for node in (cam, cam.GetNodeReference(heatmap.GRADED_ROLE) if cam is not None else None):
             _put_under(node, placement.transform_id)
-        registered = views.is_registered(later, parameters.mrVolume) and not placement.problem
-        if registered and later.GetTransformNodeID() in (None, before.transform_id):  # else the user has moved it
-            _put_under(later, placement.transform_id)
+        registered = views.is_registered(follow_up, parameters.mrVolume) and not placement.problem
+        # Another transform means that the user moved the follow-up.
+        if registered and follow_up.GetTransformNodeID() in (None, previous.transform_id):
+            _put_under(follow_up, placement.transform_id)
         for node in points_lists(self._scene):
             _put_under(node, placement.transform_id)
         for model in views.isodoses_of(dose) if dose is not None else ():
             _put_under(model, dose.GetTransformNodeID())
 
     def _update_isodoses(self, parameters: Parameters) -> None:
-        """Isodose lines at the levels of the present prescription; made once per set of levels, dose and place."""
+        """Create isodose lines at the levels of the current prescription, once per set of levels, dose and position."""
         dose = parameters.doseVolume
         if dose.GetImageData() is None:
             return
-        stated = self._scene_reader.prescriptions(inputs_from(parameters))
-        levels = prescribed_levels([gy for _, gy in stated if gy])
+        prescriptions = self._scene_reader.prescriptions(inputs_from(parameters))
+        levels = prescribed_levels([gy for _, gy in prescriptions if gy])
         if dose.GetAttribute(ISODOSE_LEVELS) == isodose_state(levels, self._scene_reader.volume_print(dose)):
             return
         for model in views.isodoses_of(dose):

@@ -23,18 +23,18 @@ INDICES = (
     "volume_cc", "prescription_gy", "isodose_percent", "maximum_gy", "piv_cc", "covered_cc", "coverage", "selectivity",
     "paddick_ci", "gradient_index", "efficiency_index", "risk_gy", "risk_cc", "nearest_mm",
 )  # fmt: skip
-NOTICED_OUTSIDE = 0.005  # share of a structure beyond the dose grid
+NOTICED_OUTSIDE = 0.005  # fraction of a structure outside the dose grid above which a warning is given
 
 
 @dataclass(frozen=True)
 class StudyDose:
-    """What the doses of a study amount to.
+    """Dose-volume histograms and plan indices of a study.
 
     Attributes
     ----------
-    histograms : of every structure with usable contours, targets first.
-    targets : indices of the lesions; empty without a prescription.
-    bed : per target, BED of its prescription (Gy) by α/β; empty while the number of fractions is unknown.
+    histograms : histogram of every structure with usable contours, targets first.
+    targets : plan indices of the lesions; empty without a prescription.
+    bed : for each target, BED of its prescription (Gy) by α/β; empty if the number of fractions is unknown.
     """
 
     histograms: tuple[Dvh, ...]
@@ -44,12 +44,12 @@ class StudyDose:
 
 
 def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progress = no_progress) -> StudyDose:
-    """Histograms of all structures, and indices of the targets.
+    """Return histograms of all structures and plan indices of the targets.
 
     Raises
     ------
     StudyError : the study has no dose.
-    GeometryError : a lesion has no usable contours; other structures are left out, with a warning.
+    GeometryError : a lesion has no usable contours; other such structures are left out, with a warning.
     """
     if study.dose is None:
         raise StudyError("the study", "holds no RTDOSE that belongs to the plan", "Export the dose with the plan")
@@ -77,19 +77,22 @@ def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progr
     elif prescription is not None and not prescription.fractions:
         warnings.append(WarningCode.NO_FRACTIONS())
     measured = {t.name: t.dvh for t in targets}
-    names = {structure.name for structure in lesions}
-    others = [s for s in study.structures if s.contours and s.name not in measured]
-    waiting = dvhs(
-        others, study.dose, interpolation=interpolation, progress=subprogress(progress, 0.5 if targets else 0.0, 1.0)
+    lesion_names = {structure.name for structure in lesions}
+    other_structures = [s for s in study.structures if s.contours and s.name not in measured]
+    outcomes = dvhs(
+        other_structures,
+        study.dose,
+        interpolation=interpolation,
+        progress=subprogress(progress, 0.5 if targets else 0.0, 1.0),
     )
-    for structure, found in zip(others, waiting, strict=True):
-        if isinstance(found, Dvh):
-            measured[found.name] = found
-            warnings += _contour_warnings(structure, structure.name in names)
-        elif structure.name in names:
-            raise found
+    for structure, outcome in zip(other_structures, outcomes, strict=True):
+        if isinstance(outcome, Dvh):
+            measured[outcome.name] = outcome
+            warnings += _contour_warnings(structure, structure.name in lesion_names)
+        elif structure.name in lesion_names:
+            raise outcome
         else:
-            warnings.append(WarningCode.STRUCTURE_LEFT_OUT(name=structure.name, reason=found))
+            warnings.append(WarningCode.STRUCTURE_LEFT_OUT(name=structure.name, reason=outcome))
     for name, histogram in measured.items():
         if histogram.outside > NOTICED_OUTSIDE and name not in {t.name for t in targets}:
             warnings.append(WarningCode.STRUCTURE_OUTSIDE_DOSE(name=name, percent=100 * histogram.outside))
@@ -97,7 +100,10 @@ def measure_dose(study: Study, interpolation: str = "linear", *, progress: Progr
 
 
 def _contour_warnings(structure: Structure, lesion: bool) -> list[Warning]:
-    """What is unusual in contours; of anatomy neither holes nor parts: a skull is hollow, and eyes are two."""
+    """Return warnings about unusual contours.
+
+    Holes and separate parts give a warning only for lesions: a skull is hollow, and there are two eyes.
+    """
     of_lesions = (WarningCode.HOLLOW_OUTLINE, WarningCode.SEPARATE_PARTS)
     return [w for w in stack_planes(structure).warnings if lesion or w.code not in of_lesions]
 
@@ -114,28 +120,28 @@ def write_dose(
     """
     from RTResponseCAMLib.report.dvh_figure import plot_histograms
 
-    found = measure_dose(study, interpolation, progress=subprogress(progress, 0.0, 0.9))
-    content = as_json(study, found, interpolation=interpolation)
+    study_dose = measure_dose(study, interpolation, progress=subprogress(progress, 0.0, 0.9))
+    content = as_json(study, study_dose, interpolation=interpolation)
     with new_folder(out, overwrite) as folder:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "dvh.json").write_text(text + "\n", encoding="utf-8")
         _write_rows(folder / "structures.csv", content["structures"])
-        _write_rows(folder / "curves.csv", _curves(found.histograms))
-        if found.targets:
+        _write_rows(folder / "curves.csv", _curves(study_dose.histograms))
+        if study_dose.targets:
             _write_rows(
                 folder / "targets.csv", [{**t, "warnings": "; ".join(t["warnings"])} for t in content["targets"]]
             )
-            if study.dose is not None and study.dose.unit == GY:  # that table is of physical doses
-                _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in found.targets])
+            if study.dose is not None and study.dose.unit == GY:  # the table contains physical doses only
+                _write_rows(folder / "nyumets.csv", [nyumets_row(t) for t in study_dose.targets])
         lesions = [lesion.structure.name for lesion in study.lesions]
-        plot_histograms(found.histograms, lesions, path=folder / "dvh.png", notice=RESEARCH_ONLY)
+        plot_histograms(study_dose.histograms, lesions, path=folder / "dvh.png", notice=RESEARCH_ONLY)
         progress(1.0, "done")
     return content
 
 
 def as_json(study: Study, found: StudyDose, *, interpolation: str) -> dict[str, Any]:
-    """Everything but the curves, as plain values; volumes in cm³, doses in Gy."""
-    by_name = {t.name: t.prescription_gy for t in found.targets}
+    """Return everything except the curves as plain values; volumes in cm³, doses in Gy."""
+    prescriptions = {t.name: t.prescription_gy for t in found.targets}
     targets = []
     for n, target in enumerate(found.targets):
         row: dict[str, Any] = {"name": target.name, **{key: getattr(target, key) for key in INDICES}}
@@ -148,7 +154,7 @@ def as_json(study: Study, found: StudyDose, *, interpolation: str) -> dict[str, 
         "dose_unit": study.dose.unit if study.dose is not None else None,
         "interpolation": interpolation,
         "bed_note": NOTE if found.bed else None,
-        "structures": [dict(table_row(h, by_name.get(h.name))) for h in found.histograms],
+        "structures": [dict(table_row(h, prescriptions.get(h.name))) for h in found.histograms],
         "targets": targets,
         "warnings": [w.as_json() for w in found.warnings],
     }
@@ -158,8 +164,8 @@ def _curves(histograms: Sequence[Dvh]) -> list[dict[str, Any]]:
     rows = []
     for histogram in histograms:
         for dose, volume in zip(*histogram.cumulative(), strict=True):
-            share = 100 * volume / histogram.volume_cc
-            values = {"dose_gy": f"{dose:.3f}", "volume_cc": f"{volume:.5f}", "volume_percent": f"{share:.3f}"}
+            volume_percent = 100 * volume / histogram.volume_cc
+            values = {"dose_gy": f"{dose:.3f}", "volume_cc": f"{volume:.5f}", "volume_percent": f"{volume_percent:.3f}"}
             rows.append({"structure": histogram.name, **values, "dose_unit": histogram.unit})
     return rows
 

@@ -1,4 +1,4 @@
-"""The state of an empty scene, without the numerical libraries."""
+"""State of an empty scene, computed without the numerical libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from RTResponseCAMLib.state import NOTHING_CHOSEN, State
 
 
 def empty_state(parameters: Any) -> State:
-    """What the panel shows before anything is chosen: the model's card, and what to do."""
+    """Return the panel's state before anything is chosen: the model card and the first instruction."""
     problems, card = [NOTHING_CHOSEN], None
     try:
         card = read_card(Path(parameters.bundleFolder) if parameters.bundleFolder else default_bundle())

@@ -1,4 +1,4 @@
-"""Cohort in, comparison of the models out; resumable, because every task leaves its file."""
+"""Evaluation of models on a cohort; resumable, because every task writes its own file."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ from RTResponseCAMLib.tables import write_table
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY
 
 RUN = "run.json"
+JsonRow = dict[str, Any]
 
 
 def evaluate(
@@ -56,65 +57,70 @@ def evaluate(
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Comparison:
-    """Compare models on a cohort, or go on with a comparison that was interrupted.
+    """Compare models on a cohort; an interrupted comparison is resumed.
 
     Parameters
     ----------
-    external : a cohort of other patients; every model is also fitted on all of ``cohort`` and evaluated on it.
-    tables : feature tables of ``protocol.tables`` by name; with one, rows of the manifest need no images.
+    external : cohort of other patients; every model is also fitted on all of ``cohort`` and evaluated on them.
+    tables : feature tables of ``protocol.tables`` by name; with a table, rows of the manifest need no images.
 
     Raises
     ------
     CohortError : see `read_cohort` and `read_feature_table`; one class only, too few patients, one scan under two
-        patient groups, patients of ``external`` in ``cohort``; nothing to compare.
-    OutputError : ``out`` exists and is no comparison, or one that was begun on other data or with other settings.
+        patient groups, patients of ``external`` in ``cohort``, or no model that can run.
+    OutputError : ``out`` exists and is not a comparison, or was started with other data or other settings.
     """
     protocol.check()
     if workers < 1:
         raise CohortError("--workers", f"is {workers}", "Give 1 or more")
-    known = {name: read_feature_table(path) for name, path in (tables or {}).items()}
-    rows = read_cohort(cohort, images=not known)
+    feature_tables = {name: read_feature_table(path) for name, path in (tables or {}).items()}
+    rows = read_cohort(cohort, images=not feature_tables)
     check_labels(rows, protocol, path=cohort)
-    others = () if external is None else read_cohort(external, images=not known)
-    shared = {r.patient_group for r in rows} & {r.patient_group for r in others}
-    if external is not None and shared:
-        what = f"holds {len(shared)} patient group(s) that {cohort.name} holds too"
-        raise CohortError(external, what, "Give the groups of different people different names")
+    external_rows = () if external is None else read_cohort(external, images=not feature_tables)
+    shared_groups = {r.patient_group for r in rows} & {r.patient_group for r in external_rows}
+    if external is not None and shared_groups:
+        problem = f"contains {len(shared_groups)} patient group(s) that {cohort.name} also contains"
+        raise CohortError(external, problem, "Use different group names for different people")
     if external is not None:
-        check_evaluable(others, protocol, path=external)
-    brought = _brought(known, rows, cohort)
-    brought_outside = _brought(known, others, external or cohort)
-    _begin(out, (rows, others), (brought, brought_outside), protocol, overwrite)
+        check_evaluable(external_rows, protocol, path=external)
+    row_tables = _brought(feature_tables, rows, cohort)
+    external_tables = _brought(feature_tables, external_rows, external or cohort)
+    _begin(out, (rows, external_rows), (row_tables, external_tables), protocol, overwrite)
     run = uuid4().hex
-    main = Cohort(rows, out / "lesions", brought, run)
+    main = Cohort(rows, out / "lesions", row_tables, run)
     left_out = sample_all(main, protocol, workers=workers, progress=subprogress(progress, 0.0, 0.25))
     lesions = read_cases(main.folder, rows, label_of=protocol.label_of)
     check_labels([lesion.row for lesion in lesions], protocol, path=cohort, left_out=left_out)
     refuse_shared_scans((lesion.source for lesion in lesions), cohort)
-    unseen: tuple[CohortLesion, ...] = ()
-    second = None
+    external_lesions: tuple[CohortLesion, ...] = ()
+    external_cohort = None
     if external is not None:
-        second = Cohort(others, out / "external", brought_outside, run)
-        left_out += sample_all(second, protocol, workers=workers, progress=subprogress(progress, 0.25, 0.4))
-        unseen = tuple(read_cases(second.folder, others, label_of=protocol.label_of))
+        external_cohort = Cohort(external_rows, out / "external", external_tables, run)
+        left_out += sample_all(external_cohort, protocol, workers=workers, progress=subprogress(progress, 0.25, 0.4))
+        external_lesions = tuple(read_cases(external_cohort.folder, external_rows, label_of=protocol.label_of))
     reasons = not_runnable(lesions, protocol)
     if external is not None:
         try:
-            check_evaluable([lesion.row for lesion in unseen], protocol, path=external, left_out=left_out)
-            refuse_shared_scans((lesion.source for lesion in (*lesions, *unseen)), external)
-        except CohortError as error:  # what was sampled of the first cohort is not lost for it
-            reasons["external cohort"], second, unseen = error.what, None, ()
-    tasks = _tasks(out, lesions, protocol, reasons, second is not None)
+            check_evaluable([lesion.row for lesion in external_lesions], protocol, path=external, left_out=left_out)
+            refuse_shared_scans((lesion.source for lesion in (*lesions, *external_lesions)), external)
+        except CohortError as error:  # the comparison on the first cohort continues
+            reasons["external cohort"], external_cohort, external_lesions = error.what, None, ()
+    tasks = _tasks(out, lesions, protocol, reasons, external_cohort is not None)
     if not tasks:
-        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        raise CohortError(cohort, f"gives no model what it needs ({why})", "Supply what lacks")
+        causes = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise CohortError(cohort, f"lacks required inputs of every model ({causes})", "Add the missing inputs")
     run_tasks(
-        tasks, main, external=second, protocol=protocol, workers=workers, progress=subprogress(progress, 0.4, 0.9)
+        tasks,
+        main,
+        external=external_cohort,
+        protocol=protocol,
+        workers=workers,
+        progress=subprogress(progress, 0.4, 0.9),
     )
     if workers > 1:
         end_workers()
     progress(0.9, "intervals")
-    comparison = _comparison(out, lesions, unseen, protocol, tasks, reasons, left_out)
+    comparison = _comparison(out, lesions, external_lesions, protocol, tasks, reasons, left_out)
     progress(0.95, "report")
     _write(out, comparison, lesions, tasks, protocol)
     progress(1.0, "written")
@@ -124,22 +130,24 @@ def evaluate(
 def _brought(
     known: Mapping[str, Mapping[tuple[str, str, str], Any]], rows: Sequence[CohortRow], where: Path
 ) -> tuple[Tables, ...]:
-    """What feature tables say of each row.
+    """Return the features of each row from the feature tables; None where a table lacks the row.
 
     Raises
     ------
-    CohortError : a table that says nothing of any row.
+    CohortError : a table contains none of the rows.
     """
     if not known or not rows:
         return ()
-    found = [{name: table.get((r.patient_group, r.course, r.lesion)) for name, table in known.items()} for r in rows]
+    row_tables = [
+        {name: table.get((r.patient_group, r.course, r.lesion)) for name, table in known.items()} for r in rows
+    ]
     for name in known:
-        if all(tables[name] is None for tables in found):
+        if all(tables[name] is None for tables in row_tables):
             example = ", ".join(next(iter(known[name]), ()))
-            what = f"holds no lesion of the table '{name}', whose first is ({example}); its own first is "
-            what += f"({rows[0].patient_group}, {rows[0].course}, {rows[0].lesion})"
-            raise CohortError(where, what, "Give both the same patient_group_id, course and lesion")
-    return tuple(found)
+            problem = f"contains no lesion of the table '{name}'; the first lesion of the table is ({example}), "
+            problem += f"that of the cohort is ({rows[0].patient_group}, {rows[0].course}, {rows[0].lesion})"
+            raise CohortError(where, problem, "Use the same patient_group_id, course and lesion in both")
+    return tuple(row_tables)
 
 
 def _begin(
@@ -149,8 +157,8 @@ def _begin(
     protocol: Protocol,
     overwrite: bool,
 ) -> None:
-    """Open a new run, or check that the old one may go on."""
-    now = {
+    """Start a new run, or check that the existing run can be resumed."""
+    current_run = {
         "program": f"RTResponseCAM {__version__}, samples {SAMPLING_VERSION}, model schema {SCHEMA_VERSION}",
         "libraries": _libraries(),
         "protocol": protocol.as_json(),
@@ -159,44 +167,46 @@ def _begin(
         "command": _command(protocol, bool(rows[1])),
     }
     if os.path.lexists(out):
-        found = (out / RUN).is_file()
-        reason: str | None = "exists already and is no comparison"
-        if found:
+        is_comparison = (out / RUN).is_file()
+        reason: str | None = "exists already and is not a comparison"
+        if is_comparison:
             with whole(out / RUN):
-                reason = what_changed(dict(read_json(out / RUN).items()), now)
+                reason = what_changed(dict(read_json(out / RUN).items()), current_run)
         if reason is None and not overwrite:
             return
         if not overwrite:
-            what = f"{reason}; it is not resumed" if found else "exists already and is no comparison"
-            raise ExistsError(out, what, "Choose another --out, or give --overwrite to begin anew")
-        if not found:
-            raise ExistsError(out, "exists already and is no comparison", "Choose another --out, or remove it yourself")
+            problem = f"{reason}; it is not resumed" if is_comparison else "exists already and is not a comparison"
+            raise ExistsError(out, problem, "Choose another --out, or give --overwrite to start again")
+        if not is_comparison:
+            raise ExistsError(
+                out, "exists already and is not a comparison", "Choose another --out, or remove it yourself"
+            )
         shutil.rmtree(out)
-    write_json(out / RUN, now)
+    write_json(out / RUN, current_run)
 
 
 def _libraries() -> dict[str, str]:
-    """Versions that figures depend on; a run does not go on with others."""
+    """Return the versions of libraries that affect the results; a run cannot be resumed with other versions."""
     names = ("numpy", "scipy", "scikit-learn", "SimpleITK", "torch")
-    found = {name: version(name) for name in names}
-    return {**found, "pyradiomics": version_found()}
+    versions = {name: version(name) for name in names}
+    return {**versions, "pyradiomics": version_found()}
 
 
 def _command(protocol: Protocol, external: bool) -> str:
-    """The command line without its paths: a folder's name may be a person's."""
-    words = f"rtresponsecam evaluate COHORT --out DIR{' --external OTHERS' if external else ''}"
-    words += f" --models {','.join(protocol.models)} --folds {protocol.folds} --repeats {protocol.repeats}"
-    words += "".join(f" --features {name}=TABLE" for name in protocol.tables)
-    words += "".join(f" --{name.replace('_', '-')} {value}" for name, value in protocol.options.items())
-    return f"{words} --indeterminate {protocol.indeterminate} --seed {protocol.seed}"
+    """Return the command line without paths, because a folder name may contain a person's name."""
+    command = f"rtresponsecam evaluate COHORT --out DIR{' --external OTHERS' if external else ''}"
+    command += f" --models {','.join(protocol.models)} --folds {protocol.folds} --repeats {protocol.repeats}"
+    command += "".join(f" --features {name}=TABLE" for name in protocol.tables)
+    command += "".join(f" --{name.replace('_', '-')} {value}" for name, value in protocol.options.items())
+    return f"{command} --indeterminate {protocol.indeterminate} --seed {protocol.seed}"
 
 
 def _tasks(
     out: Path, lesions: Sequence[CohortLesion], protocol: Protocol, reasons: Mapping[str, str], external: bool
 ) -> list[Task]:
-    # Models of images come first: they take longest.
-    ran = [entry for entry in protocol.entries() if entry.name not in reasons]
-    names = [entry.name for entry in sorted(ran, key=lambda entry: not entry.requires.patch)]
+    # Models that read image patches come first, because they take longest.
+    entries = [entry for entry in protocol.entries() if entry.name not in reasons]
+    names = [entry.name for entry in sorted(entries, key=lambda entry: not entry.requires.patch)]
     tasks = [
         Task(name, fold, out / "folds" / fold.name / f"{name}.json")
         for name in names
@@ -216,27 +226,33 @@ def _comparison(
 ) -> Comparison:
     run = read_json(out / RUN)
     results: dict[str, list[Any]] = {}
-    outside: dict[str, list[Any]] = {}
+    external_results: dict[str, list[Any]] = {}
     for task in tasks:
-        where = results if task.fold is not None else outside
-        where.setdefault(task.model, []).append(read_task(task.out))
-    use = evaluated(lesions, protocol)
-    needs = [entry.requires for entry in protocol.entries() if entry.name not in reasons]
-    read = {f for n in needs for f in n.families} | ({"dose"} if any(n.dose for n in needs) else set())
-    volumes = np.asarray([lesions[i].sample.volume_cc for i in use])
-    known = volumes[np.isfinite(volumes)]
+        target = results if task.fold is not None else external_results
+        target.setdefault(task.model, []).append(read_task(task.out))
+    positions = evaluated(lesions, protocol)
+    requirements = [entry.requires for entry in protocol.entries() if entry.name not in reasons]
+    used_features = {f for n in requirements for f in n.families} | (
+        {"dose"} if any(n.dose for n in requirements) else set()
+    )
+    volumes = np.asarray([lesions[i].sample.volume_cc for i in positions])
+    known_volumes = volumes[np.isfinite(volumes)]
     summary = CohortSummary(
         rows=len(run["rows"]),
         sampled=len(lesions),
-        evaluated=len(use),
+        evaluated=len(positions),
         indeterminate=sum(lesion.row.certainty == "indeterminate" for lesion in lesions),
         without_label=sum(lesion.row.label is None for lesion in lesions),
         left_out=tuple(left_out),
         warnings=tuple(shared_people(x.source for x in (*lesions, *unseen))),
-        remarks=_counted([f"{name}: {why}" for x in lesions for name, why in x.sample.missing.items() if name in read]),
-        follow_up_days=_days([lesions[i].row.days_to_follow_up for i in use]),
-        label_sources=_counted([lesions[i].row.label_source for i in use]),
-        volume_cc=tuple(np.round(np.percentile(known, [0, 25, 50, 75, 100]), 3).tolist()) if len(known) else None,
+        remarks=_counted(
+            [f"{name}: {why}" for x in lesions for name, why in x.sample.missing.items() if name in used_features]
+        ),
+        follow_up_days=_days([lesions[i].row.days_to_follow_up for i in positions]),
+        label_sources=_counted([lesions[i].row.label_source for i in positions]),
+        volume_cc=tuple(np.round(np.percentile(known_volumes, [0, 25, 50, 75, 100]), 3).tolist())
+        if len(known_volumes)
+        else None,
     )
     return Comparison(
         notice=RESEARCH_ONLY,
@@ -246,9 +262,9 @@ def _comparison(
         protocol=run["protocol"],
         cohort=summary,
         not_run=dict(reasons),
-        internal=summarize(lesions, use, results=results, protocol=protocol),
-        external=summarize(unseen, evaluated(unseen, protocol), results=outside, protocol=protocol)
-        if outside
+        internal=summarize(lesions, positions, results=results, protocol=protocol),
+        external=summarize(unseen, evaluated(unseen, protocol), results=external_results, protocol=protocol)
+        if external_results
         else None,
         features=_selected(results),
     )
@@ -259,14 +275,14 @@ def _counted(texts: Sequence[str]) -> dict[str, int]:
 
 
 def _selected(results: Mapping[str, list[Any]]) -> dict[str, tuple[FeatureCount, ...]]:
-    """Features that most folds chose."""
-    found = {}
-    for model, parts in results.items():
-        chosen = [name for p in parts for name in p["chosen"].get("selected", ())]
+    """Return the features that the folds selected most often, at most 10 per model."""
+    features = {}
+    for model, folds in results.items():
+        chosen = [name for p in folds for name in p["chosen"].get("selected", ())]
         ranked = sorted(set(chosen), key=lambda n: (-chosen.count(n), n))[:10]
         if ranked:
-            found[model] = tuple(FeatureCount(name, chosen.count(name), len(parts)) for name in ranked)
-    return found
+            features[model] = tuple(FeatureCount(name, chosen.count(name), len(folds)) for name in ranked)
+    return features
 
 
 def _write(
@@ -288,12 +304,12 @@ def _write(
 
 
 def _days(days: Sequence[int | None]) -> str:
-    """Least and most days to the follow-up that labels speak of."""
-    known = [day for day in days if day is not None]
-    if not known:
+    """Return the range of days to the follow-up from which the labels come."""
+    known_days = [day for day in days if day is not None]
+    if not known_days:
         return "days not stated"
-    lacking = f", not stated for {len(days) - len(known)} lesion(s)" if len(known) < len(days) else ""
-    return f"{min(known)} to {max(known)} days{lacking}"
+    missing = f", not stated for {len(days) - len(known_days)} lesion(s)" if len(known_days) < len(days) else ""
+    return f"{min(known_days)} to {max(known_days)} days{missing}"
 
 
 def _approach_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -302,8 +318,8 @@ def _approach_rows(comparison: Comparison) -> list[dict[str, Any]]:
         ("internal", comparison.internal),
         ("external", comparison.external),
     )
-    for cohort, found in cohorts:
-        for name, approach in (found.approaches if found else {}).items():
+    for cohort, result in cohorts:
+        for name, approach in (result.approaches if result else {}).items():
             row: dict[str, Any] = {"cohort": cohort, "approach": name}
             for metric, figure in approach.metrics.items():
                 row |= {metric: figure.value, f"{metric}_low": figure.low, f"{metric}_high": figure.high}
@@ -312,13 +328,11 @@ def _approach_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def _prediction_rows(
-    lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: Protocol
-) -> list[dict[str, Any]]:
+def _prediction_rows(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: Protocol) -> list[JsonRow]:
     rows = []
     for task in (t for t in tasks if t.fold is not None):
-        found = read_task(task.out)
-        for place, position in enumerate(found["test"]):
+        predictions = read_task(task.out)
+        for test_index, position in enumerate(predictions["test"]):
             row = lesions[position].row
             rows.append(
                 {
@@ -328,50 +342,49 @@ def _prediction_rows(
                     "label": protocol.label_of(row),
                     "approach": task.model,
                     "fold": task.fold.name if task.fold else "",
-                    "p_non_response": round(found["p"][place], 5),
-                    "threshold": round(found["threshold"], 5),
+                    "p_non_response": round(predictions["p"][test_index], 5),
+                    "threshold": round(predictions["threshold"], 5),
                 }
             )
     return rows
 
 
-def _gallery(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: Protocol) -> list[dict[str, Any]]:
-    """Held-out maps of the first model that gives some, in the first repeat.
+def _gallery(lesions: Sequence[CohortLesion], tasks: Sequence[Task], protocol: Protocol) -> list[JsonRow]:
+    """Return held-out evidence maps of the first model that gives them, in the first repeat.
 
-    Those farthest from the class threshold of either class, called rightly and wrongly.
+    For each class, these are the three correctly and the three incorrectly classified lesions farthest from the class
+    threshold.
     """
-    found = []
-    explaining = [
-        entry.name for entry in protocol.entries() if entry.explains and entry.name in {t.model for t in tasks}
-    ]
+    candidates = []
+    models = {task.model for task in tasks}
+    explaining_models = [entry.name for entry in protocol.entries() if entry.explains and entry.name in models]
     for task in tasks:
-        if task.model not in explaining[:1] or task.fold is None or task.fold.repeat:
+        if task.model not in explaining_models[:1] or task.fold is None or task.fold.repeat:
             continue
         content = read_task(task.out)
         with np.load(task.out.with_suffix(".npz"), allow_pickle=False) as maps:
-            for place, position in enumerate(content["test"]):
+            for test_index, position in enumerate(content["test"]):
                 lesion = lesions[position]
-                patch = lesion.sample.patch
+                patch, label = lesion.sample.patch, int(protocol.label_of(lesion.row) or 0)
                 if patch is None or f"map{position}" not in maps:
                     continue
-                found.append(
+                candidates.append(
                     {
                         "lesion": f"{lesion.row.patient_group} {lesion.row.lesion}",
-                        "label": int(protocol.label_of(lesion.row) or 0),
-                        "p": content["p"][place],
+                        "label": label,
+                        "p": content["p"][test_index],
                         "threshold": content["threshold"],
-                        "right": (content["p"][place] >= content["threshold"]) == bool(protocol.label_of(lesion.row)),
+                        "right": (content["p"][test_index] >= content["threshold"]) == bool(label),
                         "volume_cc": lesion.sample.volume_cc,
                         "mr": patch.mr,
                         "fraction": patch.fraction,
                         "map": maps[f"map{position}"].astype(np.float32),
                     }
                 )
-    kinds = [(1, True), (1, False), (0, True), (0, False)]  # label, called rightly
     shown = []
-    for label, right in kinds:
-        some = [f for f in found if f["label"] == label and f["right"] == right]
-        shown += sorted(some, key=lambda f: -abs(f["p"] - f["threshold"]))[:3]
+    for label, right in ((1, True), (1, False), (0, True), (0, False)):  # label, correctly classified
+        group = [f for f in candidates if f["label"] == label and f["right"] == right]
+        shown += sorted(group, key=lambda f: -abs(f["p"] - f["threshold"]))[:3]
     return shown
 
 
@@ -382,6 +395,6 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return json.dumps(value) if isinstance(value, (list, dict)) else value
+    if isinstance(value, (list, dict)):
+        return json.dumps(value)
+    return f"{value:.6g}" if isinstance(value, float) else value

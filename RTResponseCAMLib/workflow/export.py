@@ -1,4 +1,4 @@
-"""Subregions and evidence as DICOM objects beside the study they came from."""
+"""Export of subregions and evidence as DICOM objects that reference the source study."""
 
 from __future__ import annotations
 
@@ -37,18 +37,19 @@ def export_dicom(
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[tuple[str, ...], tuple[Warning, ...]]:
-    """Write the chosen objects into ``out``; returns the names of the files, and what is to be known.
+    """Write the chosen objects into ``out``; returns the file names and the warnings.
 
     Parameters
     ----------
-    names : of formats; none takes all.
+    folder : folder from which the study was read.
+    names : names of formats; empty: all formats.
 
     Raises
     ------
     OutputError : nothing to export, highdicom is missing, ``out`` exists or cannot be written.
-    StudyError : the planning MR is not in the folder any more.
+    StudyError : the planning MR is no longer in the folder.
     """
-    regions = [region_of(one, result) for one in drawn]
+    regions = [region_of(subregion, result) for subregion in drawn]
     objects, warnings = dicom_objects(
         folder, result, regions=regions, names=names, progress=subprogress(progress, 0.0, 0.8)
     )
@@ -66,31 +67,31 @@ def dicom_objects(
     names: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
-    """Make the chosen objects, by format; also returns what is to be known.
+    """Return the chosen DICOM objects by format, and the warnings.
 
     Parameters
     ----------
-    folder : from which the study was read: the objects refer to its MR.
-    names : of formats, see `dicom.export_formats`; none takes all.
+    folder : folder from which the study was read; the objects reference its MR.
+    names : names of formats, see `dicom.export_formats`; empty: all formats.
 
     Raises
     ------
     OutputError : nothing to export, or highdicom is missing.
-    StudyError : the planning MR is not in the folder any more.
+    StudyError : the planning MR is no longer in the folder.
     """
     regions = [region for region in regions if region.mask.any()]
     chosen = [format_of(name) for name in names] or list(formats())
-    if not regions and any(each.needs_regions for each in chosen):
-        what = "no subregion holds a voxel: there is nothing to contour"
-        raise OutputError("", what, "Choose another threshold, or ask for lesions in doubt too")
+    if not regions and any(export_format.needs_regions for export_format in chosen):
+        problem = "no subregion contains a voxel: there is nothing to contour"
+        raise OutputError("", problem, "Choose another threshold, or include lesions with quality flags")
     source_series = find_source_series(folder, result.study, progress=subprogress(progress, 0.0, 0.5))
-    given = ExportInput(source_series, regions, result.cam, result.scale)
+    export_input = ExportInput(source_series, regions, result.cam, result.scale)
     warnings: list[Warning] = []
     objects: dict[str, Dataset] = {}
-    for number, each in enumerate(chosen):
-        progress(0.5 + 0.5 * number / len(chosen), f"making {each.file}")
-        objects[each.name], more = each.make(given)
-        warnings += more
+    for index, export_format in enumerate(chosen):
+        progress(0.5 + 0.5 * index / len(chosen), f"making {export_format.file}")
+        objects[export_format.name], format_warnings = export_format.make(export_input)
+        warnings += format_warnings
     progress(1.0)
     return objects, tuple(warnings)
 
@@ -98,63 +99,69 @@ def dicom_objects(
 def objects_of_scene(
     folder: Path, result: Result, *, kept: Sequence[Kept], progress: Progress = no_progress
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
-    """Objects of the subregions that were kept as segments, and the map; what cannot be made is a warning.
+    """Return DICOM objects of the kept segments and of the evidence map, and warnings about objects left out.
 
     Raises
     ------
-    OutputError : there is neither a subregion nor highdicom, without which there is no map.
+    OutputError : there is no subregion, and highdicom, which the map needs, is missing.
     StudyError : the planning MR is not in the folder.
     """
-    pairs = [kept_region(one, result) for one in kept]
-    warnings = [warning for _, found in pairs for warning in found]
-    wanted = [each for each in formats() if pairs or not each.needs_regions]
+    pairs = [kept_region(segment, result) for segment in kept]
+    warnings = [warning for _, region_warnings in pairs for warning in region_warnings]
+    chosen_formats = [export_format for export_format in formats() if pairs or not export_format.needs_regions]
     if not pairs:
         warnings.append(WarningCode.NO_SUBREGION())
-    needed = {each.package: FOR_DICOM.get(each.package, each.package) for each in wanted if each.package}
-    if missing := missing_packages(needed):
-        wanted = [each for each in wanted if needed.get(each.package) not in missing]
-        if not wanted:
+    package_names = {
+        export_format.package: FOR_DICOM.get(export_format.package, export_format.package)
+        for export_format in chosen_formats
+        if export_format.package
+    }
+    if missing := missing_packages(package_names):
+        chosen_formats = [
+            export_format for export_format in chosen_formats if package_names.get(export_format.package) not in missing
+        ]
+        if not chosen_formats:
             raise OutputError("DICOM", f"cannot be written: {warnings[-1].text}, and {missing[0]} is missing", INSTALL)
         warnings.append(WarningCode.NO_HIGHDICOM(package=missing[0]))
-    names = [each.name for each in wanted]
-    objects, more = dicom_objects(
+    names = [export_format.name for export_format in chosen_formats]
+    objects, export_warnings = dicom_objects(
         folder, result, regions=[region for region, _ in pairs], names=names, progress=progress
     )
-    return objects, (*warnings, *more)
+    return objects, (*warnings, *export_warnings)
 
 
 def save_objects(objects: Mapping[str, Dataset], folder: Path, *, progress: Progress = no_progress) -> tuple[str, ...]:
-    """Write objects into a folder that is there; returns the names of the files."""
-    for number, (kind, data) in enumerate(objects.items()):
+    """Write objects into an existing folder; returns the file names."""
+    for index, (kind, data) in enumerate(objects.items()):
         file = format_of(kind).file
-        progress(number / len(objects), f"writing {file}")
+        progress(index / len(objects), f"writing {file}")
         save(data, folder / file)
     return tuple(format_of(kind).file for kind in objects)
 
 
 def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]]:
-    """A segment that was kept in the scene, on the voxels of the planning MR; and what is to be known of it."""
+    """Return a kept segment of the scene on the voxels of the planning MR, and the warnings about it."""
     mr, warnings, mask, grid = Grid.of(result.study.mr), [], kept.mask, kept.grid
-    start = mr.to_index(np.asarray([grid.origin_mm]))[0]
-    whole = np.rint(start).astype(int)
-    if np.abs(grid.axes - mr.axes).max() > 1e-4 or np.abs(start - whole).max() > 1e-2:
+    start_index = mr.to_index(np.asarray([grid.origin_mm]))[0]
+    rounded_start = np.rint(start_index).astype(int)
+    if np.abs(grid.axes - mr.axes).max() > 1e-4 or np.abs(start_index - rounded_start).max() > 1e-2:
         corners = mr.to_index(grid.points_of(mask))
         low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
         i, j, k = (int(n) for n in low)
         width, height, depth = (int(n) for n in high - low + 1)
         box = mr.crop((i, j, k), (width, height, depth))
-        moved = sitk.GetArrayFromImage(resample_nearest(grid.image(mask.astype(np.uint8)), box))
-        mask, grid = moved.astype(bool), box
+        resampled = sitk.GetArrayFromImage(resample_nearest(grid.image(mask.astype(np.uint8)), box))
+        mask, grid = resampled.astype(bool), box
         warnings.append(WarningCode.REGRIDDED(name=kept.name))
-    came = result.provenance
-    if kept.model and kept.model != came.get("model_sha256"):
-        came = {**came, "model": "another than the map's", "model_sha256": kept.model}
+    provenance = result.provenance
+    if kept.model and kept.model != provenance.get("model_sha256"):
+        provenance = {**provenance, "model": "other (not the model of the map)", "model_sha256": kept.model}
         warnings.append(WarningCode.OTHER_MODEL(name=kept.name))
     quality_flags = f" QUALITY FLAGS: {kept.quality_flags}." if kept.quality_flags else ""
-    hand = " Edited by hand." if kept.edited else ""
+    edit_note = " Edited by hand." if kept.edited else ""
     description = (
-        f"{RESEARCH_ONLY}{quality_flags}{hand} Evidence for non-response of {kept.lesion} above {kept.threshold} "
-        f"({result.scale}). {_origin(came)}"
+        f"{RESEARCH_ONLY}{quality_flags}{edit_note} Evidence for non-response of {kept.lesion} above {kept.threshold} "
+        f"({result.scale}). {_origin(provenance)}"
     )
     structures = {p.lesion.id: p.lesion.structure.name for p in result.predictions}
     name = f"{structures.get(kept.lesion, kept.lesion)}_CAMres_v{kept.threshold}{'_edited' if kept.edited else ''}"
@@ -162,14 +169,18 @@ def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]
 
 
 def region_of(one: ContouredSubregion, result: Result) -> Region:
-    """A subregion under its name for other systems, with what it came from in its description."""
-    figures = one.statistics
-    method = {"value": f"v{figures.threshold:.2g}", "percentile": f"p{figures.selection.value:g}", "otsu": "otsu"}
-    suffix = method.get(figures.selection.method, f"{figures.selection.value:g}cc")
-    quality_flags = f" IN DOUBT: {'; '.join(one.quality_flags)}." if one.quality_flags else ""
+    """Return a subregion with a name for other systems and a description of its origin."""
+    statistics = one.statistics
+    suffixes = {
+        "value": f"v{statistics.threshold:.2g}",
+        "percentile": f"p{statistics.selection.value:g}",
+        "otsu": "otsu",
+    }
+    suffix = suffixes.get(statistics.selection.method, f"{statistics.selection.value:g}cc")
+    quality_flags = f" QUALITY FLAGS: {'; '.join(one.quality_flags)}." if one.quality_flags else ""
     description = (
         f"{RESEARCH_ONLY}{quality_flags} Evidence for non-response of {one.prediction.lesion.id}: "
-        f"{figures.selection.as_text()} (threshold {figures.threshold:.4g} {result.scale}). "
+        f"{statistics.selection.as_text()} (threshold {statistics.threshold:.4g} {result.scale}). "
         f"{_origin(result.provenance)}"
     )
     name = f"{one.prediction.lesion.structure.name}_CAMres_{suffix}"

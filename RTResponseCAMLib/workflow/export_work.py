@@ -1,4 +1,4 @@
-"""An export from the application, as work for another thread: files beside the main thread, the scene on it."""
+"""Export from the application: files are written in a worker thread, the scene on the main thread."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def export_work(
     dicom: Path | None = None,
     between: Progress | None = None,
 ) -> Work:
-    """Return the work of an export; it returns what is to be known.
+    """Return a function that performs the export and returns its warnings.
 
     Parameters
     ----------
-    segmentation : node with the subregions that were kept.
-    on_main_thread : makes a call on the main thread, where scenes are written.
-    dicom : folder of the original DICOM files: kept subregions and the map are written as DICOM, too.
+    segmentation : node with the kept subregions.
+    on_main_thread : runs a function on the main thread; scenes are written there.
+    dicom : folder of the source DICOM files; if given, kept subregions and the map are also written as DICOM.
     between : called on the main thread between the nodes of the scene.
 
     Raises
@@ -51,22 +51,24 @@ def export_work(
         write_result_scene(shown, path, on_main_thread=on_main_thread, progress=between or no_progress)
 
     report = not missing_packages(FOR_REPORTS)
-    kept = kept_subregions(segmentation) if dicom is not None else []
+    kept_segments = kept_subregions(segmentation) if dicom is not None else []
 
     def work(progress: Progress) -> tuple[Warning, ...]:
         objects: dict[str, Dataset] = {}
         warnings: tuple[Warning, ...] = ()
-        rest = progress
+        remaining_progress = progress
         if dicom is not None:
-            objects, warnings = objects_of_scene(dicom, result, kept=kept, progress=subprogress(progress, 0.0, 0.3))
-            rest = subprogress(progress, 0.3, 1.0)
+            objects, warnings = objects_of_scene(
+                dicom, result, kept=kept_segments, progress=subprogress(progress, 0.0, 0.3)
+            )
+            remaining_progress = subprogress(progress, 0.3, 1.0)
 
         def write_dicom(folder: Path) -> None:
             (folder / "dicom").mkdir()
             save_objects(objects, folder / "dicom")
 
-        more = write_dicom if objects else None
-        write_result(result, out, scene=write_scene, report=report, progress=rest, more=more)
+        dicom_writer = write_dicom if objects else None
+        write_result(result, out, scene=write_scene, report=report, progress=remaining_progress, more=dicom_writer)
         return warnings
 
     return work

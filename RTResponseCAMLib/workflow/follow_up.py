@@ -1,4 +1,4 @@
-"""Follow-ups in, response out: register each visit, find or propose its lesions, measure, and name the change."""
+"""Follow-up workflow: register each visit, find its lesions or propose contours, and measure the change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Plane = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Overlay:
-    """Planning and moved follow-up in one plane through a lesion, both as multiples of their heads' median."""
+    """Planning MR and registered follow-up in one plane through a lesion, each divided by the head's median."""
 
     name: str
     planning: Plane
@@ -43,15 +43,15 @@ class Overlay:
 
 @dataclass(frozen=True)
 class VisitResult:
-    """What was found at one follow-up.
+    """Result of one follow-up.
 
     Attributes
     ----------
-    registration : None when it failed or the visit could not be read.
-    regions : lesions found or proposed, in the frame of the planning MR.
-    overlays : pictures of the registration.
-    problem : why nothing could be measured, "" otherwise.
-    date_source : title of the attribute that ``days`` come from, "" where they are unknown.
+    registration : None if the registration failed or the visit could not be read.
+    regions : contoured or proposed lesions, in the frame of the planning MR.
+    overlays : planes that show the registration.
+    problem : reason why nothing could be measured; "" otherwise.
+    date_source : title of the attribute from which ``days`` is computed; "" if the days are unknown.
     """
 
     name: str
@@ -66,7 +66,7 @@ class VisitResult:
 
     @property
     def new(self) -> tuple[tuple[str, float], ...]:
-        """Names and volumes (cm³) of regions that belong to no lesion of the plan."""
+        """Names and volumes (cm³) of regions that match no lesion of the plan."""
         return tuple((r.structure.name, contour_volume_cc(r.structure)) for r in self.regions if not r.lesion)
 
 
@@ -90,15 +90,15 @@ def follow_study(
     progress: Progress = no_progress,
     mask_values: tuple[int, ...] | None = None,
 ) -> FollowedStudy:
-    """Measure every follow-up of a study; a visit that fails is unknown, and says why.
+    """Measure every follow-up of a study; the lesions of a visit that fails are unknown, with the reason.
 
     Parameters
     ----------
-    transforms : "F1" → transform file to use instead of registering (planning points onto follow-up points).
-    masks : "F1" → label map of its lesions on the follow-up's own grid or on the planning MR's.
+    transforms : "F1" → transform file that replaces the registration (maps planning points to follow-up points).
+    masks : "F1" → label map of its lesions, on the grid of the follow-up or of the planning MR.
     boundary_mm : see `volume_interval`.
-    propose : propose lesions where nothing was drawn.
-    mask_values : label values that make up lesions together; every label is a lesion of its own when None.
+    propose : propose contours where nothing was contoured.
+    mask_values : label values that together form lesions; None: each value is used separately.
 
     Raises
     ------
@@ -108,37 +108,49 @@ def follow_study(
     """
     transforms, masks = transforms or {}, masks or {}
     if not 0 < boundary_mm <= MAX_BOUNDARY_MM:
-        what = f"is {boundary_mm:g} mm, expected more than 0 and at most {MAX_BOUNDARY_MM:g} mm"
-        raise StudyError("the boundary's uncertainty", what, "Correct --boundary-mm")
+        message = f"is {boundary_mm:g} mm, expected more than 0 and at most {MAX_BOUNDARY_MM:g} mm"
+        raise StudyError("the boundary's uncertainty", message, "Correct --boundary-mm")
     if not study.follow_ups:
-        what = "there is no later contrast-enhanced T1 series of the same patient"
-        raise StudyError("", what, "Put the follow-up into the same folder; rtresponsecam inspect says what was found")
+        message = "there is no later contrast-enhanced T1 series of the same patient"
+        raise StudyError("", message, "Put the follow-up into the same folder; rtresponsecam inspect lists it")
     _check_names(study, transforms, masks)
-    # What the user names is read first: a slip must not cost minutes, nor end as a visit that failed.
+    # Files given by the user are read first, so that a wrong file is reported at once and not as a failed visit.
     matrices = {name: read_transform(path) for name, path in transforms.items()}
-    drawings = {name: Mask(path, read_volume(path), mask_values) for name, path in masks.items()}
+    label_maps = {name: Mask(path, read_volume(path), mask_values) for name, path in masks.items()}
     baselines = {x.id: (volume_interval(x.structure, boundary_mm), diameters(x.structure)) for x in study.lesions}
     contours = {x.id: stack_planes(x.structure).warnings for x in study.lesions}
     results: list[VisitResult] = []
     visits: dict[str, list[Visit]] = {x.id: [] for x in study.lesions}
-    for number, follow_up in enumerate(study.follow_ups):
-        name, days = f"F{number + 1}", follow_up.days_after_plan
-        share = subprogress(progress, number / len(study.follow_ups), (number + 1) / len(study.follow_ups))
+    for index, follow_up in enumerate(study.follow_ups):
+        name, days = f"F{index + 1}", follow_up.days_after_plan
+        visit_progress = subprogress(progress, index / len(study.follow_ups), (index + 1) / len(study.follow_ups))
         try:
-            series = read_follow_up(follow_up, subprogress(share, 0.0, 0.25))
+            series = read_follow_up(follow_up, subprogress(visit_progress, 0.0, 0.25))
             registration = register_follow_up(
-                study, follow_up, image=series.image, given=matrices.get(name), progress=subprogress(share, 0.25, 0.8)
-            )  # fmt: skip
-            share(0.8, f"measuring {name}")
+                study,
+                follow_up,
+                image=series.image,
+                given=matrices.get(name),
+                progress=subprogress(visit_progress, 0.25, 0.8),
+            )
+            visit_progress(0.8, f"measuring {name}")
             scan = Scan(name, days, study, baselines, series.image, registration, boundary_mm, contours)
-            measured, regions, warnings = measure(scan, follow_up, mask=drawings.get(name), propose=propose)
-            said = (*series.warnings, *registration.warnings, *warnings)
+            measured, regions, warnings = measure(scan, follow_up, mask=label_maps.get(name), propose=propose)
+            visit_warnings = (*series.warnings, *registration.warnings, *warnings)
             overlays = _overlays(study, series.image, registration)
             result = VisitResult(
-                name, follow_up.description, days, registration, regions, overlays, said, "", follow_up.date_source
+                name,
+                follow_up.description,
+                days,
+                registration,
+                regions,
+                overlays,
+                visit_warnings,
+                "",
+                follow_up.date_source,
             )
         except RTResponseError as error:
-            problem = f"{error.what}. {error.fix}."  # without the place: a path may name the patient
+            problem = f"{error.what}. {error.fix}."  # without the location: a path may contain the patient's name
             warning = WarningCode.VISIT_FAILED(name=name, reason=error.what)
             result = VisitResult(
                 name, follow_up.description, days, None, (), (), (warning,), problem, follow_up.date_source
@@ -155,15 +167,15 @@ def follow_study(
 
 
 def _check_names(study: Study, *named: Mapping[str, Path]) -> None:
-    known = [f"F{n + 1}" for n in range(len(study.follow_ups))]
+    names = [f"F{n + 1}" for n in range(len(study.follow_ups))]
     for name in (key for mapping in named for key in mapping):
-        if name not in known:
-            have = ", ".join(known) or "none"
-            raise StudyError(name, f"there is no such follow-up; the study has {have}", "Correct the name")
+        if name not in names:
+            available = ", ".join(names) or "none"
+            raise StudyError(name, f"there is no such follow-up; the study has {available}", "Correct the name")
 
 
 def _overlays(study: Study, image: sitk.Image, registration: Registration) -> tuple[Overlay, ...]:
-    """Axial, coronal and sagittal planes of both heads through the largest lesion, 1 mm."""
+    """Return axial, coronal and sagittal planes of both heads through the largest lesion, 1 mm per pixel."""
     largest = max(study.lesions, key=lambda x: contour_volume_cc(x.structure))
     center = centroid_mm(largest.structure)
     grid = Grid.of(study.mr)

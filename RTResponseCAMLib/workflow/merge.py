@@ -1,4 +1,4 @@
-"""Some lesions predicted again: what still holds of an earlier result is kept beside them."""
+"""Merge of a new result for some lesions with the valid part of an earlier result."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from RTResponseCAMLib.study import Result
 
 
 def merge_results(old: Result, new: Result, *, keep: Collection[str]) -> Result:
-    """``new``, and beside it the lesions of ``old`` whose ids are in ``keep``; ordered by ROI number.
+    """Return ``new`` with the lesions of ``old`` whose ids are in ``keep`` added, ordered by ROI number.
 
-    Both maps lie on the lattice of the same MR.
+    The voxels of both maps are voxels of the same MR.
     """
-    fresh = {p.lesion.id for p in new.predictions}
+    new_ids = {p.lesion.id for p in new.predictions}
     sources = [(p, new) for p in new.predictions]
-    sources += [(p, old) for p in old.predictions if p.lesion.id in keep and p.lesion.id not in fresh]
+    sources += [(p, old) for p in old.predictions if p.lesion.id in keep and p.lesion.id not in new_ids]
     sources.sort(key=lambda pair: pair[0].lesion.structure.number)
     frame = _union(Grid.of(old.cam), Grid.of(new.cam))
     cam, subregions = np.zeros(frame.shape, dtype=np.float32), np.zeros(frame.shape, dtype=np.uint8)
-    for number, (prediction, source) in enumerate(sources, start=1):
+    for label, (prediction, source) in enumerate(sources, start=1):
         box = structure_box(prediction.lesion.structure, frame)
-        part = box.image(filled_voxels(prediction.lesion.structure, box).astype(np.uint8))
-        inside = sitk.GetArrayFromImage(resample_nearest(part, frame)) > 0
+        lesion_mask = box.image(filled_voxels(prediction.lesion.structure, box).astype(np.uint8))
+        inside = sitk.GetArrayFromImage(resample_nearest(lesion_mask, frame)) > 0
         cam[inside] = sitk.GetArrayFromImage(resample_nearest(source.cam, frame))[inside]
         above = sitk.GetArrayFromImage(resample_nearest(source.subregions, frame)) > 0
-        subregions[inside] = np.where(above[inside], number, 0)
+        subregions[inside] = np.where(above[inside], label, 0)
     predictions = tuple(prediction for prediction, _ in sources)
     study = replace(new.study, lesions=tuple(p.lesion for p in predictions))
     return replace(new, study=study, predictions=predictions, cam=frame.image(cam), subregions=frame.image(subregions))

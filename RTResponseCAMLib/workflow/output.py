@@ -1,4 +1,4 @@
-"""Results appear whole or not at all: written under a temporary name beside the target, renamed at the end."""
+"""Atomic output: results are written under a temporary name beside the target and renamed at the end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ RESEARCH_ONLY = "Research use only. Not a medical device; not for clinical decis
 
 
 def check_free(out: Path, overwrite: bool) -> None:
-    """Refuse an existing target before any work is done.
+    """Raise an error for an existing target before any work is done.
 
     Raises
     ------
-    ExistsError : the target exists and may not be replaced.
+    ExistsError : the target exists and must not be replaced.
     """
     if os.path.lexists(out) and not overwrite:
         raise ExistsError(out, "exists already", "Choose another --out, or give --overwrite to replace it")
@@ -31,7 +31,7 @@ def check_free(out: Path, overwrite: bool) -> None:
 
 @contextmanager
 def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary folder; it takes the name ``out`` when the block ends well, and vanishes otherwise.
+    """Yield a temporary folder; it is renamed to ``out`` when the block succeeds, and deleted otherwise.
 
     Raises
     ------
@@ -47,13 +47,13 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         yield partial
         partial.chmod(0o755)
         if os.path.lexists(out):
-            check_free(out, overwrite)  # it may have appeared meanwhile
+            check_free(out, overwrite)  # the target may have been created in the meantime
             old = partial.with_suffix(".old")
             out.rename(old)
             try:
                 partial.rename(out)
             except OSError:
-                old.rename(out)  # what was there stays there
+                old.rename(out)  # restore the previous target
                 raise
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         else:
@@ -65,20 +65,22 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def write_labels(labels: sitk.Image, names: list[str], *, path: Path, ids: list[str] | None = None) -> None:
-    """Write a label map with the headers by which Slicer takes an NRRD for a segmentation; label n has name n − 1.
+    """Write a label map as NRRD with the header fields of a Slicer segmentation.
+
+    Label n has the name ``names[n - 1]``.
 
     Raises
     ------
-    OutputError : it cannot be written.
+    OutputError : the file cannot be written.
     """
     image = sitk.Image(labels)
     image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
-    for number, name in enumerate(names):
-        image.SetMetaData(f"Segment{number}_ID", ids[number] if ids else f"S{number + 1}")
-        image.SetMetaData(f"Segment{number}_Name", name)
-        image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
-        image.SetMetaData(f"Segment{number}_Layer", "0")
-        image.SetMetaData(f"Segment{number}_Color", "1.0 0.2 0.55")
+    for index, name in enumerate(names):
+        image.SetMetaData(f"Segment{index}_ID", ids[index] if ids else f"S{index + 1}")
+        image.SetMetaData(f"Segment{index}_Name", name)
+        image.SetMetaData(f"Segment{index}_LabelValue", str(index + 1))
+        image.SetMetaData(f"Segment{index}_Layer", "0")
+        image.SetMetaData(f"Segment{index}_Color", "1.0 0.2 0.55")
     write_image(image, path)
 
 

@@ -1,4 +1,4 @@
-"""Study in, result out: load, sample each lesion, find its evidence, lay it back over the MR."""
+"""Prediction workflow: sample each lesion, predict it, and put its evidence on the voxels of the MR."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from RTResponseCAMLib.cam.checks import MapChecks
     from RTResponseCAMLib.models.bundle import Bundle
 
-TINY_CC = 0.05  # of so few voxels what a patch holds is no measure
-LIKE_CC = 1.1  # a lesion smaller or larger than any that the model has seen by no more than this is like them
-COARSE_MR = 1.25  # longest side of the MR's voxels, relative to what the model has seen, from which it is said
-SEEN, BEYOND = 0.95, 0.01  # least share of a lesion within its patch, most of it beyond the MR
+TINY_CC = 0.05  # below this volume (cm³), the fraction of the lesion in its patch is not reliable
+LIKE_CC = 1.1  # tolerance factor at both ends of the volume range of the training lesions
+COARSE_MR = 1.25  # longest side of the MR's voxels, relative to the training MR, above which a warning is given
+SEEN, BEYOND = 0.95, 0.01  # smallest fraction of a lesion inside its patch, largest fraction outside the MR
 
 
 class Stages:
-    """Wall-clock seconds per stage; a stage ends when the next begins."""
+    """Wall-clock seconds per stage; a stage ends when the next one begins."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._name, self._since = "", time.perf_counter()
 
     def begin(self, name: str) -> None:
-        """Close the running stage and start another ("" only closes)."""
+        """End the current stage and start another; "" only ends the current one."""
         now = time.perf_counter()
         if self._name:
             self.seconds[self._name] = self.seconds.get(self._name, 0.0) + now - self._since
@@ -57,9 +57,9 @@ def predict_study(
 
     Raises
     ------
-    GeometryError : a lesion that lies outside the MR, or has contours that cannot be used.
+    GeometryError : a lesion lies outside the MR, or has contours that cannot be used.
     ModelError : the model gives no evidence map.
-    StudyError : a lesion lacks features that the model reads.
+    StudyError : a lesion lacks features that the model needs.
     """
     from RTResponseCAMLib.cam.checks import check_map
 
@@ -71,12 +71,12 @@ def predict_study(
     stages.begin("evidence")
     evidences = bundle.predict(samples, progress=subprogress(progress, 0.2, 0.6))
     if any(evidence.map is None for evidence in evidences):
-        what = f"'{bundle.card['name']}' gives no evidence map, which there is to show"
-        raise ModelError("model", what, "Use it in a comparison, or choose a model that explains itself")
+        problem = f"'{bundle.card['name']}' gives no evidence map"
+        raise ModelError("model", problem, "Use it in a comparison, or choose a model that gives an evidence map")
     stages.begin("checks of the maps")
     checks = []
-    for number, sample in enumerate(samples):
-        progress(0.6 + 0.15 * number / len(samples), f"checking the map of lesion {number + 1}")
+    for index, sample in enumerate(samples):
+        progress(0.6 + 0.15 * index / len(samples), f"checking the map of lesion {index + 1}")
         checks.append(check_map(bundle.model, sample))
     predictions = tuple(
         _prediction(study, lesion, sample, evidence, bundle, c)
@@ -91,11 +91,11 @@ def predict_study(
         subregion_threshold=NEUTRAL,
         progress=subprogress(progress, 0.75, 1.0),
     )
-    shared = _shared_voxels(cam, study.lesions)
+    shared_counts = _shared_voxels(cam, study.lesions)
     stages.begin("")
     return Result(
         study=study,
-        predictions=tuple(_with_shared(p, shared[p.lesion.id]) for p in predictions),
+        predictions=tuple(_with_shared(p, shared_counts[p.lesion.id]) for p in predictions),
         cam=cam,
         subregions=subregions,
         scale=LOCAL_SCALE,
@@ -113,15 +113,15 @@ def predict_study(
 
 
 def _shared_voxels(cam: sitk.Image, lesions: Sequence[Lesion]) -> dict[str, int]:
-    """How many voxels of each lesion belong to another one as well."""
+    """Return the number of voxels of each lesion that also belong to another lesion."""
     grid = Grid.of(cam)
-    counts, own = np.zeros(grid.shape, dtype=np.uint8), {}
+    counts, lesion_indices = np.zeros(grid.shape, dtype=np.uint8), {}
     for lesion in lesions:
         voxels = lesion_voxels(cam, lesion.structure, dose=None)
         start = grid.start_of(voxels.grid)[::-1]
-        own[lesion.id] = tuple(n + first for n, first in zip(np.nonzero(voxels.inside), start, strict=True))
-        counts[own[lesion.id]] += 1
-    return {name: int((counts[places] > 1).sum()) for name, places in own.items()}
+        lesion_indices[lesion.id] = tuple(n + first for n, first in zip(np.nonzero(voxels.inside), start, strict=True))
+        counts[lesion_indices[lesion.id]] += 1
+    return {name: int((counts[indices] > 1).sum()) for name, indices in lesion_indices.items()}
 
 
 def _with_shared(prediction: Prediction, count: int) -> Prediction:
@@ -131,17 +131,17 @@ def _with_shared(prediction: Prediction, count: int) -> Prediction:
 
 
 def model_warnings(bundle: Bundle) -> tuple[Warning, ...]:
-    """What the model's card wants said beside every result."""
+    """Return the warnings of the model card; they accompany every result."""
     return tuple(WarningCode.MODEL(text=text) for text in bundle.card.get("warnings", ()))
 
 
 def sample_lesions(study: Study, bundle: Bundle, *, progress: Progress = no_progress) -> list[LesionSample]:
-    """Lesions of a study as a model reads them.
+    """Return the lesions of a study as input samples of a model.
 
     Raises
     ------
-    GeometryError : a lesion that lies outside the MR, or has contours that cannot be used.
-    StudyError : a lesion lacks features that the model reads.
+    GeometryError : a lesion lies outside the MR, or has contours that cannot be used.
+    StudyError : a lesion lacks features that the model needs.
     """
     inputs = bundle.inputs
     for lesion in study.lesions:
@@ -151,13 +151,15 @@ def sample_lesions(study: Study, bundle: Bundle, *, progress: Progress = no_prog
     structures = [lesion.structure for lesion in study.lesions]
     samples = sample_study(study, structures, settings=settings, identities=identities, progress=progress)
     for sample in samples:
-        lacking = [family for family in inputs.families if family not in sample.features]
-        if lacking:
-            why = "; ".join(
-                dict.fromkeys(sample.missing.get(family, "no such features are measured") for family in lacking)
+        missing_families = [family for family in inputs.families if family not in sample.features]
+        if missing_families:
+            reasons = "; ".join(
+                dict.fromkeys(
+                    sample.missing.get(family, "these features are not measured") for family in missing_families
+                )
             )
-            what = f"lacks {', '.join(lacking)}, which model '{bundle.card['name']}' reads: {why}"
-            raise StudyError(f"ROI '{sample.lesion}'", what, "Supply it, or choose another model")
+            problem = f"lacks {', '.join(missing_families)}, which model '{bundle.card['name']}' needs: {reasons}"
+            raise StudyError(f"ROI '{sample.lesion}'", problem, "Provide them, or choose another model")
     return samples
 
 
@@ -187,8 +189,8 @@ def _prediction(
     if study.dose is not None and metrics is None:
         warnings.append(WarningCode.OUTSIDE_DOSE(share="lies outside the dose grid: no dose metrics"))
     elif metrics is not None and metrics.outside_grid > 0.001:
-        share = f"{100 * metrics.outside_grid:.1f} % of its volume lies outside the dose grid"
-        warnings.append(WarningCode.OUTSIDE_DOSE(share=share))
+        extent = f"{100 * metrics.outside_grid:.1f} % of its volume lies outside the dose grid"
+        warnings.append(WarningCode.OUTSIDE_DOSE(share=extent))
     volume = sample.volume_cc
     warnings += _of_other_volume(volume, bundle)
     warnings += _unseen(study, patch, volume)
@@ -230,19 +232,19 @@ def _prediction(
 
 
 def _unseen(study: Study, patch: Patch, volume_cc: float) -> list[Warning]:
-    """What of a lesion the model did not see."""
-    found = []
-    seen_cc = float(patch.fraction.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
-    if seen_cc < SEEN * volume_cc and volume_cc > TINY_CC:
-        found.append(WarningCode.PATCH_LIMIT(percent=100 * seen_cc / volume_cc))
-    beyond = share_outside(patch.fraction, patch.grid, box=Grid.of(study.mr), reach=0.5)
-    if beyond > BEYOND:
-        found.append(WarningCode.MR_EDGE(percent=100 * beyond))
-    return found
+    """Return warnings about a lesion that extends beyond its patch or the MR."""
+    warnings = []
+    patch_cc = float(patch.fraction.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
+    if patch_cc < SEEN * volume_cc and volume_cc > TINY_CC:
+        warnings.append(WarningCode.PATCH_LIMIT(percent=100 * patch_cc / volume_cc))
+    outside_fraction = share_outside(patch.fraction, patch.grid, box=Grid.of(study.mr), reach=0.5)
+    if outside_fraction > BEYOND:
+        warnings.append(WarningCode.MR_EDGE(percent=100 * outside_fraction))
+    return warnings
 
 
 def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Warning]:
-    """Whether a lesion is smaller or larger than those that the model learned from."""
+    """Return a warning if the lesion is smaller or larger than the training lesions of the model."""
     low, high = bundle.inputs.volume_cc
     if low / LIKE_CC <= volume_cc <= high * LIKE_CC:
         return []
@@ -250,7 +252,7 @@ def _of_other_volume(volume_cc: float, bundle: Bundle) -> list[Warning]:
 
 
 def _coarse(mr: sitk.Image, bundle: Bundle) -> list[Warning]:
-    """Whether the MR is coarser than those that the model learned from; finer ones are blurred to the patch."""
+    """Return a warning if the MR is coarser than the training MR; a finer MR is smoothed to the patch spacing."""
     seen_mm = max(bundle.inputs.mr_voxel_mm, bundle.inputs.spacing_mm)
     if max(mr.GetSpacing()) <= COARSE_MR * seen_mm:
         return []

@@ -1,4 +1,4 @@
-"""The sample study: one fixed synthetic patient, made on this computer, read back as any other study."""
+"""Sample study: one fixed synthetic patient, generated on this computer and read like any other study."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import DoseMetrics, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
-# Chosen because its lesions show all three answers of the shipped model; it says nothing about how often it is right.
+# With this seed, the lesions show all three classes of the shipped model. It is no measure of the model's accuracy.
 SAMPLE = PhantomSpec(seed=15, lesions=3, variant=Variant.DARKER, columns=176, rows=208, slices=136)
 
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study that was read.
+    """A study read from a folder, with its first follow-up.
 
     Attributes
     ----------
-    mr : the planning MR as the scene will store it; done here, because it takes a while for a large one.
-    follow_up : the first later MR, stored likewise; None when there is none, or it cannot be read.
-    registered : the follow-up was moved onto the plan (its voxels are its own, nothing is resampled).
+    mr : planning MR as the scene stores it; converted here, because this takes time for a large MR.
+    follow_up : first later MR, converted likewise; None if there is none, or it cannot be read.
+    registered : whether the follow-up was moved onto the plan (its voxels are not resampled).
     measures : lesion id → volume (cm³) and dose metrics.
-    folder : where the study lies; None when it is gone again, as the sample's is.
+    folder : folder of the study; None if it was deleted, as for the sample study.
     """
 
     study: Study
@@ -52,11 +52,11 @@ class LoadedStudy:
 
 
 def open_study(folder: Path, progress: Progress = no_progress, *, options: ReadOptions = AS_FOUND) -> LoadedStudy:
-    """Read a study and its first follow-up, and register that onto the plan.
+    """Read a study and its first follow-up, and register the follow-up to the plan.
 
     Raises
     ------
-    QuestionError : objects disagree; ``options`` with the answer read it.
+    QuestionError : objects contradict each other; ``options`` with the answer resolve this.
     StudyError, GeometryError : see `load_study`; a follow-up that cannot be read or registered is a warning.
     """
     study = load_study(folder, progress=subprogress(progress, 0.0, 0.55), **vars(options))
@@ -73,24 +73,24 @@ def open_study(folder: Path, progress: Progress = no_progress, *, options: ReadO
         return LoadedStudy(study, mr, None, "", False, (*study.warnings, left_out), measures, folder)
     warnings: tuple[Warning, ...] = ()
     try:
-        found = register_follow_up(study, first, image=image, progress=subprogress(progress, 0.75, 0.98))
-        image, warnings = moved_image(found.to_plan, image), found.warnings
+        registration = register_follow_up(study, first, image=image, progress=subprogress(progress, 0.75, 0.98))
+        image, warnings = moved_image(registration.to_plan, image), registration.warnings
     except RTResponseError as error:
-        found = None
+        registration = None
         warnings = (WarningCode.FOLLOW_UP(what=f"the follow-up is shown unregistered: {error.what}"),)
     days = "" if first.days_after_plan is None else f", {first.days_after_plan} days"
-    name = f"Follow-up {first.description}{days} ({'registered' if found else 'not registered'})"
+    name = f"Follow-up {first.description}{days} ({'registered' if registration else 'not registered'})"
     warnings = (*study.warnings, *warnings)
-    return LoadedStudy(study, mr, as_stored(image), name, found is not None, warnings, measures, folder)
+    return LoadedStudy(study, mr, as_stored(image), name, registration is not None, warnings, measures, folder)
 
 
 def open_sample(progress: Progress = no_progress) -> LoadedStudy:
-    """Make the sample study in a temporary folder, read it, and remove the folder."""
-    with tempfile.TemporaryDirectory(prefix="RTResponseCAM-sample-") as place:
-        progress(0.02, "drawing a synthetic patient")
+    """Generate the sample study in a temporary folder, read it, and remove the folder."""
+    with tempfile.TemporaryDirectory(prefix="RTResponseCAM-sample-") as folder:
+        progress(0.02, "generating a synthetic patient")
         patient = sample_patient(SAMPLE)
-        write_patient(patient, Path(place), progress=subprogress(progress, 0.15, 0.8), truth=False)
-        return replace(open_study(Path(place) / "dicom", subprogress(progress, 0.8, 1.0)), folder=None)
+        write_patient(patient, Path(folder), progress=subprogress(progress, 0.15, 0.8), truth=False)
+        return replace(open_study(Path(folder) / "dicom", subprogress(progress, 0.8, 1.0)), folder=None)
 
 
 def write_sample_scene(path: Path, progress: Progress = no_progress) -> None:
@@ -104,7 +104,7 @@ def write_sample_scene(path: Path, progress: Progress = no_progress) -> None:
 
     from RTResponseCAMLib.scene.build import new_scene
     from RTResponseCAMLib.scene.save import save_scene
-    from RTResponseCAMLib.workflow.session import Session  # which imports this module
+    from RTResponseCAMLib.workflow.session import Session  # a circular import at module level
 
     scene = new_scene()
     Session(scene).add(

@@ -1,7 +1,7 @@
-"""One user's work in one scene: load, predict, show, contour, export. What a panel or a script drives.
+"""Session of one user in one scene: load, predict, show, contour, export. The panel and scripts use it.
 
-Everything here runs on the main thread. `task.compute` and `sample.open_study` touch neither scene nor widgets, and
-may run elsewhere.
+Everything here runs on the main thread. `task.compute` and `sample.open_study` access neither scene nor widgets, and
+may run in another thread.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from RTResponseCAMLib.workflow.display import Display, inputs_from
 from RTResponseCAMLib.workflow.sample import LoadedStudy
 from RTResponseCAMLib.workflow.task import Parameters, Task
 
-FOLLOW_UP = f"{PREFIX}followUp"  # reference of a segmentation
-OF_DOSE = " of dose "  # between the fingerprints of a segment and of the dose that was measured in it
+FOLLOW_UP = f"{PREFIX}followUp"  # node reference of a segmentation
+OF_DOSE = " of dose "  # separates the fingerprint of a segment from that of the dose measured in it
 
 
 class Session:
-    """Holds what the scene cannot: the contours that were loaded, and the result with its shares.
+    """Stores what the scene does not store: the loaded contours, and the result with its shares.
 
     Attributes
     ----------
-    result : of the chosen study; None after a scene was loaded.
-    folder : from which the chosen study was read, for objects that refer to it; None when it is not known.
-    subregions : the selected lesion's voxels, and what is drawn on them.
-    display : how all this is shown.
+    result : result of the chosen study; None after a scene was loaded.
+    folder : folder from which the chosen study was read, for objects that reference it; None if it is unknown.
+    subregions : voxels of the selected lesion, and its subregion.
+    display : display of inputs and result.
     """
 
     def __init__(self, scene: Any) -> None:
@@ -67,12 +67,12 @@ class Session:
         self._chosen = ""  # the segmentation whose study is chosen
 
     def forget(self) -> None:
-        """Forget everything: the scene is another one."""
+        """Clear all state, because the scene was replaced."""
         self._scene_reader.forget()
         self.subregions.forget()
         self.display.forget()
-        for known in (self._seen, self._folders, self._results):
-            known.clear()
+        for cache in (self._seen, self._folders, self._results):
+            cache.clear()
         self.result, self.folder, self._chosen = None, None, ""
 
     def add(self, opened: LoadedStudy, parameters: Parameters, *, progress: Progress = no_progress) -> Any:
@@ -88,7 +88,7 @@ class Session:
             show_head(follow_up, opened.follow_up)
             put_beside(self._scene, nodes.mr, others=(follow_up,))
             nodes.lesions.SetNodeReferenceID(FOLLOW_UP, follow_up.GetID())
-        progress(0.9, "remembering the contours")
+        progress(0.9, "storing the contours")
         self._scene_reader.remember(nodes, study)
         prescription = study.plan.prescription if study.plan else None
         isodose, fractions = (prescription.isodose_percent, prescription.fractions) if prescription else (None, None)
@@ -98,7 +98,7 @@ class Session:
         keep_measures(nodes.lesions, self._measure(opened, nodes))
         self._folders[nodes.lesions.GetID()] = opened.folder
         self._leave_for(nodes.lesions, parameters)
-        parameters.segmentation = nodes.lesions  # first: by it a study is told from another
+        parameters.segmentation = nodes.lesions  # first, because it identifies the study
         parameters.mrVolume, parameters.doseVolume = nodes.mr, nodes.dose
         parameters.followUpVolume = follow_up
         self._take_up(nodes.lesions, parameters)
@@ -107,14 +107,14 @@ class Session:
         return nodes
 
     def follow(self, parameters: Parameters) -> None:
-        """Keep up with the scene: with another study that is chosen, and with where its inputs lie."""
+        """Update after a change of the scene: another study is chosen, or inputs were moved."""
         self.follow_study(parameters)
         self.display.follow(parameters)
 
     def follow_study(self, parameters: Parameters) -> None:
-        """When the lesions of another study are chosen: take up its prescription and result, show its outlines alone.
+        """Restore prescription and result if the lesions of another study are chosen, and show only its outlines.
 
-        What is chosen first is taken with the parameters as they are: by hand, or from a scene.
+        For the first choice, by hand or from a scene, the parameters stay as they are.
         """
         segmentation = parameters.segmentation
         if segmentation is None or segmentation.GetID() == self._chosen:
@@ -144,17 +144,19 @@ class Session:
             parameters.followUpVolume = segmentation.GetNodeReference(FOLLOW_UP)
         cam = self._evidence_of(segmentation)
         parameters.camVolume = cam
-        self._results = {node: found for node, found in self._results.items() if self._scene.GetNodeByID(node)}
+        self._results = {node: result for node, result in self._results.items() if self._scene.GetNodeByID(node)}
         self.result = None if cam is None else self._results.get(cam.GetID())
 
     def _evidence_of(self, segmentation: Any) -> Any | None:
-        """The evidence that was found for a segmentation; None without one."""
-        found = [cam for cam in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if is_evidence(cam)]
-        found = [cam for cam in found if cam.GetNodeReferenceID(f"{PREFIX}segmentation") == segmentation.GetID()]
-        return found[-1] if found else None
+        """Return the evidence volume of a segmentation; None without one."""
+        evidence_volumes = [cam for cam in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if is_evidence(cam)]
+        evidence_volumes = [
+            cam for cam in evidence_volumes if cam.GetNodeReferenceID(f"{PREFIX}segmentation") == segmentation.GetID()
+        ]
+        return evidence_volumes[-1] if evidence_volumes else None
 
     def state(self, parameters: Parameters) -> State:
-        """Judge inputs and results."""
+        """Return the state of inputs and results: problems, notes, rows and outdated results."""
         inputs, card, problems = inputs_from(parameters), None, []
         try:
             card = read_card(self.bundle_folder(parameters))
@@ -175,15 +177,15 @@ class Session:
         )
 
     def bundle_folder(self, parameters: Parameters) -> Path:
-        """Folder of the chosen model, or of the one that ships."""
+        """Return the folder of the chosen model, or of the shipped model."""
         return Path(parameters.bundleFolder) if parameters.bundleFolder else default_bundle()
 
     def prepare(self, parameters: Parameters, lesions: Sequence[str] = ()) -> Task:
-        """Take a prediction of some lesions (all without ``lesions``) from the scene.
+        """Return a prediction task, read from the scene, for some lesions (all if ``lesions`` is empty).
 
         Raises
         ------
-        StudyError, GeometryError, ModelError : the first thing that is wrong.
+        StudyError, GeometryError, ModelError : the first problem of the inputs or the model.
         """
         card = read_card(self.bundle_folder(parameters))
         inputs = inputs_from(parameters)
@@ -193,16 +195,16 @@ class Session:
         scene_study = self._scene_reader.gather(inputs)
         keep: tuple[str, ...] = ()
         study = scene_study.study
-        wanted = [x for x in study.lesions if x.id in lesions]
-        if wanted and self.result is not None and parameters.camVolume is not None:
+        chosen_lesions = [x for x in study.lesions if x.id in lesions]
+        if chosen_lesions and self.result is not None and parameters.camVolume is not None:
             stale = self._stale(inputs, parameters, card)
             keep = tuple(p.lesion.id for p in self.result.predictions if p.lesion.id not in stale)
-            study = replace(study, lesions=tuple(wanted))
-        prints = {**self._scene_reader.fingerprints(inputs), "model": str(card["weights"][0]["sha256"])}
+            study = replace(study, lesions=tuple(chosen_lesions))
+        fingerprints = {**self._scene_reader.fingerprints(inputs), "model": str(card["weights"][0]["sha256"])}
         return Task(
             study,
             scene_study.segments,
-            prints,
+            fingerprints,
             self.bundle_folder(parameters),
             str(parameters.device.value),
             keep,
@@ -211,17 +213,17 @@ class Session:
         )
 
     def show(self, task: Task, result: Result, *, parameters: Parameters) -> bool:
-        """Put a computed prediction into the scene; tell whether its study is still chosen, and it is shown.
+        """Put a computed prediction into the scene; returns whether its study is still chosen, so that it is shown.
 
         Raises
         ------
-        StudyError : its MR or its lesions were deleted meanwhile.
+        StudyError : the MR or the lesions were deleted during the prediction.
         """
         mr, dose, segmentation = (self._scene.GetNodeByID(node) if node else None for node in task.nodes)
         if mr is None or segmentation is None:
-            gone = "the planning MR" if mr is None else "the segmentation"
+            deleted = "the planning MR" if mr is None else "the segmentation"
             raise StudyError(
-                "", f"{gone} was deleted while predicting; the result was left out", "Load the study again"
+                "", f"{deleted} was deleted during the prediction; the result is discarded", "Load the study again"
             )
         chosen = parameters.segmentation is not None and parameters.segmentation.GetID() == segmentation.GetID()
         cam = self._evidence_of(segmentation)
@@ -247,7 +249,7 @@ class Session:
         return True
 
     def restore(self, parameters: Parameters) -> bool:
-        """Take up a result that a loaded scene brought; tell whether there was one that was not shown yet."""
+        """Use the result of a loaded scene; returns whether there is one that was not shown yet."""
         cam = parameters.camVolume
         if cam is None:
             cams = [n for n in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if rows_of(n)]
@@ -264,11 +266,11 @@ class Session:
         return True
 
     def choose_inputs(self, parameters: Parameters) -> None:
-        """Choose inputs where none are chosen: the dose, and as MR the first volume that is none."""
+        """Choose inputs that are not chosen yet; the MR is the first volume that is not a dose."""
         volumes = [n for n in _nodes(self._scene, "vtkMRMLScalarVolumeNode") if n.IsA("vtkMRMLScalarVolumeNode")]
-        plain = [n for n in volumes if not n.IsA("vtkMRMLLabelMapVolumeNode") and not is_evidence(n)]
-        doses = [n for n in plain if self._scene_reader.is_dose(n)]
-        images = [n for n in plain if n not in doses and n is not parameters.followUpVolume]
+        candidates = [n for n in volumes if not n.IsA("vtkMRMLLabelMapVolumeNode") and not is_evidence(n)]
+        doses = [n for n in candidates if self._scene_reader.is_dose(n)]
+        images = [n for n in candidates if n not in doses and n is not parameters.followUpVolume]
         segmentations = [n for n in _nodes(self._scene, "vtkMRMLSegmentationNode") if not n.GetHideFromEditors()]
         if parameters.mrVolume is None and images:
             parameters.mrVolume = images[0]
@@ -282,41 +284,43 @@ class Session:
 
     def _notes(self, inputs: Inputs, parameters: Parameters) -> list[str]:
         notes = self._scene_reader.notes(inputs)
-        later = parameters.followUpVolume
-        stated = later is not None and later.GetAttribute(views.REGISTERED) == "1"
-        if stated and inputs.mr is not None and not views.is_registered(later, inputs.mr):
-            name = later.GetName()
+        follow_up = parameters.followUpVolume
+        was_registered = follow_up is not None and follow_up.GetAttribute(views.REGISTERED) == "1"
+        if was_registered and inputs.mr is not None and not views.is_registered(follow_up, inputs.mr):
+            name = follow_up.GetName()
             notes.append(
-                f"'{name}' was registered to another MR, or to where this one lay before: load the study again."
+                f"'{name}' was registered to another MR, or to an earlier position of this MR: load the study again."
             )
         if parameters.camVolume is not None:
             notes += [text for text in notes_of(parameters.camVolume) if text not in notes]
         return notes
 
     def _rows(self, inputs: Inputs, parameters: Parameters) -> tuple[Row, ...]:
-        """A row for each lesion of the segmentation: its result, else what was measured, else its volume."""
-        known = {row.id: row for row in rows_of(parameters.camVolume)} if parameters.camVolume else {}
-        kept = kept_measures(inputs.segmentation) if inputs.segmentation is not None else {}
-        stated = dict(self._scene_reader.prescriptions(inputs)) if kept else {}
+        """Return a row for each lesion of the segmentation: its result, else the stored measures, else its volume."""
+        result_rows = {row.id: row for row in rows_of(parameters.camVolume)} if parameters.camVolume else {}
+        measures = kept_measures(inputs.segmentation) if inputs.segmentation is not None else {}
+        prescriptions = dict(self._scene_reader.prescriptions(inputs)) if measures else {}
         rows = []
         for name, segment_id in lesion_segments(inputs.segmentation).items():
-            measured = kept.get(name)
-            own_name = lesion_name(inputs.segmentation.GetSegmentation().GetSegment(segment_id))
-            if name in known and known[name].segment_id in ("", segment_id):
-                rows.append(replace(known[name], name=own_name))  # it may have been renamed
+            measured = measures.get(name)
+            segment_name = lesion_name(inputs.segmentation.GetSegmentation().GetSegment(segment_id))
+            if name in result_rows and result_rows[name].segment_id in ("", segment_id):
+                rows.append(replace(result_rows[name], name=segment_name))  # the segment may have been renamed
             elif measured and measured[1].segment_id == segment_id and self._holds(measured[0], inputs, segment_id):
-                rows.append(replace(self._with_present_dose(*measured, inputs, stated.get(name)), name=own_name))
+                rows.append(
+                    replace(self._with_present_dose(*measured, inputs, prescriptions.get(name)), name=segment_name)
+                )
             else:
                 volume = self._scene_reader.volume_cc(inputs.segmentation, segment_id)
-                rows.append(Row(segment_id, name, own_name, volume))
+                rows.append(Row(segment_id, name, segment_name, volume))
         return tuple(rows)
 
     def _holds(self, state: str, inputs: Inputs, segment_id: str) -> bool:
-        """Whether a lesion is the one that was measured."""
+        """Return whether the stored measures belong to the current contour of the lesion."""
         return state.partition(OF_DOSE)[0] == self._scene_reader.segment_print(inputs.segmentation, segment_id)
 
     def _with_present_dose(self, state: str, row: Row, inputs: Inputs, prescription_gy: float | None) -> Row:
-        """A measured row without what another dose, or another prescription, was measured of."""
+        """Return a measured row without the values of another dose or of another prescription."""
         dose = "" if inputs.dose is None else self._scene_reader.volume_print(inputs.dose)
         if state.partition(OF_DOSE)[2] != dose:
             return Row(row.segment_id, row.id, row.name, row.volume_cc)
@@ -328,21 +332,21 @@ class Session:
         self, inputs: Inputs, parameters: Parameters, card: Mapping[str, Any] | None
     ) -> dict[str, tuple[str, ...]]:
         cam = parameters.camVolume
-        then = inputs_of(cam) if cam is not None else {}
-        if not then:
+        stored = inputs_of(cam) if cam is not None else {}
+        if not stored:
             return {}
         if self._scene_reader.placement(inputs).problem:
             return {row.id: ("transform",) for row in rows_of(cam)}
         if was_moved(cam):
-            return {row.id: ("place of the evidence",) for row in rows_of(cam)}
-        now = self._scene_reader.fingerprints(inputs)
+            return {row.id: ("position of the evidence",) for row in rows_of(cam)}
+        current = self._scene_reader.fingerprints(inputs)
         if card is not None:
-            now["model"] = str(card["weights"][0]["sha256"])
-        common = {k for k in {*then, *now} if not k.startswith(LESION_PRINT) and then.get(k) != now.get(k)}
+            current["model"] = str(card["weights"][0]["sha256"])
+        changed = {k for k in {*stored, *current} if not k.startswith(LESION_PRINT) and stored.get(k) != current.get(k)}
         stale = {}
         for row in rows_of(cam):
-            own = f"{LESION_PRINT}{row.id}"
-            reasons = sorted(common) + (["contour"] if then.get(own) != now.get(own) else [])
+            key = f"{LESION_PRINT}{row.id}"
+            reasons = sorted(changed) + (["contour"] if stored.get(key) != current.get(key) else [])
             if reasons:
                 stale[row.id] = tuple(reasons)
         return stale
@@ -359,7 +363,7 @@ class Session:
 
 
 def _common_dose(study: Study, prescription: Prescription | None) -> float:
-    """The prescription of all lesions when it is the same, else 0 (as planned)."""
+    """Return the prescription if it is the same for all lesions, else 0 (as planned)."""
     doses = {prescription.dose_for(x.structure) for x in study.lesions} if prescription else set()
     return doses.pop() if len(doses) == 1 else 0.0
 

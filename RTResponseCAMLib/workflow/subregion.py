@@ -1,4 +1,4 @@
-"""Subregions of a prediction: drawn, measured, written; and what is not contoured, by name."""
+"""Subregions of a prediction: contouring, statistics, output files, and warnings about lesions not contoured."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def contour_subregions(
     interpolation: str = "linear",
     progress: Progress = no_progress,
 ) -> tuple[tuple[ContouredSubregion, ...], tuple[Warning, ...]]:
-    """Draw and measure a subregion in every lesion whose evidence stands; the others are named in the warnings.
+    """Contour and measure a subregion in every lesion without quality flags; warnings name the other lesions.
 
     Parameters
     ----------
-    anyway : draw them in doubtful lesions, too; the doubts go with them.
-    boost_gy : dose that a what-if boost is to lift a subregion's D98 to; None: no boost.
+    anyway : also contour lesions with quality flags; the flags are stored with the subregions.
+    boost_gy : D98 of a subregion that the simulated boost reaches, Gy; None: no boost.
     """
     study = result.study
     prescription = study.plan.prescription if study.plan is not None else None
-    found, warnings = [], []
-    for number, prediction in enumerate(result.predictions):
-        within = subprogress(progress, number / len(result.predictions), (number + 1) / len(result.predictions))
+    subregions, warnings = [], []
+    for index, prediction in enumerate(result.predictions):
+        lesion_progress = subprogress(progress, index / len(result.predictions), (index + 1) / len(result.predictions))
         structure, quality_flags = prediction.lesion.structure, prediction.quality_flags
         if quality_flags and not anyway:
             warnings.append(WarningCode.NOT_CONTOURED(name=structure.name, quality_flags="; ".join(quality_flags)))
@@ -54,9 +54,14 @@ def contour_subregions(
         voxels = lesion_voxels(result.cam, structure, dose=study.dose)
         if not selection.clip:
             voxels = padded(voxels, selection.margin_mm, dose=study.dose)
-        level = prescription.dose_for(structure) if prescription is not None else None
+        prescription_gy = prescription.dose_for(structure) if prescription is not None else None
         mask, statistics = measure(
-            voxels, selection, dose=study.dose, prescription_gy=level, interpolation=interpolation, progress=within
+            voxels,
+            selection,
+            dose=study.dose,
+            prescription_gy=prescription_gy,
+            interpolation=interpolation,
+            progress=lesion_progress,
         )
         boost = None
         if boost_gy is not None and study.dose is not None:
@@ -67,13 +72,13 @@ def contour_subregions(
                 wish_gy=boost_gy,
                 fractions=prescription.fractions if prescription else None,
             )
-        found.append(ContouredSubregion(prediction, voxels, mask, statistics, boost, quality_flags))
+        subregions.append(ContouredSubregion(prediction, voxels, mask, statistics, boost, quality_flags))
         if not mask.any():
-            warnings.append(WarningCode.EMPTY_SUBREGION(what=f"{structure.name}: no voxel is taken"))
+            warnings.append(WarningCode.EMPTY_SUBREGION(what=f"{structure.name}: no voxel is selected"))
     if study.dose is None:
         warnings.append(WarningCode.NO_DOSE(reason="the study has no dose: subregions have volumes only"))
     progress(1.0)
-    return tuple(found), tuple(warnings)
+    return tuple(subregions), tuple(warnings)
 
 
 def write_subregions(
@@ -99,8 +104,9 @@ def write_subregions(
         "cam_scale": result.scale,
         "provenance": dict(result.provenance),
         "subregions": [
-            as_row(one) | {"boost": _boost(one.boost), "words": summary_text(one.statistics, one.boost)}
-            for one in drawn
+            as_row(subregion)
+            | {"boost": _boost(subregion.boost), "words": summary_text(subregion.statistics, subregion.boost)}
+            for subregion in drawn
         ],
         "warnings": [w.as_json() for w in (*result.warnings, *warnings)],
     }
@@ -108,10 +114,14 @@ def write_subregions(
     with new_folder(out, overwrite) as folder:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "subregions.json").write_text(text + "\n", encoding="utf-8")
-        rows = [as_row(one) | {"warnings": "; ".join(as_row(one)["warnings"])} for one in drawn]
+        rows = [as_row(subregion) | {"warnings": "; ".join(as_row(subregion)["warnings"])} for subregion in drawn]
         write_table(folder / "subregions.csv", list(rows[0]) if rows else ["lesion"], rows=rows)
-        write_labels(label_map(result, drawn), [f"{one.prediction.lesion.id} subregion" for one in drawn],
-                     path=folder / "subregions.seg.nrrd", ids=[one.prediction.lesion.id for one in drawn])  # fmt: skip
+        write_labels(
+            label_map(result, drawn),
+            [f"{subregion.prediction.lesion.id} subregion" for subregion in drawn],
+            path=folder / "subregions.seg.nrrd",
+            ids=[subregion.prediction.lesion.id for subregion in drawn],
+        )
         histograms, partners = _charted(drawn)
         if histograms:
             targets = list(dict.fromkeys(partners.values()))
@@ -122,7 +132,7 @@ def write_subregions(
 
 
 def as_row(one: ContouredSubregion) -> dict[str, Any]:
-    """One subregion as plain values; volumes cm³, doses Gy, None where not defined."""
+    """Return one subregion as plain values; volumes in cm³, doses in Gy, None where not defined."""
     figures, lesion = one.statistics, one.prediction.lesion
     row: dict[str, Any] = {
         "lesion": lesion.id,
@@ -144,29 +154,36 @@ def as_row(one: ContouredSubregion) -> dict[str, Any]:
         "cam_dose_rho_beyond_radial": None if association is None else association.rho_beyond_radial,
         "cam_dose_p": None if association is None else association.p,
     }
-    for kind, found in (("shift", figures.shifts), ("threshold", figures.thresholds)):
-        for key, pair in (("volume_cc", found.volume_cc), ("mean_gy", found.mean_gy), ("d98_gy", found.d98_gy)):
+    for kind, robustness in (("shift", figures.shifts), ("threshold", figures.thresholds)):
+        for key, pair in (
+            ("volume_cc", robustness.volume_cc),
+            ("mean_gy", robustness.mean_gy),
+            ("d98_gy", robustness.d98_gy),
+        ):
             row |= {f"{kind}_{key}_{end}": None if pair is None else pair[n] for n, end in enumerate(("low", "high"))}
-        row[f"{kind}_least_dice"] = found.dice
+        row[f"{kind}_least_dice"] = robustness.dice
     boost = () if one.boost is None else one.boost.warnings
     texts = [*one.quality_flags, *(c.text for c in (*figures.warnings, *boost))]
     return row | {"warnings": list(dict.fromkeys(texts))}
 
 
 def label_map(result: Result, drawn: Sequence[ContouredSubregion]) -> sitk.Image:
-    """Subregions as numbers from 1, in the list's order, on the map's voxels, or on the MR's where they leave the map.
+    """Return a label map of the subregions, with labels from 1 in the order of the list.
 
-    Later ones win where they overlap.
+    Its grid is that of the evidence map, or that of the MR if a subregion extends beyond the map. Where subregions
+    overlap, the label of the later one is used.
     """
     grid = Grid.of(result.cam)
-    places = [grid.to_index(one.voxels.grid.points_of(one.mask)) for one in drawn if one.mask.any()]
-    if any((p < -0.5).any() or (p > np.asarray(grid.size) - 0.5).any() for p in places):
+    voxel_indices = [
+        grid.to_index(subregion.voxels.grid.points_of(subregion.mask)) for subregion in drawn if subregion.mask.any()
+    ]
+    if any((p < -0.5).any() or (p > np.asarray(grid.size) - 0.5).any() for p in voxel_indices):
         grid = Grid.of(result.study.mr)
     labels = np.zeros(grid.shape, dtype=np.uint8)
-    for number, one in enumerate(drawn, start=1):
-        index = np.rint(grid.to_index(one.voxels.grid.points_of(one.mask))).astype(int)
+    for label, subregion in enumerate(drawn, start=1):
+        index = np.rint(grid.to_index(subregion.voxels.grid.points_of(subregion.mask))).astype(int)
         index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
-        labels[index[:, 2], index[:, 1], index[:, 0]] = number
+        labels[index[:, 2], index[:, 1], index[:, 0]] = label
     return grid.image(labels)
 
 
@@ -184,11 +201,11 @@ def _boost(boost: SimulatedBoost | None) -> dict[str, Any] | None:
 
 
 def _charted(drawn: Sequence[ContouredSubregion]) -> tuple[list[Dvh], dict[str, str]]:
-    """Histograms under names that tell them apart, and to which subregion each rest belongs."""
+    """Return histograms with unique names, and the name of the subregion for each rest of a lesion."""
     histograms, partners = [], {}
-    for one in drawn:
-        lesion = one.prediction.lesion.id
-        for histogram in (one.statistics.subregion, one.statistics.rest):
+    for subregion in drawn:
+        lesion = subregion.prediction.lesion.id
+        for histogram in (subregion.statistics.subregion, subregion.statistics.rest):
             if histogram is not None:
                 histograms.append(replace(histogram, name=f"{lesion} {histogram.name}"))
         partners[f"{lesion} rest of lesion"] = f"{lesion} subregion"

@@ -1,4 +1,4 @@
-"""A prediction on its way: taken from the scene, computed elsewhere, put back. `compute` touches no scene."""
+"""Prediction task: read from the scene, computed in another thread, put back. `compute` accesses no scene."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from RTResponseCAMLib.workflow.merge import merge_results
 
 
 class Parameters(Protocol):
-    """What the user chose: the module's parameter node (choices have a ``value``)."""
+    """Settings of the user: the module's parameter node (choices have a ``value``)."""
 
     mrVolume: Any
     doseVolume: Any
@@ -40,9 +40,9 @@ class Parameters(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A prediction, taken from the scene and ready to be computed elsewhere.
+    """A prediction task, read from the scene and ready to be computed in another thread.
 
-    ``nodes`` are the ids of MR, dose ("" without one) and segmentation that it was taken from.
+    ``nodes`` are the ids of the nodes that it was read from: MR, dose ("" without a dose) and segmentation.
     """
 
     study: Study
@@ -56,11 +56,11 @@ class Task:
 
 
 def compute(task: Task, progress: Progress = no_progress) -> Result:
-    """Predict; safe to run in another thread.
+    """Return the result of a prediction task; safe to run in another thread.
 
     Raises
     ------
-    ModelError, GeometryError : see `load_bundle` and `predict_study`; PyTorch is missing.
+    ModelError, GeometryError : see `load_bundle` and `predict_study`; a ModelError also if PyTorch is missing.
     """
     progress(0.0, "loading PyTorch and the model")
     preload_torch()

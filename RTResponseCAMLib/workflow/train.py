@@ -1,4 +1,4 @@
-"""Fit a model on a cohort and write a bundle with its held-out figures."""
+"""Training workflow: fit a model on a cohort and write a bundle with its held-out performance."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from RTResponseCAMLib.workflow.output import check_free, new_folder
 
 MIN_LESIONS = 12
 SHARED_PEOPLE = (
-    "Patient groups of its training cohort hold one DICOM Patient ID: if they are one person, its held-out figures are "
-    "too good."
+    "Patient groups of its training cohort share one DICOM Patient ID: if they are one person, its held-out "
+    "performance is overestimated."
 )
-COMMON = 95  # per cent of the lesions whose MR has voxels no longer than the card says
-CONTROL_SEED = 4000  # between the two trainings whose maps are compared
+COMMON = 95  # percentile of the longest MR voxel side over the training lesions, stated in the card
+CONTROL_SEED = 4000  # difference between the seeds of the two trainings whose maps are compared
 
 
 def train_bundle(
@@ -45,15 +45,15 @@ def train_bundle(
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Train a model of the registry on a cohort and write a bundle; returns the held-out figures that its card carries.
+    """Train a registered model on a cohort and write a bundle; returns the held-out performance stored in its card.
 
-    Calibration, threshold and figures come from patient-grouped folds with the same options; the model that is written
-    is then fitted on everyone. Lesions without a certain label teach only what needs none.
+    Calibration, threshold and performance come from patient-grouped folds with the same options. The written model is
+    then fitted on all lesions. Lesions without a certain label are used only for steps that need no label.
 
     Parameters
     ----------
-    name, options : of the model, see `models.registry`.
-    card : what the card says beside: name, description, intended use, cohort, command, cautions.
+    name, options : name and options of the model, see `models.registry`.
+    card : other entries of the card: name, description, intended use, cohort, command, warnings.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def train_bundle(
         raise CohortError(
             cohort,
             f"has {len(labeled)} lesions with a certain label, {sum(labels)} of them non-responding; "
-            f"needed are {MIN_LESIONS} and both classes",
+            f"at least {MIN_LESIONS} lesions and both classes are needed",
             "Add lesions",
         )
     fitted = Calibrated(model).fit(samples, progress=subprogress(progress, 0.4, 0.95))
@@ -89,7 +89,7 @@ def train_bundle(
         by_source = by_stratum(labels, scores, patients=patients, strata=strata)
         return {
             "auc": _rounded(asdict(auc_interval(labels, scores, patients=patients))),
-            "auc_by_label_source": {source: _rounded(asdict(found)) for source, found in by_source.items()},
+            "auc_by_label_source": {source: _rounded(asdict(interval)) for source, interval in by_source.items()},
         }
 
     volumes = [_sampled_volume_cc(lesion.sample) for lesion in labeled]
@@ -104,8 +104,8 @@ def train_bundle(
         "volume_alone": ranking(volumes),
     }
     checks = _check_maps(model, samples) if entry.explains else {}
-    beaten = _beaten_by_volume(figures, Counter(sources))
-    full = {
+    volume_warnings = _beaten_by_volume(figures, Counter(sources))
+    full_card = {
         **card,
         "model": name,
         "preprocessing": _preprocessing(entry, samples, volumes),
@@ -114,18 +114,18 @@ def train_bundle(
         "threshold": 1 - fitted.threshold,
         "held_out": figures,
         "checks": checks,
-        "warnings": [*card.get("warnings", ()), *model_warnings_of(checks), *shared_people_warnings, *beaten],
+        "warnings": [*card.get("warnings", ()), *model_warnings_of(checks), *shared_people_warnings, *volume_warnings],
     }
     progress(0.98, "writing the bundle")
-    written = _with_pattern(fitted, samples) if entry.explains else fitted
+    final_model = _with_pattern(fitted, samples) if entry.explains else fitted
     with new_folder(out, overwrite) as folder:
-        save_bundle(folder, written.fitted, card=full)
+        save_bundle(folder, final_model.fitted, card=full_card)
     progress(1.0, "bundle written")
     return figures
 
 
 def _preprocessing(entry: ModelEntry, samples: Sequence[LesionSample], volumes_cc: Sequence[float]) -> dict[str, Any]:
-    """The input specification of the card: what the model reads, and what its training lesions were like."""
+    """Return the input specification of the card: inputs of the model, and ranges of its training lesions."""
     settings = SampleSettings()
     longest = [max(patch_of(sample).mr_spacing_mm or (0.0,)) for sample in samples]
     return {
@@ -140,51 +140,52 @@ def _preprocessing(entry: ModelEntry, samples: Sequence[LesionSample], volumes_c
 
 
 def _sampled_volume_cc(sample: LesionSample) -> float:
-    """Volume of a lesion as its patch holds it, cm³."""
+    """Return the volume of a lesion from the partial-volume fractions of its patch, cm³."""
     patch = patch_of(sample)
     return float(patch.fraction.sum()) * float(np.prod(patch.grid.spacing_mm)) / 1000
 
 
 def _with_pattern(fitted: CalibratedModel, samples: Sequence[LesionSample]) -> CalibratedModel:
-    maps = [found.map for found in fitted.predict(samples)]
-    if any(found is None for found in maps):
+    maps = [evidence.map for evidence in fitted.predict(samples)]
+    if any(evidence is None for evidence in maps):
         return fitted
     pattern = mean_pattern([patch_of(sample) for sample in samples], [m for m in maps if m is not None])
     return replace(fitted, fitted=fitted.fitted.with_mean_pattern(pattern))
 
 
 def _check_maps(model: LesionModel, samples: Sequence[LesionSample]) -> dict[str, float]:
-    """Checks of the maps on lesions of the first inner fold, by models that have not seen them."""
-    known = [sample for sample in samples if sample.label is not None]
-    labels = np.asarray([int(sample.label or 0) for sample in known])
-    fold = inner_folds(labels, np.asarray([sample.patient for sample in known]), seed=model.seed)[0]
-    unseen = {known[i].patient for i in fold.test}
+    """Return mean map checks on the lesions of the first inner fold, with models that were not trained on them."""
+    labeled = [sample for sample in samples if sample.label is not None]
+    labels = np.asarray([int(sample.label or 0) for sample in labeled])
+    fold = inner_folds(labels, np.asarray([sample.patient for sample in labeled]), seed=model.seed)[0]
+    unseen = {labeled[i].patient for i in fold.test}
     training = [sample for sample in samples if sample.patient not in unseen]
-    one, other = (CalibratedModel(model.fit(training, seed=seed)) for seed in (1000, 1000 + CONTROL_SEED))
-    held_out = [known[i] for i in fold.test]
-    each = [check_map(one, sample).as_json() for sample in held_out]
-    found = model_checks(one, [other], samples=held_out)
+    model_a, model_b = (CalibratedModel(model.fit(training, seed=seed)) for seed in (1000, 1000 + CONTROL_SEED))
+    held_out = [labeled[i] for i in fold.test]
+    lesion_checks = [check_map(model_a, sample).as_json() for sample in held_out]
+    results = model_checks(model_a, [model_b], samples=held_out)
     for name in ("noise", "shift", "deletion", "rim_share", "agreement"):
-        values = [checks[name] for checks in each if checks[name] is not None]
-        found[name] = float(np.mean(np.asarray(values, dtype=np.float64))) if values else np.nan
-    return {"lesions": len(held_out), **{name: round(v, 4) for name, v in found.items() if np.isfinite(v)}}
+        values = [checks[name] for checks in lesion_checks if checks[name] is not None]
+        results[name] = float(np.mean(np.asarray(values, dtype=np.float64))) if values else np.nan
+    return {"lesions": len(held_out), **{name: round(v, 4) for name, v in results.items() if np.isfinite(v)}}
 
 
 def _beaten_by_volume(figures: Mapping[str, Any], evaluated: Mapping[str, int]) -> list[str]:
-    """Where the volume alone, larger for non-response, ranked held-out lesions better than the model.
+    """Return warnings where the volume alone (larger: non-response) ranks held-out lesions better than the model.
 
-    ``evaluated`` is the number of lesions by label source; a few lesions tell nothing.
+    ``evaluated`` is the number of lesions by label source; sources with fewer than `MIN_LESIONS` are skipped.
     """
-    plain = figures["volume_alone"]
-    pairs = [("all labels", figures["auc"], plain["auc"])]
+    volume_figures = figures["volume_alone"]
+    pairs = [("all labels", figures["auc"], volume_figures["auc"])]
     for name, count in evaluated.items():
         if count >= MIN_LESIONS and len(evaluated) > 1:
-            pairs.append((f"labels: {name}", *(f["auc_by_label_source"][name] for f in (figures, plain))))
+            pairs.append((f"labels: {name}", *(f["auc_by_label_source"][name] for f in (figures, volume_figures))))
     return [
-        f"Volume alone ranked held-out lesions better than this model ({what}; AUC {_with_interval(volume)} against "
-        f"{_with_interval(own)})."
-        for what, own, volume in pairs
-        if None not in (*own.values(), *volume.values()) and round(volume["value"], 2) > round(own["value"], 2)
+        f"Volume alone ranked held-out lesions better than this model ({label_group}; AUC {_with_interval(volume_auc)} "
+        f"against {_with_interval(model_auc)})."
+        for label_group, model_auc, volume_auc in pairs
+        if None not in (*model_auc.values(), *volume_auc.values())
+        and round(volume_auc["value"], 2) > round(model_auc["value"], 2)
     ]
 
 
@@ -199,22 +200,24 @@ def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
 def read_samples(
     cohort: Path, entry: ModelEntry, *, progress: Progress = no_progress
 ) -> tuple[list[CohortLesion], tuple[str, ...]]:
-    """Sample every lesion of a cohort for a model; an indeterminate label counts as none.
+    """Return the sampled lesions of a cohort for a model, and warnings about patients that may be one person.
 
-    The last are doubts of who is who, without names.
+    An indeterminate label counts as no label. The warnings contain no names.
 
     Raises
     ------
-    CohortError : see `read_cohort`; a lesion that is not a target of its study, or one scan under two patient groups.
+    CohortError : see `read_cohort`; a lesion is not a target of its study, or one scan is in two patient groups.
     """
     rows = read_cohort(cohort)
     treated = Counter((row.patient_group, row.course) for row in rows)
     cases = cases_of(rows)
     settings = SampleSettings(families=entry.requires.families)
     lesions: list[CohortLesion] = []
-    for number, wanted in enumerate(cases, start=1):
-        lesions += sample_case(wanted, [treated[row.patient_group, row.course] for row in wanted], settings=settings)
-        progress(number / len(cases), f"study {number} of {len(cases)}")
+    for index, case_rows in enumerate(cases, start=1):
+        lesions += sample_case(
+            case_rows, [treated[row.patient_group, row.course] for row in case_rows], settings=settings
+        )
+        progress(index / len(cases), f"study {index} of {len(cases)}")
     sources = [lesion.source for lesion in lesions]
     refuse_shared_scans(sources, cohort)
     shared_people_warnings = (SHARED_PEOPLE,) if shared_people(sources) else ()

@@ -1,4 +1,4 @@
-"""One follow-up after registration: which of its regions is which lesion, and what is said of lesions nobody drew."""
+"""One registered follow-up: matching of its regions with the lesions, and proposed contours for the others."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ MAX_GROWTH = 8.0
 
 @dataclass(frozen=True)
 class Scan:
-    """A follow-up after registration, and what its lesions are compared with.
+    """A follow-up after registration, and the baselines of its lesions.
 
-    ``contour_warnings`` holds what is unusual in the contours of each lesion of the plan, by its id.
+    ``contour_warnings`` are the warnings about the plan's contours, by lesion id.
     """
 
     name: str
@@ -49,7 +49,10 @@ class Scan:
 
 @dataclass(frozen=True)
 class Mask:
-    """A label map that the user gives for a follow-up; ``values`` are parts of one lesion, None: a lesion each."""
+    """A label map that the user gives for a follow-up.
+
+    ``values`` are the label values that together form lesions; None: each value is used separately.
+    """
 
     path: Path
     image: sitk.Image
@@ -58,7 +61,10 @@ class Mask:
 
 @dataclass(frozen=True)
 class Region:
-    """A lesion found or proposed at a follow-up, in the frame of the planning MR; ``lesion`` is "L1", "L1+L2" or ""."""
+    """A contoured or proposed lesion of a follow-up, in the frame of the planning MR.
+
+    ``lesion`` is "L1", "L1+L2", or "" without a lesion of the plan.
+    """
 
     structure: Structure
     source: str
@@ -66,36 +72,36 @@ class Region:
 
     @property
     def name(self) -> str:
-        """Name for people and files, the plan's lesion first."""
+        """Name for display and files, with the plan's lesion first."""
         return f"{self.lesion or 'new'}, {self.structure.name} ({self.source})"
 
 
 def unknown(name: str, days: int | None, *, baseline: tuple[Volume, Diameters], warning: Warning) -> Visit:
-    """A visit of which nothing is known, and why."""
+    """Return a visit with the status "unknown", and the reason as a warning."""
     return Visit(name, days, "unknown", None, None, *baseline, "", (), (warning,))
 
 
 def measure(
     scan: Scan, follow_up: FollowUp, *, mask: Mask | None, propose: bool
 ) -> tuple[dict[str, Visit], tuple[Region, ...], tuple[Warning, ...]]:
-    """What each lesion of the plan has become, the regions that say so, and what the reader must know.
+    """Return the visit of each lesion of the plan, the regions of the follow-up, and the warnings.
 
     Raises
     ------
-    StudyError : a drawing that cannot be read, or a mask on neither grid.
-    GeometryError : regions that cannot be measured.
+    StudyError : contours cannot be read, or a mask lies on neither grid.
+    GeometryError : regions cannot be measured.
     """
-    drawn, source, warnings = _drawn(scan, follow_up, mask)
-    measured, regions = ({}, []) if drawn is None else _match(scan, drawn, source)
+    contoured, source, warnings = _drawn(scan, follow_up, mask)
+    measured, regions = ({}, []) if contoured is None else _match(scan, contoured, source)
     for lesion in scan.study.lesions:
         seed = moved_structure(scan.registration.to_follow_up, lesion.structure)
         if share_on_image(seed, scan.image) < IN_VIEW:
             beyond = WarningCode.BEYOND_FOLLOW_UP(lesion=lesion.id, visit=scan.name)
             measured[lesion.id] = _unknown(scan, lesion, beyond)
-        elif drawn is None or measured[lesion.id].status == "vanished":
-            found = _undrawn(scan, lesion, seed, propose, not_contoured=drawn is None)
-            if found is not None:
-                measured[lesion.id], region = found
+        elif contoured is None or measured[lesion.id].status == "vanished":
+            outcome = _undrawn(scan, lesion, seed, propose, not_contoured=contoured is None)
+            if outcome is not None:
+                measured[lesion.id], region = outcome
                 regions += [] if region is None else [region]
     with_contours = {
         lesion: replace(visit, warnings=(*visit.warnings, *scan.contour_warnings.get(lesion, ())))
@@ -111,33 +117,36 @@ def _unknown(scan: Scan, lesion: Lesion, warning: Warning) -> Visit:
 def _drawn(
     scan: Scan, follow_up: FollowUp, mask: Mask | None
 ) -> tuple[tuple[Structure, ...] | None, str, tuple[Warning, ...]]:
-    """Regions in the plan's frame, split into islands; None when nothing was drawn: never the same as no lesion."""
+    """Return regions in the plan's frame, split into islands, with their source and the warnings.
+
+    None instead of regions means that nothing was contoured; it does not mean that there is no lesion.
+    """
     if mask is not None:
         return _from_mask(scan, mask)
     if not follow_up.structures:
         return None, "", ()
     if follow_up.rival_structures:
-        what = f"has several structure sets, and nothing says which counts: {follow_up.rival_structures}"
-        raise StudyError(scan.name, what, f"Keep one of them, or give its label map with --mask {scan.name}=FILE")
+        problem = f"has several structure sets, and it is unclear which one is valid: {follow_up.rival_structures}"
+        raise StudyError(scan.name, problem, f"Keep one of them, or give its label map with --mask {scan.name}=FILE")
     structures, warnings, source = read_follow_up_structures(Path(follow_up.structures[0]))
     if len(follow_up.structures) > 1:
-        reason = "RTSTRUCT before SEG, approved before not, then the latest"
+        reason = "RTSTRUCT before SEG, approved before unapproved, then the latest"
         count = len(follow_up.structures)
         several = WarningCode.SEVERAL_STRUCTURE_SETS(count=count, used=follow_up.chosen_structures, reason=reason)
         warnings = (*warnings, several)
     placed = [moved_structure(scan.registration.to_plan, s) for s in structures if s.contours]
     lesions = tuple(s for s in placed if looks_like_target(s) or _in_place_of_a_lesion(scan, s))
-    left = [s.name for s in placed if all(s is not lesion for lesion in lesions)]
-    if left:
-        warnings = (*warnings, WarningCode.NOT_TAKEN(visit=scan.name, names=", ".join(left)))
+    other_names = [s.name for s in placed if all(s is not lesion for lesion in lesions)]
+    if other_names:
+        warnings = (*warnings, WarningCode.NOT_TAKEN(visit=scan.name, names=", ".join(other_names)))
     if not lesions:
         return None, "", (*warnings, WarningCode.NO_LESIONS_CONTOURED())
-    kept, said = without_nested(lesions)
-    return tuple(island for s in kept for island in split_islands(s)), source, (*warnings, *said)
+    outer_structures, nested_warnings = without_nested(lesions)
+    return tuple(island for s in outer_structures for island in split_islands(s)), source, (*warnings, *nested_warnings)
 
 
 def _in_place_of_a_lesion(scan: Scan, structure: Structure) -> bool:
-    """Anatomy by its name ("L periventricular") that lies where a lesion was, and is about as large."""
+    """Return whether a structure with an anatomical name ("L periventricular") has position and size of a lesion."""
     volumes = {lesion: volume.cc for lesion, (volume, _) in scan.baselines.items()}
     size = contour_volume_cc(structure)
     if is_helper(structure.name) or size > MAX_GROWTH * sum(volumes.values()):
@@ -149,19 +158,19 @@ def _in_place_of_a_lesion(scan: Scan, structure: Structure) -> bool:
 def _from_mask(scan: Scan, mask: Mask) -> tuple[tuple[Structure, ...], str, tuple[Warning, ...]]:
     warnings: list[Warning] = []
     grid = Grid.of(mask.image)
-    drawn = label_structures(mask.image, mask.values)
-    moved = tuple(moved_structure(scan.registration.to_plan, region) for region in drawn)
+    structures = label_structures(mask.image, mask.values)
+    moved = tuple(moved_structure(scan.registration.to_plan, region) for region in structures)
     on_follow_up, on_plan = (
         same_grid(grid, Grid.of(i), tolerance_mm=SAME_GRID_MM) for i in (scan.image, scan.study.mr)
     )
     if not on_follow_up and not on_plan:
-        what = f"lies neither on the grid of {scan.name} nor on that of the planning MR"
-        raise StudyError(mask.path, what, "Draw or resample it on one of them")
+        problem = f"lies neither on the grid of {scan.name} nor on that of the planning MR"
+        raise StudyError(mask.path, problem, "Contour or resample it on one of them")
     if on_follow_up and on_plan and not mask.image.HasMetaDataKey(ON_PLAN):
-        on_plan = _hits(scan, drawn) > _hits(scan, moved)
-        chosen = "planning MR, where it meets more lesions" if on_plan else "follow-up"
+        on_plan = _hits(scan, structures) > _hits(scan, moved)
+        chosen = "planning MR, where it matches more lesions" if on_plan else "follow-up"
         warnings.append(WarningCode.MASK_ON_EITHER(scan=chosen))
-    regions = drawn if on_plan else moved
+    regions = structures if on_plan else moved
     if not regions:
         warnings.append(WarningCode.EMPTY_MASK())
     if mask.values is None and labels_touch(mask.image):
@@ -180,27 +189,29 @@ def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[
     owners: dict[int, str] = {}
     measured: dict[str, Visit] = {}
     for match in matches:
-        said: tuple[Warning, ...] = ()
-        everyone = sorted((match.lesion, *match.merged_with))
+        match_warnings: tuple[Warning, ...] = ()
+        lesion_ids = sorted((match.lesion, *match.merged_with))
         if match.merged_with:
-            said = (WarningCode.MERGED_LESIONS(lesions=" and ".join(everyone), visit=scan.name),)
-        said += tuple(w for n in match.regions for w in stack_planes(drawn[n]).warnings)
-        baseline, now = match.volumes(before, after, boundary_mm=scan.boundary_mm)
+            match_warnings = (WarningCode.MERGED_LESIONS(lesions=" and ".join(lesion_ids), visit=scan.name),)
+        match_warnings += tuple(w for n in match.regions for w in stack_planes(drawn[n]).warnings)
+        baseline, volume_now = match.volumes(before, after, boundary_mm=scan.boundary_mm)
         measured[match.lesion] = Visit(
-            scan.name, scan.days, match.status, now,
+            scan.name, scan.days, match.status, volume_now,
             of_parts([diameters(drawn[n]) for n in match.regions]) if match.regions else None,
-            baseline, None if match.merged_with else scan.baselines[match.lesion][1], source, match.merged_with, said,
+            baseline, None if match.merged_with else scan.baselines[match.lesion][1], source,
+            match.merged_with, match_warnings,
         )  # fmt: skip
-        owners |= dict.fromkeys(match.regions, "+".join(everyone))
+        owners |= dict.fromkeys(match.regions, "+".join(lesion_ids))
     return measured, [Region(region, source, owners.get(n, "")) for n, region in enumerate(drawn)]
 
 
 def _undrawn(
     scan: Scan, lesion: Lesion, seed: Structure, propose: bool, not_contoured: bool
 ) -> tuple[Visit, Region | None] | None:
-    """What to say of a lesion that was not drawn; None when it is gone: others were drawn, and nothing enhances.
+    """Return the visit, and the proposed region, of a lesion that was not contoured.
 
-    Where tissue still enhances in its place it may have been forgotten, or left out of a later plan on purpose.
+    None means that the lesion vanished: other lesions were contoured, and nothing enhances at its position. Where
+    tissue still enhances, the lesion may have been overlooked, or left out of a later plan on purpose.
     """
     if not_contoured and not propose:
         return _unknown(scan, lesion, WarningCode.NOTHING_CONTOURED()), None

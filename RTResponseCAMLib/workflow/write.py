@@ -1,4 +1,4 @@
-"""A result on disk: ``result.json``, ``lesions.csv``, ``cam.nrrd``, ``subregions.seg.nrrd``, scene, report."""
+"""Output files of a result: ``result.json``, ``lesions.csv``, ``cam.nrrd``, ``subregions.seg.nrrd``, scene, report."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def write_result(
     report: bool = True,
     more: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write everything into ``out``, which appears only when all of it is there.
+    """Write all files of a result into ``out``; the folder appears only when it is complete.
 
     Parameters
     ----------
-    scene : writes ``scene.mrb``, as `write_scene` does; None leaves it out.
-    pictures : draw Slicer's slice views per lesion (needs trame-slicer).
+    scene : function that writes ``scene.mrb``, such as `write_scene`; None: no scene.
+    pictures : write images of Slicer's slice views for each lesion (needs trame-slicer).
     report : write ``report.html`` (needs matplotlib and jinja2).
-    more : writes what else belongs to the result into the folder that it is given.
+    more : function that writes additional files of the result into the folder given to it.
 
     Raises
     ------
-    OutputError : ``out`` exists, cannot be written, or a part needs a package that is missing.
+    OutputError : ``out`` exists or cannot be written, or a required package is missing.
     """
     stages = stages or Stages()
-    if report:  # matplotlib and jinja2 may be missing: known before anything is written
+    if report:  # if matplotlib or jinja2 is missing, fail before anything is written
         from RTResponseCAMLib.report.html import write_report
     with new_folder(out, overwrite) as folder:
         stages.begin("write result")
@@ -67,17 +67,17 @@ def write_result(
         if report:
             stages.begin("report")
             progress(0.1, "writing the report")
-            drawn, warnings = contour_subregions(
+            subregions, warnings = contour_subregions(
                 result, Selection("value", result.subregion_threshold), progress=subprogress(progress, 0.1, 0.4)
             )
-            write_report(result, folder / "report.html", notice=RESEARCH_ONLY, drawn=drawn, warnings=warnings)
+            write_report(result, folder / "report.html", notice=RESEARCH_ONLY, drawn=subregions, warnings=warnings)
         if scene is not None:
             stages.begin("scene")
             progress(0.6, "writing the scene")
             scene(result, folder / "scene.mrb")
         if pictures:
             stages.begin("slice views")
-            progress(0.9, "drawing slice views")
+            progress(0.9, "rendering slice views")
             from RTResponseCAMLib.viewer import picture_lesions
 
             picture_lesions(result, folder)
@@ -85,12 +85,12 @@ def write_result(
             stages.begin("more")
             more(folder)
         stages.begin("")
-        progress(0.99, "done")  # the last moment to stop: then the folder gets its name
+        progress(0.99, "done")  # last point to cancel: afterwards the folder is renamed
     progress(1.0, "done")
 
 
 def result_json(result: Result) -> dict[str, Any]:
-    """Content of ``result.json``; numbers are unrounded, units in the names."""
+    """Return the content of ``result.json``; numbers are not rounded, units are in the key names."""
     return {
         "schema_version": SCHEMA_VERSION,
         "notice": RESEARCH_ONLY,
@@ -149,7 +149,7 @@ def _write_segments(result: Result, path: Path) -> None:
 
 
 def write_scene(result: Result, path: Path) -> None:
-    """Write the scene outside the application, on slicer-core."""
+    """Write the scene outside the application, with slicer-core."""
     from RTResponseCAMLib.scene.save import write_result_scene
     from RTResponseCAMLib.scene.vtk_logging import silence_vtk
 

@@ -1,1 +1,1 @@
-"""The autoencoder-classifier: fixed scale-space stem, autoencoder, evidence head; its bundle and its training."""
+"""The scale-space classifier: fixed stem, autoencoder, evidence heads; its registry entries and its training."""

@@ -24,13 +24,13 @@ from torch.nn import functional
 from RTResponseCAMLib.models.interface import PATTERN
 from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, masked_mean, stem_features
 
-ROWS = 2**17  # voxels evaluated at once where no gradient is asked for: those of a liver would take a gigabyte
-LIMIT = 5.0  # features and code are cut at five standard deviations
+ROWS = 2**17  # voxels evaluated at once in inference; all voxels of a liver would need a gigabyte
+LIMIT = 5.0  # features and code are clipped at five standard deviations
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that fixes the network's shape.
+    """Parameters that define the network's shape.
 
     Attributes
     ----------
@@ -44,6 +44,7 @@ class Architecture:
         prediction of a small lesion less sensitive to its contour, and costs AUC where texture alone decides.
     depth, autoencoder, dose, volume : parts that can be left out for an ablation; without ``depth`` the mean over all
         voxels is subtracted instead of the depth baseline.
+    spacing_mm : voxel size of the patch, mm.
     """
 
     members: int = 11
@@ -60,7 +61,7 @@ class Architecture:
 
     @property
     def heads(self) -> int:
-        """All heads: those that read the features, and those that read the code."""
+        """Number of all heads: those on the features and those on the code."""
         return self.members + (self.code_members if self.autoencoder else 0)
 
     def as_json(self) -> dict[str, Any]:
@@ -75,7 +76,8 @@ class Output:
     Attributes
     ----------
     maps : evidence per voxel and head, ``(batch, heads, z, y, x)``; zero outside the lesion.
-    bias : what the voxel sum lacks to the total, ``(batch, heads)``; ``from_volume`` is the volume's part of it.
+    bias : total minus the voxel sum of the map, ``(batch, heads)``.
+    from_volume : part of ``bias`` that results from the lesion's volume, ``(batch, heads)``.
     total : Σ map + bias, ``(batch, heads)``: the logit of non-response.
     """
 
@@ -86,7 +88,7 @@ class Output:
 
 
 class Head(nn.Module):
-    """Evidence of several members from one set of features, each voxel by itself (a 1 × 1 × 1 convolution)."""
+    """Evidence head of several ensemble members on one set of features (a 1 × 1 × 1 convolution)."""
 
     def __init__(self, inputs: int, members: int, width: int) -> None:
         super().__init__()
@@ -96,14 +98,14 @@ class Head(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members))
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(…, inputs)`` to ``(…, members)``."""
+        """Evidence ``(…, members)`` from features ``(…, inputs)``."""
         members, width = self.weight.shape
         active = self.at_hidden(functional.gelu(self.hidden(features)))
         return (active.unflatten(-1, (members, width)) * self.weight).sum(-1) + self.bias
 
 
 class AutoencoderClassifier(nn.Module):
-    """Patch in, evidence per voxel and prediction out; ``features → evidence`` is 1 × 1 × 1 in space."""
+    """Network from a patch to evidence per voxel and prediction; the heads have no spatial extent (1 × 1 × 1)."""
 
     depth_baseline: Tensor
     deviation: Tensor
@@ -125,22 +127,27 @@ class AutoencoderClassifier(nn.Module):
         self.slope = nn.Parameter(torch.zeros(architecture.heads))
         self.offset = nn.Parameter(torch.zeros(architecture.heads))
         self.volume_slope = nn.Parameter(torch.zeros(architecture.heads))
-        # Places for hooks: what the gradient maps are taken at.
+        # Hook points for the gradient maps.
         self.at_stem, self.at_code = nn.Identity(), nn.Identity()
-        # What the training lesions show at each depth, and their units; part of the weights, not of the training.
+        # Depth baseline and units of the training lesions; stored with the weights, not trained by gradient descent.
         self.register_buffer("depth_baseline", torch.zeros(DEPTH_TERMS, STEM_CHANNELS))
         self.register_buffer("deviation", torch.ones(STEM_CHANNELS))
         self.register_buffer("volume_mean", torch.zeros(()))
         self.register_buffer("volume_deviation", torch.ones(()))
-        # Mean map of the training lesions, for the check on fixed patterns; zero while unknown.
+        # Mean evidence map of the training lesions, for the check on fixed patterns; zero while unknown.
         self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
 
     def forward(
         self, mr: Tensor, fraction: Tensor, dose: Tensor | None = None, mr_voxel_volume_ratio: float | Tensor = 1.0
     ) -> Output:
-        """Run a batch of equal patches ``(batch, 1, z, y, x)``: MR in head units, occupancy, dose / prescription.
+        """Run a batch of patches of equal size.
 
-        ``mr_voxel_volume_ratio`` is that of the patches: one number, or ``(batch,)``.
+        Parameters
+        ----------
+        mr : MR in head units, ``(batch, 1, z, y, x)``.
+        fraction : partial-volume fraction of the lesion, same shape.
+        dose : dose / prescription, same shape; None where unknown.
+        mr_voxel_volume_ratio : `Patch.mr_voxel_volume_ratio`, one number or ``(batch,)``.
         """
         features, code = self.describe(mr, fraction)
         relative = dose_feature(mr, dose) if self.architecture.dose else None
@@ -149,65 +156,65 @@ class AutoencoderClassifier(nn.Module):
         return self.pool(smoothed, fraction, self.log_volume(fraction), mr_voxel_volume_ratio)
 
     def describe(self, mr: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Stem features beyond what is usual, in units of the training lesions, and their code (None without one)."""
+        """Depth-normalized features in units of the training lesions, and their code (None without autoencoder)."""
         features = self.standardized(stem_features(mr, fraction, self.architecture.spacing_mm))
         if not self.architecture.autoencoder:
             return features, None
-        # Encoder and surroundings are both linear: encoding first blurs few channels instead of many.
+        # Encoding and smoothing are both linear: encoding first means that fewer channels are smoothed.
         context = self.architecture.context_mm, self.architecture.spacing_mm
         code = masked_mean(self.encode(features), fraction, *context)
         return features, code + self.encode_offset[:, None, None, None]
 
     def reconstruct(self, code: Tensor) -> Tensor:
-        """What the autoencoder draws: the standardized features over each voxel's surroundings."""
-        drawn: Tensor = self.decode(code)
-        return drawn + self.decode_offset[:, None, None, None]
+        """Reconstruction by the autoencoder: the standardized features over each voxel's surroundings."""
+        reconstruction: Tensor = self.decode(code)
+        return reconstruction + self.decode_offset[:, None, None, None]
 
     def evidence(self, features: Tensor, code: Tensor | None, fraction: Tensor, dose: Tensor | None = None) -> Tensor:
         """Evidence of every head ``(batch, heads, z, y, x)`` inside the lesions, 0 elsewhere."""
-        inside = fraction[:, 0] > 0  # most of a patch is not lesion: nobody asks for its evidence
-        more = [] if dose is None else [dose]
-        found = []
-        for head, place, source in self.head_inputs(features, code):
-            whole = place(torch.cat([source.clamp(-LIMIT, LIMIT), *more], dim=1))
-            rows = whole.movedim(1, -1)[inside]
+        inside = fraction[:, 0] > 0  # most voxels of a patch are outside the lesion and need no evidence
+        extra = [] if dose is None else [dose]
+        head_outputs = []
+        for head, hook, source in self.head_inputs(features, code):
+            inputs = hook(torch.cat([source.clamp(-LIMIT, LIMIT), *extra], dim=1))
+            rows = inputs.movedim(1, -1)[inside]
             size = ROWS if torch.is_inference_mode_enabled() else len(rows)
-            found.append(torch.cat([head(some) for some in rows.split(max(size, 1))]))
+            head_outputs.append(torch.cat([head(chunk) for chunk in rows.split(max(size, 1))]))
         evidence = features.new_zeros((*inside.shape, self.architecture.heads))
-        evidence[inside] = torch.cat(found, dim=1)
+        evidence[inside] = torch.cat(head_outputs, dim=1)
         return evidence.movedim(-1, 1)
 
     def head_inputs(self, features: Tensor, code: Tensor | None) -> list[tuple[Head, nn.Identity, Tensor]]:
-        """Each kind of head, the place of its input, and what it reads."""
-        first = [(self.stem_head, self.at_stem, features)]
-        return first if code is None else [*first, (self.code_head, self.at_code, code)]
+        """Each kind of head with the hook point of its input, and its input."""
+        stem_inputs = [(self.stem_head, self.at_stem, features)]
+        return stem_inputs if code is None else [*stem_inputs, (self.code_head, self.at_code, code)]
 
     def standardized(self, stem: Tensor) -> Tensor:
-        """Features less what is usual at their depth, in units of the training lesions' spread.
+        """Depth-normalized features: features minus depth baseline, in standard deviations of the training lesions.
 
-        ``stem`` is what the stem gave: ``(batch, features and depth terms, …)``.
+        ``stem`` is the output of the stem: ``(batch, features and depth terms, …)``.
         """
         features, depth = stem.split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
         depth_baseline = torch.einsum("bd...,dc->bc...", depth, self.depth_baseline)
         return (features - depth_baseline) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))
 
     def head_features(self, features: Tensor, surroundings: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tables of voxels ``(voxels, channels)`` of a prepared lesion as the heads read them: features, code."""
-        own = self.standardized(features).clamp(-LIMIT, LIMIT)
+        """Inputs of the heads for a prepared lesion: features and code, each ``(voxels, channels)``."""
+        clipped = self.standardized(features).clamp(-LIMIT, LIMIT)
         if not self.architecture.autoencoder:
-            return own, None
+            return clipped, None
         code = self.standardized(surroundings) @ self.encode.weight[:, :, 0, 0, 0].T + self.encode_offset
-        return own, code.clamp(-LIMIT, LIMIT)
+        return clipped, code.clamp(-LIMIT, LIMIT)
 
     def log_volume(self, fraction: Tensor) -> Tensor:
-        """Logarithm of the lesion's volume ``(batch,)`` in units of the training lesions' spread."""
+        """Logarithm of the lesion's volume ``(batch,)``, standardized by the training lesions."""
         volume_cc = fraction.sum((1, 2, 3, 4)) * self.architecture.spacing_mm**3 / 1000
         return (volume_cc.clamp_min(1e-4).log() - self.volume_mean) / self.volume_deviation
 
     def pool(
         self, evidence: Tensor, fraction: Tensor, log_volume: Tensor, mr_voxel_volume_ratio: float | Tensor = 1.0
     ) -> Output:
-        """Evidence ``(batch, heads, z, y, x)`` pooled inside the lesion; ``log_volume`` as of `log_volume`."""
+        """Pool evidence ``(batch, heads, z, y, x)`` inside the lesion; ``log_volume`` is that of `log_volume`."""
         weight = fraction / fraction.sum((2, 3, 4), keepdim=True).clamp_min(1e-6)
         volume_cc = (log_volume * self.volume_deviation + self.volume_mean).exp()
         shrinkage = (volume_cc / (volume_cc + self.architecture.shrinkage_volume_cc * mr_voxel_volume_ratio))[:, None]
@@ -218,5 +225,5 @@ class AutoencoderClassifier(nn.Module):
 
 
 def dose_feature(mr: Tensor, dose: Tensor | None) -> Tensor:
-    """Dose / prescription less 1, cut at 3; 0 (the prescription) where no dose is known."""
+    """Dose / prescription − 1, clipped at 3; 0 (the prescription) where the dose is unknown."""
     return torch.zeros_like(mr) if dose is None else dose.clamp(0, 4) - 1

@@ -1,7 +1,7 @@
 """The scale-space autoencoder-classifier as a model of the registry: fit, predict with evidence map, save and restore.
 
-One forward pass gives prediction and map: the map is the evidence that the classifier pooled, before it was pooled.
-It is calibrated with the prediction, so that Σ map + bias = total, the logit of non-response.
+One forward pass gives prediction and evidence map: the map is the classifier's evidence before pooling. It is
+calibrated together with the prediction, so that Σ map + bias = total, the logit of non-response.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
 Array64 = npt.NDArray[np.float64]
-INTERVAL = (5.0, 95.0)  # percentiles of the members
+INTERVAL = (5.0, 95.0)  # percentiles over the members of the ensemble
 BATCH_VOXELS = 8 * 48**3
-VOLUME_FACTOR_LOG_SD = 0.5  # standard deviation of the logarithm of volume's factor, before any lesion is asked
-LOG_FACTORS = (-1.1, 1.1)  # a third to three times
-PREPARATION_SHARE = 0.2  # of the progress of a fit
-RENAMED_IN_SCHEMA_9 = {"half_cc": "shrinkage_volume_cc", "usual": "depth_baseline"}  # of architecture and tensors
+VOLUME_FACTOR_LOG_SD = 0.5  # standard deviation of the prior of the volume factor's logarithm
+LOG_FACTORS = (-1.1, 1.1)  # bounds of the volume factor's logarithm: a third to three times
+PREPARATION_SHARE = 0.2  # fraction of a fit's progress
+RENAMED_IN_SCHEMA_9 = {"half_cc": "shrinkage_volume_cc", "usual": "depth_baseline"}  # in architecture and tensors
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ class FittedScaleSpace(FittedModel):
         members: bool = False,
         progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
-        """Run the network over patches, equal sizes together; the order of the answer is that of the samples."""
+        """Run the network on batches of patches of equal size; predictions are in the order of the samples."""
         patches = [patch_of(sample) for sample in samples]
-        found: dict[int, LesionPrediction] = {}
+        predictions: dict[int, LesionPrediction] = {}
         batches = _batches(patches)
-        for number, batch in enumerate(batches):
-            progress(number / len(batches), f"evidence, batch {number + 1} of {len(batches)}")
+        for batch_index, batch in enumerate(batches):
+            progress(batch_index / len(batches), f"evidence, batch {batch_index + 1} of {len(batches)}")
             mr, fraction, dose = self._inputs([patches[i] for i in batch])
             mr_voxel_volume_ratio = mr.new_tensor([patches[i].mr_voxel_volume_ratio for i in batch])
             with torch.inference_mode():
                 output = self.network(mr, fraction, dose, mr_voxel_volume_ratio)
-                found.update(zip(batch, _calibrated(output, fraction, calibration, members), strict=True))
+                predictions.update(zip(batch, _calibrated(output, fraction, calibration, members), strict=True))
         progress(1.0)
-        return [found[i] for i in range(len(patches))]
+        return [predictions[i] for i in range(len(patches))]
 
     def architecture(self) -> dict[str, Any]:
-        """Everything that fixes the network's shape."""
+        """Parameters that define the network's shape."""
         return self.network.architecture.as_json()
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
@@ -76,7 +76,7 @@ class FittedScaleSpace(FittedModel):
 
     @property
     def device(self) -> str:
-        """Where the network runs."""
+        """Device on which the network runs."""
         return next(self.network.parameters()).device.type
 
     def to(self, device: str) -> FittedScaleSpace:
@@ -84,7 +84,7 @@ class FittedScaleSpace(FittedModel):
         return FittedScaleSpace(self.network.to(torch.device(device)))
 
     def named_layers(self) -> Mapping[str, tuple[nn.Module, ...]]:
-        """The fixed features, the heads' hidden units, and the autoencoder's code: its last convolution in space."""
+        """Stem features, hidden units of the heads, and the autoencoder's code (its last convolution in space)."""
         network = self.network
         if not network.architecture.autoencoder:
             return {"stem": (network.at_stem,), "hidden": (network.stem_head.at_hidden,)}
@@ -92,13 +92,13 @@ class FittedScaleSpace(FittedModel):
         return {"stem": (network.at_stem,), "hidden": hidden, "code": (network.at_code,)}
 
     def differentiable_total(self, sample: LesionSample) -> Tensor:
-        """Mean logit of the heads."""
+        """Mean logit over the heads."""
         patch = patch_of(sample)
         total: Tensor = self.network(*self._inputs([patch]), patch.mr_voxel_volume_ratio).total.mean()
         return total
 
     def with_random_weights(self, seed: int = 0) -> FittedScaleSpace:
-        """The same stem and autoencoder under heads that have learned nothing."""
+        """The same stem and autoencoder with untrained evidence heads."""
         torch.manual_seed(seed)
         network = AutoencoderClassifier(self.network.architecture)
         fresh = {n: v for n, v in network.state_dict().items() if "head" in n}
@@ -107,12 +107,12 @@ class FittedScaleSpace(FittedModel):
 
     @property
     def mean_pattern(self) -> Array32 | None:
-        """Mean map of the training lesions; None while it is unknown."""
+        """Mean evidence map of the training lesions; None while it is unknown."""
         pattern = np.asarray(self.network.pattern.cpu().numpy(), dtype=np.float32)
         return pattern if pattern.any() else None
 
     def with_mean_pattern(self, pattern: Array32) -> FittedScaleSpace:
-        """The network with its mean map, which belongs to its state."""
+        """A copy of the network that stores the mean map in its state."""
         network = deepcopy(self.network)
         network.pattern.copy_(torch.from_numpy(pattern))
         return FittedScaleSpace(network)
@@ -126,10 +126,10 @@ class FittedScaleSpace(FittedModel):
 
 
 def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedScaleSpace:
-    """The network that `FittedScaleSpace.architecture` and `FittedScaleSpace.tensors` describe."""
+    """Restore the network from `FittedScaleSpace.architecture` and `FittedScaleSpace.tensors`."""
     values = {RENAMED_IN_SCHEMA_9.get(name, name): value for name, value in architecture.items()}
-    if values.pop("form", "signed") != "signed":  # of bundles before schema 8
-        raise ValueError("cumulative hazards are not supported any more")
+    if values.pop("form", "signed") != "signed":  # key of bundles before schema 8
+        raise ValueError("the link 'cumulative hazard' is no longer supported")
     _check_shape(values)
     network = AutoencoderClassifier(Architecture(**values))
     network.load_state_dict(
@@ -139,37 +139,38 @@ def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[A
 
 
 def _check_shape(values: Mapping[str, Any]) -> None:
-    """Refuse an architecture that lacks a value, or has one of another kind: none is assumed.
+    """Check that an architecture has every value, of the right type; no default is assumed.
 
     Raises
     ------
-    ValueError : it does.
+    ValueError : a value is missing, of the wrong type, or out of range.
     """
     for name, default in Architecture().as_json().items():
         value = values.get(name)
-        numbers = (int, float) if isinstance(default, float) else int
-        right = isinstance(value, bool) if isinstance(default, bool) else isinstance(value, numbers)
-        if not right or (isinstance(value, bool) != isinstance(default, bool)) or not 0 <= float(value or 0) < 1e6:
+        number_types = (int, float) if isinstance(default, float) else int
+        is_valid = isinstance(value, bool) if isinstance(default, bool) else isinstance(value, number_types)
+        if not is_valid or (isinstance(value, bool) != isinstance(default, bool)) or not 0 <= float(value or 0) < 1e6:
             raise ValueError(f"{name} is {value!r}")
 
 
 @dataclass(frozen=True)
 class ScaleSpaceModel(LesionModel):
-    """Architecture and schedule of a network to be trained."""
+    """Architecture and training schedule of a network to be trained."""
 
     network: Architecture = field(default_factory=Architecture)
     schedule: Schedule = field(default_factory=Schedule)
 
     @classmethod
     def of(cls, options: Options, dose: bool) -> ScaleSpaceModel:
-        """The model that some options describe."""
-        given = asdict(options)
+        """The model with the given options."""
+        values = asdict(options)
         shape = {
-            name: given[name]
+            name: values[name]
             for name in ("members", "code_members", "width", "code", "shrinkage_volume_cc", "autoencoder")
         }
         training = {
-            name: given[name] for name in ("seed", "steps", "weight_decay", "dropout", "n_augmentations", "evidence_l2")
+            name: values[name]
+            for name in ("seed", "steps", "weight_decay", "dropout", "n_augmentations", "evidence_l2")
         }
         return cls(Architecture(dose=dose, **shape), Schedule(**training))
 
@@ -185,7 +186,7 @@ class ScaleSpaceModel(LesionModel):
     def fit(
         self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress
     ) -> FittedScaleSpace:
-        """Train on all samples; those without a label teach the autoencoder alone."""
+        """Train on all samples; those without a label serve depth baseline and autoencoder only."""
         lesions = self.prepared(samples, subprogress(progress, 0.0, PREPARATION_SHARE))
         return FittedScaleSpace(self._fit(lesions, seed, subprogress(progress, PREPARATION_SHARE, 1.0)))
 
@@ -197,17 +198,17 @@ class ScaleSpaceModel(LesionModel):
         seed: int = 0,
         progress: Progress = no_progress,
     ) -> tuple[FittedScaleSpace, Array64]:
-        """As for every model; the held-out lesions also say how much volume counts beside the evidence."""
+        """See `LesionModel.fit_on_folds`; the held-out lesions also set the weight of volume (`volume_factor`)."""
         lesions = self.prepared(samples, subprogress(progress, 0.0, PREPARATION_SHARE))
         progress = subprogress(progress, PREPARATION_SHARE, 1.0)
         labeled = [sample for sample in samples if sample.label is not None]
         labels = np.asarray([int(sample.label or 0) for sample in labeled])
         totals = np.zeros((len(labeled), self.network.heads))
         volumes = np.zeros_like(totals)
-        for number, fold in enumerate(folds):
+        for fold_index, fold in enumerate(folds):
             training = without_patients(lesions, {labeled[i].patient for i in fold.test})
-            span = number / (len(folds) + 1), (number + 1) / (len(folds) + 1)
-            network = self._fit(training, seed + 1000 * (number + 1), subprogress(progress, *span))
+            span = fold_index / (len(folds) + 1), (fold_index + 1) / (len(folds) + 1)
+            network = self._fit(training, seed + 1000 * (fold_index + 1), subprogress(progress, *span))
             for i in fold.test:
                 totals[i], volumes[i] = head_totals(network, patch_of(labeled[i]))
         factor = volume_factor((totals - volumes).mean(axis=1), volumes.mean(axis=1), labels=labels)
@@ -218,15 +219,15 @@ class ScaleSpaceModel(LesionModel):
         return FittedScaleSpace(network), totals.mean(axis=1)
 
     def prepared(self, samples: Sequence[LesionSample], progress: Progress = no_progress) -> list[PreparedLesion]:
-        """What no training changes of the samples, computed once while they live."""
-        known = self.network.spacing_mm, self.network.context_mm, self.schedule.n_augmentations
+        """Inputs that training does not change, computed once per sample and cached while the sample exists."""
+        cache_key = self.network.spacing_mm, self.network.context_mm, self.schedule.n_augmentations
         lesions = []
-        for number, sample in enumerate(samples, start=1):
-            of_sample = _PREPARED.setdefault(sample, {})
-            if known not in of_sample:
-                of_sample[known] = prepare(sample, self.network, n_augmentations=self.schedule.n_augmentations)
-            lesions.append(of_sample[known])
-            progress(number / len(samples), "features")
+        for position, sample in enumerate(samples, start=1):
+            cached = _PREPARED.setdefault(sample, {})
+            if cache_key not in cached:
+                cached[cache_key] = prepare(sample, self.network, n_augmentations=self.schedule.n_augmentations)
+            lesions.append(cached[cache_key])
+            progress(position / len(samples), "features")
         return lesions
 
     def _fit(self, lesions: Sequence[PreparedLesion], seed: int, progress: Progress) -> AutoencoderClassifier:
@@ -238,15 +239,17 @@ _PREPARED: WeakKeyDictionary[LesionSample, dict[tuple[float, float, int], Prepar
 
 
 def volume_factor(rest: Array64, volumes: Array64, *, labels: npt.NDArray[np.integer]) -> float:
-    """How many times as much volume counts, beside the evidence, on held-out lesions as training let it.
+    """Factor that corrects the weight of volume relative to the evidence, estimated on held-out lesions.
 
-    Evidence explains training lesions better than others, and volume learns what it leaves; which of them an unlucky
-    cohort overstates, other lesions show. The most probable factor, the calibration line being free, under a log-normal
-    prior around 1 (``VOLUME_FACTOR_LOG_SD``): so few lesions say little.
+    Evidence explains training lesions better than other lesions, and volume learns the remainder. Training can
+    therefore overstate either of them; held-out lesions show which one. The result is the maximum a posteriori estimate
+    with a free calibration line and a log-normal prior around 1 (``VOLUME_FACTOR_LOG_SD``): few lesions change the
+    factor little.
 
     Parameters
     ----------
-    rest, volumes : of each lesion, the part of its logit that is not volume's, and volume's part.
+    rest, volumes : for each lesion, the part of its logit without volume, and the part from volume.
+    labels : labels of the lesions, 1 for non-response.
     """
     target = smoothed_targets(labels)
 
@@ -260,12 +263,12 @@ def volume_factor(rest: Array64, volumes: Array64, *, labels: npt.NDArray[np.int
 
 
 def without_patients(lesions: Sequence[PreparedLesion], patients: set[str]) -> list[PreparedLesion]:
-    """Lesions of other patients, those without a label too."""
+    """Lesions of all other patients, including those without a label."""
     return [lesion for lesion in lesions if lesion.group not in patients]
 
 
 def head_totals(network: AutoencoderClassifier, patch: Patch) -> tuple[Array64, Array64]:
-    """Uncalibrated logit of one lesion for each head, and volume's part in it."""
+    """Uncalibrated logit of one lesion for each head, and the part of it from volume."""
     with torch.inference_mode():
         mr, fraction, dose = (torch.from_numpy(a)[None, None] for a in (patch.mr, patch.fraction, patch.dose))
         total = network(mr, fraction, dose, patch.mr_voxel_volume_ratio).total[0]
@@ -286,16 +289,16 @@ def _batches(patches: Sequence[Patch]) -> list[list[int]]:
 
 def _calibrated(output: Output, fraction: Tensor, line: Calibration, members: bool) -> list[LesionPrediction]:
     results = []
-    parts = (output.maps, output.total.double(), output.bias.double(), output.from_volume.double(), fraction[:, 0] > 0)
-    for maps, total, bias, from_volume, inside in zip(*parts, strict=True):
-        each = line.slope * total + line.intercept
+    batch = (output.maps, output.total.double(), output.bias.double(), output.from_volume.double(), fraction[:, 0] > 0)
+    for maps, total, bias, from_volume, inside in zip(*batch, strict=True):
+        member_totals = line.slope * total + line.intercept
         scale = torch.full_like(total, line.slope)
-        places = inside.flatten().nonzero()[:, 0]  # most of a patch is not lesion, and zero
-        scaled = maps.flatten(1).index_select(1, places) * scale[:, None].to(maps.dtype)
+        lesion_voxels = inside.flatten().nonzero()[:, 0]  # most voxels of a patch are outside the lesion, and zero
+        scaled = maps.flatten(1).index_select(1, lesion_voxels) * scale[:, None].to(maps.dtype)
         mean = scaled.mean(0)
-        ensemble_sd = (scaled - mean).square().mean(0).sqrt()  # `std` over so few rows is ten times as slow
-        overall = each.mean()
-        low, high = np.percentile(torch.sigmoid(-each).cpu().numpy(), INTERVAL)
+        ensemble_sd = (scaled - mean).square().mean(0).sqrt()  # `std` over few rows is ten times slower
+        overall = member_totals.mean()
+        low, high = np.percentile(torch.sigmoid(-member_totals).cpu().numpy(), INTERVAL)
         results.append(
             LesionPrediction(
                 float(torch.sigmoid(-overall)),
@@ -313,6 +316,6 @@ def _calibrated(output: Output, fraction: Tensor, line: Calibration, members: bo
 
 
 def _array(values: Tensor, inside: Tensor) -> Array32:
-    whole = np.zeros(tuple(inside.shape), dtype=np.float32)
-    whole[inside.cpu().numpy()] = values.float().cpu().numpy()
-    return whole
+    full_map = np.zeros(tuple(inside.shape), dtype=np.float32)
+    full_map[inside.cpu().numpy()] = values.float().cpu().numpy()
+    return full_map

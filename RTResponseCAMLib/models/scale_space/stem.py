@@ -1,12 +1,12 @@
-"""Fixed, rotation-invariant scale-space features of a lesion: what needs no learning is not learned.
+"""Fixed, rotation-invariant scale-space features of a lesion; none of them is learned.
 
-At 69 lesions a network from scratch cannot learn filters; these describe brightness, edges, blobs and texture
-at three scales, in head units (is it dark for this head?) and in lesion units (is it dark for this lesion?).
-Means and textures are taken over the lesion's core, so that neither the rim nor the voxels that a contour cuts look
-like texture: contours of one lesion drawn twice, or turned into a label map, differ in just these.
+A network cannot learn filters from 69 lesions. These features describe brightness, edges, blobs and texture at three
+scales, in head units (relative to the head) and in lesion units (relative to the lesion). Means and textures are
+computed over the lesion's core, so that neither the rim nor partial-volume voxels look like texture: two contours of
+one lesion, or a contour and its label map, differ mainly there.
 
-Beside the features stand terms of how deep a voxel lies, for the network to learn what is usual at that depth: rims
-differ from centers in every lesion, whatever its response.
+Depth terms follow the features; from them the network learns the depth baseline. Rims differ from centers in every
+lesion, whatever its response.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ from torch.nn import functional
 
 SCALES_MM = (0.8, 1.6, 3.0)
 EPSILON = 1e-4
-# Of what varies, in the lesion's standard deviations. A gradient is that of one point, and nearly 0 at some of them.
+# Limits of textures and gradients, in standard deviations of the lesion. A gradient is nearly 0 at some points, and
+# therefore has a higher lower limit.
 FAINTEST, FAINTEST_GRADIENT, STRONGEST = 0.003, 0.02, 4.0
-# Where the blurred occupancy is above the second a voxel counts fully, below the first hardly (CORE_LEAST).
+# Weight of a voxel by its blurred partial-volume fraction: full above CORE_FULL, CORE_LEAST below CORE_FROM.
 CORE_BLUR_MM, CORE_FROM, CORE_FULL, CORE_LEAST = 0.6, 0.3, 0.9, 0.05
 
 
 def stem_features(mr: Tensor, fraction: Tensor, spacing_mm: float) -> Tensor:
-    """Features per voxel, then the terms of its depth, ``(batch, STEM_CHANNELS + DEPTH_TERMS, z, y, x)``.
+    """Features per voxel, followed by depth terms, ``(batch, STEM_CHANNELS + DEPTH_TERMS, z, y, x)``.
 
     Parameters
     ----------
-    mr : T1c in head units, ``(batch, 1, z, y, x)``.
-    fraction : fraction of the voxel inside the lesion, same shape, 0…1.
+    mr : contrast-enhanced T1 in head units, ``(batch, 1, z, y, x)``.
+    fraction : partial-volume fraction of the lesion, same shape, 0…1.
     """
-    whole = fraction.clamp(0, 1)
-    inside = core(whole, spacing_mm)
-    own = lesion_units(mr, inside)
+    lesion = fraction.clamp(0, 1)
+    inside = core(lesion, spacing_mm)
+    normalized = lesion_units(mr, inside)
     raw = (mr / 4).clamp(-3, 3)
-    features: list[Tensor] = [raw, own.clamp(-4, 4)]
-    fine = own - masked_mean(own, inside, SCALES_MM[0], spacing_mm)
-    inner = torch.cat([raw, own, own**2, fine**2], dim=1) * inside
-    means, deviations, textures, fullness = [], [], [], []
+    features: list[Tensor] = [raw, normalized.clamp(-4, 4)]
+    fine = normalized - masked_mean(normalized, inside, SCALES_MM[0], spacing_mm)
+    inner = torch.cat([raw, normalized, normalized**2, fine**2], dim=1) * inside
+    means, deviations, textures, fractions = [], [], [], []
     for scale in SCALES_MM:
-        # One blur for everything of a scale: many small ones cost more than their arithmetic.
-        blurred = _blur(torch.cat([inner, inside, own, whole], dim=1), scale, spacing_mm)
+        # One blur for all channels of a scale: the overhead of many small blurs exceeds their arithmetic.
+        blurred = _blur(torch.cat([inner, inside, normalized, lesion], dim=1), scale, spacing_mm)
         raw_mean, mean, square, fine_square = (blurred[:, :4] / (blurred[:, 4:5] + EPSILON)).split(1, dim=1)
         smooth = blurred[:, 5:6]
         means.append(mean)
         deviations.append(_log_root(square - mean**2))
         textures.append(_log_root(fine_square))
-        fullness.append(blurred[:, 6:])
+        fractions.append(blurred[:, 6:])
         features += [
             raw_mean,
             mean.clamp(-4, 4),
@@ -58,17 +59,18 @@ def stem_features(mr: Tensor, fraction: Tensor, spacing_mm: float) -> Tensor:
             _log_root(_gradient(smooth, spacing_mm).pow(2).sum(1, keepdim=True) * scale**2, FAINTEST_GRADIENT),
             (_blur(smooth, scale, spacing_mm) - smooth).clamp(-4, 4),
         ]
-    # How rough the texture is, whatever its contrast: the fine part of what varies over as much as or more than it.
+    # Roughness of the texture, whatever its contrast: fine texture relative to the deviation at the same or a larger
+    # scale.
     pairs = itertools.combinations_with_replacement(range(len(SCALES_MM)), 2)
     features += [textures[low] - deviations[high] for low, high in pairs]
     # The same for coarse texture: the band between two scales.
     for low, high in itertools.pairwise(range(len(SCALES_MM))):
         band = masked_mean((means[low] - means[high]) ** 2, inside, SCALES_MM[high], spacing_mm)
         features.append(_log_root(band) - textures[high])
-    # How full of lesion the surroundings are says how deep a voxel lies: a polynomial of second degree. Of the whole
-    # lesion, not its core: where a contour cuts voxels hard or softly, the core changes more than what is inside.
-    products = [a * b for a, b in itertools.combinations_with_replacement(fullness, 2)]
-    return torch.cat([*features, torch.ones_like(mr), *fullness, *products], dim=1)
+    # Depth terms: polynomial of second degree in the smoothed partial-volume fraction, which decreases towards the
+    # surface. It uses the whole lesion, not its core: the core changes more between a sharp and a soft surface.
+    products = [a * b for a, b in itertools.combinations_with_replacement(fractions, 2)]
+    return torch.cat([*features, torch.ones_like(mr), *fractions, *products], dim=1)
 
 
 STEM_CHANNELS = 2 + 6 * len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2 + len(SCALES_MM) - 1
@@ -76,13 +78,13 @@ DEPTH_TERMS = 1 + len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2
 
 
 def core(fraction: Tensor, spacing_mm: float) -> Tensor:
-    """How much each voxel counts for the features, 0…1: much less near the lesion's surface than inside."""
+    """Weight of each voxel for the features, 0 to 1 + `CORE_LEAST`: much lower near the surface than inside."""
     depth = (_blur(fraction, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
     return (depth.clamp(0, 1) + CORE_LEAST) * fraction
 
 
 def lesion_units(mr: Tensor, inside: Tensor) -> Tensor:
-    """(value − lesion mean) / lesion standard deviation, weighted by ``inside``; contrast of the lesion removed."""
+    """(value − lesion mean) / lesion standard deviation, weighted by ``inside``; removes the lesion's contrast."""
     dims = (2, 3, 4)
     weight = inside.sum(dims, keepdim=True).clamp_min(EPSILON)
     mean = (mr * inside).sum(dims, keepdim=True) / weight
@@ -91,18 +93,18 @@ def lesion_units(mr: Tensor, inside: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
-    """Gaussian mean over lesion voxels only, ``(batch, channels, z, y, x)``; a constant stays a constant."""
-    both = _blur(torch.cat([values * inside, inside], dim=1), scale_mm, spacing_mm)
-    return both[:, :-1] / (both[:, -1:] + EPSILON)
+    """Gaussian mean over lesion voxels only, ``(batch, channels, z, y, x)``; a constant image stays constant."""
+    blurred = _blur(torch.cat([values * inside, inside], dim=1), scale_mm, spacing_mm)
+    return blurred[:, :-1] / (blurred[:, -1:] + EPSILON)
 
 
 def smoothing_weight(inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
-    """How much a voxel's value counts in the mean, weighted by ``inside``, of `masked_mean`: its transpose."""
+    """Weight of each voxel's value in the mean of `masked_mean` weighted by ``inside`` (transpose of `masked_mean`)."""
     return inside * _blur(inside / (_blur(inside, scale_mm, spacing_mm) + EPSILON), scale_mm, spacing_mm)
 
 
 def _blur(values: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
-    """Gaussian with zeros beyond the border, cut at 3 σ; products with banded matrices, which every BLAS is fast at."""
+    """Gaussian blur, zero-padded, truncated at 3 σ; computed by banded matrices, which are fast with every BLAS."""
     batch, channels, depth, height, width = values.shape
     bands = {n: _band(n, scale_mm / spacing_mm, values) for n in {depth, height, width}}
     along_z = bands[depth] @ values.reshape(batch, channels, depth, height * width)
@@ -110,23 +112,23 @@ def _blur(values: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
 
 
 def _band(count: int, sigma: float, like: Tensor) -> Tensor:
-    """Symmetric matrix whose rows are the Gaussian's taps."""
+    """Symmetric matrix whose rows hold the coefficients of the Gaussian."""
     radius = max(int(3 * sigma + 0.5), 1)
-    place = torch.arange(count, device=like.device)
-    distance = (place[:, None] - place[None]).abs()
-    whole = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=like.device) / sigma) ** 2).sum()
-    return (torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= radius) / whole).to(like.dtype)
+    position = torch.arange(count, device=like.device)
+    distance = (position[:, None] - position[None]).abs()
+    total = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=like.device) / sigma) ** 2).sum()
+    return (torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= radius) / total).to(like.dtype)
 
 
 def _log_root(square: Tensor, least: float = FAINTEST) -> Tensor:
-    """Logarithm of the root: contrast multiplies what varies, and a difference of logarithms takes it out again."""
+    """Logarithm of the square root, clipped: a contrast factor cancels in a difference of logarithms."""
     return square.clamp(least**2, STRONGEST**2).log() / 2
 
 
 def _gradient(values: Tensor, spacing_mm: float) -> Tensor:
     padded = functional.pad(values, (1, 1, 1, 1, 1, 1), mode="replicate")
-    core = slice(1, -1)
-    z = padded[:, :, 2:, core, core] - padded[:, :, :-2, core, core]
-    y = padded[:, :, core, 2:, core] - padded[:, :, core, :-2, core]
-    x = padded[:, :, core, core, 2:] - padded[:, :, core, core, :-2]
+    interior = slice(1, -1)
+    z = padded[:, :, 2:, interior, interior] - padded[:, :, :-2, interior, interior]
+    y = padded[:, :, interior, 2:, interior] - padded[:, :, interior, :-2, interior]
+    x = padded[:, :, interior, interior, 2:] - padded[:, :, interior, interior, :-2]
     return torch.cat([z, y, x], dim=1) / (2 * spacing_mm)

@@ -1,18 +1,20 @@
-"""Fit the autoencoder-classifier: the autoencoder learns to draw lesions, then the heads learn to judge them.
+"""Train the autoencoder-classifier: depth baseline and autoencoder without labels, then the evidence heads.
 
-1. What is usual at each depth of a lesion needs no labels: a regression of the features on the depth, each lesion
-   counting the same. What follows sees the rest.
-2. The autoencoder needs no labels. It is linear, so that the best one is known in closed form: the leading principal
-   components of the features over a voxel's surroundings, each lesion counting the same [Baldi & Hornik, Neural
-   Networks 2 (1989) 53].
-3. The heads learn the response from voxels drawn at random, with features dropped at random; each member sees its own
-   bootstrap of the patients. The autoencoder stays as it is: at 69 lesions, labels teach it noise.
-4. Volume keeps no more weight, beside the evidence, than lesions show that a head's bootstrap left out [out-of-bag
-   estimation, Breiman 1996]: on lesions that taught it, a volume that has nothing to say explains something. It gains
-   none: that it began at 0 and had few steps is what holds it where 69 lesions overstate it. Evidence is never taken
-   to be worth less than ``LEAST_WORTH``: 69 lesions can fail to show what is there, and volume alone would decide.
+1. Depth baseline, without labels: linear regression of the features on the depth terms, with equal weight for each
+   lesion. The next steps use the residuals.
+2. Autoencoder, without labels: it is linear, so its optimum has a closed form, the leading principal components of the
+   features over a voxel's surroundings, with equal weight for each lesion [Baldi & Hornik, Neural Networks 2 (1989)
+   53].
+3. Evidence heads: they learn the response from randomly sampled voxels, with dropout of features; each member is
+   trained on its own bootstrap of the patients. The autoencoder is not trained further: with 69 lesions, labels would
+   add noise to it.
+4. Weight of volume: an out-of-bag estimate [Breiman 1996], on the lesions outside each head's bootstrap, limits the
+   weight of volume relative to the evidence, because on its own training lesions even an uninformative volume explains
+   something. The weight is never increased: its start at 0 and the few steps limit it where 69 lesions overstate it.
+   The coefficient of the evidence counts as at least ``LEAST_WORTH``: 69 lesions can fail to show an existing effect,
+   and volume alone would decide.
 
-Everything is drawn from one seed; no lesion held out is looked at while fitting.
+One seed determines all random numbers; held-out lesions are not used in a fit.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion
 from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
 from RTResponseCAMLib.progress import Progress, no_progress
 
-LEAST_WORTH = 1.0  # of evidence beside volume: log odds for a standard deviation between lesions
-NO_WORTH = 0.05  # what stands for none or less
-RIDGE = 1e-6  # against depths that the lesions at hand do not tell apart
+LEAST_WORTH = 1.0  # least coefficient of the evidence: log odds per standard deviation between lesions
+NO_WORTH = 0.05  # replaces a smaller or negative coefficient of the evidence
+RIDGE = 1e-6  # regularizes depth terms that the given lesions do not separate
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class Schedule:
 
     Attributes
     ----------
-    steps : of the heads. batch : most lesions per step. voxels : drawn per lesion and step, by occupancy.
-    dropout : share of the features that a step of the heads on features does without.
-    n_augmentations : of each lesion, beside the lesion as it is, with another contour and another scan (`preparation`).
-    evidence_l2 : weight of the mean squared local evidence: it stays small where the response does not ask for it.
-    volume_rate : how much faster the volume's slope and the offset learn than the heads; else the few steps end before
-        they have arrived, and the heads explain volume.
+    steps : optimization steps of the heads.
+    batch : largest number of lesions per step.
+    voxels : voxels sampled per lesion and step, by their weight in the pooling.
+    dropout : fraction of the features that is dropped at each step of the heads on features.
+    n_augmentations : number of augmented copies of each lesion, with another contour and another scan (`preparation`).
+    evidence_l2 : weight of the mean squared evidence; keeps evidence small where the response does not require it.
+    volume_rate : learning rate of volume slope and offset relative to the heads; at equal rates they do not converge
+        within the few steps, and the heads learn the effect of volume.
     """
 
     seed: int = 7
@@ -74,9 +78,9 @@ def fit(
     schedule: Schedule,
     progress: Progress = no_progress,
 ) -> AutoencoderClassifier:
-    """Train on all lesions given and return the network in evaluation mode.
+    """Train on all given lesions and return the network in evaluation mode.
 
-    Lesions without a label teach the autoencoder alone.
+    Lesions without a label are used for depth baseline and autoencoder only.
     """
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
@@ -86,25 +90,25 @@ def fit(
         _fit_autoencoder(network, lesions)
     labeled = [lesion for lesion in lesions if lesion.label is not None]
     weights = bootstrap_weights([lesion.group for lesion in labeled], architecture.heads, rng=rng)
-    known = _Known.of(network, labeled)
-    _start_at_prevalence(network, float(known.labels.mean()))
-    _fit_heads(network, known, weights, schedule, rng, progress)
-    _weigh(network, known, weights == 0)
+    labeled_voxels = _Known.of(network, labeled)
+    _start_at_prevalence(network, float(labeled_voxels.labels.mean()))
+    _fit_heads(network, labeled_voxels, weights, schedule, rng, progress)
+    _weigh(network, labeled_voxels, weights == 0)
     return network.eval()
 
 
 def _standardize(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
-    # Every lesion counts the same, whatever its volume.
-    terms = DEPTH_TERMS if network.architecture.depth else 1  # the first is constant
-    depths, both = [], []
+    # Every lesion has equal weight, whatever its volume.
+    terms = DEPTH_TERMS if network.architecture.depth else 1  # the first term is constant
+    depth_products, cross_products = [], []
     for lesion in lesions:
-        own, depth = lesion.features.double().split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
+        features, depth = lesion.features.double().split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
         depth = depth[:, :terms]
-        depths.append(depth.T @ depth / len(depth))
-        both.append(depth.T @ own / len(depth))
-    kept_small = RIDGE * torch.eye(terms, dtype=torch.float64)
+        depth_products.append(depth.T @ depth / len(depth))
+        cross_products.append(depth.T @ features / len(depth))
+    ridge = RIDGE * torch.eye(terms, dtype=torch.float64)
     network.depth_baseline[:terms].copy_(
-        torch.linalg.solve(torch.stack(depths).mean(0) + kept_small, torch.stack(both).mean(0))
+        torch.linalg.solve(torch.stack(depth_products).mean(0) + ridge, torch.stack(cross_products).mean(0))
     )
     square = torch.stack([network.standardized(lesion.features).square().mean(0) for lesion in lesions]).mean(0)
     network.deviation.copy_(square.clamp_min(1e-4).sqrt())
@@ -114,42 +118,43 @@ def _standardize(network: AutoencoderClassifier, lesions: Sequence[PreparedLesio
 
 
 def _fit_autoencoder(network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> None:
-    """The linear autoencoder that best draws what varies within lesions, its code scaled to unit spread over all.
+    """Fit the linear autoencoder by principal component analysis of the variation within lesions.
 
-    Channels count by their spread over all lesions, so that a lively one does not drown the rest.
+    Channels are scaled by their standard deviation over all lesions, so that a channel with large variance does not
+    dominate. The code is scaled to unit standard deviation over all lesions.
     """
     means, squares, covariances = [], [], []
     for lesion in lesions:
-        drawn = network.standardized(lesion.surroundings).double()
-        means.append(drawn.mean(0))
-        covariances.append(torch.cov(drawn.T, correction=0))
-        squares.append(drawn.T @ drawn / len(drawn))
+        surroundings = network.standardized(lesion.surroundings).double()
+        means.append(surroundings.mean(0))
+        covariances.append(torch.cov(surroundings.T, correction=0))
+        squares.append(surroundings.T @ surroundings / len(surroundings))
     center = torch.stack(means).mean(0)
     total = torch.stack(squares).mean(0) - torch.outer(center, center)
     unit = total.diagonal().clamp_min(1e-6).sqrt()
     within = torch.stack(covariances).mean(0) / torch.outer(unit, unit)
     count = network.architecture.code
     axes = torch.linalg.eigh(within).eigenvectors[:, -count:].flip(1)
-    axes = axes * axes[axes.abs().argmax(0), torch.arange(count)].sign()  # a component has no sign of its own
-    turned = axes / unit[:, None]
-    sd = (turned.T @ total @ turned).diagonal().clamp_min(1e-6).sqrt()
-    to_code, to_drawing = axes / unit[:, None] / sd, axes * unit[:, None] * sd
+    axes = axes * axes[axes.abs().argmax(0), torch.arange(count)].sign()  # fixes the arbitrary sign of a component
+    scaled_axes = axes / unit[:, None]
+    sd = (scaled_axes.T @ total @ scaled_axes).diagonal().clamp_min(1e-6).sqrt()
+    to_code, to_features = axes / unit[:, None] / sd, axes * unit[:, None] * sd
     with torch.no_grad():
         network.encode.weight.copy_(to_code.T[:, :, None, None, None])
         network.encode_offset.copy_(-(center @ to_code))
-        network.decode.weight.copy_(to_drawing[:, :, None, None, None])
+        network.decode.weight.copy_(to_features[:, :, None, None, None])
         network.decode_offset.copy_(center)
 
 
 def bootstrap_weights(groups: Sequence[str], members: int, *, rng: np.random.Generator) -> Tensor:
-    """How often each lesion counts for each member: patients drawn with replacement, ``(lesions, members)``."""
+    """Bootstrap weight of each lesion for each member, ``(lesions, members)``: patients sampled with replacement."""
     names = sorted(set(groups))
-    place = np.asarray([names.index(g) for g in groups])
+    patient_index = np.asarray([names.index(g) for g in groups])
     counts = np.stack(
         [np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(members)],
         axis=1,
     )
-    return torch.from_numpy(counts[place].astype(np.float32))
+    return torch.from_numpy(counts[patient_index].astype(np.float32))
 
 
 def _start_at_prevalence(network: AutoencoderClassifier, prevalence: float) -> None:
@@ -158,39 +163,40 @@ def _start_at_prevalence(network: AutoencoderClassifier, prevalence: float) -> N
 
 
 def _logit_of(share: float) -> float:
-    """Logit of a share of non-response, kept off 0 and 1."""
+    """Logit of a fraction of non-response, clipped to 0.02…0.98."""
     share = min(max(share, 0.02), 0.98)
     return float(np.log(share / (1 - share)))
 
 
 def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> None:
-    """Weigh volume beside evidence as the lesions ask for it that heads were not taught by; volume gains nothing.
+    """Reduce the weight of volume relative to the evidence to its out-of-bag estimate; never increase it.
 
-    ``unseen`` says which ``(lesions, heads)``. The heads' offsets are not asked: those of heads that a lesion was left
-    out of are the further from it for just that.
+    ``unseen`` marks the out-of-bag pairs ``(lesions, heads)``. The heads' offsets are left out of the estimate: an
+    offset is biased against a lesion that is not in the head's bootstrap.
     """
     slopes = network.volume_slope.detach().double()
-    asked = unseen.sum(1) > 0
-    if not network.architecture.volume or len(set(known.labels[asked].tolist())) < 2:  # very few lesions, or one head
+    out_of_bag = unseen.sum(1) > 0
+    # With very few lesions, or one head, there may be no out-of-bag lesions of both classes.
+    if not network.architecture.volume or len(set(known.labels[out_of_bag].tolist())) < 2:
         return
     volumes = known.volumes.double()
     by_head = known.totals(network) - network.offset.detach() - volumes[:, None] * slopes
-    evidence = ((by_head * unseen).sum(1) / unseen.sum(1).clamp_min(1))[asked]
+    evidence = ((by_head * unseen).sum(1) / unseen.sum(1).clamp_min(1))[out_of_bag]
     sd = float(evidence.std().clamp_min(1e-9))
-    worth = _worth(torch.stack([evidence / sd, volumes[asked]]), known.labels[asked])
-    shown = max(worth[0], NO_WORTH)
-    own = float(slopes.mean())
-    kept = float(np.clip(worth[1] * sd / shown / own, 0, 1)) if own else 0.0
-    least = worth[1] * sd / max(shown, LEAST_WORTH)  # volume's slope beside evidence of the least worth
-    raised = max(1.0, kept * own / least) if kept else 1.0
+    worth = _worth(torch.stack([evidence / sd, volumes[out_of_bag]]), known.labels[out_of_bag])
+    evidence_worth = max(worth[0], NO_WORTH)
+    slope = float(slopes.mean())
+    kept_fraction = float(np.clip(worth[1] * sd / evidence_worth / slope, 0, 1)) if slope else 0.0
+    least_slope = worth[1] * sd / max(evidence_worth, LEAST_WORTH)  # volume slope for LEAST_WORTH of the evidence
+    gain = max(1.0, kept_fraction * slope / least_slope) if kept_fraction else 1.0
     with torch.no_grad():
-        network.volume_slope.mul_(kept)
-        network.slope.add_(float(np.log(raised)))
-        network.offset.sub_((raised - 1) * by_head.mean(0))  # the mean of all lesions stays where it was
+        network.volume_slope.mul_(kept_fraction)
+        network.slope.add_(float(np.log(gain)))
+        network.offset.sub_((gain - 1) * by_head.mean(0))  # the mean over all lesions does not change
 
 
 def _worth(terms: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Coefficients of two terms ``(2, lesions)`` that explain the labels best, under a normal prior of unit spread."""
+    """Coefficients of two terms ``(2, lesions)``: logistic regression of the labels with a standard normal prior."""
     start = _logit_of(float(labels.mean()))
     line = torch.tensor([0.0, 0.0, start], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
@@ -198,8 +204,8 @@ def _worth(terms: Tensor, labels: Tensor) -> tuple[float, float]:
     def loss() -> Tensor:
         optimizer.zero_grad()
         total = line[:2] @ terms + line[2]
-        each = response_loss(total, labels.double())
-        value = each.sum() + line[:2].square().sum() / 2
+        losses = response_loss(total, labels.double())
+        value = losses.sum() + line[:2].square().sum() / 2
         value.backward()
         return value
 
@@ -220,14 +226,14 @@ def _fit_heads(
     highest = [group["lr"] for group in optimizer.param_groups]
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=schedule.steps, pct_start=0.2)
     for step in range(schedule.steps):
-        chosen = rng.permutation(len(known.labels))[: schedule.batch]
+        batch = rng.permutation(len(known.labels))[: schedule.batch]
         loss = _loss(
             network,
-            known.reconstruct(chosen, schedule.voxels, rng=rng),
-            known.volumes[chosen],
-            known.mr_voxel_volume_ratio[chosen],
-            known.labels[chosen],
-            weights[chosen],
+            known.reconstruct(batch, schedule.voxels, rng=rng),
+            known.volumes[batch],
+            known.mr_voxel_volume_ratio[batch],
+            known.labels[batch],
+            weights[batch],
             schedule,
         )
         optimizer.zero_grad()
@@ -240,9 +246,10 @@ def _fit_heads(
 
 @dataclass(frozen=True)
 class _Known:
-    """The labeled lesions: all their voxels, one after the other, as the heads read them ``(voxels, channels)``.
+    """Labeled lesions as inputs of the heads: their voxels, one lesion after the other, ``(voxels, channels)``.
 
-    ``volumes`` are logarithms in units of the training lesions' spread, ``ends`` where each lesion's voxels end.
+    ``share`` is `PreparedLesion.share` plus the lesion's index, ``ends`` the end of each lesion's voxels, ``volumes``
+    the standardized logarithms of the volumes.
     """
 
     features: Tensor
@@ -262,8 +269,8 @@ class _Known:
                 dose = torch.cat([lesion.dose for lesion in lesions])
                 features = torch.cat([features, dose], dim=1)
                 code = None if code is None else torch.cat([code, dose], dim=1)
-        # Of lesion n, from n to n + 1: one search finds voxels of every lesion.
-        share = np.concatenate([number + lesion.share for number, lesion in enumerate(lesions)])
+        # Cumulative weights of lesion n run from n to n + 1: one search samples the voxels of all lesions.
+        share = np.concatenate([lesion_index + lesion.share for lesion_index, lesion in enumerate(lesions)])
         ends = np.cumsum([len(lesion.share) for lesion in lesions]).tolist()
         volumes = torch.tensor([lesion.volume_cc for lesion in lesions]).log()
         volumes = (volumes - network.volume_mean) / network.volume_deviation
@@ -274,23 +281,25 @@ class _Known:
     def reconstruct(
         self, lesions: npt.NDArray[np.intp], count: int, *, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Voxels drawn by occupancy ``(lesions, count, channels)``, so that a plain mean is the lesion's mean."""
-        place = np.searchsorted(self.share, lesions[:, None] + rng.random((len(lesions), count)) * (1 - 1e-9))
-        rows = torch.from_numpy(place.ravel())
+        """Sample voxels by their weight, ``(lesions, count, channels)``; their plain mean estimates the pooling."""
+        voxel_index = np.searchsorted(self.share, lesions[:, None] + rng.random((len(lesions), count)) * (1 - 1e-9))
+        rows = torch.from_numpy(voxel_index.ravel())
         shape = (len(lesions), count, -1)
         return self.features[rows].reshape(shape), None if self.code is None else self.code[rows].reshape(shape)
 
     def totals(self, network: AutoencoderClassifier) -> Tensor:
-        """Logit of each lesion by each head ``(lesions, heads)``, all voxels and views together."""
+        """Logit of each lesion by each head ``(lesions, heads)``, over its voxels and augmented copies."""
         weight = torch.from_numpy(np.diff(self.share, prepend=0.0)).float()
-        found = []
+        lesion_totals = []
         with torch.no_grad():
-            for number, end in enumerate(self.ends):
-                rows = slice(self.ends[number - 1] if number else 0, end)
+            for index, end in enumerate(self.ends):
+                rows = slice(self.ends[index - 1] if index else 0, end)
                 evidence = _evidence(network, self.features[rows], None if self.code is None else self.code[rows])
-                one = evidence.T[None, :, :, None, None], weight[rows][None, None, :, None, None]
-                found.append(network.pool(*one, self.volumes[[number]], self.mr_voxel_volume_ratio[[number]]).total[0])
-        return torch.stack(found).double()
+                pooled = evidence.T[None, :, :, None, None], weight[rows][None, None, :, None, None]
+                lesion_totals.append(
+                    network.pool(*pooled, self.volumes[[index]], self.mr_voxel_volume_ratio[[index]]).total[0]
+                )
+        return torch.stack(lesion_totals).double()
 
 
 def _evidence(network: AutoencoderClassifier, features: Tensor, code: Tensor | None) -> Tensor:
@@ -302,17 +311,17 @@ def _evidence(network: AutoencoderClassifier, features: Tensor, code: Tensor | N
 
 
 def _optimizer(network: AutoencoderClassifier, schedule: Schedule) -> torch.optim.Optimizer:
-    """Weights of the heads decay, offsets and scales hardly; the autoencoder stays as it is."""
-    few = ("offset", "volume_slope")
-    learning = [(n, p) for n, p in network.named_parameters() if not n.startswith(("encode", "decode"))]
-    decaying = [p for n, p in learning if n.endswith("weight")]
-    plain = [p for n, p in learning if not n.endswith("weight") and n not in few]
-    fast = [p for n, p in learning if n in few]
-    slow, quick = schedule.learning_rate, schedule.learning_rate * schedule.volume_rate
+    """AdamW: strong weight decay for the heads' weights, weak for offsets and scales; excludes the autoencoder."""
+    fast_names = ("offset", "volume_slope")
+    trained = [(n, p) for n, p in network.named_parameters() if not n.startswith(("encode", "decode"))]
+    decaying = [p for n, p in trained if n.endswith("weight")]
+    plain = [p for n, p in trained if not n.endswith("weight") and n not in fast_names]
+    fast = [p for n, p in trained if n in fast_names]
+    rate, fast_rate = schedule.learning_rate, schedule.learning_rate * schedule.volume_rate
     groups = [
-        {"params": decaying, "lr": slow, "weight_decay": schedule.weight_decay},
-        {"params": plain, "lr": slow, "weight_decay": 1e-3},
-        {"params": fast, "lr": quick, "weight_decay": 1e-3},
+        {"params": decaying, "lr": rate, "weight_decay": schedule.weight_decay},
+        {"params": plain, "lr": rate, "weight_decay": 1e-3},
+        {"params": fast, "lr": fast_rate, "weight_decay": 1e-3},
     ]
     return torch.optim.AdamW(groups)
 
@@ -326,7 +335,7 @@ def _loss(
     weights: Tensor,
     schedule: Schedule,
 ) -> Tensor:
-    """Loss of drawn voxels, members weighted by their bootstrap."""
+    """Loss on sampled voxels, with members weighted by their bootstrap, plus the penalty on squared evidence."""
     features, code = drawn
     evidence = _evidence(network, functional.dropout(features, schedule.dropout, training=True), code)
     evidence = evidence.transpose(1, 2)[..., None, None]
@@ -337,5 +346,5 @@ def _loss(
 
 
 def response_loss(total: Tensor, label: Tensor) -> Tensor:
-    """Negative log-likelihood of each label, 1 for non-response, by its logit."""
+    """Negative log-likelihood of each label (1 for non-response), given its logit."""
     return functional.softplus(total) - label * total

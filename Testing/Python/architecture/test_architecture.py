@@ -68,9 +68,9 @@ def test_the_cmake_list_names_every_file_of_the_library():
 
 
 BY_PLACE = {  # functions that take more than two arguments by place, and why
-    "part": "a progress and the two ends of its share",
-    "forward": "PyTorch calls it", "pool": "tensors of a network", "judge": "tensors of a network",
-    "masked_mean": "tensors of a network", "spread_weight": "tensors of a network",
+    "subprogress": "a progress and the two ends of its share",
+    "forward": "PyTorch calls it", "pool": "tensors of a network", "evidence": "tensors of a network",
+    "masked_mean": "tensors of a network", "smoothing_weight": "tensors of a network",
     "stem_features": "tensors of a network",
 }  # fmt: skip
 

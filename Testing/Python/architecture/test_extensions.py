@@ -85,7 +85,7 @@ def test_it_is_compared_with_the_others_in_its_color(toy, small_cohort, tmp_path
     figures = []
     drawn = comparison_figures.plot_curves
     monkeypatch.setattr(
-        "RTResponseCAMLib.report.comparison.draw_curves",
+        "RTResponseCAMLib.report.comparison.plot_curves",
         lambda found, **given: figures.append(drawn(found, **given)) or figures[-1],
     )
     protocol = replace(SHORT, models=("volume", "clinical", "toy"))
@@ -94,7 +94,7 @@ def test_it_is_compared_with_the_others_in_its_color(toy, small_cohort, tmp_path
     assert {r["approach"] for r in table(tmp_path / "out" / "predictions.csv")} == {"volume", "clinical", "toy"}
     text = (tmp_path / "out" / "report.html").read_text()
     assert "Toy of the tests" in text
-    assert "Evidence of held-out lesions" in text or "Maps of lesions that were held out" in text
+    assert "Evidence of held-out lesions" in text or "Evidence maps of held-out lesions" in text
     lines = {line.get_label(): line.get_color() for line in figures[0].axes[0].lines}
     (color,) = (color for label, color in lines.items() if str(label).startswith("Toy of the tests"))
     assert to_rgb(color) == to_rgb("#123456")
@@ -156,7 +156,7 @@ def test_an_importer_is_one_function_and_its_name(small_cohort, tmp_path, capsys
     finally:
         unregister_importer("toy-data")
     assert main(["--quiet", *line[:-1], str(tmp_path / "again")]) == BAD_INPUT
-    assert "is no known data set" in capsys.readouterr().err
+    assert "is not a known data set" in capsys.readouterr().err
 
 
 def test_a_command_is_one_function_with_its_options(capsys):

@@ -55,10 +55,10 @@ def test_without_its_strongest_voxels_a_prediction_falls_further_than_without_ot
         ("gap", 0.1, "does not add up"),
         ("gap", float("nan"), "does not add up"),
         ("noise", 0.2, "a little noise"),
-        ("shift", 0.2, "0.5 mm off"),
-        ("deletion", -0.1, "rests on"),
+        ("shift", 0.2, "shifted by 0.5 mm"),
+        ("deletion", -0.1, "depends on"),
         ("fixed_pattern", 0.9, "fixed pattern"),
-        ("agreement", 0.0, "not agreed on"),
+        ("agreement", 0.0, "differs between"),
     ],
 )
 def test_each_failure_is_a_caution_of_its_own(part, value, words):
@@ -98,7 +98,7 @@ def test_a_flat_map_says_nothing_of_steadiness():
     found = check_map(plain_model(network), sample_of(patch_of()))
     assert np.isnan(found.noise)
     assert np.isnan(found.agreement)
-    assert any("says nothing of where" in warning.text for warning in warnings_of(found))
+    assert any("shows no location" in warning.text for warning in warnings_of(found))
 
 
 def test_heads_that_share_an_offset_but_nothing_else_do_not_agree():

@@ -302,8 +302,8 @@ def test_a_damaged_workbook_is_one_clear_error(tmp_path):
     book.save(path)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"PK\x01\x02\x14\x03\x14\x00", b"PK\x01\x02\x14\x03\x90\x00"))
-    with pytest.raises(CohortError, match="is no workbook"):
+    with pytest.raises(CohortError, match="is not a workbook"):
         read_sheet(path)
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CohortError, match="is no workbook"):
+    with pytest.raises(CohortError, match="is not a workbook"):
         read_sheet(path)

@@ -256,7 +256,7 @@ def later(data: Dataset) -> None:
 
 
 REST = ["GTV 2", "GTV 3"]
-TWIN = r"has the SOP Instance UID \(0008,0018\) of .*, but another content"
+TWIN = r"has the SOP Instance UID \(0008,0018\) of .*, but different content"
 TWINS = [
     Member("structure set changed", second("RS", "RS2.dcm", moved_contours, same_uid=True), refused=TWIN),
     Member("structure set copied", second("RS", "RS2.dcm", lambda d: None, same_uid=True), warned=("repeated-object",)),

@@ -143,5 +143,5 @@ def test_two_frames_of_a_segment_at_one_place_are_refused(own_study):
             groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
 
     edit(path, alter)
-    with pytest.raises(StudyError, match=r"two frames of segment 1 .* at one place"):
+    with pytest.raises(StudyError, match=r"two frames of segment 1 .* at one position"):
         read_segments(Entry(path, pydicom.dcmread(path)))

@@ -366,7 +366,7 @@ def test_a_plan_that_belongs_to_nothing_here_is_named(own_study, plan):
     edit(plan / "RP.dcm", alter)
     (plan / "RD.dcm").unlink()
     (said,) = [w for w in load_study(own_study).warnings if w.code.value == "not-linked"]
-    assert said.text.startswith("RP.dcm is not used: it names no structure set of the folder (300C,0060)")
+    assert said.text.startswith("RP.dcm is not used: it references no structure set in the folder (300C,0060)")
 
 
 @pytest.mark.parametrize("around", ["Zone", "Ganzhirn", "Körper"])

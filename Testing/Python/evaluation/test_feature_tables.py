@@ -70,7 +70,7 @@ def test_labels_and_a_table_are_cohort_enough(tmp_path, capsys):
     content = json.loads((out / "result.json").read_text())
     assert content["internal"]["approaches"]["mine"]["metrics"]["auc"]["value"] > 0.9
     assert {"mine", "volume", "clinical"} == set(content["internal"]["approaches"])
-    assert "40 of 40 lesions lack what it needs (images: the manifest names none)" in content["not_run"]["scale-space"]
+    assert "40 of 40 lesions lack a required input (images: none in the manifest)" in content["not_run"]["scale-space"]
     (telling,) = (c for c in content["features"]["mine"] if c["name"] == "telling")
     assert telling["folds"] == telling["of"] == 5
     assert not any("diagnostics" in c["name"] for c in content["features"]["mine"])
@@ -86,7 +86,7 @@ def test_a_table_stands_beside_models_of_images_and_lacking_rows_are_counted(sma
     )
     found = evaluate(small_cohort, tmp_path / "out", protocol=protocol, tables={"mine": path})
     assert set(found.internal.approaches) == {"volume", "clinical", "gradient", "mine"}
-    assert found.cohort.remarks == {"mine: the table has no row of it": 2}
+    assert found.cohort.remarks == {"mine: the table has no row for it": 2}
     assert found.internal.approaches["mine"].metrics["auc"].value > 0.7
     # Another table is another run.
     write_table(path, brought(rows, signal=0.0))
@@ -107,7 +107,8 @@ def test_a_table_of_other_lesions_is_refused(small_cohort, tmp_path):
     path = write_table(tmp_path / "mine.csv", brought(rows))
     protocol = Protocol(models=chosen_models([], ("mine",)), tables=("mine",), folds=2, repeats=1)
     with pytest.raises(
-        CohortError, match=r"holds no lesion of the table 'mine', whose first is \(someone, 1, L0\); its own first is"
+        CohortError,
+        match=r"contains no lesion of the table 'mine'; the first lesion of the table is \(someone, 1, L0\)",
     ):
         evaluate(small_cohort, tmp_path / "out", protocol=protocol, tables={"mine": path})
 
@@ -148,8 +149,8 @@ def test_empty_cells_are_gaps_and_courses_default_to_the_first(tmp_path):
     ("given", "message"),
     [
         (["mine"], "is 'mine', expected NAME=table.csv"),
-        (["a b=x.csv"], "Name the table in letters"),
-        (["../x=x.csv"], "Name the table in letters"),
+        (["a b=x.csv"], "Use letters, digits"),
+        (["../x=x.csv"], "Use letters, digits"),
         (["volume=x.csv"], "two models are called 'volume'"),
         (["m=x.csv", "m=y.csv"], "two models are called 'm'"),
         (["m=absent.csv"], "absent.csv: cannot be read (No such file"),
@@ -204,7 +205,7 @@ def test_a_damaged_file_of_a_comparison_is_named(tmp_path, name, content):
     damaged.unlink()
     if content is not None:
         damaged.write_text(content)
-    with pytest.raises(OutputError, match=f"{damaged.stem}.*is no file of a comparison"):
+    with pytest.raises(OutputError, match=f"{damaged.stem}.*is not a valid file of a comparison"):
         RTResponseCAMLib.evaluate(cohort, tmp_path / "out", **given)
 
 

@@ -156,8 +156,8 @@ def test_strata_of_one_class_are_unknown():
     [
         ([1, 1, 1, 1], [0.1, 0.2, 0.3, 0.4], "expected both 0 and 1"),
         ([1, 0], [0.1, 0.2], "Give four lesions or more"),
-        ([1, 0, 1, 0], [0.1, 0.2, float("nan"), 0.3], "no probabilities"),
-        ([1, 0, 1, 0], [0.1, 0.2, 1.3, 0.3], "no probabilities"),
+        ([1, 0, 1, 0], [0.1, 0.2, float("nan"), 0.3], "not probabilities"),
+        ([1, 0, 1, 0], [0.1, 0.2, 1.3, 0.3], "not probabilities"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(labels, scores, message):
@@ -230,7 +230,7 @@ def test_ranks_within_folds_give_the_auc_of_their_pairs(repeats):
         assert ranks[at].tolist() == rankdata(scores.ravel()[at]).tolist()
     expected = PatientAuc(label, scores, patient, folds).value
     assert _auc_of_ranks(np.tile(label, repeats), ranks, place.ravel()) == pytest.approx(expected)
-    with pytest.raises(CohortError, match="have not one fold for each lesion"):
+    with pytest.raises(CohortError, match="do not have one fold per lesion"):
         _fold_numbers(folds[:, :-1], scores.shape)
 
 

@@ -144,7 +144,7 @@ def test_the_mr_is_sheared(loaded):
 
 def test_the_mr_holds_no_voxels(host, loaded):
     loaded.parameters.mrVolume = host.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Nothing")
-    refused(loaded, "holds no voxels")
+    refused(loaded, "contains no voxels")
 
 
 def test_an_oblique_mr_is_used_and_said_to_be_oblique(host, panel, tmp_path):
@@ -189,7 +189,7 @@ def test_the_bundle_vanishes_after_it_was_chosen(host, loaded, bundle_folder, tm
 def test_the_model_reads_dose_and_there_is_none(loaded, bundle_folder, tmp_path):
     loaded.ui.bundlePathLineEdit.currentPath = str(own_bundle(bundle_folder, tmp_path, dose=True))
     loaded.parameters.doseVolume = None
-    refused(loaded, "reads the dose")
+    refused(loaded, "requires the dose")
 
 
 def test_a_model_whose_weights_were_altered_is_a_sentence(host, loaded, bundle_folder, tmp_path):
@@ -208,7 +208,7 @@ def test_a_model_whose_weights_were_altered_is_a_sentence(host, loaded, bundle_f
 def test_a_dose_that_does_not_say_so_is_taken_for_gray_and_said(loaded):
     loaded.parameters.doseVolume.SetAttribute("DicomRtImport.DoseVolume", None)
     result = loaded.logic.predict()
-    assert any("taken for Gy" in warning.text for warning in result.warnings)
+    assert any("read as Gy" in warning.text for warning in result.warnings)
 
 
 def test_names_from_outside_are_not_taken_for_markup(host, loaded):
@@ -237,6 +237,6 @@ def test_nodes_loaded_by_hand_give_the_same_answer_as_the_folder(host, panel, op
         assert one.volume_cc == pytest.approx(other.volume_cc, rel=0.12)
         # Voxels of 1.7 × 1.5 × 2 mm stand for the contours: 32 of them for the smallest lesion.
         assert one.dose.mean_gy == pytest.approx(other.dose.mean_gy, rel=0.01 if other.volume_cc > 1 else 0.05)
-    assert "chosen by hand" in " ".join(c.text for c in found.warnings)
+    assert "chosen by the user" in " ".join(c.text for c in found.warnings)
     assert voxels_of(panel.parameters.mrVolume).size > 0
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 4

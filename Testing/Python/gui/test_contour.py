@@ -116,10 +116,10 @@ def test_evidence_in_doubt_is_contoured_only_when_asked_for(host, predicted):
         row["quality_flags"] = ["the map is odd"] if row["id"] == lesion else []
     cam.SetAttribute(ROWS, json.dumps(rows))
     predicted.ui.subregionSlider.value = a_cut(predicted, 0.5)
-    assert "In doubt: the map is odd" in predicted.ui.subregionVolumeLabel.text
+    assert "Quality flags: the map is odd" in predicted.ui.subregionVolumeLabel.text
     assert not predicted.ui.createSegmentButton.enabled
-    assert "in doubt" in predicted.ui.createSegmentButton.toolTip
-    with pytest.raises(StudyError, match="in doubt"):
+    assert "quality flags" in predicted.ui.createSegmentButton.toolTip
+    with pytest.raises(StudyError, match="quality flags"):
         predicted.logic.session.subregions.create(predicted.parameters, predicted.parameters.subregionThreshold)
     predicted.ui.contourFlaggedCheckBox.checked = True
     predicted.ui.createSegmentButton.click()
@@ -148,7 +148,7 @@ def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
     cut = predicted.ui.subregionSlider.value
     _mask, expected = measure(voxels, Selection("value", cut), dose=None, prescription_gy=None)
     assert f"Dice at least {expected.shifts.dice:.2f}" in text
-    for words in ("What if 60 Gy", "coldest tenth", "beam model"):
+    for words in ("Simulated boost to 60 Gy", "coldest tenth", "beam model"):
         assert words in text
     predicted.ui.subregionSlider.value = a_cut(predicted, 0.4)
     assert predicted.ui.measureText.plainText == ""  # those figures were of another threshold
@@ -240,7 +240,7 @@ def test_dicom_says_what_is_missing(host, predicted, study_folder, tmp_path):
     predicted.ui.exportButton.click()
     host.wait()
     predicted.refresh()
-    assert "holds the map only" in predicted.ui.exportLabel.text
+    assert "contains the evidence map only" in predicted.ui.exportLabel.text
     names = {path.name for path in (tmp_path / "RTResponseCAM result" / "dicom").iterdir()}
     assert names == {"PM_evidence.dcm"}
 

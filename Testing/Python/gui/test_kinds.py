@@ -100,13 +100,13 @@ class TestOtherDoses:
             dose.GetImageData().GetPointData().GetScalars().Modified()
         predicted.refresh()
         said = predicted.ui.studyMessageLabel.text
-        assert {"evidence": "map of evidence", "label map": "label map"}.get(kind, kind) in said
+        assert {"evidence": "evidence map", "label map": "label map"}.get(kind, kind) in said
         assert not predicted.ui.predictButton.enabled
 
     def test_evidence_is_no_mr(self, host, predicted):
         predicted.parameters.mrVolume = predicted.parameters.camVolume
         host.settle()
-        assert "map of evidence" in predicted.ui.studyMessageLabel.text
+        assert "evidence map" in predicted.ui.studyMessageLabel.text
         assert not predicted.ui.predictButton.enabled
 
 
@@ -161,7 +161,7 @@ class TestTwoStudies:
         loaded.ui.predictButton.click()
         host.scene.RemoveNode(getattr(loaded.parameters, gone))
         host.wait()
-        assert "was deleted while predicting" in loaded.ui.staleLabel.text
+        assert "was deleted during the prediction" in loaded.ui.staleLabel.text
         assert loaded.parameters.camVolume is None
 
 

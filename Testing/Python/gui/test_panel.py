@@ -117,7 +117,7 @@ def test_cancelling_a_prediction_leaves_earlier_results_alone(host, predicted):
     host.wait()
     predicted.refresh()
     assert predicted.ui.predictButton.text == "Predict"
-    assert "cancelled" in predicted.ui.staleLabel.text
+    assert "canceled" in predicted.ui.staleLabel.text
     np.testing.assert_array_equal(voxels(predicted.parameters.camVolume), before)
     assert host.scene.GetNumberOfNodes() == nodes
 
@@ -128,7 +128,7 @@ def test_cancelling_the_sample_leaves_the_scene_alone(host, panel):
     panel.ui.loadSampleButton.click()
     host.wait()
     panel.refresh()
-    assert "cancelled" in panel.ui.studyMessageLabel.text
+    assert "canceled" in panel.ui.studyMessageLabel.text
     assert host.scene.GetNumberOfNodes() == nodes
 
 
@@ -223,7 +223,7 @@ def test_cancelling_an_export_leaves_nothing(host, predicted, tmp_path):
     host.wait()
     predicted.refresh()
     assert list(tmp_path.iterdir()) == []
-    assert "cancelled" in predicted.ui.exportLabel.text
+    assert "canceled" in predicted.ui.exportLabel.text
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_what_cannot_be_aligned_is_said(study_folder, points, tmp_path, capsys):
     for arguments, word in (
         ([folder], "--points"),
         ([folder, "--points", str(points)], "--frame"),
-        ([folder, folder, "--points", str(points), "--frame", "RAS"], "one name"),
+        ([folder, folder, "--points", str(points), "--frame", "RAS"], "the same name"),
         ([folder, "--slide", str(points)], "image"),
     ):
         assert main(["--quiet", "align", *arguments, "--out", str(tmp_path / "out")]) == BAD_INPUT
@@ -101,7 +101,7 @@ def test_doubtful_evidence_is_said(result):
         replace(p, warnings=(WarningCode.CAM_CHECK(what="is odd"),)) for p in result.predictions
     ))  # fmt: skip
     found = align_study(flagged, (), radius_mm=1.0, error_mm=0.0)
-    assert sum(c.code == "evidence-in-doubt" and "odd" in c.text for c in found.warnings) == 3
+    assert sum(c.code == "flagged-evidence" and "odd" in c.text for c in found.warnings) == 3
 
 
 @pytest.mark.slow

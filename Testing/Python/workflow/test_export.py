@@ -72,7 +72,7 @@ def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, stud
     names, _ = export_dicom(study_folder / "dicom", changed, drawn=drawn, out=tmp_path / "out", names=("rtstruct",))
     data = pydicom.dcmread(tmp_path / "out" / names[0])
     first = data.StructureSetROISequence[0]
-    assert "IN DOUBT: the map is odd" in first.ROIDescription
+    assert "QUALITY FLAGS: the map is odd" in first.ROIDescription
     assert result.provenance["model_sha256"][:16] in first.ROIDescription
     assert first.ROIName == "GTV 1_CAMres_p60"
     assert str(data.PatientID) not in "".join(names) + first.ROIDescription
@@ -183,7 +183,7 @@ def test_evidence_is_contoured_from_where_it_speaks_for_non_response(study_folde
     seen = []
     monkeypatch.setattr(evidence, "NEUTRAL", 0.25)
     monkeypatch.setattr(
-        "RTResponseCAMLib.workflow.subregion.draw_subregions", lambda *a, **_: seen.append(a[1]) or ((), ())
+        "RTResponseCAMLib.workflow.subregion.contour_subregions", lambda *a, **_: seen.append(a[1]) or ((), ())
     )
     assert main(["--quiet", "subregion", str(study_folder / "dicom"), "--out", str(tmp_path / "out")]) == DONE
     assert seen[0].value == 0.25

@@ -128,11 +128,11 @@ def test_a_lesion_that_was_not_drawn_but_enhances_is_no_response(own, folder):
     followed = follow_study(study)
     assert [t.visits[0].status for t in followed.trajectories] == ["matched", "proposed", "matched"]
     assert three_month_label(followed.trajectories[1]).category == "indeterminate"
-    assert "not-drawn" in {c.code for c in followed.trajectories[1].visits[0].warnings}
+    assert "lesion-not-contoured" in {c.code for c in followed.trajectories[1].visits[0].warnings}
     assert [r.source for r in followed.visits[0].regions] == ["SEG", "SEG", "proposed"]
     unknown = follow_study(study, propose=False).trajectories[1]
     assert three_month_label(unknown).category == "unknown"
-    assert unknown.visits[0].warnings[0].code == "not-drawn"
+    assert unknown.visits[0].warnings[0].code == "lesion-not-contoured"
 
 
 @pytest.mark.parametrize("beyond_mm", [0.0, 6.0, 12.0, 300.0])
@@ -208,7 +208,7 @@ def test_drawn_lesions_named_like_anatomy_are_not_lost(own, folder):
     followed = follow_study(load_study(own, with_dose=False))
     assert [t.visits[0].status for t in followed.trajectories] == ["matched"] * 3
     assert [c.text for c in followed.visits[0].warnings if c.code == "not-taken"] == [
-        "structures of F1 that are not taken for lesions: Chiasm"
+        "structures of F1 that are not read as lesions: Chiasm"
     ]
 
 
@@ -222,8 +222,8 @@ def test_slips_of_the_user_are_errors_at_once(own, folder, tmp_path, capsys):
     base = ["--quiet", "follow-up", str(own), "--out", str(tmp_path / "out")]
     mask = str(folder / "truth" / "lesions_follow_up.nrrd")
     for extra, said in (
-        (["--window", "120", "60"], "not in order"),
-        (["--target-day", "30"], "not in order"),
+        (["--window", "120", "60"], "expected 0 <= first <= target <= last"),
+        (["--target-day", "30"], "expected 0 <= first <= target <= last"),
         (["--response-below", "20"], "expected below 0 %"),
         (["--mask", f"F1={mask}", "--mask", f"F1={mask}"], "names a follow-up twice"),
     ):
@@ -308,7 +308,7 @@ def test_everything_is_written_and_readable(proposed, tmp_path):
     assert "Research use only" in text
     assert text.count("data:image/png") == 2
     assert "volume is more than 20 % smaller" in text
-    assert "not drawn by a person, to be edited: L1 at F1, L2 at F1, L3 at F1" in text
+    assert "proposed contours (review required): L1 at F1, L2 at F1, L3 at F1" in text
     quality_flags = [c.text for t in proposed.trajectories for c in t.visits[0].warnings if c.code != "proposed-region"]
     assert all(html.escape(quality_flag).replace("&#x27;", "&#39;") in text for quality_flag in quality_flags)
 
@@ -318,7 +318,7 @@ def test_the_report_states_the_rule_that_was_asked_for(proposed, tmp_path):
     write_follow_up(proposed, tmp_path / "out", label_convention=rule, window_days=(30, 200), target_days=120)
     text = (tmp_path / "out" / "report.html").read_text()
     assert "longest diameter is more than 50 % smaller" in text
-    assert "more than 40 % larger than at the smallest visit before and by 5 mm or more" in text
+    assert "more than 40 % larger than at the nadir and by 5 mm or more" in text
     assert "nearest day 120 within days 30–200" in text
 
 

@@ -122,7 +122,7 @@ def test_too_few_lesions_are_refused(cohort, tmp_path):
     folder = Path(shutil.copytree(cohort, tmp_path / "few", ignore=shutil.ignore_patterns("P0002", "P0003", "P0004")))
     lines = (folder / "manifest.csv").read_text().splitlines()
     (folder / "manifest.csv").write_text("\n".join(lines[:4]) + "\n")
-    with pytest.raises(CohortError, match="needed are 12 and both classes"):
+    with pytest.raises(CohortError, match="at least 12 lesions and both classes are needed"):
         train_bundle(folder, tmp_path / "out", **NAMED)
     assert not (tmp_path / "out").exists()
 
@@ -132,7 +132,10 @@ def test_the_command_trains_by_default_as_the_comparison_does(monkeypatch):
     asked = []
     monkeypatch.setattr("RTResponseCAMLib.workflow.train.train_bundle", lambda *_, **given: asked.append(given) or {})
     assert main(["--quiet", "train", "cohort", "--out", "bundle"]) == DONE
-    assert main(["--quiet", "train", "cohort", "--out", "bundle", "--half-cc", "0.3", "--no-autoencoder"]) == DONE
+    assert (
+        main(["--quiet", "train", "cohort", "--out", "bundle", "--shrinkage-volume-cc", "0.3", "--no-autoencoder"])
+        == DONE
+    )
     assert [given["options"] for given in asked] == [{}, {"shrinkage_volume_cc": 0.3, "autoencoder": False}]
     model = entry_of(default_name()).model({})
     assert (model.network, model.schedule) == (Architecture(), Schedule())

@@ -59,7 +59,7 @@ def test_pieces_that_no_patch_holds_are_said_and_stay_without_evidence(study, sh
 
 def test_an_roi_with_nothing_in_its_middle_is_named(study, shipped):
     two = moved(study.lesions[0].structure, (-60.0, 0.0, 0.0), (60.0, 0.0, 0.0))
-    with pytest.raises(GeometryError, match="nowhere within 48 mm of its own middle"):
+    with pytest.raises(GeometryError, match="nowhere within 48 mm of its own center"):
         predict_study(only(study, two, dose=None), shipped)
 
 
@@ -69,7 +69,7 @@ def test_numbers_that_are_none_are_refused_near_a_lesion(study, shipped):
     x, y, z = np.rint(Grid.of(study.mr).to_index(np.asarray(structure.contours[0])[:1])[0]).astype(int)
     values[z, y, x] = np.nan
     spoiled = Grid.of(study.mr).image(values)
-    with pytest.raises(GeometryError, match="no numbers"):
+    with pytest.raises(GeometryError, match="not numbers"):
         predict_study(only(study, structure, mr=spoiled), shipped)
 
 
@@ -119,7 +119,7 @@ def test_a_dose_that_is_not_known_is_no_dose_in_training_as_in_prediction(study)
     structure = study.lesions[0].structure
     patch = sample_patch(study.mr, head_intensity(study.mr), structure=structure, dose=None, prescription_gy=20.0)
     assert not patch.has_dose
-    lesion = prepare(sample_of(patch, 0), Architecture(dose=True), views=0)
+    lesion = prepare(sample_of(patch, 0), Architecture(dose=True), n_augmentations=0)
     assert torch.equal(lesion.dose, torch.zeros_like(lesion.dose))
 
 
