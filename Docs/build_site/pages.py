@@ -82,6 +82,8 @@ def cli_page() -> str:
 
 
 def _default(option: Any) -> str:
+    if isinstance(option.show_default, str):
+        return option.show_default
     value = option.default
     if callable(value) or value is None or value is False or value == () or value == []:
         return ""

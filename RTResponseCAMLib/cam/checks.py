@@ -260,11 +260,11 @@ def _agreement(heads: Array32) -> float:
     return float(np.nanmean(correlations)) if np.isfinite(correlations).any() else np.nan
 
 
-def _correlation(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating], ranks: bool = False) -> float:
-    if len(one) < 8:
+def _correlation(first: npt.NDArray[np.floating], other: npt.NDArray[np.floating], ranks: bool = False) -> float:
+    if len(first) < 8:
         return np.nan
     if ranks:
-        one, other = (np.argsort(np.argsort(v)).astype(np.float64) for v in (one, other))
-    if any(float(v.std()) <= FLAT * float(np.abs(v).mean()) for v in (one, other)):
+        first, other = (np.argsort(np.argsort(v)).astype(np.float64) for v in (first, other))
+    if any(float(v.std()) <= FLAT * float(np.abs(v).mean()) for v in (first, other)):
         return np.nan
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(first, other)[0, 1])

@@ -15,8 +15,8 @@ from RTResponseCAMLib.progress import Cancelled, Progress
 
 def demo(
     *,
-    seed: Annotated[int, Option("--seed")] = 11,
-    out: Annotated[Path, Option("--out", metavar="DIR")] = Path("demo"),
+    seed: Annotated[int, Option("--seed", help="of the phantom")] = 11,
+    out: Annotated[Path, Option("--out", metavar="DIR", help="folder of study and results")] = Path("demo"),
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing DIR")] = False,
     progress: Progress,
 ) -> None:

@@ -45,16 +45,17 @@ def evaluate(
             help="CSV of features by patient_group_id, course and lesion, as an additional model (repeatable)",
         ),
     ] = [],  # noqa: B006
-    folds: Annotated[int, Option("--folds")] = 5,
-    repeats: Annotated[int, Option("--repeats")] = 3,
+    folds: Annotated[int, Option("--folds", help="of the cross-validation, grouped by patient")] = 5,
+    repeats: Annotated[int, Option("--repeats", help="of the cross-validation")] = 3,
     steps: Annotated[int, Option("--steps", help="optimization steps, for models that have them")] = 240,
     indeterminate: Annotated[
         Indeterminate,
         Option("--indeterminate", help="use of lesions whose change may lie on either side of the threshold"),
     ] = Indeterminate.UNLABELED,
     settings: Annotated[Path | None, Option("--settings", metavar="JSON", help="settings of pyradiomics")] = None,
-    workers: Annotated[int, Option("--workers", show_default="all cores")] = os.cpu_count() or 1,
-    seed: Annotated[int, Option("--seed")] = 0,
+    workers: Annotated[int, Option("--workers", help="parallel processes", show_default="all cores")] = os.cpu_count()
+    or 1,
+    seed: Annotated[int, Option("--seed", help="of folds and training")] = 0,
     json_: Json = False,
     progress: Progress,
 ) -> None:

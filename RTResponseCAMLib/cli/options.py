@@ -38,7 +38,7 @@ Json = Annotated[bool, Option("--json", help="print the result as JSON on standa
 class OutOptions:
     """Folder of the results."""
 
-    out: Annotated[Path, Option("--out", metavar="DIR")]
+    out: Annotated[Path, Option("--out", metavar="DIR", help="folder of the results, created by the command")]
     overwrite: Annotated[bool, Option("--overwrite", help="replace an existing DIR")] = False
 
 
@@ -50,7 +50,9 @@ class ModelOptions:
         Path | None,
         Option("--model", metavar="BUNDLE", help="folder of a bundle (default: the included phantom model)"),
     ] = None
-    device: Annotated[Device, Option("--device")] = Device.AUTO
+    device: Annotated[Device, Option("--device", help="where the model runs; auto: CUDA when PyTorch supports it")] = (
+        Device.AUTO
+    )
 
 
 @dataclass(frozen=True)

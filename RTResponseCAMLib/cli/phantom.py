@@ -37,18 +37,20 @@ class DoseFiles(str, Enum):
 class PhantomOptions:
     """Options that both phantom commands share."""
 
-    seed: Annotated[int, Option("--seed")] = 1
+    seed: Annotated[int, Option("--seed", help="same seed, same patients")] = 1
     lesions: Annotated[int | None, Option("--lesions", help="targets per patient (default: random, 1 to 5)")] = None
-    spacing: Annotated[tuple[float, float, float], Option("--spacing", metavar="MM MM MM")] = (1.0, 1.0, 1.0)
+    spacing: Annotated[
+        tuple[float, float, float], Option("--spacing", metavar="MM MM MM", help="MR voxel: columns, rows, slices, mm")
+    ] = (1.0, 1.0, 1.0)
     tilt: Annotated[float, Option("--tilt", metavar="DEG", help="tilt of the MR slices, degrees")] = 0.0
-    dose_files: Annotated[DoseFiles, Option("--dose-files")] = DoseFiles.ONE
+    dose_files: Annotated[DoseFiles, Option("--dose-files", help="RTDOSE: one, or one per target")] = DoseFiles.ONE
     second_series: Annotated[bool, Option("--second-series", help="also write a T2 series and its plan")] = False
-    no_rtplan: Annotated[bool, Option("--no-rtplan")] = False
-    no_follow_up: Annotated[bool, Option("--no-follow-up")] = False
+    no_rtplan: Annotated[bool, Option("--no-rtplan", help="do not write an RTPLAN")] = False
+    no_follow_up: Annotated[bool, Option("--no-follow-up", help="do not write a follow-up MR")] = False
     mid_treatment: Annotated[bool, Option("--mid-treatment", help="also write an MR of day 30")] = False
 
 
-Matrix = Annotated[Voxels, Option("--matrix", metavar="COLUMNS ROWS SLICES")]
+Matrix = Annotated[Voxels, Option("--matrix", metavar="COLUMNS ROWS SLICES", help="size of the MR, voxels")]
 
 
 def phantom_study(
@@ -56,7 +58,7 @@ def phantom_study(
     out: OutOptions,
     *,
     variant: Annotated[Variants, Option("--variant", help="visibility of the resistant subregion")] = Variants.TEXTURE,
-    patient: Annotated[int, Option("--patient")] = 1,
+    patient: Annotated[int, Option("--patient", help="number of the patient; each number is another patient")] = 1,
     matrix: Matrix = (208, 240, 168),
     progress: Progress,
 ) -> None:
@@ -76,11 +78,12 @@ def phantom_cohort(
     options: PhantomOptions,
     out: OutOptions,
     *,
-    patients: Annotated[int, Option("--patients")],
+    patients: Annotated[int, Option("--patients", help="number of patients")],
     variants: Annotated[
         str, Option("--variants", help=f"comma-separated list from {', '.join(v.value for v in Variants)}")
     ] = "darker,texture,volume",
-    workers: Annotated[int, Option("--workers", show_default="all cores")] = os.cpu_count() or 1,
+    workers: Annotated[int, Option("--workers", help="parallel processes", show_default="all cores")] = os.cpu_count()
+    or 1,
     total_lesions: Annotated[
         int | None, Option("--total-lesions", metavar="N", help="number of lesions of all patients together")
     ] = None,

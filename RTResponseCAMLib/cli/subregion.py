@@ -111,7 +111,7 @@ def export(
     written, export_warnings = export_dicom(
         study.study,
         result,
-        drawn=contoured,
+        contoured=contoured,
         out=out.out,
         names=names,
         overwrite=out.overwrite,
@@ -182,7 +182,7 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     names = (f"mean ({unit})", f"D98 ({unit})", f"rest: mean ({unit})", f"rest: D98 ({unit})")
     print_table(["subregion", "cm³", "share of lesion", *names], table)
     for row in rows:
-        for text in row["words"]:
+        for text in row["summary"]:
             print(f"{row['lesion']} {text}")
         for text in row["warnings"]:
             print(f"{row['lesion']} ! {text}")

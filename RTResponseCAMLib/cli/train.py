@@ -26,8 +26,8 @@ def train(
     settings: ModelSettings,
     *,
     approach: Annotated[str, Option("--approach", metavar="MODEL", help="name of a registered model")] = default_name(),
-    name: Annotated[str, Option("--name")] = "unnamed model",
-    description: Annotated[str, Option("--description")] = "",
+    name: Annotated[str, Option("--name", help="of the model, for its card")] = "unnamed model",
+    description: Annotated[str, Option("--description", help="of the model, for its card")] = "",
     warning: Annotated[list[str], Option("--warning", help="sentence shown with every result (repeatable)")] = [],  # noqa: B006
     cohort_note: Annotated[str, Option("--cohort-note", help="how the cohort was made, for the card")] = "",
     progress: Progress,

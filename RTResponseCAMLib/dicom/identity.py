@@ -63,17 +63,17 @@ class Comparison:
         return f", though {' and '.join(self.agrees)} {verb}" if self.agrees else ""
 
 
-def compare(one: Entry, other: Entry) -> Comparison:
+def compare(first: Entry, other: Entry) -> Comparison:
     """Return the comparison of the patients of two objects."""
     agreement: dict[str, bool] = {}
-    first_id, second_id = (_identifier(e) for e in (one, other))
-    issuers = {_plain(e.text("IssuerOfPatientID")) for e in (one, other)} - {""}
+    first_id, second_id = (_identifier(e) for e in (first, other))
+    issuers = {_plain(e.text("IssuerOfPatientID")) for e in (first, other)} - {""}
     if first_id and second_id and len(issuers) < 2:
         agreement[ID] = first_id == second_id
     for title, values in (
-        (NAME, tuple(_name_parts(e) for e in (one, other))),
-        (BIRTH, tuple(_birth(e) for e in (one, other))),
-        (SEX, tuple(s if (s := _plain(e.text("PatientSex"))) in ("m", "f") else "" for e in (one, other))),
+        (NAME, tuple(_name_parts(e) for e in (first, other))),
+        (BIRTH, tuple(_birth(e) for e in (first, other))),
+        (SEX, tuple(s if (s := _plain(e.text("PatientSex"))) in ("m", "f") else "" for e in (first, other))),
     ):
         if values[0] and values[1]:
             agreement[title] = _agree(*values)
@@ -113,14 +113,14 @@ def _verdict(found: dict[str, bool]) -> Verdict:
     return Verdict.SAME_IN_PART if agreed else Verdict.OTHER
 
 
-def _agree(one: object, other: object) -> bool:
+def _agree(first: object, other: object) -> bool:
     """Whether two values agree: they are equal, or all parts of the shorter name are in the longer name.
 
     A second name is often left out.
     """
-    if isinstance(one, frozenset) and isinstance(other, frozenset):
-        return one <= other or other <= one
-    return one == other
+    if isinstance(first, frozenset) and isinstance(other, frozenset):
+        return first <= other or other <= first
+    return first == other
 
 
 def _identifier(entry: Entry) -> str:

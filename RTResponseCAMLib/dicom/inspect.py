@@ -115,7 +115,7 @@ def _course(course: Course, graph: ReferenceGraph | None, courses: tuple[Course,
         "label": course.label,
         "patient": course.patient,
         "day": days,
-        "chains": len(course.graphs),
+        "reference_graphs": len(course.graphs),
         "used": used,
         "why_not": None if used or graph is None else "another course is used (choose with --course)",
     }

@@ -91,13 +91,13 @@ def choose_stack(slices: list[Slice], wanted: Wanted = dict) -> Stack:
     return _ordered(best, tuple(warnings) + repeated)
 
 
-def _one_stack(one: Slice, other: Slice) -> bool:
+def _one_stack(first: Slice, other: Slice) -> bool:
     """Whether two slices are parallel, have the same matrix and pixel size, and the same stack name."""
     return (
-        one.stack == other.stack
-        and one.shape == other.shape
-        and float(np.abs(one.axes[:2] - other.axes[:2]).max()) <= SAME_AXES
-        and all(abs(a / b - 1) <= SAME_PIXELS for a, b in zip(one.steps, other.steps, strict=True))
+        first.stack == other.stack
+        and first.shape == other.shape
+        and float(np.abs(first.axes[:2] - other.axes[:2]).max()) <= SAME_AXES
+        and all(abs(a / b - 1) <= SAME_PIXELS for a, b in zip(first.steps, other.steps, strict=True))
     )
 
 
@@ -245,12 +245,12 @@ def _as_number(text: str) -> float:
         return 0.0
 
 
-def _same_pixels(one: Slice, other: Slice, decoded: dict[Path, npt.NDArray[np.integer[Any]]]) -> bool:
-    for slice_ in (one, other):
+def _same_pixels(first: Slice, other: Slice, decoded: dict[Path, npt.NDArray[np.integer[Any]]]) -> bool:
+    for slice_ in (first, other):
         if slice_.path not in decoded:  # decode a multi-frame file once
             decoded[slice_.path] = stored_frames(slice_.path, slice_.entry.header)
-    pixels = [decoded[slice_.path][slice_.frame] for slice_ in (one, other)]
-    return one.slope == other.slope and one.intercept == other.intercept and np.array_equal(*pixels)
+    pixels = [decoded[slice_.path][slice_.frame] for slice_ in (first, other)]
+    return first.slope == other.slope and first.intercept == other.intercept and np.array_equal(*pixels)
 
 
 def _ordered(slices: list[Slice], warnings: tuple[Warning, ...]) -> Stack:

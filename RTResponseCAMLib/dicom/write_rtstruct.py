@@ -129,12 +129,12 @@ def _contour(points: np.ndarray[Any, Any], at: Slice | None, number: int) -> Dat
     return item
 
 
-def _image(one: Slice) -> Dataset:
+def _image(slice_: Slice) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = one.entry.text("SOPClassUID")
-    item.ReferencedSOPInstanceUID = one.entry.uid
-    if one.entry.header.get("NumberOfFrames") is not None:
-        item.ReferencedFrameNumber = one.frame + 1
+    item.ReferencedSOPClassUID = slice_.entry.text("SOPClassUID")
+    item.ReferencedSOPInstanceUID = slice_.entry.uid
+    if slice_.entry.header.get("NumberOfFrames") is not None:
+        item.ReferencedFrameNumber = slice_.frame + 1
     return item
 
 

@@ -201,7 +201,7 @@ def fitting_variance(
     return float(np.var(fold_aucs, ddof=1)) * (1 / len(fold_aucs) + test_fraction / (1 - test_fraction))
 
 
-def on_logit_scale(value: float, drawn: Array64, *, patients: int, variance: float = 0.0) -> Estimate:
+def on_logit_scale(value: float, resampled: Array64, *, patients: int, variance: float = 0.0) -> Estimate:
     """95 % interval of a value between 0 and 1 from its bootstrap values, on the logit scale.
 
     The bootstrap underestimates the variance of n patients by the factor (n − 1) / n; this is corrected. ``variance``
@@ -209,7 +209,7 @@ def on_logit_scale(value: float, drawn: Array64, *, patients: int, variance: flo
     agreement of all resamples of so few lesions does not prove certainty.
     """
     center = logit(np.clip(value, CLIP, 1 - CLIP))
-    standard_error = float(np.std(logit(np.clip(drawn, CLIP, 1 - CLIP)))) * (patients / max(patients - 1, 1)) ** 0.5
+    standard_error = float(np.std(logit(np.clip(resampled, CLIP, 1 - CLIP)))) * (patients / max(patients - 1, 1)) ** 0.5
     standard_error = float(np.hypot(standard_error, variance**0.5 / max(value * (1 - value), 0.01)))
     if standard_error < MIN_STANDARD_ERROR:
         standard_error = float("nan")
@@ -219,7 +219,7 @@ def on_logit_scale(value: float, drawn: Array64, *, patients: int, variance: flo
 
 def auc_difference(
     labels: Sequence[int],
-    one: Scores,
+    first: Scores,
     *,
     other: Scores,
     patients: Sequence[str],
@@ -227,16 +227,16 @@ def auc_difference(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Estimate:
-    """AUC of ``one`` minus AUC of ``other`` on the same lesions, with the same patient resamples.
+    """AUC of ``first`` minus AUC of ``other`` on the same lesions, with the same patient resamples.
 
     With ``folds``, `fitting_variance` of the difference is added.
     """
-    aucs = [PatientAuc(labels, scores, patients, folds) for scores in (one, other)]
+    aucs = [PatientAuc(labels, scores, patients, folds) for scores in (first, other)]
     count = len(aucs[0].names)
     weights = patient_weights(count, repeats, seed=seed)
     resampled = aucs[0].of(weights) - aucs[1].of(weights)
     standard_error = float(np.nanstd(resampled)) * (count / max(count - 1, 1)) ** 0.5
-    standard_error = float(np.hypot(standard_error, fitting_variance(labels, one, folds=folds, other=other) ** 0.5))
+    standard_error = float(np.hypot(standard_error, fitting_variance(labels, first, folds=folds, other=other) ** 0.5))
     value, half_width = aucs[0].value - aucs[1].value, float(norm.ppf(0.975)) * standard_error
     return Estimate(value, value - half_width, value + half_width)
 

@@ -188,7 +188,6 @@ def _do(task: Task, cohort: Cohort, external: Cohort | None, protocol: Protocol)
         others = _loaded(external, protocol)
         train, test = evaluated(lesions, protocol), evaluated(others, protocol)
     entry = protocol.entry(task.model)
-    entry = protocol.entry(task.model)
     predictions, maps = predict_fold(
         entry, lesions, train=train, others=others, test=test, protocol=protocol, fold=task.fold
     )

@@ -146,10 +146,10 @@ def same_voxels(image: sitk.Image, other: sitk.Image) -> bool:
     )
 
 
-def _overlap(one: Grid, other: Grid) -> bool:
+def _overlap(first: Grid, other: Grid) -> bool:
     """Return True if the grids may overlap. Grids of separate targets need no resampling."""
-    index = one.to_index(other.to_lps(_corners(other)))
-    return bool((index.min(axis=0) < np.asarray(one.size) - 0.5).all() and (index.max(axis=0) > -0.5).all())
+    index = first.to_index(other.to_lps(_corners(other)))
+    return bool((index.min(axis=0) < np.asarray(first.size) - 0.5).all() and (index.max(axis=0) > -0.5).all())
 
 
 def _corners(grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

@@ -137,26 +137,26 @@ def _boxes_over(box: Array64, others: Array64) -> list[int]:
     return np.flatnonzero(overlapping).tolist()
 
 
-def _over(one: Array64, other: Array64, box: Array64, other_box: Array64, single: bool) -> bool:
+def _over(first: Array64, other: Array64, box: Array64, other_box: Array64, single: bool) -> bool:
     """Return True if two outlines overlap in projection; their bounding boxes are known to overlap."""
     if single:  # usual case: one outline in each plane
         common = np.minimum(box[2:], other_box[2:]) - np.maximum(box[:2], other_box[:2])
         smaller = min(float(np.prod(b[2:] - b[:2])) for b in (box, other_box))
         if float(np.prod(common)) > SURELY_OVER * smaller:
             return True
-    return bool(points_inside([other], one).any() or points_inside([one], other).any() or _cross(one, other))
+    return bool(points_inside([other], first).any() or points_inside([first], other).any() or _cross(first, other))
 
 
-def _cross(one: Array64, other: Array64) -> bool:
+def _cross(first: Array64, other: Array64) -> bool:
     """Return True if an edge of one outline crosses an edge of the other.
 
     This test is needed for outlines without a corner inside each other, such as two crossed bars.
     """
     block = max(MAX_PAIRS // len(other), 1)
-    if len(one) > block:
-        edges = np.concatenate([one, one[:1]])
-        return any(_chain_crosses(edges[n : n + block + 1], other) for n in range(0, len(one), block))
-    return _chain_crosses(np.concatenate([one, one[:1]]), other)
+    if len(first) > block:
+        edges = np.concatenate([first, first[:1]])
+        return any(_chain_crosses(edges[n : n + block + 1], other) for n in range(0, len(first), block))
+    return _chain_crosses(np.concatenate([first, first[:1]]), other)
 
 
 def _chain_crosses(points: Array64, other: Array64) -> bool:
@@ -172,9 +172,9 @@ def _chain_crosses(points: Array64, other: Array64) -> bool:
     return bool(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).any())
 
 
-def _apart_mm(one: Array64, other: Array64) -> float:
+def _apart_mm(first: Array64, other: Array64) -> float:
     """Return the largest distance of a corner of either outline from the other outline, mm."""
-    return max(float(_distance(_some(one), other).max()), float(_distance(_some(other), one).max()))
+    return max(float(_distance(_some(first), other).max()), float(_distance(_some(other), first).max()))
 
 
 def _some(points: Array64) -> Array64:

@@ -174,12 +174,12 @@ def register_follow_up(
     return register_rigidly(study.mr, image, same_frame=follow_up.same_frame, progress=progress)
 
 
-def largest_difference_mm(one: Matrix, other: Matrix, *, image: sitk.Image) -> float:
+def largest_difference_mm(first: Matrix, other: Matrix, *, image: sitk.Image) -> float:
     """Return the largest difference of two transforms, mm, on a sphere of 80 mm radius around the image center."""
     grid = Grid.of(image)
     middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]
     points = middle + 80.0 * np.asarray([[s * (n == axis) for n in range(3)] for axis in range(3) for s in (-1, 1)])
-    return float(np.linalg.norm(moved_points(one, points) - moved_points(other, points), axis=1).max())
+    return float(np.linalg.norm(moved_points(first, points) - moved_points(other, points), axis=1).max())
 
 
 def _ranked_starts(level: Level, same_frame: bool) -> list[Start]:

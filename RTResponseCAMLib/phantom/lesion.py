@@ -77,7 +77,7 @@ class PhantomLesion:
         return replace(self, scale=(1 + share * (self.volume_ratio - 1)) ** (1 / 3))
 
 
-def draw_lesion(
+def sample_lesion(
     spec: PhantomSpec, number: int, *, center_mm: Array64, volume_cc: float, rng: np.random.Generator
 ) -> PhantomLesion:
     """Sample shape, subregion, appearance and response of one lesion of a given volume."""

@@ -19,7 +19,7 @@ from RTResponseCAMLib.phantom.anatomy import (
     sample_anatomy,
 )
 from RTResponseCAMLib.phantom.field import Array32, Array64
-from RTResponseCAMLib.phantom.lesion import PhantomLesion, draw_lesion, paint
+from RTResponseCAMLib.phantom.lesion import PhantomLesion, paint, sample_lesion
 from RTResponseCAMLib.phantom.shots import TargetDose, plan_target
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.study import Structure
@@ -216,7 +216,7 @@ def _sample_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion,
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
         center = _find_place(anatomy, radius, placed, rng)
         placed.append((center, radius))
-        lesions.append(draw_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))
+        lesions.append(sample_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))
     return tuple(lesions)
 
 

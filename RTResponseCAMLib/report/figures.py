@@ -71,7 +71,7 @@ def lesion_planes(result: Result, prediction: Prediction) -> tuple[list[LesionPl
     return planes, half
 
 
-def draw_lesion(result: Result, prediction: Prediction, *, head: HeadIntensity) -> Figure:
+def plot_lesion(result: Result, prediction: Prediction, *, head: HeadIntensity) -> Figure:
     """Return the figure of one lesion: two rows of three planes."""
     planes, half = lesion_planes(result, prediction)
     figure = Figure(figsize=(9.6, 6.5), facecolor="black")

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.report.dvh_figure import histogram_figure
-from RTResponseCAMLib.report.figures import as_data_uri, draw_lesion
+from RTResponseCAMLib.report.figures import as_data_uri, plot_lesion
 from RTResponseCAMLib.study import GY, Prediction, Result
 from RTResponseCAMLib.subregion.contoured import ContouredSubregion
 from RTResponseCAMLib.subregion.summary import summary_text
@@ -26,14 +26,14 @@ def write_report(
     path: Path,
     *,
     notice: str,
-    drawn: Sequence[ContouredSubregion] = (),
+    contoured: Sequence[ContouredSubregion] = (),
     warnings: Sequence[Warning] = (),
 ) -> None:
     """Write the report of one study; all text from outside is escaped.
 
     Parameters
     ----------
-    drawn : subregions that are shown with their lesions.
+    contoured : subregions that are shown with their lesions.
     warnings : warnings of the contouring; they name the lesions that are not contoured.
     """
     environment = Environment(
@@ -43,14 +43,14 @@ def write_report(
     )
     environment.filters["by_severity"] = by_severity
     head = head_intensity(result.study.mr)
-    lesions = [(p, _bar(p), as_data_uri(draw_lesion(result, p, head=head))) for p in result.predictions]
+    lesions = [(p, _bar(p), as_data_uri(plot_lesion(result, p, head=head))) for p in result.predictions]
     text = environment.get_template(TEMPLATE).render(
         notice=notice,
         study=result.study,
         warnings=by_severity((*result.warnings, *warnings)),
         unit=result.study.dose.unit if result.study.dose is not None else GY,
         subregions={
-            subregion.prediction.lesion.id: _subregion(subregion) for subregion in drawn if subregion.mask.any()
+            subregion.prediction.lesion.id: _subregion(subregion) for subregion in contoured if subregion.mask.any()
         },
         lesions=lesions,
         scale=result.scale,
@@ -62,11 +62,11 @@ def write_report(
     path.write_text(text, encoding="utf-8")
 
 
-def _subregion(one: ContouredSubregion) -> dict[str, Any]:
-    """Return chart, table and sentences of one subregion."""
-    figures = one.statistics
+def _subregion(subregion: ContouredSubregion) -> dict[str, Any]:
+    """Return chart, table and sentences of subregion subregion."""
+    figures = subregion.statistics
     rows = [("subregion", figures.volume_cc, figures.subregion)]
-    rest_cc = one.voxels.volume_cc(one.voxels.inside & ~one.mask)
+    rest_cc = subregion.voxels.volume_cc(subregion.voxels.inside & ~subregion.mask)
     rows.append(("rest of lesion", rest_cc, figures.rest))
     histograms = [h for _, _, h in rows if h is not None]
     partners = {"rest of lesion": "subregion"}
@@ -76,7 +76,7 @@ def _subregion(one: ContouredSubregion) -> dict[str, Any]:
         else None
     )
     sentences = [*summary_text(figures), *(c.text for c in figures.warnings)]
-    return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "words": sentences}
+    return {"rows": rows, "chart": None if figure is None else as_data_uri(figure), "summary": sentences}
 
 
 def _bar(prediction: Prediction) -> dict[str, float]:

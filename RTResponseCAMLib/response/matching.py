@@ -126,8 +126,8 @@ def _pairs(
     }
 
 
-def _overlap(one: Structure, other: Structure, reach_mm: float) -> bool:
-    a, b, step_mm = filled_pair(one, other, margin_mm=reach_mm)
+def _overlap(first: Structure, other: Structure, reach_mm: float) -> bool:
+    a, b, step_mm = filled_pair(first, other, margin_mm=reach_mm)
     grown = distance_transform_edt(~a, sampling=step_mm) <= reach_mm
     return bool((grown & b).sum() >= MIN_SHARE * min(a.sum(), b.sum()))
 

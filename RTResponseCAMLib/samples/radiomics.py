@@ -96,7 +96,7 @@ def _features(
     settings: Mapping[str, Any],
     prefix: str,
     zero: float,
-    one: float,
+    first: float,
     smooth: bool,
 ) -> dict[str, float]:
     filtered = set(settings.get("imageType", {})) != {"Original"}
@@ -105,7 +105,7 @@ def _features(
     if int(inside.sum()) < MIN_VOXELS:
         problem = f"fills {int(inside.sum())} voxels of 1 mm³, too few for radiomics"
         raise GeometryError(f"ROI '{structure.name}'", problem, "Leave it out, or use volume and gradient features")
-    values = lattice.grid.image((lattice.sample(image, smooth) - zero) / one)
+    values = lattice.grid.image((lattice.sample(image, smooth) - zero) / first)
     features = extract(values, lattice.grid.image(inside.astype(np.uint8)), settings=settings)
     return {f"{prefix}_{name}": value for name, value in features.items()}
 

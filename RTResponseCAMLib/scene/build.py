@@ -42,7 +42,7 @@ from RTResponseCAMLib.scene.nodes import (
     volume_node,
     voxels_of,
 )
-from RTResponseCAMLib.scene.stored_data import keep_contours
+from RTResponseCAMLib.scene.stored_data import store_contours
 from RTResponseCAMLib.study import GY, Result, Study
 
 FIELD_MM = 200.0
@@ -224,7 +224,7 @@ def _add_lesions(scene: Any, study: Study, mr: Any, progress: Progress) -> Any:
             contours[segment_id] = lesion.structure
         if prescription is not None:
             segment.SetTag(PRESCRIPTION_TAG, f"{prescription.dose_for(lesion.structure):g}")
-    keep_contours(node, contours)
+    store_contours(node, contours)
     display.show_outlines(node)
     return node
 

@@ -148,7 +148,7 @@ def inputs_of(cam: Any) -> dict[str, str]:
     try:
         return {str(key): str(value) for key, value in json.loads(cam.GetAttribute(INPUTS) or "{}").items()}
     except (ValueError, AttributeError):
-        return {"record of the inputs": "unreadable"}
+        return {"inputs (their record cannot be read)": ""}
 
 
 def stored_subregion_threshold(cam: Any, otherwise: float) -> float:

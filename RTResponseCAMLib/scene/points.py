@@ -45,7 +45,7 @@ def save_points(points: Sequence[Point], path: Path) -> None:
     import slicer
 
     scene = new_scene()
-    node = _list(scene, "cell-level points", points, COLORS[0])
+    node = _list(scene, "biopsy / cell-density points", points, COLORS[0])
     storage = slicer.vtkMRMLMarkupsJsonStorageNode()
     storage.SetFileName(str(path))
     written = storage.WriteData(node)

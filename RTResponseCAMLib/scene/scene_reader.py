@@ -38,7 +38,7 @@ from RTResponseCAMLib.scene.nodes import (
 )
 from RTResponseCAMLib.scene.placement import Placement, placement_of
 from RTResponseCAMLib.scene.problems import segmentation_problems, tilt_deg, volume_problems
-from RTResponseCAMLib.scene.stored_data import kept_contours
+from RTResponseCAMLib.scene.stored_data import stored_contours
 from RTResponseCAMLib.state import NOTHING_CHOSEN
 from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -85,7 +85,7 @@ class SceneReader:
         self._asked: set[str] = set()
         self._prints: dict[str, tuple[Any, Any]] = {}
 
-    def remember(self, nodes: StudyNodes, study: Study) -> None:
+    def register_source(self, nodes: StudyNodes, study: Study) -> None:
         """Store the study that nodes were made from."""
         self._studies[nodes.mr.GetID()] = (self.volume_print(nodes.mr), study)
         segments = lesion_segments(nodes.lesions)
@@ -178,7 +178,7 @@ class SceneReader:
             )
         return notes
 
-    def gather(self, inputs: Inputs) -> SceneStudy:
+    def read_study(self, inputs: Inputs) -> SceneStudy:
         """Make a study of the chosen nodes.
 
         Raises
@@ -293,7 +293,7 @@ class SceneReader:
         node = segmentation.GetID()
         if node not in self._asked:  # a segmentation of a loaded scene
             self._asked.add(node)
-            self._structures |= {(node, s): entry for s, entry in kept_contours(segmentation).items()}
+            self._structures |= {(node, s): entry for s, entry in stored_contours(segmentation).items()}
         return self._structures
 
     def _without_contours(self, segmentation: Any) -> list[str]:

@@ -27,7 +27,7 @@ STEP_MM = 1e-6  # points are rounded to this step, which changes no reported val
 MOST_BYTES = 200_000_000  # limit of the decompressed text: the attribute is unchecked input
 
 
-def keep_contours(segmentation: Any, structures: Mapping[str, Structure]) -> None:
+def store_contours(segmentation: Any, structures: Mapping[str, Structure]) -> None:
     """Store contours by segment id, each with the fingerprint of its segment's voxels."""
     entries = {
         segment: [
@@ -43,7 +43,7 @@ def keep_contours(segmentation: Any, structures: Mapping[str, Structure]) -> Non
     segmentation.SetAttribute(CONTOURS, base64.b64encode(packed).decode())
 
 
-def kept_contours(segmentation: Any) -> dict[str, tuple[str, Structure]]:
+def stored_contours(segmentation: Any) -> dict[str, tuple[str, Structure]]:
     """Stored contours by segment id, with the fingerprint for which they hold; empty when they cannot be read."""
     text = segmentation.GetAttribute(CONTOURS)
     if not text:
@@ -64,13 +64,13 @@ def kept_contours(segmentation: Any) -> dict[str, tuple[str, Structure]]:
         return {}
 
 
-def keep_measures(segmentation: Any, measured: Mapping[str, tuple[str, Row]]) -> None:
+def store_measures(segmentation: Any, measured: Mapping[str, tuple[str, Row]]) -> None:
     """Store the measured row of each lesion by lesion id, with the fingerprint of its segment's voxels."""
     entries = {lesion: [state, asdict(row)] for lesion, (state, row) in measured.items()}
     segmentation.SetAttribute(MEASURES, json.dumps(entries))
 
 
-def kept_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
+def stored_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
     """Stored rows by lesion id, each with its fingerprint; empty when they cannot be read."""
     try:
         entries = json.loads(segmentation.GetAttribute(MEASURES) or "{}")
@@ -79,12 +79,12 @@ def kept_measures(segmentation: Any) -> dict[str, tuple[str, Row]]:
         return {}
 
 
-def keep_prescription(segmentation: Any, gray: float, *, isodose_percent: float, fractions: int) -> None:
+def store_prescription(segmentation: Any, gray: float, *, isodose_percent: float, fractions: int) -> None:
     """Store what was stated for all lesions of a segmentation: prescription (Gy), isodose (%), fractions."""
     segmentation.SetAttribute(PRESCRIPTION, json.dumps([gray, isodose_percent, fractions]))
 
 
-def kept_prescription(segmentation: Any) -> tuple[float, float, int]:
+def stored_prescription(segmentation: Any) -> tuple[float, float, int]:
     """Stored prescription (Gy; 0 as planned), isodose (%; 0 not stated) and number of fractions.
 
     (0, 0, 1) when nothing is stored or the attribute cannot be read.

@@ -19,13 +19,15 @@ from RTResponseCAMLib.subregion.voxels import LesionVoxels, Mask
 
 PREVIEW = f"{PREFIX}preview"
 PREVIEW_COLOR = (0.2, 1.0, 0.9)
-THRESHOLD_TAG, PRINT_TAG = f"{PREFIX}Cut", f"{PREFIX}AsDrawn"
-QUALITY_FLAGS_TAG, MODEL_TAG = f"{PREFIX}Doubts", f"{PREFIX}Model"
+THRESHOLD_TAG, PRINT_TAG = f"{PREFIX}SubregionThreshold", f"{PREFIX}AsCreated"
+QUALITY_FLAGS_TAG, MODEL_TAG = f"{PREFIX}QualityFlags", f"{PREFIX}Model"
+# Tags in scenes of earlier versions.
+OLD_TAGS = {THRESHOLD_TAG: f"{PREFIX}Cut", PRINT_TAG: f"{PREFIX}AsDrawn", QUALITY_FLAGS_TAG: f"{PREFIX}Doubts"}
 PLACE_MM = 0.01
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredSubregion:
     """A subregion that the user kept as a segment.
 
     Attributes
@@ -101,7 +103,7 @@ def create_segment(
     SHA-256 of the model are stored with the segment.
     """
     segments = segmentation.GetSegmentation()
-    flagged = " (in doubt)" if quality_flags else ""
+    flagged = " (flagged)" if quality_flags else ""
     name = f"{lesion_id} {lesion_name(segments.GetSegment(segment_id))} evidence > {threshold:.2f}{flagged}"
     base_name = name
     for suffix in count(2):
@@ -124,7 +126,7 @@ def create_segment(
     return created
 
 
-def kept_subregions(segmentation: Any) -> list[Kept]:
+def stored_subregions(segmentation: Any) -> list[StoredSubregion]:
     """All non-empty subregions kept in a segmentation, in the order of its segments."""
     segments, subregions = segmentation.GetSegmentation(), []
     for index in range(segments.GetNumberOfSegments()):
@@ -137,10 +139,12 @@ def kept_subregions(segmentation: Any) -> list[Kept]:
             mask, grid = segment_mask(segmentation, segment_id)
         except GeometryError:  # emptied in the editor
             continue
-        edited = not _same(tag_of(segment, PRINT_TAG), _print(mask, grid))
-        threshold, quality_flags = tag_of(segment, THRESHOLD_TAG), tag_of(segment, QUALITY_FLAGS_TAG)
+        edited = not _same(_tag(segment, PRINT_TAG), _print(mask, grid))
+        threshold, quality_flags = _tag(segment, THRESHOLD_TAG), _tag(segment, QUALITY_FLAGS_TAG)
         model = tag_of(segment, MODEL_TAG)
-        subregions.append(Kept(lesion, str(segment.GetName()), threshold, quality_flags, model, edited, mask, grid))
+        subregions.append(
+            StoredSubregion(lesion, str(segment.GetName()), threshold, quality_flags, model, edited, mask, grid)
+        )
     return subregions
 
 
@@ -150,7 +154,7 @@ def _edited(segmentation: Any, segment_id: str) -> bool:
         current_print = _print(*segment_mask(segmentation, segment_id))
     except GeometryError:  # emptied
         return True
-    return not _same(tag_of(segmentation.GetSegmentation().GetSegment(segment_id), PRINT_TAG), current_print)
+    return not _same(_tag(segmentation.GetSegmentation().GetSegment(segment_id), PRINT_TAG), current_print)
 
 
 def _print(mask: Mask, grid: Grid) -> str:
@@ -159,8 +163,8 @@ def _print(mask: Mask, grid: Grid) -> str:
     return f"{zlib.crc32(np.packbits(mask).tobytes()):08x}{grid.size} at {origin}"
 
 
-def _same(one: str, other: str) -> bool:
-    (voxels, _, origin), (other_voxels, _, other_origin) = one.partition(" at "), other.partition(" at ")
+def _same(first: str, other: str) -> bool:
+    (voxels, _, origin), (other_voxels, _, other_origin) = first.partition(" at "), other.partition(" at ")
     if voxels != other_voxels or not origin:
         return False
     return all(abs(float(a) - float(b)) < PLACE_MM for a, b in zip(origin.split(), other_origin.split(), strict=True))
@@ -178,3 +182,8 @@ def _preview_node(scene: Any, reference: Any) -> Any:
     display_node.SetVisibility2DFill(True)
     display_node.SetOpacity2DFill(0.2)
     return node
+
+
+def _tag(segment: Any, name: str) -> str:
+    """Value of a tag, under its present or its earlier name."""
+    return tag_of(segment, name) or tag_of(segment, OLD_TAGS.get(name, name))

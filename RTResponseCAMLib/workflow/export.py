@@ -18,7 +18,7 @@ from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.resample import resample_nearest
 from RTResponseCAMLib.progress import Progress, no_progress, subprogress
-from RTResponseCAMLib.scene.subregion import Kept
+from RTResponseCAMLib.scene.subregion import StoredSubregion
 from RTResponseCAMLib.study import Result
 from RTResponseCAMLib.subregion.contoured import ContouredSubregion
 from RTResponseCAMLib.warnings import Warning, WarningCode
@@ -31,7 +31,7 @@ def export_dicom(
     folder: Path,
     result: Result,
     *,
-    drawn: Sequence[ContouredSubregion],
+    contoured: Sequence[ContouredSubregion],
     out: Path,
     names: Sequence[str] = (),
     overwrite: bool = False,
@@ -49,7 +49,7 @@ def export_dicom(
     OutputError : nothing to export, highdicom is missing, ``out`` exists or cannot be written.
     StudyError : the planning MR is no longer in the folder.
     """
-    regions = [region_of(subregion, result) for subregion in drawn]
+    regions = [region_of(subregion, result) for subregion in contoured]
     objects, warnings = dicom_objects(
         folder, result, regions=regions, names=names, progress=subprogress(progress, 0.0, 0.8)
     )
@@ -97,7 +97,7 @@ def dicom_objects(
 
 
 def objects_of_scene(
-    folder: Path, result: Result, *, kept: Sequence[Kept], progress: Progress = no_progress
+    folder: Path, result: Result, *, kept: Sequence[StoredSubregion], progress: Progress = no_progress
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
     """Return DICOM objects of the kept segments and of the evidence map, and warnings about objects left out.
 
@@ -106,7 +106,7 @@ def objects_of_scene(
     OutputError : there is no subregion, and highdicom, which the map needs, is missing.
     StudyError : the planning MR is not in the folder.
     """
-    pairs = [kept_region(segment, result) for segment in kept]
+    pairs = [stored_region(segment, result) for segment in kept]
     warnings = [warning for _, region_warnings in pairs for warning in region_warnings]
     chosen_formats = [export_format for export_format in formats() if pairs or not export_format.needs_regions]
     if not pairs:
@@ -139,7 +139,7 @@ def save_objects(objects: Mapping[str, Dataset], folder: Path, *, progress: Prog
     return tuple(format_of(kind).file for kind in objects)
 
 
-def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]]:
+def stored_region(kept: StoredSubregion, result: Result) -> tuple[Region, tuple[Warning, ...]]:
     """Return a kept segment of the scene on the voxels of the planning MR, and the warnings about it."""
     mr, warnings, mask, grid = Grid.of(result.study.mr), [], kept.mask, kept.grid
     start_index = mr.to_index(np.asarray([grid.origin_mm]))[0]
@@ -168,23 +168,23 @@ def kept_region(kept: Kept, result: Result) -> tuple[Region, tuple[Warning, ...]
     return Region(name, description, mask, grid, edited=kept.edited), tuple(warnings)
 
 
-def region_of(one: ContouredSubregion, result: Result) -> Region:
+def region_of(subregion: ContouredSubregion, result: Result) -> Region:
     """Return a subregion with a name for other systems and a description of its origin."""
-    statistics = one.statistics
+    statistics = subregion.statistics
     suffixes = {
         "value": f"v{statistics.threshold:.2g}",
         "percentile": f"p{statistics.selection.value:g}",
         "otsu": "otsu",
     }
     suffix = suffixes.get(statistics.selection.method, f"{statistics.selection.value:g}cc")
-    quality_flags = f" QUALITY FLAGS: {'; '.join(one.quality_flags)}." if one.quality_flags else ""
+    quality_flags = f" QUALITY FLAGS: {'; '.join(subregion.quality_flags)}." if subregion.quality_flags else ""
     description = (
-        f"{RESEARCH_ONLY}{quality_flags} Evidence for non-response of {one.prediction.lesion.id}: "
+        f"{RESEARCH_ONLY}{quality_flags} Evidence for non-response of {subregion.prediction.lesion.id}: "
         f"{statistics.selection.as_text()} (threshold {statistics.threshold:.4g} {result.scale}). "
         f"{_origin(result.provenance)}"
     )
-    name = f"{one.prediction.lesion.structure.name}_CAMres_{suffix}"
-    return Region(name, description, one.mask, one.voxels.grid)
+    name = f"{subregion.prediction.lesion.structure.name}_CAMres_{suffix}"
+    return Region(name, description, subregion.mask, subregion.voxels.grid)
 
 
 def _origin(came: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from RTResponseCAMLib.device import FOR_REPORTS, missing_packages
 from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.scene.save import write_result_scene
-from RTResponseCAMLib.scene.subregion import kept_subregions
+from RTResponseCAMLib.scene.subregion import stored_subregions
 from RTResponseCAMLib.study import Result
 from RTResponseCAMLib.warnings import Warning
 from RTResponseCAMLib.workflow.export import objects_of_scene, save_objects
@@ -51,7 +51,7 @@ def export_work(
         write_result_scene(shown, path, on_main_thread=on_main_thread, progress=between or no_progress)
 
     report = not missing_packages(FOR_REPORTS)
-    kept_segments = kept_subregions(segmentation) if dicom is not None else []
+    kept_segments = stored_subregions(segmentation) if dicom is not None else []
 
     def work(progress: Progress) -> tuple[Warning, ...]:
         objects: dict[str, Dataset] = {}

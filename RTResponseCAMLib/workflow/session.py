@@ -31,7 +31,7 @@ from RTResponseCAMLib.scene.lesions import (
 )
 from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, place_of_volume, volume_node
 from RTResponseCAMLib.scene.scene_reader import LESION_PRINT, Inputs, SceneReader
-from RTResponseCAMLib.scene.stored_data import keep_measures, keep_prescription, kept_measures, kept_prescription
+from RTResponseCAMLib.scene.stored_data import store_measures, store_prescription, stored_measures, stored_prescription
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import GY, Prescription, Result, Study
 from RTResponseCAMLib.workflow.contour import Subregions
@@ -89,13 +89,13 @@ class Session:
             put_beside(self._scene, nodes.mr, others=(follow_up,))
             nodes.lesions.SetNodeReferenceID(FOLLOW_UP, follow_up.GetID())
         progress(0.9, "storing the contours")
-        self._scene_reader.remember(nodes, study)
+        self._scene_reader.register_source(nodes, study)
         prescription = study.plan.prescription if study.plan else None
         isodose, fractions = (prescription.isodose_percent, prescription.fractions) if prescription else (None, None)
-        keep_prescription(
+        store_prescription(
             nodes.lesions, _common_dose(study, prescription), isodose_percent=isodose or 0.0, fractions=fractions or 1
         )
-        keep_measures(nodes.lesions, self._measure(opened, nodes))
+        store_measures(nodes.lesions, self._measure(opened, nodes))
         self._folders[nodes.lesions.GetID()] = opened.folder
         self._leave_for(nodes.lesions, parameters)
         parameters.segmentation = nodes.lesions  # first, because it identifies the study
@@ -127,7 +127,7 @@ class Session:
     def _leave_for(self, segmentation: Any, parameters: Parameters) -> None:
         old = self._scene.GetNodeByID(self._chosen) if self._chosen else None
         if old is not None:
-            keep_prescription(
+            store_prescription(
                 old,
                 parameters.prescriptionGy,
                 isodose_percent=parameters.isodosePercent,
@@ -138,7 +138,7 @@ class Session:
         self.folder = self._folders.get(self._chosen)
 
     def _take_up(self, segmentation: Any, parameters: Parameters) -> None:
-        gray, isodose, fractions = kept_prescription(segmentation)
+        gray, isodose, fractions = stored_prescription(segmentation)
         parameters.prescriptionGy, parameters.isodosePercent, parameters.fractions = gray, isodose, fractions
         if segmentation.GetNodeReference(FOLLOW_UP) is not None:
             parameters.followUpVolume = segmentation.GetNodeReference(FOLLOW_UP)
@@ -192,7 +192,7 @@ class Session:
         problems = self._scene_reader.problems(inputs, bool(card["preprocessing"]["dose"]))
         if problems:
             raise StudyError("", problems[0].rstrip("."), "See the Study section")
-        scene_study = self._scene_reader.gather(inputs)
+        scene_study = self._scene_reader.read_study(inputs)
         keep: tuple[str, ...] = ()
         study = scene_study.study
         chosen_lesions = [x for x in study.lesions if x.id in lesions]
@@ -298,7 +298,7 @@ class Session:
     def _rows(self, inputs: Inputs, parameters: Parameters) -> tuple[Row, ...]:
         """Return a row for each lesion of the segmentation: its result, else the stored measures, else its volume."""
         result_rows = {row.id: row for row in rows_of(parameters.camVolume)} if parameters.camVolume else {}
-        measures = kept_measures(inputs.segmentation) if inputs.segmentation is not None else {}
+        measures = stored_measures(inputs.segmentation) if inputs.segmentation is not None else {}
         prescriptions = dict(self._scene_reader.prescriptions(inputs)) if measures else {}
         rows = []
         for name, segment_id in lesion_segments(inputs.segmentation).items():

@@ -83,7 +83,7 @@ def contour_subregions(
 
 def write_subregions(
     result: Result,
-    drawn: Sequence[ContouredSubregion],
+    contoured: Sequence[ContouredSubregion],
     *,
     warnings: Sequence[Warning],
     out: Path,
@@ -105,8 +105,8 @@ def write_subregions(
         "provenance": dict(result.provenance),
         "subregions": [
             as_row(subregion)
-            | {"boost": _boost(subregion.boost), "words": summary_text(subregion.statistics, subregion.boost)}
-            for subregion in drawn
+            | {"boost": _boost(subregion.boost), "summary": summary_text(subregion.statistics, subregion.boost)}
+            for subregion in contoured
         ],
         "warnings": [w.as_json() for w in (*result.warnings, *warnings)],
     }
@@ -114,15 +114,15 @@ def write_subregions(
     with new_folder(out, overwrite) as folder:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "subregions.json").write_text(text + "\n", encoding="utf-8")
-        rows = [as_row(subregion) | {"warnings": "; ".join(as_row(subregion)["warnings"])} for subregion in drawn]
+        rows = [as_row(subregion) | {"warnings": "; ".join(as_row(subregion)["warnings"])} for subregion in contoured]
         write_table(folder / "subregions.csv", list(rows[0]) if rows else ["lesion"], rows=rows)
         write_labels(
-            label_map(result, drawn),
-            [f"{subregion.prediction.lesion.id} subregion" for subregion in drawn],
+            label_map(result, contoured),
+            [f"{subregion.prediction.lesion.id} subregion" for subregion in contoured],
             path=folder / "subregions.seg.nrrd",
-            ids=[subregion.prediction.lesion.id for subregion in drawn],
+            ids=[subregion.prediction.lesion.id for subregion in contoured],
         )
-        histograms, partners = _charted(drawn)
+        histograms, partners = _charted(contoured)
         if histograms:
             targets = list(dict.fromkeys(partners.values()))
             plot_histograms(histograms, targets, path=folder / "dvh.png", notice=RESEARCH_ONLY, companions=partners)
@@ -131,13 +131,13 @@ def write_subregions(
     return content
 
 
-def as_row(one: ContouredSubregion) -> dict[str, Any]:
-    """Return one subregion as plain values; volumes in cm³, doses in Gy, None where not defined."""
-    figures, lesion = one.statistics, one.prediction.lesion
+def as_row(subregion: ContouredSubregion) -> dict[str, Any]:
+    """Return subregion subregion as plain values; volumes in cm³, doses in Gy, None where not defined."""
+    figures, lesion = subregion.statistics, subregion.prediction.lesion
     row: dict[str, Any] = {
         "lesion": lesion.id,
         "name": lesion.structure.name,
-        "label": one.prediction.label,
+        "label": subregion.prediction.label,
         "selection": figures.selection.as_text(),
         "threshold": figures.threshold,
         "dose_unit": None if figures.subregion is None else figures.subregion.unit,
@@ -162,12 +162,12 @@ def as_row(one: ContouredSubregion) -> dict[str, Any]:
         ):
             row |= {f"{kind}_{key}_{end}": None if pair is None else pair[n] for n, end in enumerate(("low", "high"))}
         row[f"{kind}_least_dice"] = robustness.dice
-    boost = () if one.boost is None else one.boost.warnings
-    texts = [*one.quality_flags, *(c.text for c in (*figures.warnings, *boost))]
+    boost = () if subregion.boost is None else subregion.boost.warnings
+    texts = [*subregion.quality_flags, *(c.text for c in (*figures.warnings, *boost))]
     return row | {"warnings": list(dict.fromkeys(texts))}
 
 
-def label_map(result: Result, drawn: Sequence[ContouredSubregion]) -> sitk.Image:
+def label_map(result: Result, contoured: Sequence[ContouredSubregion]) -> sitk.Image:
     """Return a label map of the subregions, with labels from 1 in the order of the list.
 
     Its grid is that of the evidence map, or that of the MR if a subregion extends beyond the map. Where subregions
@@ -175,12 +175,14 @@ def label_map(result: Result, drawn: Sequence[ContouredSubregion]) -> sitk.Image
     """
     grid = Grid.of(result.cam)
     voxel_indices = [
-        grid.to_index(subregion.voxels.grid.points_of(subregion.mask)) for subregion in drawn if subregion.mask.any()
+        grid.to_index(subregion.voxels.grid.points_of(subregion.mask))
+        for subregion in contoured
+        if subregion.mask.any()
     ]
     if any((p < -0.5).any() or (p > np.asarray(grid.size) - 0.5).any() for p in voxel_indices):
         grid = Grid.of(result.study.mr)
     labels = np.zeros(grid.shape, dtype=np.uint8)
-    for label, subregion in enumerate(drawn, start=1):
+    for label, subregion in enumerate(contoured, start=1):
         index = np.rint(grid.to_index(subregion.voxels.grid.points_of(subregion.mask))).astype(int)
         index = index[((index >= 0) & (index < grid.size)).all(axis=1)]
         labels[index[:, 2], index[:, 1], index[:, 0]] = label
@@ -200,10 +202,10 @@ def _boost(boost: SimulatedBoost | None) -> dict[str, Any] | None:
     return figures | {"warnings": [w.text for w in boost.warnings]}
 
 
-def _charted(drawn: Sequence[ContouredSubregion]) -> tuple[list[Dvh], dict[str, str]]:
+def _charted(contoured: Sequence[ContouredSubregion]) -> tuple[list[Dvh], dict[str, str]]:
     """Return histograms with unique names, and the name of the subregion for each rest of a lesion."""
     histograms, partners = [], {}
-    for subregion in drawn:
+    for subregion in contoured:
         lesion = subregion.prediction.lesion.id
         for histogram in (subregion.statistics.subregion, subregion.statistics.rest):
             if histogram is not None:

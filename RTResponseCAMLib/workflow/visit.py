@@ -182,9 +182,9 @@ def _hits(scan: Scan, regions: tuple[Structure, ...]) -> int:
     return sum(bool(match.regions) for match in match_lesions(scan.study.lesions, regions)[0])
 
 
-def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[str, Visit], list[Region]]:
-    matches, _ = match_lesions(scan.study.lesions, drawn)
-    after = [volume_interval(region, scan.boundary_mm) for region in drawn]
+def _match(scan: Scan, contoured: tuple[Structure, ...], source: str) -> tuple[dict[str, Visit], list[Region]]:
+    matches, _ = match_lesions(scan.study.lesions, contoured)
+    after = [volume_interval(region, scan.boundary_mm) for region in contoured]
     before = {lesion: volume for lesion, (volume, _) in scan.baselines.items()}
     owners: dict[int, str] = {}
     measured: dict[str, Visit] = {}
@@ -193,16 +193,16 @@ def _match(scan: Scan, drawn: tuple[Structure, ...], source: str) -> tuple[dict[
         lesion_ids = sorted((match.lesion, *match.merged_with))
         if match.merged_with:
             match_warnings = (WarningCode.MERGED_LESIONS(lesions=" and ".join(lesion_ids), visit=scan.name),)
-        match_warnings += tuple(w for n in match.regions for w in stack_planes(drawn[n]).warnings)
+        match_warnings += tuple(w for n in match.regions for w in stack_planes(contoured[n]).warnings)
         baseline, volume_now = match.volumes(before, after, boundary_mm=scan.boundary_mm)
         measured[match.lesion] = Visit(
             scan.name, scan.days, match.status, volume_now,
-            of_parts([diameters(drawn[n]) for n in match.regions]) if match.regions else None,
+            of_parts([diameters(contoured[n]) for n in match.regions]) if match.regions else None,
             baseline, None if match.merged_with else scan.baselines[match.lesion][1], source,
             match.merged_with, match_warnings,
         )  # fmt: skip
         owners |= dict.fromkeys(match.regions, "+".join(lesion_ids))
-    return measured, [Region(region, source, owners.get(n, "")) for n, region in enumerate(drawn)]
+    return measured, [Region(region, source, owners.get(n, "")) for n, region in enumerate(contoured)]
 
 
 def _undrawn(

@@ -70,7 +70,7 @@ def write_result(
             subregions, warnings = contour_subregions(
                 result, Selection("value", result.subregion_threshold), progress=subprogress(progress, 0.1, 0.4)
             )
-            write_report(result, folder / "report.html", notice=RESEARCH_ONLY, drawn=subregions, warnings=warnings)
+            write_report(result, folder / "report.html", notice=RESEARCH_ONLY, contoured=subregions, warnings=warnings)
         if scene is not None:
             stages.begin("scene")
             progress(0.6, "writing the scene")

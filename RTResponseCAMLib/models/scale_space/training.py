@@ -11,8 +11,8 @@
 4. Weight of volume: an out-of-bag estimate [Breiman 1996], on the lesions outside each head's bootstrap, limits the
    weight of volume relative to the evidence, because on its own training lesions even an uninformative volume explains
    something. The weight is never increased: its start at 0 and the few steps limit it where 69 lesions overstate it.
-   The coefficient of the evidence counts as at least ``LEAST_WORTH``: 69 lesions can fail to show an existing effect,
-   and volume alone would decide.
+   The coefficient of the evidence counts as at least ``MIN_EVIDENCE_SLOPE``: 69 lesions can fail to show an existing
+   effect, and volume alone would decide.
 
 One seed determines all random numbers; held-out lesions are not used in a fit.
 """
@@ -34,8 +34,8 @@ from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion
 from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
 from RTResponseCAMLib.progress import Progress, no_progress
 
-LEAST_WORTH = 1.0  # least coefficient of the evidence: log odds per standard deviation between lesions
-NO_WORTH = 0.05  # replaces a smaller or negative coefficient of the evidence
+MIN_EVIDENCE_SLOPE = 1.0  # least coefficient of the evidence: log odds per standard deviation between lesions
+NO_EVIDENCE_SLOPE = 0.05  # replaces a smaller or negative coefficient of the evidence
 RIDGE = 1e-6  # regularizes depth terms that the given lesions do not separate
 
 
@@ -90,10 +90,10 @@ def fit(
         _fit_autoencoder(network, lesions)
     labeled = [lesion for lesion in lesions if lesion.label is not None]
     weights = bootstrap_weights([lesion.group for lesion in labeled], architecture.heads, rng=rng)
-    labeled_voxels = _Known.of(network, labeled)
+    labeled_voxels = _LabeledVoxels.of(network, labeled)
     _start_at_prevalence(network, float(labeled_voxels.labels.mean()))
     _fit_heads(network, labeled_voxels, weights, schedule, rng, progress)
-    _weigh(network, labeled_voxels, weights == 0)
+    _limit_volume_weight(network, labeled_voxels, weights == 0)
     return network.eval()
 
 
@@ -168,7 +168,7 @@ def _logit_of(share: float) -> float:
     return float(np.log(share / (1 - share)))
 
 
-def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> None:
+def _limit_volume_weight(network: AutoencoderClassifier, known: _LabeledVoxels, unseen: Tensor) -> None:
     """Reduce the weight of volume relative to the evidence to its out-of-bag estimate; never increase it.
 
     ``unseen`` marks the out-of-bag pairs ``(lesions, heads)``. The heads' offsets are left out of the estimate: an
@@ -183,11 +183,11 @@ def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> Non
     by_head = known.totals(network) - network.offset.detach() - volumes[:, None] * slopes
     evidence = ((by_head * unseen).sum(1) / unseen.sum(1).clamp_min(1))[out_of_bag]
     sd = float(evidence.std().clamp_min(1e-9))
-    worth = _worth(torch.stack([evidence / sd, volumes[out_of_bag]]), known.labels[out_of_bag])
-    evidence_worth = max(worth[0], NO_WORTH)
+    worth = _logistic_slopes(torch.stack([evidence / sd, volumes[out_of_bag]]), known.labels[out_of_bag])
+    evidence_worth = max(worth[0], NO_EVIDENCE_SLOPE)
     slope = float(slopes.mean())
     kept_fraction = float(np.clip(worth[1] * sd / evidence_worth / slope, 0, 1)) if slope else 0.0
-    least_slope = worth[1] * sd / max(evidence_worth, LEAST_WORTH)  # volume slope for LEAST_WORTH of the evidence
+    least_slope = worth[1] * sd / max(evidence_worth, MIN_EVIDENCE_SLOPE)  # for MIN_EVIDENCE_SLOPE
     gain = max(1.0, kept_fraction * slope / least_slope) if kept_fraction else 1.0
     with torch.no_grad():
         network.volume_slope.mul_(kept_fraction)
@@ -195,7 +195,7 @@ def _weigh(network: AutoencoderClassifier, known: _Known, unseen: Tensor) -> Non
         network.offset.sub_((gain - 1) * by_head.mean(0))  # the mean over all lesions does not change
 
 
-def _worth(terms: Tensor, labels: Tensor) -> tuple[float, float]:
+def _logistic_slopes(terms: Tensor, labels: Tensor) -> tuple[float, float]:
     """Coefficients of two terms ``(2, lesions)``: logistic regression of the labels with a standard normal prior."""
     start = _logit_of(float(labels.mean()))
     line = torch.tensor([0.0, 0.0, start], dtype=torch.float64, requires_grad=True)
@@ -216,7 +216,7 @@ def _worth(terms: Tensor, labels: Tensor) -> tuple[float, float]:
 
 def _fit_heads(
     network: AutoencoderClassifier,
-    known: _Known,
+    known: _LabeledVoxels,
     weights: Tensor,
     schedule: Schedule,
     rng: np.random.Generator,
@@ -245,7 +245,7 @@ def _fit_heads(
 
 
 @dataclass(frozen=True)
-class _Known:
+class _LabeledVoxels:
     """Labeled lesions as inputs of the heads: their voxels, one lesion after the other, ``(voxels, channels)``.
 
     ``share`` is `PreparedLesion.share` plus the lesion's index, ``ends`` the end of each lesion's voxels, ``volumes``
@@ -261,7 +261,7 @@ class _Known:
     labels: Tensor
 
     @classmethod
-    def of(cls, network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> _Known:
+    def of(cls, network: AutoencoderClassifier, lesions: Sequence[PreparedLesion]) -> _LabeledVoxels:
         with torch.no_grad():
             tables = [torch.cat([getattr(x, name) for x in lesions]) for name in ("features", "surroundings")]
             features, code = network.head_features(*tables)

@@ -139,3 +139,8 @@ def test_equations_become_mathml_and_code_stays():
     assert 'id="eq-3"' in found
     assert "`$HOME $x$`" in found
     assert "echo $A $B" in found
+
+
+def test_every_option_has_a_help_text():
+    page = (PAGES / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if re.match(r"\| `--[^|]*\|\s+\|", line)] == []

@@ -108,7 +108,7 @@ def test_a_threshold_that_nothing_exceeds_disables_the_button(predicted):
 def test_evidence_in_doubt_is_contoured_only_when_asked_for(host, predicted):
     from RTResponseCAMLib.errors import StudyError
     from RTResponseCAMLib.scene.lesions import ROWS
-    from RTResponseCAMLib.scene.subregion import kept_subregions
+    from RTResponseCAMLib.scene.subregion import stored_subregions
 
     cam, lesion = predicted.parameters.camVolume, predicted.parameters.selectedLesion
     rows = json.loads(cam.GetAttribute(ROWS))
@@ -123,14 +123,14 @@ def test_evidence_in_doubt_is_contoured_only_when_asked_for(host, predicted):
         predicted.logic.session.subregions.create(predicted.parameters, predicted.parameters.subregionThreshold)
     predicted.ui.contourFlaggedCheckBox.checked = True
     predicted.ui.createSegmentButton.click()
-    (kept,) = kept_subregions(predicted.parameters.segmentation)
+    (kept,) = stored_subregions(predicted.parameters.segmentation)
     assert kept.quality_flags == "the map is odd"
-    assert "(in doubt)" in kept.name
+    assert "(flagged)" in kept.name
     other = next(row["id"] for row in rows if row["id"] != lesion)
     predicted.parameters.selectedLesion = other
     predicted.refresh()
     assert not predicted.ui.contourFlaggedCheckBox.checked  # asked for that lesion, not for this one
-    assert "In doubt" not in predicted.ui.subregionVolumeLabel.text
+    assert "Quality flags" not in predicted.ui.subregionVolumeLabel.text
 
 
 def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):

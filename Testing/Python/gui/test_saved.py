@@ -53,13 +53,13 @@ class TestSaved:
         assert predicted.logic.state(predicted.parameters).rows != before
 
     def test_contours_of_a_segment_that_was_edited_do_not_count(self, host, loaded, tmp_path):
-        from RTResponseCAMLib.scene.stored_data import CONTOURS, kept_contours
+        from RTResponseCAMLib.scene.stored_data import CONTOURS, stored_contours
 
         p = loaded.parameters
         scene_reader = loaded.logic.session._scene_reader
         scene_reader.forget()
         segment = p.segmentation.GetSegmentation().GetNthSegmentID(0)
-        kept = kept_contours(p.segmentation)[segment][1]
+        kept = stored_contours(p.segmentation)[segment][1]
         assert len(scene_reader.structure(p.segmentation, segment).contours) == len(kept.contours)
         labelmap = p.segmentation.GetSegmentation().GetSegment(segment).GetRepresentation("Binary labelmap")
         scalars = labelmap.GetPointData().GetScalars()
@@ -70,4 +70,4 @@ class TestSaved:
         assert len(scene_reader.structure(p.segmentation, segment).contours) != len(kept.contours)
         for spoiled in ("", "nonsense", "eJwr", '{"a": 1}'):
             p.segmentation.SetAttribute(CONTOURS, spoiled)
-            assert kept_contours(p.segmentation) == {}
+            assert stored_contours(p.segmentation) == {}

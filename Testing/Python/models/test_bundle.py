@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fitted import predictions_of
+from safetensors.numpy import load_file, save_file
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.bundle import load_bundle
@@ -79,6 +81,27 @@ def test_a_bundle_of_schema_7_predicts_as_before(own_bundle, shipped, patches):
     old = load_bundle(own_bundle, "cpu")
     assert old.inputs == shipped.inputs
     assert old.sha256 == shipped.sha256
+    for one, other in zip(predictions_of(old, patches), predictions_of(shipped, patches), strict=True):
+        assert one.total == other.total
+        assert np.array_equal(one.map, other.map)
+
+
+def as_schema_8(bundle: Path) -> None:
+    """Options, tensors and warnings under their names of that schema; weights and their sum are new then."""
+    card = json.loads((bundle / "model.json").read_text())
+    path = bundle / "weights.safetensors"
+    tensors = load_file(path)
+    tensors["usual"] = tensors.pop("depth_baseline")
+    save_file(tensors, path)
+    shape = {"half_cc" if k == "shrinkage_volume_cc" else k: v for k, v in card["architecture"].items()}
+    weights = [{**card["weights"][0], "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}]
+    change_card(bundle, schema_version=8, architecture=shape, weights=weights, cautions=["old words"], warnings=None)
+
+
+def test_a_bundle_of_schema_8_predicts_as_before(own_bundle, shipped, patches):
+    as_schema_8(own_bundle)
+    old = load_bundle(own_bundle, "cpu")
+    assert old.card["warnings"] == ["old words"]
     for one, other in zip(predictions_of(old, patches), predictions_of(shipped, patches), strict=True):
         assert one.total == other.total
         assert np.array_equal(one.map, other.map)

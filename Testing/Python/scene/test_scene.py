@@ -12,9 +12,13 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: no 
 vtk = pytest.importorskip("vtk", reason="vtk is not installed: no MRML here")
 
 from RTResponseCAMLib.colors import evidence_palette, isodose_levels  # noqa: E402
+from RTResponseCAMLib.imaging.grid import Grid  # noqa: E402
 from RTResponseCAMLib.imaging.planes import contour_volume_cc  # noqa: E402
 from RTResponseCAMLib.scene.build import build_scene, new_scene  # noqa: E402
+from RTResponseCAMLib.scene.lesions import notes_of, row_from, stored_subregion_threshold  # noqa: E402
+from RTResponseCAMLib.scene.nodes import add_segment  # noqa: E402
 from RTResponseCAMLib.scene.save import save_scene  # noqa: E402
+from RTResponseCAMLib.scene.subregion import stored_subregions  # noqa: E402
 from RTResponseCAMLib.scene.vtk_logging import silence_vtk  # noqa: E402
 
 
@@ -199,3 +203,33 @@ def test_a_scene_whose_writing_was_cancelled_ends_on_the_main_thread(result, tmp
         save.write_result_scene(result, tmp_path / "scene.mrb")
     assert save.LEFT_BEHIND == []
     assert [path.name for path in tmp_path.iterdir()] == ["scene.mrb"]
+
+
+def test_a_result_in_a_scene_of_an_earlier_version_is_read():
+    """Warnings, quality flags and threshold had other names."""
+    row = {"segment_id": "S1", "id": "L1", "name": "GTV", "volume_cc": 1.0, "cautions": ["odd"], "doubts": ["noisy"]}
+    found = row_from(row)
+    assert (found.warnings, found.quality_flags, found.severities) == (("odd",), ("noisy",), ())
+    cam = slicer.vtkMRMLScalarVolumeNode()
+    cam.SetAttribute("RTResponseCAM.cautions", '["of the study"]')
+    cam.SetAttribute("RTResponseCAM.cut", "0.7")
+    assert notes_of(cam) == ("of the study",)
+    assert stored_subregion_threshold(cam, 0.0) == 0.7
+    cam.SetAttribute("RTResponseCAM.subregionThreshold", "0.2")
+    assert stored_subregion_threshold(cam, 0.0) == 0.2
+
+
+def test_a_subregion_in_a_scene_of_an_earlier_version_keeps_its_tags(built, result):
+    _, nodes = built
+    segments = nodes.lesions.GetSegmentation()
+    lesion = result.study.lesions[0].id
+    grid = Grid.of(result.cam)
+    inside = sitk.GetArrayViewFromImage(result.subregions) == 1
+    created = add_segment(nodes.lesions, inside, grid=grid, name="old", color=(0, 1, 1))
+    segment = segments.GetSegment(created)
+    segment.SetTag("RTResponseCAM.SubregionOf", lesion)
+    segment.SetTag("RTResponseCAM.Cut", "0.7")
+    segment.SetTag("RTResponseCAM.Doubts", "the map is odd")
+    (found,) = (s for s in stored_subregions(nodes.lesions) if s.name == "old")
+    assert (found.threshold, found.quality_flags, found.lesion) == ("0.7", "the map is odd", lesion)
+    segments.RemoveSegment(created)

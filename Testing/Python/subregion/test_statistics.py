@@ -129,3 +129,27 @@ def test_a_boost_reaches_the_wish_and_names_its_cost():
     assert simulated_boost(voxels, np.zeros_like(part), dose=given(dose), wish_gy=18.0, fractions=1) is None
     with pytest.raises(ValueError, match="more than 0"):
         simulated_boost(voxels, part, dose=given(dose), wish_gy=0.0, fractions=1)
+
+
+@pytest.mark.parametrize(("radius", "stable"), [(6.0, True), (3.0, True), (1.6, False)])
+def test_a_subregion_is_unstable_when_a_millimeter_takes_half_of_it(radius, stable):
+    """Two of three keep a Dice above one half: only the smallest is named, with that Dice."""
+    _, found = measure(
+        lesion(np.where(radius > RADIUS, 1.0, 0.0)), Selection("value", 0.6), dose=None, prescription_gy=None
+    )
+    codes = {w.code: w.text for w in found.warnings}
+    assert ("unstable-subregion" not in codes) is stable
+    assert (found.shifts.dice >= 0.5) is stable
+    if not stable:
+        assert f"{found.shifts.dice:.2f}" in codes["unstable-subregion"]
+
+
+def test_measuring_reports_progress_up_to_its_end_at_most():
+    seen = []
+    measure(
+        lesion(POINTS[..., 0]), Selection("value", 1.5), dose=None, prescription_gy=None,
+        progress=lambda fraction, text="": seen.append(fraction),
+    )  # fmt: skip
+    assert seen == sorted(seen)
+    assert 0 <= seen[0] < seen[-1] < 1
+    assert len(seen) >= 3

@@ -70,3 +70,14 @@ def test_voxels_of_a_lesion_beyond_the_map_are_left_out(ball, axis, upper):
     index = np.rint(half.to_index(found.grid.points_of(found.inside)))
     assert ((index >= 0) & (index < size)).all()
     assert found.inside.sum() == pytest.approx(mask.sum() / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("lowest_gy", [0.0, 0.4])
+def test_a_dose_of_zero_or_little_within_the_lesion_is_a_dose(ball, lowest_gy):
+    mask, structure = ball
+    x = GRID.points()[..., 0]
+    values = np.clip(x - x[mask].mean(), lowest_gy, None)
+    dose = Dose(GRID.image(values.astype(np.float32)), ())
+    found = lesion_voxels(GRID.image(np.ones(GRID.shape, np.float32)), structure, dose=dose)
+    assert found.dose is not None
+    assert found.dose[found.inside].min() == pytest.approx(lowest_gy)

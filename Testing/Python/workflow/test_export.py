@@ -16,10 +16,10 @@ from RTResponseCAMLib.errors import OutputError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.models.bundle import load_bundle
 from RTResponseCAMLib.progress import Cancelled
-from RTResponseCAMLib.scene.subregion import Kept
+from RTResponseCAMLib.scene.subregion import StoredSubregion
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.warnings import Warning, WarningCode
-from RTResponseCAMLib.workflow.export import export_dicom, kept_region
+from RTResponseCAMLib.workflow.export import export_dicom, stored_region
 from RTResponseCAMLib.workflow.predict import predict_study
 from RTResponseCAMLib.workflow.subregion import contour_subregions, write_subregions
 
@@ -161,8 +161,8 @@ def test_a_segment_of_other_voxels_and_of_another_model_says_so(result):
     )
     mask = np.zeros(fine.shape, dtype=bool)
     mask[2:6, 2:8, 4:12] = True  # whole voxels of the MR: 2 x 3 x 4
-    kept = Kept("L1", "L1 drawn", "0.5", "", "other", False, mask, fine)
-    region, warnings = kept_region(kept, result)
+    kept = StoredSubregion("L1", "L1 drawn", "0.5", "", "other", False, mask, fine)
+    region, warnings = stored_region(kept, result)
     assert {c.code for c in warnings} == {"regridded", "other-model"}
     assert "sha256 other" in region.description
     assert result.provenance["model_sha256"][:16] not in region.description
@@ -170,8 +170,10 @@ def test_a_segment_of_other_voxels_and_of_another_model_says_so(result):
     np.testing.assert_allclose(
         region.grid.points()[region.mask].mean(axis=0), fine.points()[mask].mean(axis=0), atol=1e-6
     )
-    own = Kept("L1", "L1 drawn", "0.5", "", result.provenance["model_sha256"], True, region.mask, region.grid)
-    same, none = kept_region(own, result)
+    own = StoredSubregion(
+        "L1", "L1 drawn", "0.5", "", result.provenance["model_sha256"], True, region.mask, region.grid
+    )
+    same, none = stored_region(own, result)
     assert none == ()
     assert same.edited
     assert same.mask is own.mask

@@ -250,7 +250,7 @@ def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volum
     # As faint as this the mean over heads of logarithms is the logarithm of their mean, which the last line asks for.
     faint = replace(Schedule(), evidence_l2=0.02)
     heard = fit(lesions, Architecture(), schedule=faint)
-    monkeypatch.setattr(training, "LEAST_WORTH", training.NO_WORTH)
+    monkeypatch.setattr(training, "LEAST_WORTH", training.NO_EVIDENCE_SLOPE)
     unheard = fit(lesions, Architecture(), schedule=faint)
     assert torch.equal(heard.volume_slope, unheard.volume_slope)
     raised = (heard.slope - unheard.slope).detach().exp()
