@@ -10,7 +10,6 @@ from scipy.integrate import quad
 from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.dosimetry import isodose
-from RTResponseCAMLib.dosimetry.bed import BRAIN, TUMOR, bed_gy
 from RTResponseCAMLib.dosimetry.plan_metrics import nyumets_row, plan_metrics
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.volume_sampling import volume_samples
@@ -147,29 +146,6 @@ def test_no_dose_at_all_leaves_indices_undefined():
     )
     assert (found.piv_cc, found.coverage, found.paddick_ci, found.gradient_index) == (0.0, 0.0, None, None)
     assert found.isodose_percent is None
-
-
-@pytest.mark.parametrize(
-    ("total", "fractions", "tumor", "brain"), [(20, 1, 60, 220), (35, 5, 59.5, 157.5), (30, 5, 48, 120)]
-)
-def test_bed_of_usual_schedules(total, fractions, tumor, brain):
-    assert bed_gy(float(total), fractions, alpha_beta_gy=TUMOR) == pytest.approx(tumor)
-    assert bed_gy(float(total), fractions, alpha_beta_gy=BRAIN) == pytest.approx(brain)
-
-
-def test_bed_needs_a_fraction():
-    with pytest.raises(ValueError, match="fraction"):
-        bed_gy(20.0, 0, alpha_beta_gy=TUMOR)
-
-
-@pytest.mark.parametrize("alpha_beta_gy", [0.0, -0.5, -2.0])
-def test_bed_needs_an_alpha_beta_above_zero(alpha_beta_gy):
-    with pytest.raises(ValueError, match="above 0"):
-        bed_gy(20.0, 1, alpha_beta_gy=alpha_beta_gy)
-
-
-def test_bed_takes_a_small_alpha_beta():
-    assert bed_gy(2.0, 1, alpha_beta_gy=0.5) == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.3])

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose
 from RTResponseCAMLib.subregion.association import map_and_dose
-from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, simulated_boost
+from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, R50_MM, _shots, simulated_boost
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.subregion.statistics import measure
 from RTResponseCAMLib.subregion.voxels import LesionVoxels
@@ -131,7 +131,7 @@ def test_a_boost_reaches_the_wish_and_names_its_cost():
         simulated_boost(voxels, part, dose=given(dose), wish_gy=0.0, fractions=1)
 
 
-@pytest.mark.parametrize(("radius", "stable"), [(6.0, True), (3.0, True), (1.6, False)])
+@pytest.mark.parametrize(("radius", "stable"), [(6.0, True), (3.0, True), (1.1, False)])
 def test_a_subregion_is_unstable_when_a_millimeter_takes_half_of_it(radius, stable):
     """Two of three keep a Dice above one half: only the smallest is named, with that Dice."""
     _, found = measure(
@@ -153,3 +153,19 @@ def test_measuring_reports_progress_up_to_its_end_at_most():
     assert seen == sorted(seen)
     assert 0 <= seen[0] < seen[-1] < 1
     assert len(seen) >= 3
+
+
+@pytest.mark.parametrize(("radius", "collimator"), [(2.2, 4), (5.2, 8), (17.0, 16)])
+def test_the_smallest_collimator_that_reaches_is_taken_and_shots_fall_to_a_half_at_its_radius(radius, collimator):
+    grid = Grid((61, 61, 61), (1.0, 1.0, 1.0), (-30.0, -30.0, -30.0))
+    distance = np.linalg.norm(grid.points(), axis=-1)
+    dose = np.full(grid.shape, 10.0, np.float32)
+    voxels = LesionVoxels(grid, distance < 20, np.ones(grid.shape, np.float32), dose)
+    found = simulated_boost(voxels, distance < radius, dose=Dose(grid.image(dose), ()), wish_gy=20.0, fractions=1)
+    assert found.collimator_mm == collimator
+    assert found.d98_gy == (pytest.approx(10.0), pytest.approx(20.0, rel=0.02))
+    assert found.maximum_gy[0] == pytest.approx(10.0)
+    assert found.maximum_gy[1] == pytest.approx(10.0 + found.added_gy)
+    assert R50_MM == {4: 3.0, 8: 5.5, 16: 10.5}  # the documentation states them
+    shot = _shots(np.asarray([[R50_MM[collimator], 0.0, 0.0], [0.0, 0.0, 0.0]]), np.zeros((1, 3)), collimator)
+    np.testing.assert_allclose(shot, [0.5, 1.0])
