@@ -1,8 +1,7 @@
 """All warnings in one table: code, severity, text template and effects.
 
-Calling a code with the values of its template makes a `Warning`: ``WarningCode.DOSE_SUMMED(count=2)``. Code that "
-        "depends
-on a warning uses its effects (`WarningCode.withholds_class`, `WarningCode.flags_map`), never its code or text.
+Calling a code with the values of its template makes a `Warning`: ``WarningCode.DOSE_SUMMED(count=2)``. Code that
+depends on a warning uses its effects (`WarningCode.withholds_class`, `WarningCode.flags_map`), never its code or text.
 """
 
 from __future__ import annotations
@@ -152,7 +151,7 @@ class WarningCode(str, Enum):
         "has no dose, which this model needs; the prescription is used in every voxel: no class is given", NO_CLASS)
     DOSE_RBE = ("dose-rbe", WARNING,
         "the dose is EFFECTIVE (3004,0004): every dose is in Gy (RBE), weighted for biological effect, not "
-        "physical Gy; no BED and no volume at risk")
+        "physical Gy; BED and volume at risk are not computed")
     DOSE_RBE_MODEL = ("dose-rbe-model", SERIOUS,
         "the dose is in Gy (RBE), but this model was trained on physical dose: no class is given", NO_CLASS)
     DOSE_BY_FRAME = ("dose-by-frame", WARNING,
@@ -160,7 +159,7 @@ class WarningCode(str, Enum):
     DOSE_LEFT_OUT = "dose-left-out", NOTE, "{count} RTDOSE of type {kind} are not used beside the {used} dose"
     DOSE_CHOSEN = "dose-chosen", NOTE, "of {count} RTDOSE of the plan, {used} is used, as chosen by the user"
     DOSE_OF_PLANS = "dose-of-plans", WARNING, "the dose is that of several plans together (MULTI_PLAN)"
-    DOSE_MULTIPLIED = "dose-multiplied", NOTE, "the {kind} dose is multiplied by {count} fractions, as asked for"
+    DOSE_MULTIPLIED = "dose-multiplied", NOTE, "the {kind} dose is multiplied by {count} fractions, as requested"
     DOSE_UNEVEN = "dose-uneven", NOTE, "the dose frames are unevenly spaced; they are resampled to the smallest spacing"
     DOSE_REPEATED = ("dose-repeated", NOTE,
         "{count} RTDOSE file(s) repeat the dose of another file; each dose is summed once")
@@ -210,7 +209,7 @@ class WarningCode(str, Enum):
     REPEATED_SLICES = ("repeated-slices", NOTE,
         "{count} slice(s) of the MR are stored twice with the same pixels; each is used once")
     SLICE_GAP = ("slice-gap", WARNING,
-        "{count} slice(s) of the MR are missing (usual step {step:.2f} mm); the gap is interpolated")
+        "{count} slice(s) of the MR are missing (median step {step:.2f} mm); the gap is interpolated")
     GAP_IN_LESION = ("gap-in-lesion", SERIOUS,
         "slices of the MR are missing within {names}; the evidence there is based on interpolated voxels")
     UNEVEN_SLICES = ("uneven-slices", WARNING,
@@ -259,7 +258,7 @@ class WarningCode(str, Enum):
         "choose it with --roi")
     SINGLE_PLANE = "single-plane", WARNING, "{where} has contours in one plane only; a thickness of 1 mm is assumed"
     CONTOUR_GAP = ("contour-gap", WARNING,
-        "{where}: {count} gap(s) between contour planes exceed 1.6 × the usual {step:.2f} mm; not interpolated")
+        "{where}: {count} gap(s) between contour planes exceed 1.6 × the median {step:.2f} mm; not interpolated")
     REPEATED_OUTLINE = ("repeated-outline", WARNING,
         "{where}: {count} contour(s) are stored twice (within {tolerance:g} mm); each is used once")
     HOLLOW_OUTLINE = ("hollow-outline", SERIOUS,
@@ -274,7 +273,7 @@ class WarningCode(str, Enum):
         "{where} consists of {count} separate parts up to {apart:.0f} mm apart and is read as one lesion: give "
         "each metastasis its own ROI")
     FRACTIONAL_SEGMENTS = ("fractional-segments", NOTE,
-        "the segmentation is fractional; voxels of at least 50 % are used")
+        "the segmentation is fractional: voxels with a fraction of at least 50 % belong to the structure")
     SEGMENTATION_STEP = ("segmentation-step", WARNING,
         "the segmentation states {stated}, but its frames are {gap:.2f} mm apart; a slice thickness of {step:.2f} mm "
         "is used")
@@ -288,7 +287,7 @@ class WarningCode(str, Enum):
         "only {percent:.0f} % of the lesion fit into the largest patch: no class is given", UNLIKE)
     MR_EDGE = "mr-edge", SERIOUS, "{percent:.0f} % of the lesion lie outside the planning MR: no class is given", UNLIKE
     COARSE_MR = ("coarse-mr", WARNING,
-        "MR voxels are {voxels} mm; the model was trained on ≤ {seen:.2g} mm: texture looks smoother than it is, so "
+        "MR voxels are {voxels} mm; the model was trained on ≤ {seen:.2g} mm: texture is smoother in such images, so "
         "non-response may be over-predicted")
     NO_INTERVAL = "no-interval", WARNING, "the model gives no interval of p: its uncertainty is unknown"
     INDETERMINATE = ("indeterminate", SERIOUS,
@@ -315,7 +314,7 @@ class WarningCode(str, Enum):
         "the label map matches the grids of both scans; it is read as contoured on the {scan}")
     EMPTY_MASK = "empty-mask", NOTE, "the label map is empty: lesions without enhancement are reported as vanished"
     LABELS_TOUCH = ("labels-touch", WARNING,
-        "labels of the map touch each other: combine labels of one lesion with --mask-values")
+        "labels in the label map touch each other: if they belong to one lesion, combine them with --mask-values")
     MERGED_LESIONS = "merged-lesions", NOTE, "{lesions} share a region at {visit}; they are measured together"
     NOTHING_CONTOURED = ("nothing-contoured", NOTE,
         "no lesion was contoured on the follow-up, and no contour was proposed")

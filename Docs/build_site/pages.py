@@ -102,6 +102,8 @@ def warnings_page() -> str:
         "- **serious**: numbers may be wrong, or are not given.",
         "- *withholds the class*: the lesion gets no class. *flags the map*: a quality flag; a subregion is contoured",
         "  only on explicit request.",
+        "- `indeterminate` and `unfamiliar` report that no class is given; the effect column lists the codes that",
+        "  cause it.",
         "",
         "| code | severity | text | effect |",
         "|---|---|---|---|",
@@ -179,8 +181,12 @@ def card_page() -> str:
         lines += ["**Input specification.**", "", "| input | value |", "|---|---|"]
         lines += [f"| image | {cell(inputs['input'])} |", f"| patch | {patch} |"]
         lines += [f"| dose | {'relative to the prescription' if inputs['dose'] else 'not used'} |"]
-        lines += [f"| lesion volume | {low:.3f} to {high:.3f} cm³; outside this range no class is given |"]
-        lines += [f"| MR voxel | at most {inputs['mr_voxel_mm']:g} mm; coarser voxels give a warning |", ""]
+        limits = "no class is given below 1/1.1 or above 1.1 times this range"
+        lines += [f"| lesion volume | {low:.3f} to {high:.3f} cm³; {limits} |"]
+        lines += [
+            f"| MR voxel | at most {inputs['mr_voxel_mm']:g} mm; voxels above 1.25 times this size give a warning |",
+            "",
+        ]
         lines += ["**Training data.**", "", f"Synthetic, `{card['cohort']}`."]
         lines += [
             f"{held_out['lesions']} lesions of {held_out['patients']} patients. Trained with `{card['command']}`.",

@@ -53,7 +53,7 @@ def own_evidence_weight(fraction: Array32, grid: Grid) -> Array32:
 
     The weight is the partial-volume fraction times the square root of the smoothed partial-volume fraction, relative to
     the maximum of the latter in the lesion. The formula is our own, chosen on development phantoms
-    (``Docs/methods.md``).
+    (``Docs/pages/concepts/method.md``, equation 8).
     """
     around = gaussian_filter(fraction, RIM_MM / np.asarray(grid.spacing_mm)[::-1], mode="constant")
     return np.asarray(fraction * np.sqrt(around / max(float(around.max()), 1e-6)), dtype=np.float32)

@@ -229,7 +229,7 @@ def _fit_heads(
         batch = rng.permutation(len(known.labels))[: schedule.batch]
         loss = _loss(
             network,
-            known.reconstruct(batch, schedule.voxels, rng=rng),
+            known.sample(batch, schedule.voxels, rng=rng),
             known.volumes[batch],
             known.mr_voxel_volume_ratio[batch],
             known.labels[batch],
@@ -278,7 +278,7 @@ class _LabeledVoxels:
         labels = torch.tensor([float(lesion.label or 0) for lesion in lesions])
         return cls(features, code, share, ends, volumes, mr_voxel_volume_ratio, labels)
 
-    def reconstruct(
+    def sample(
         self, lesions: npt.NDArray[np.intp], count: int, *, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor | None]:
         """Sample voxels by their weight, ``(lesions, count, channels)``; their plain mean estimates the pooling."""
@@ -328,7 +328,7 @@ def _optimizer(network: AutoencoderClassifier, schedule: Schedule) -> torch.opti
 
 def _loss(
     network: AutoencoderClassifier,
-    drawn: tuple[Tensor, Tensor | None],
+    sampled: tuple[Tensor, Tensor | None],
     volumes: Tensor,
     mr_voxel_volume_ratio: Tensor,
     labels: Tensor,
@@ -336,7 +336,7 @@ def _loss(
     schedule: Schedule,
 ) -> Tensor:
     """Loss on sampled voxels, with members weighted by their bootstrap, plus the penalty on squared evidence."""
-    features, code = drawn
+    features, code = sampled
     evidence = _evidence(network, functional.dropout(features, schedule.dropout, training=True), code)
     evidence = evidence.transpose(1, 2)[..., None, None]
     output = network.pool(evidence, torch.ones_like(evidence[:, :1]), volumes, mr_voxel_volume_ratio)

@@ -129,7 +129,7 @@ def test_the_repository_is_small_and_has_unix_line_ends():
     files = [ROOT / name for name in done.stdout.splitlines()] or [f for f in ROOT.rglob("*.py")]
     files = [f for f in files if f.is_file()]
     assert sum(f.stat().st_size for f in files) < 20e6
-    binary = {".png", ".safetensors"}
+    binary = {".png", ".gif", ".safetensors"}
     assert [f.name for f in files if f.suffix not in binary and b"\r\n" in f.read_bytes()] == []
 
 
