@@ -120,9 +120,17 @@ def test_frames_have_their_own_values_before_the_shared_ones(tmp_path):
     np.testing.assert_array_equal(found[0].axes, [[0, 1, 0], [0, 0, -1], [-1, 0, 0]])
 
 
-def test_frames_that_are_not_described_are_named(tmp_path):
-    with pytest.raises(StudyError, match=r"describes 2 frames \(5200,9230\) but holds 3"):
-        slices_of(enhanced(tmp_path, described=2))
+@pytest.mark.parametrize("described", [2, 4])
+def test_frames_that_are_not_described_are_named(tmp_path, described):
+    with pytest.raises(StudyError, match=rf"describes {described} frames \(5200,9230\) but holds 3"):
+        slices_of(enhanced(tmp_path, described=described))
+
+
+def test_an_image_of_no_frames_is_refused_and_one_of_a_single_pixel_read(tmp_path):
+    with pytest.raises(StudyError, match="NumberOfFrames is 0, expected an integer from 1"):
+        slices_of(enhanced(tmp_path, frames=0))
+    (found,) = slices_of(classic(Rows=1, Columns=1))
+    assert found.shape == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +139,7 @@ def test_frames_that_are_not_described_are_named(tmp_path):
         ({}, 0, False), ({"1.2.3": frozenset()}, 2, True), ({"1.2.3": frozenset({3})}, 2, True),
         ({"1.2.3": frozenset({3})}, 1, False), ({"1.2.3": frozenset({0, 9})}, 1, True),
         ({"1.2.4": frozenset()}, 0, False), ({"1.2.3": frozenset({1})}, 0, True), ({"1.2.3": frozenset({4})}, 3, True),
+        ({"1.2.3": frozenset({-1})}, 1, True), ({"1.2.3": frozenset({1})}, 1, False),
     ],
 )  # fmt: skip
 def test_references_name_frames_from_one_and_those_that_a_file_lacks_are_ignored(references, frame, among):
@@ -145,3 +154,4 @@ def test_a_classic_file_has_one_frame_whatever_number_names_it():
     (found,) = slices_of(classic(SOPClassUID=MRImageStorage))
     assert found.is_among({"1.2.3": frozenset({1})})
     assert found.is_among({"1.2.3": frozenset({7})})  # it lacks that frame: the file is meant
+    assert found.is_among({"1.2.3": frozenset({2})})

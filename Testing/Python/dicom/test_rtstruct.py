@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage, generate_uid
 
@@ -154,3 +155,23 @@ def test_progress_goes_from_roi_to_roi(tmp_path):
     seen = []
     read_structures(path, lambda fraction, text="": seen.append(fraction))
     assert seen == [0.0, 0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75]
+    seen.clear()
+    read_structures(written(tmp_path, roi(1, "A", *(contour() for _ in range(64)))), lambda f, text="": seen.append(f))
+    assert seen == [0.0]
+
+
+def test_contours_that_name_no_roi_belong_to_none(tmp_path):
+    path = written(tmp_path, roi(1, "A", contour()))
+    data = dcmread(path)
+    data.ROIContourSequence = [*data.ROIContourSequence, of(ContourSequence=[contour()])]
+    save(data, path)
+    assert len(read_structures(path)[0][0].contours) == 1
+
+
+def test_the_largest_number_that_dicom_allows_is_read(tmp_path):
+    assert read(tmp_path, roi(2**31 - 1, "A", contour()))[0][0].number == 2**31 - 1
+
+
+def test_as_many_points_as_are_allowed_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(rtstruct, "MAX_POINTS", 8)
+    assert len(read(tmp_path, roi(1, "A", contour(), contour()))[0][0].contours) == 2

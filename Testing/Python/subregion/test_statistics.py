@@ -169,3 +169,13 @@ def test_the_smallest_collimator_that_reaches_is_taken_and_shots_fall_to_a_half_
     assert R50_MM == {4: 3.0, 8: 5.5, 16: 10.5}  # the documentation states them
     shot = _shots(np.asarray([[R50_MM[collimator], 0.0, 0.0], [0.0, 0.0, 0.0]]), np.zeros((1, 3)), collimator)
     np.testing.assert_allclose(shot, [0.5, 1.0])
+
+
+def test_the_range_over_thresholds_is_that_of_the_subregions_of_both():
+    ramp = 20 + POINTS[..., 0]
+    _, found = measure(lesion(POINTS[..., 0], ramp), Selection("value", 1.5), dose=given(ramp), prescription_gy=None)
+    step = 0.25 * float(POINTS[..., 0][BALL].std())
+    doses = [ramp[BALL & (POINTS[..., 0] > 1.5 + sign * step)] for sign in (-1, 1)]
+    assert found.thresholds.mean_gy == pytest.approx(sorted(d.mean() for d in doses), rel=1e-5)
+    assert found.thresholds.d98_gy == pytest.approx(sorted(np.percentile(d, 2) for d in doses), rel=1e-5)
+    assert found.thresholds.volume_cc == pytest.approx(sorted(len(d) / 1000 for d in doses))

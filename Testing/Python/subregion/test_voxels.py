@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.scene.scene_reader import edge_contours
 from RTResponseCAMLib.study import Dose, Structure
@@ -81,3 +82,27 @@ def test_a_dose_of_zero_or_little_within_the_lesion_is_a_dose(ball, lowest_gy):
     found = lesion_voxels(GRID.image(np.ones(GRID.shape, np.float32)), structure, dose=dose)
     assert found.dose is not None
     assert found.dose[found.inside].min() == pytest.approx(lowest_gy)
+
+
+def test_outside_the_lesion_extended_values_are_those_of_the_nearest_voxel(ball):
+    mask, structure = ball
+    x = GRID.points()[..., 0]
+    found = lesion_voxels(GRID.image(np.where(mask, x, 0).astype(np.float32)), structure, dose=None)
+    wide = found.extended(found.evidence)
+    np.testing.assert_array_equal(wide[found.inside], found.evidence[found.inside])
+    box_x = found.grid.points()[..., 0]
+    low, high = box_x[found.inside].min(), box_x[found.inside].max()
+    middle = tuple(n // 2 for n in wide.shape[:2])
+    row = wide[middle]
+    np.testing.assert_allclose(row, np.clip(box_x[middle], low, high), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_lesion_that_lies_beyond_the_map_altogether_is_refused(ball, axis, side):
+    _, structure = ball
+    origin = list(GRID.origin_mm)
+    origin[axis] -= side * 60.0
+    away = Grid(GRID.size, GRID.spacing_mm, tuple(origin))
+    with pytest.raises(GeometryError, match="does not lie on the map"):
+        lesion_voxels(away.image(np.ones(away.shape, np.float32)), structure, dose=None)
