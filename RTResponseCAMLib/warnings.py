@@ -6,10 +6,12 @@ depends on a warning uses its effects (`WarningCode.withholds_class`, `WarningCo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
+
+from RTResponseCAMLib.translation import tr
 
 
 class Severity(str, Enum):
@@ -64,7 +66,7 @@ class WarningCode(str, Enum):
         ------
         KeyError : a value of the template is missing.
         """
-        return Warning(self, self.template.format(**values))
+        return Warning(self, self.template.format(**values), tuple(values.items()))
 
     # fmt: off
     # Files and objects
@@ -73,17 +75,14 @@ class WarningCode(str, Enum):
         "{count} file(s) are copies of an object that was read before; each object is used once")
     REUSED_UID = ("reused-uid", WARNING,
         "{count} image(s) have the SOP Instance UID (0008,0018) of another image with different content; all are used")
-    NOT_AN_IMAGE = ("not-an-image", NOTE,
-        "{count} object(s) of an image series are not images ({kind}) and are ignored")
+    NOT_AN_IMAGE = "not-an-image", NOTE, "{count} object(s) of an image series are not images ({kind}) and are ignored"
     MODALITY_DIFFERS = ("modality-differs", NOTE,
         "{file} has Modality (0008,0060) {modality}, but its SOP Class (0008,0016), which is used, is {kind}")
     SERIES_JOINED = ("series-joined", WARNING,
-        "{count} series of one file each (0020,000E) are read as one: same description, frame of reference "
-        "and plane")
+        "{count} series of one file each (0020,000E) are read as one: same description, frame of reference and plane")
     OWN_EXPORT = ("own-export", NOTE,
         "{count} object(s) were exported by RTResponseCAM and are not read as part of the study")
-    HIDDEN_NAME = ("hidden-name", NOTE,
-        "the names of {count} ROI(s) contain the patient's name or ID, which is removed")
+    HIDDEN_NAME = "hidden-name", NOTE, "the names of {count} ROI(s) contain the patient's name or ID, which is removed"
 
     # Who and when
     IDENTITY_DIFFERS = ("identity-differs", WARNING,
@@ -94,8 +93,7 @@ class WarningCode(str, Enum):
     DATE_UNKNOWN = "date-unknown", WARNING, "{what} is not used as a date ({reason}); the day is unknown"
     DATES_DIFFER = "dates-differ", WARNING, "{what}: {dates} differ; {used} is used"
     DATES_ALIKE = ("dates-alike", WARNING,
-        "all dates in the folder are equal although it holds {count} studies: dates were replaced, so days are "
-        "unknown")
+        "all dates in the folder are equal although it holds {count} studies: dates were replaced, so days are unknown")
     PLAN_BEFORE_MR = ("plan-before-mr", WARNING,
         "{source} is {days} day(s) before the planning MR, which is impossible; days are counted from the MR")
     MR_BEFORE_PLAN = ("mr-before-plan", NOTE,
@@ -119,8 +117,7 @@ class WarningCode(str, Enum):
         "reference and is used: check that ROI numbers mean the same targets")
     UNREADABLE_PLAN = "unreadable-plan", WARNING, "{file} {reason}; it is left out"
     SERIES_BY_FRAME = ("series-by-frame", WARNING,
-        "the series on which the structures were contoured is absent; a series of the same frame of reference is "
-        "used")
+        "the series on which the structures were contoured is absent; a series of the same frame of reference is used")
     SERIES_BY_IMAGES = ("series-by-images", NOTE,
         "the structure set does not reference the series it was contoured on (3006,0010); used: {source}")
     MOVED_STRUCTURES = ("moved-structures", NOTE,
@@ -142,16 +139,14 @@ class WarningCode(str, Enum):
     NO_PRESCRIPTION_OF_ITS_OWN = ("no-prescription-of-its-own", WARNING,
         "the plan states no prescription for {names}; {dose:g} {unit}, {reason}, is used")
     ION_PRESCRIPTION = ("ion-prescription", SERIOUS,
-        "an RT Ion Plan usually prescribes in Gy (RBE), but the dose is physical: coverage and indices mix both "
-        "units")
+        "an RT Ion Plan usually prescribes in Gy (RBE), but the dose is physical: coverage and indices mix both units")
 
     # Dose
     NO_DOSE = "no-dose", NOTE, "{reason}"
     DOSE_NEEDED = ("dose-needed", SERIOUS,
         "has no dose, which this model needs; the prescription is used in every voxel: no class is given", NO_CLASS)
     DOSE_RBE = ("dose-rbe", WARNING,
-        "the dose is EFFECTIVE (3004,0004): every dose is in Gy (RBE), weighted for biological effect, not "
-        "physical Gy; BED and volume at risk are not computed")
+        "the dose is EFFECTIVE (3004,0004), in Gy (RBE) and not in physical Gy; BED and volume at risk are not computed")
     DOSE_RBE_MODEL = ("dose-rbe-model", SERIOUS,
         "the dose is in Gy (RBE), but this model was trained on physical dose: no class is given", NO_CLASS)
     DOSE_BY_FRAME = ("dose-by-frame", WARNING,
@@ -167,8 +162,7 @@ class WarningCode(str, Enum):
         "the {count} {kind} dose(s) may not be all parts of the plan (300C,0006): the dose may be too low")
     DOSE_SUMMED = "dose-summed", NOTE, "the dose is the sum of {count} RTDOSE files ({reason})"
     DOSE_IMPLAUSIBLE = ("dose-implausible", WARNING,
-        "the dose maximum is {ratio:.2f} × the highest prescription, unlike Gamma Knife plans (about 2): check "
-        "both")
+        "the dose maximum is {ratio:.2f} × the highest prescription, unlike Gamma Knife plans (about 2): check both")
     LESION_NOT_COVERED = ("lesion-not-covered", SERIOUS,
         "{names}: receives at most {share:.0f} % of its prescription: it was not treated by this plan, or the dose "
         "is misplaced")
@@ -241,12 +235,10 @@ class WarningCode(str, Enum):
         "ROI '{name}': {count} contour(s) with fewer than three points or without area are left out")
     EMPTY_ROI = "empty-roi", WARNING, "{what} is left out"
     ROI_IN_OTHER_FRAME = ("roi-in-other-frame", WARNING,
-        "ROIs in another frame of reference (3006,0024) than the MR, without a registration, are left out: "
-        "{names}")
+        "ROIs in another frame of reference (3006,0024) than the MR, without a registration, are left out: {names}")
     ROI_FRAME_UNKNOWN = ("roi-frame-unknown", WARNING,
         "ROIs have a frame of reference (3006,0024) that no image has; their coordinates are used unchanged: {names}")
-    TARGET_BY_NAME = ("target-by-name", NOTE,
-        "read as targets by name, not by type: {names} (choose with --roi)")
+    TARGET_BY_NAME = "target-by-name", NOTE, "read as targets by name, not by type: {names} (choose with --roi)"
     NESTED_ROI = "nested-roi", NOTE, "'{left}' is left out: it covers the same lesion as '{kept}', which is used"
     HOLDS_TARGETS = ("holds-targets", NOTE,
         "'{name}' ({volume:.0f} cm³) is not read as a lesion: it contains {count} others (choose with --roi)")
@@ -264,8 +256,7 @@ class WarningCode(str, Enum):
     HOLLOW_OUTLINE = ("hollow-outline", SERIOUS,
         "{where}: nested or crossing contours leave {share:.0f} % of the volume inside the outer ones ({volume:.3f} "
         "of {outer:.3f} cm³); if the target was contoured twice, this volume is wrong", NO_CLASS)
-    FLAT_OUTLINE = ("flat-outline", NOTE,
-        "{where}: {count} contour(s) enclose no area and are left out")
+    FLAT_OUTLINE = "flat-outline", NOTE, "{where}: {count} contour(s) enclose no area and are left out"
     CROSSED_OUTLINE = ("crossed-outline", SERIOUS,
         "{where}: contours cross themselves: the volume is {volume:.3f} cm³ by the area inside their loops (used) and "
         "{signed:.3f} cm³ by signed area; contour the lesion again", NO_CLASS)
@@ -367,6 +358,7 @@ class Warning:
 
     code: WarningCode
     text: str
+    values: tuple[tuple[str, Any], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def severity(self) -> Severity:
@@ -380,6 +372,17 @@ class Warning:
     def labeled(self) -> str:
         """The text, preceded by its severity unless that is ``warning``."""
         return labeled(**self.as_json())
+
+    def translated(self) -> str:
+        """The text in the language of the panel."""
+        if not self.values and "{" in self.code.template:
+            return self.text
+        return tr(self.code.template).format(**dict(self.values))
+
+    def reworded(self, change: Callable[[str], str]) -> Warning:
+        """The warning with ``change`` applied to its text and to the texts in it; names are removed in this way."""
+        values = tuple((k, v if isinstance(v, (int, float)) else change(str(v))) for k, v in self.values)
+        return replace(self, text=change(self.text), values=values)
 
 
 def labeled(text: str, severity: str = WARNING.value, *, code: str = "") -> str:

@@ -146,7 +146,7 @@ def read_follow_up_structures(file: Path) -> tuple[tuple[Structure, ...], tuple[
     with unnamed_errors(scrub):
         structures_and_warnings = read_segments(entry) if entry.modality == "SEG" else read_structures(file)
     structures = tuple(replace(s, name=scrub(s.name)) for s in structures_and_warnings[0])
-    return structures, tuple(replace(w, text=scrub(w.text)) for w in structures_and_warnings[1]), entry.modality
+    return structures, tuple(w.reworded(scrub) for w in structures_and_warnings[1]), entry.modality
 
 
 def read_reference_graph(
@@ -365,7 +365,7 @@ def _unnamed(study: Study, scrub: Scrubber) -> Study:
         name = scrub(s.name)
         repeats = len([o for o in structures.values() if re.fullmatch(rf"{re.escape(name)}(#\d+)?", o.name)])
         structures[s.number] = replace(s, name=f"{name}#{repeats + 1}" if repeats and name != s.name else name)
-    warnings = [replace(w, text=scrub(w.text)) for w in study.warnings]
+    warnings = [w.reworded(scrub) for w in study.warnings]
     hidden = [s.number for s in study.structures if structures[s.number].name != s.name]
     if hidden:
         warnings.append(WarningCode.HIDDEN_NAME(count=len(hidden)))

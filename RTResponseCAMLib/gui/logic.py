@@ -16,12 +16,15 @@ from RTResponseCAMLib.gui.events import drawn_once
 from RTResponseCAMLib.gui.parameters import HEATMAP_PARAMETERS, PARAMETER_VERSION, PanelParameters
 from RTResponseCAMLib.gui.side_by_side import SideBySide
 from RTResponseCAMLib.progress import Progress, no_progress
+from RTResponseCAMLib.translation import install
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
     from RTResponseCAMLib.study import Result
     from RTResponseCAMLib.workflow.export_work import OnMainThread, Work
     from RTResponseCAMLib.workflow.session import Session
+
+install(_)
 
 
 class PanelLogic:

@@ -14,6 +14,7 @@ from RTResponseCAMLib.errors import StudyError
 from RTResponseCAMLib.scene.lesions import is_evidence
 from RTResponseCAMLib.scene.nodes import DOSE_UNIT, dose_unit, image_of, voxels_of
 from RTResponseCAMLib.study import GY_RBE, Dose, Lesion, Plan, Study
+from RTResponseCAMLib.translation import tr
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
@@ -36,13 +37,14 @@ def dose_problem(node: Any, lowest: float) -> str:
     lowest : lowest value of the volume.
     """
     if is_evidence(node):
-        return f"'{node.GetName()}' is an evidence map, not a dose."
+        return tr("'{name}' is an evidence map, not a dose.").format(name=node.GetName())
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        return f"'{node.GetName()}' is a label map, not a dose."
+        return tr("'{name}' is a label map, not a dose.").format(name=node.GetName())
     if _unit(node) == "CGY":
-        return f"The dose '{node.GetName()}' is in cGy: convert it to Gy."
+        return tr("The dose '{name}' is in cGy: convert it to Gy.").format(name=node.GetName())
     if lowest < 0:
-        return f"The dose '{node.GetName()}' contains negative values: choose a dose volume in Gy."
+        text = tr("The dose '{name}' contains negative values: choose a dose volume in Gy.")
+        return text.format(name=node.GetName())
     return ""
 
 

@@ -14,7 +14,7 @@ from RTResponseCAMLib.dicom.targets import names_a_target
 from RTResponseCAMLib.scene.nodes import place_of_volume
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
-from RTResponseCAMLib.warnings import by_severity
+from RTResponseCAMLib.warnings import by_severity, labeled
 
 PREFIX = "RTResponseCAM."
 LESION_TAG, PRESCRIPTION_TAG, SUBREGION_TAG = f"{PREFIX}Lesion", f"{PREFIX}PrescriptionGy", f"{PREFIX}SubregionOf"
@@ -78,7 +78,7 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
         p_low=prediction.p_response_low,
         p_high=prediction.p_response_high,
         label=prediction.label,
-        warnings=tuple(w.text for w in by_severity(prediction.warnings)),
+        warnings=tuple(w.translated() for w in by_severity(prediction.warnings)),
         severities=tuple(w.severity.value for w in by_severity(prediction.warnings)),
         quality_flags=prediction.quality_flags,
         **dose_columns(prediction.dose),
@@ -110,7 +110,9 @@ def attach_result(
     """Store rows, warnings, provenance and the fingerprints of the inputs with the evidence volume."""
     rows = [row_of(p, segments.get(p.lesion.id, "")) for p in result.predictions]
     cam.SetAttribute(ROWS, json.dumps([asdict(row) for row in rows]))
-    cam.SetAttribute(NOTES, json.dumps([w.labeled() for w in by_severity(result.warnings)]))
+    cam.SetAttribute(
+        NOTES, json.dumps([labeled(w.translated(), w.severity.value) for w in by_severity(result.warnings)])
+    )
     cam.SetAttribute(INPUTS, json.dumps(dict(inputs or {})))
     cam.SetAttribute(PLACE, place_of_volume(cam))
     cam.SetAttribute(THRESHOLD, repr(result.subregion_threshold))

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from RTResponseCAMLib.translation import tr
+
 RIGID = 1e-3  # tolerance of the axes' lengths and angles
 
 
@@ -37,13 +39,20 @@ def placement_of(nodes: Sequence[tuple[str, Any]]) -> Placement:
     if not transformed:
         return Placement(None, "")
     role, node, transform = transformed[0]
-    location = f"The {role} '{node.GetName()}' is under the transform '{transform.GetName()}'"
+    names = {"role": role, "node": node.GetName(), "transform": transform.GetName()}
     if len({transform.GetID() for _, _, transform in transformed}) > 1 or len(transformed) < len(inputs):
-        fix = "Not all inputs are under it: harden it, remove it, or apply it to all inputs (Data module)."
-        return Placement(transform, f"{location}. {fix}")
+        text = tr(
+            "The {role} '{node}' is under the transform '{transform}', but not all inputs are: harden it, remove it, "
+            "or apply it to all inputs (Data module)."
+        )
+        return Placement(transform, text.format(**names))
     if not is_rigid(transform):
         return Placement(
-            transform, f"{location}, which is not rigid (more than rotation and translation). Harden it (Data module)."
+            transform,
+            tr(
+                "The {role} '{node}' is under the transform '{transform}', which is not rigid (more than rotation and "
+                "translation). Harden it (Data module)."
+            ).format(**names),
         )
     return Placement(transform, "")
 

@@ -10,29 +10,36 @@ from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.scene.lesions import lesion_segments
 from RTResponseCAMLib.scene.nodes import grid_of
+from RTResponseCAMLib.translation import tr
 
 
 def volume_problems(node: Any, role: str) -> list[str]:
     """Reasons why a volume cannot be used in a role, as sentences; empty without problems."""
     if node is None:
-        return [f"Choose the {role}."]
+        return [tr("Choose the {role}.").format(role=role)]
     try:
         grid = grid_of(node)
     except RTResponseError as error:
-        return [f"The {role} cannot be used: {error}"]
-    return [f"The {role} has only one slice: choose a 3-D volume."] if min(grid.size) < 2 else []
+        return [tr("The {role} cannot be used: {error}").format(role=role, error=error)]
+    return [tr("The {role} has only one slice: choose a 3-D volume.").format(role=role)] if min(grid.size) < 2 else []
 
 
 def segmentation_problems(node: Any) -> list[str]:
     """Reasons why a segmentation cannot be used, as sentences; empty without problems."""
     if node is None:
-        return ["Choose the segmentation that contains the lesions."]
+        return [tr("Choose the segmentation that contains the lesions.")]
     if node.GetSegmentation().GetNumberOfSegments() == 0:
         return [
-            f"The segmentation '{node.GetName()}' has no segments: contour the lesions, or choose another segmentation."
+            tr(
+                "The segmentation '{name}' has no segments: contour the lesions, or choose another segmentation."
+            ).format(name=node.GetName())
         ]
     if not lesion_segments(node):
-        return [f"No segment of '{node.GetName()}' looks like a lesion by its name: rename or contour a lesion."]
+        return [
+            tr("No segment of '{name}' has the name of a lesion: rename or contour a lesion.").format(
+                name=node.GetName()
+            )
+        ]
     return []
 
 

@@ -6,8 +6,8 @@ its contours while the segment's voxels are unchanged. Other segments get contou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.scene.build import StudyNodes
 from RTResponseCAMLib.scene.doses import checked_dose, dose_problem, is_labeled_dose, looks_like_dose, read_dose
+from RTResponseCAMLib.scene.inputs import Inputs, SceneStudy
 from RTResponseCAMLib.scene.lesions import (
     LESION_TAG,
     is_evidence,
@@ -41,39 +42,12 @@ from RTResponseCAMLib.scene.problems import segmentation_problems, tilt_deg, vol
 from RTResponseCAMLib.scene.stored_data import stored_contours
 from RTResponseCAMLib.state import NOTHING_CHOSEN
 from RTResponseCAMLib.study import Dose, Lesion, Plan, Prescription, Structure, Study
+from RTResponseCAMLib.translation import tr
 from RTResponseCAMLib.warnings import Warning, WarningCode
 
 LESION_PRINT = "lesion "
 TILT_DEG = 1.0
 FRAME, SERIES = "0020,0052", "0020,000E"  # Frame of Reference UID, Series Instance UID
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Inputs chosen by the user in the scene.
-
-    Attributes
-    ----------
-    mr, dose, segmentation : nodes, or None.
-    prescription_gy : for every lesion, Gy; 0 uses the prescription that the plan states per lesion.
-    isodose_percent : prescription isodose of the dose maximum, used when no dose in Gy is known; 0 is "not stated".
-    fractions : number of fractions.
-    """
-
-    mr: Any
-    dose: Any
-    segmentation: Any
-    prescription_gy: float = 0.0
-    isodose_percent: float = 0.0
-    fractions: int = 1
-
-
-@dataclass(frozen=True)
-class SceneStudy:
-    """A study made from nodes, and the segment id of each lesion id."""
-
-    study: Study
-    segments: Mapping[str, str]
 
 
 class SceneReader:
@@ -109,7 +83,7 @@ class SceneReader:
         needs_dose : whether the model reads the dose.
         """
         if inputs.mr is None and inputs.segmentation is None:
-            return [NOTHING_CHOSEN]
+            return [tr(NOTHING_CHOSEN)]
         problems = volume_problems(inputs.mr, "planning MR (contrast-enhanced T1)")
         problems += segmentation_problems(inputs.segmentation)
         if inputs.dose is not None:
@@ -122,10 +96,10 @@ class SceneReader:
             return problems
         problems = self._frame_problems(inputs)
         if needs_dose and inputs.dose is None:
-            problems.append("This model requires the dose: choose the dose volume.")
+            problems.append(tr("This model requires the dose: choose the dose volume."))
         elif needs_dose and self._prescription(inputs) is None:
             problems.append(
-                "This model requires the dose relative to the prescription: enter the prescription dose (Gy)."
+                tr("This model requires the dose relative to the prescription: enter the prescription dose (Gy).")
             )
         return problems
 
@@ -148,11 +122,14 @@ class SceneReader:
     def _role_problems(self, inputs: Inputs) -> list[str]:
         name = inputs.mr.GetName()
         if inputs.dose is not None and inputs.mr.GetID() == inputs.dose.GetID():
-            return [f"'{name}' is chosen as MR and as dose: one volume cannot be both."]
+            return [tr("'{name}' is chosen as MR and as dose: one volume cannot be both.").format(name=name)]
         if is_evidence(inputs.mr):
-            return [f"The planning MR '{name}' is an evidence map: choose the contrast-enhanced T1."]
+            return [
+                tr("The planning MR '{name}' is an evidence map: choose the contrast-enhanced T1.").format(name=name)
+            ]
         if self.is_dose(inputs.mr):
-            return [f"The planning MR '{name}' is a dose: choose the contrast-enhanced T1 on which the plan was made."]
+            text = tr("The planning MR '{name}' is a dose: choose the contrast-enhanced T1 on which the plan was made.")
+            return [text.format(name=name)]
         if inputs.dose is None:
             return []
         state = self.volume_print(inputs.dose)
@@ -166,16 +143,19 @@ class SceneReader:
         if inputs.mr is not None and not volume_problems(inputs.mr, ""):
             tilt = tilt_deg(grid_of(inputs.mr))
             if tilt > TILT_DEG:
-                notes.append(f"The MR slices are tilted by {tilt:.0f}°; the evidence map has the same tilt.")
+                notes.append(
+                    tr("The MR slices are tilted by {tilt:.0f}°; the evidence map has the same tilt.").format(tilt=tilt)
+                )
         if inputs.dose is None and inputs.mr is not None:
-            notes.append("No dose is chosen: dose metrics and isodose lines are not available.")
+            notes.append(tr("No dose is chosen: dose metrics and isodose lines are not available."))
         elif inputs.dose is not None and inputs.segmentation is not None and self._prescription(inputs) is None:
-            notes.append("No prescription dose is stated: coverage and dose metrics are not available.")
+            notes.append(tr("No prescription dose is stated: coverage and dose metrics are not available."))
         if inputs.segmentation is not None and (without_contours := self._without_contours(inputs.segmentation)):
-            notes.append(
-                f"The scene contains no contours of {', '.join(without_contours)}: volumes, doses and predictions "
-                "are computed from voxels and differ slightly. Load the DICOM folder again to use the contours."
+            text = tr(
+                "The scene contains no contours of {names}: volumes, doses and predictions are computed from voxels "
+                "and differ slightly. Load the DICOM folder again to use the contours."
             )
+            notes.append(text.format(names=", ".join(without_contours)))
         return notes
 
     def read_study(self, inputs: Inputs) -> SceneStudy:
@@ -329,11 +309,14 @@ class SceneReader:
             if box is not None:
                 centers[name] = box.to_lps((np.asarray([box.size]) - 1) / 2)
         if not centers:
-            return [f"All lesions of '{inputs.segmentation.GetName()}' are empty: contour them first."]
+            return [
+                tr("All lesions of '{name}' are empty: contour them first.").format(name=inputs.segmentation.GetName())
+            ]
         mr = grid_of(inputs.mr)
         outside = [name for name, center in centers.items() if not _holds(mr, center)]
         if outside:
-            return [f"{', '.join(outside)}: outside the MR. Choose the MR on which the lesions were contoured."]
+            text = tr("{names}: outside the MR. Choose the MR on which the lesions were contoured.")
+            return [text.format(names=", ".join(outside))]
         if inputs.dose is None:
             return []
         frames = [_in_database(node, FRAME) for node in (inputs.mr, inputs.dose)]

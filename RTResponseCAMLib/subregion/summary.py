@@ -5,6 +5,7 @@ from __future__ import annotations
 from RTResponseCAMLib.study import GY
 from RTResponseCAMLib.subregion.boost import SimulatedBoost
 from RTResponseCAMLib.subregion.statistics import Robustness, Statistics
+from RTResponseCAMLib.translation import tr
 
 
 def summary_text(found: Statistics, boost: SimulatedBoost | None = None) -> list[str]:
@@ -18,43 +19,50 @@ def _statistics(found: Statistics) -> list[str]:
     """Return sentences on the robustness of a subregion and its relation to the dose; volumes in cm³, doses in Gy."""
     unit = found.subregion.unit if found.subregion is not None else GY
     sentences = [
-        f"With the map shifted by 0.5 to 1 mm: {_robust(found.shifts, unit)}.",
-        f"With a slightly lower or higher threshold: {_robust(found.thresholds, unit)}.",
+        tr("With the map shifted by 0.5 to 1 mm: {range}.").format(range=_robust(found.shifts, unit)),
+        tr("With a slightly lower or higher threshold: {range}.").format(range=_robust(found.thresholds, unit)),
     ]
     if found.cold_share is not None:
-        chance = f"{100 * found.share:.0f} % by chance"
-        sentences.append(f"It contains {100 * found.cold_share:.0f} % of the lesion's coldest tenth ({chance}).")
+        text = tr("It contains {cold:.0f} % of the lesion's coldest tenth ({chance:.0f} % by chance).")
+        sentences.append(text.format(cold=100 * found.cold_share, chance=100 * found.share))
     if found.below_prescription is not None:
-        sentences.append(f"{100 * found.below_prescription:.1f} % of it receives less than the prescription.")
+        text = tr("{percent:.1f} % of it receives less than the prescription.")
+        sentences.append(text.format(percent=100 * found.below_prescription))
     if found.association is not None:
-        association = found.association
-        sentences.append(
-            f"Correlation of evidence and dose in the lesion: ρ = {association.rho:+.2f}; without the radial component "
-            f"{association.rho_beyond_radial:+.2f} (p = {association.p:.3f} against rotated maps)."
+        text = tr(
+            "Correlation of evidence and dose in the lesion: ρ = {rho:+.2f}; without the radial component "
+            "{beyond:+.2f} (p = {p:.3f} against rotated maps)."
         )
+        association = found.association
+        sentences.append(text.format(rho=association.rho, beyond=association.rho_beyond_radial, p=association.p))
     return sentences
 
 
 def _boost(boost: SimulatedBoost) -> str:
     """Return the sentence on a simulated boost."""
+    shots = tr("{shots} shot(s) of {collimator} mm add up to {added:.1f} {unit}")
+    doses = tr("D98 {d98} {unit}, maximum of the lesion {maximum} {unit}")
     parts = [
-        f"{boost.shots} shot{'' if boost.shots == 1 else 's'} of {boost.collimator_mm} mm "
-        f"add{'s' if boost.shots == 1 else ''} up to {boost.added_gy:.1f} {boost.unit}",
-        f"D98 {_change(boost.d98_gy)} {boost.unit}, maximum of the lesion {_change(boost.maximum_gy)} {boost.unit}",
+        shots.format(shots=boost.shots, collimator=boost.collimator_mm, added=boost.added_gy, unit=boost.unit),
+        doses.format(d98=_change(boost.d98_gy), maximum=_change(boost.maximum_gy), unit=boost.unit),
     ]
     if boost.bed10_gy is not None:
-        parts.append(f"BED of D98 {_change(boost.bed10_gy)} Gy (α/β 10, without repair or time)")
+        parts.append(tr("BED of D98 {bed} Gy (α/β 10, without repair or time)").format(bed=_change(boost.bed10_gy)))
     if boost.risk_cc is not None:
         before, after = boost.risk_cc
-        parts.append(f"V{boost.risk_gy:g} {before:.2f} → {after:.2f} cm³ within 20 mm")
-    return f"Simulated boost to {boost.wish_gy:g} {boost.unit}: {'; '.join(parts)}."
+        text = tr("V{level:g} {before:.2f} → {after:.2f} cm³ within 20 mm")
+        parts.append(text.format(level=boost.risk_gy, before=before, after=after))
+    text = tr("Simulated boost to {dose:g} {unit}: {parts}.")
+    return text.format(dose=boost.wish_gy, unit=boost.unit, parts="; ".join(parts))
 
 
 def _robust(found: Robustness, unit: str) -> str:
-    text = f"{found.volume_cc[0]:.3f} to {found.volume_cc[1]:.3f} cm³, Dice at least {found.dice:.2f}"
+    low, high = found.volume_cc
+    text = tr("{low:.3f} to {high:.3f} cm³, Dice at least {dice:.2f}").format(low=low, high=high, dice=found.dice)
     if found.mean_gy is None:
         return text
-    return f"{text}, mean dose {found.mean_gy[0]:.1f} to {found.mean_gy[1]:.1f} {unit}"
+    low, high = found.mean_gy
+    return text + tr(", mean dose {low:.1f} to {high:.1f} {unit}").format(low=low, high=high, unit=unit)
 
 
 def _change(pair: tuple[float, float]) -> str:

@@ -17,11 +17,12 @@ from RTResponseCAMLib.scene.display import (
     show_dose,
     show_dose_legend,
 )
+from RTResponseCAMLib.scene.inputs import Inputs
 from RTResponseCAMLib.scene.lesions import ISODOSE_LEVELS, ISODOSE_ROLE, lesion_segments, was_moved
 from RTResponseCAMLib.scene.nodes import dose_unit, image_of, remove_with_display, volume_display, voxels_of
 from RTResponseCAMLib.scene.placement import Placement, in_world
 from RTResponseCAMLib.scene.points import points_lists
-from RTResponseCAMLib.scene.scene_reader import Inputs, SceneReader
+from RTResponseCAMLib.scene.scene_reader import SceneReader
 from RTResponseCAMLib.workflow.contour import Subregions
 from RTResponseCAMLib.workflow.task import Parameters
 

@@ -17,6 +17,7 @@ from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.scene import heatmap, views
 from RTResponseCAMLib.scene.build import StudyNodes, add_evidence, add_study, put_beside
 from RTResponseCAMLib.scene.display import show_head, show_only, show_outlines
+from RTResponseCAMLib.scene.inputs import Inputs
 from RTResponseCAMLib.scene.lesions import (
     PREFIX,
     attach_result,
@@ -30,10 +31,11 @@ from RTResponseCAMLib.scene.lesions import (
     was_moved,
 )
 from RTResponseCAMLib.scene.nodes import dose_unit, fill_volume, place_of_volume, volume_node
-from RTResponseCAMLib.scene.scene_reader import LESION_PRINT, Inputs, SceneReader
+from RTResponseCAMLib.scene.scene_reader import LESION_PRINT, SceneReader
 from RTResponseCAMLib.scene.stored_data import store_measures, store_prescription, stored_measures, stored_prescription
 from RTResponseCAMLib.state import Row, State
 from RTResponseCAMLib.study import GY, Prescription, Result, Study
+from RTResponseCAMLib.translation import tr
 from RTResponseCAMLib.workflow.contour import Subregions
 from RTResponseCAMLib.workflow.display import Display, inputs_from
 from RTResponseCAMLib.workflow.sample import LoadedStudy
@@ -161,7 +163,7 @@ class Session:
         try:
             card = read_card(self.bundle_folder(parameters))
         except RTResponseError as error:
-            problems.append(f"The model cannot be used: {error}")
+            problems.append(tr("The model cannot be used: {error}").format(error=error))
         needs_dose = bool(card and card["preprocessing"]["dose"])
         problems = self._scene_reader.problems(inputs, needs_dose) + problems
         warnings = tuple(str(text) for text in (card or {}).get("warnings", ()))
@@ -288,9 +290,10 @@ class Session:
         was_registered = follow_up is not None and follow_up.GetAttribute(views.REGISTERED) == "1"
         if was_registered and inputs.mr is not None and not views.is_registered(follow_up, inputs.mr):
             name = follow_up.GetName()
-            notes.append(
-                f"'{name}' was registered to another MR, or to an earlier position of this MR: load the study again."
+            text = tr(
+                "'{name}' was registered to another MR, or to an earlier position of this MR: load the study again."
             )
+            notes.append(text.format(name=name))
         if parameters.camVolume is not None:
             notes += [text for text in notes_of(parameters.camVolume) if text not in notes]
         return notes
