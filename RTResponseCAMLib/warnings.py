@@ -146,7 +146,7 @@ class WarningCode(str, Enum):
     DOSE_NEEDED = ("dose-needed", SERIOUS,
         "has no dose, which this model needs; the prescription is used in every voxel: no class is given", NO_CLASS)
     DOSE_RBE = ("dose-rbe", WARNING,
-        "the dose is EFFECTIVE (3004,0004), in Gy (RBE) and not in physical Gy; BED and volume at risk are not computed")
+        "the dose is EFFECTIVE (3004,0004), in Gy (RBE), not physical Gy; BED and volume at risk are not computed")
     DOSE_RBE_MODEL = ("dose-rbe-model", SERIOUS,
         "the dose is in Gy (RBE), but this model was trained on physical dose: no class is given", NO_CLASS)
     DOSE_BY_FRAME = ("dose-by-frame", WARNING,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from RTResponseCAMLib.imaging.dose_sum import agree, dose_in_common, plan_total, same_voxels
+from RTResponseCAMLib.imaging.dose_sum import agree, dose_in_common, plan_total, same_voxels, total_on_one_grid
 from RTResponseCAMLib.imaging.grid import Grid
 
 GRID = Grid((24, 24, 24), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
@@ -67,3 +68,32 @@ def test_same_voxels_needs_grid_and_values():
     assert same_voxels(first, image(GRID, smooth(GRID)))
     assert not same_voxels(first, image(GRID, smooth(GRID, 39.0)))
     assert not same_voxels(first, image(FINER, smooth(FINER)))
+
+
+def test_a_dose_that_is_there_twice_counts_once_and_is_counted():
+    total = plan_total([image(GRID, smooth(GRID)), image(FINER, smooth(FINER))])
+    assert (total.repeats, total.contradicting) == (1, None)
+    assert float(sitk.GetArrayViewFromImage(total.image).max()) == pytest.approx(40.0, rel=0.02)
+
+
+def test_grids_side_by_side_are_summed_at_the_finest_step_of_each_axis():
+    first = Grid((10, 12, 8), (1.0, 2.0, 3.0), (0.0, 0.0, 0.0))
+    second = Grid((12, 10, 8), (0.5, 4.0, 2.0), (200.0, 0.0, 0.0))
+    total = total_on_one_grid([[image(first, np.full(first.shape, 5.0))], [image(second, np.full(second.shape, 7.0))]])
+    assert total.GetSpacing() == (0.5, 2.0, 2.0)
+    values = sitk.GetArrayViewFromImage(total)
+    assert set(np.unique(values).tolist()) == {0.0, 5.0, 7.0}
+
+
+def test_a_few_voxels_in_common_are_not_enough_to_be_the_same_dose():
+    values = np.zeros(GRID.shape)
+    values[10:12, 10:12, 10:12] = 30.0
+    fine = np.zeros(FINER.shape)
+    fine[20:23, 20:23, 20:23] = 30.0
+    assert not agree(image(GRID, values), image(FINER, fine))
+
+
+def test_the_dose_in_common_is_relative_to_the_higher_maximum():
+    half = image(FINER, smooth(FINER, 10.0))
+    assert dose_in_common(image(GRID, smooth(GRID)), half) == pytest.approx(0.25, rel=0.02)
+    assert dose_in_common(half, image(GRID, smooth(GRID))) == pytest.approx(0.25, rel=0.02)

@@ -84,3 +84,7 @@ def test_voxels_without_weight_do_not_count():
     weight = np.zeros(line.shape, dtype=np.float32)
     weight[..., :4] = [0, 0, 3, 1]  # at −3, −2, −1 and 0
     assert share_outside(weight, line, box=BOX, reach=0.0) == pytest.approx(0.75)
+
+
+def test_equal_sizes_need_not_be_the_same_object():
+    assert same_grid(GRID, replace(GRID, size=tuple([5, 7, 4])))

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.bundle import load_bundle
+from RTResponseCAMLib.models.card import ASSUMED_CC, SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -198,3 +199,41 @@ def test_inputs_of_another_kind_are_refused(own_bundle, name, value):
     change_card(own_bundle, preprocessing={**card["preprocessing"], name: value})
     with pytest.raises(ModelError, match=r"no usable preprocessing|unreadable input specification"):
         load_bundle(own_bundle, "cpu")
+
+
+def test_the_shipped_card_has_the_present_schema(bundle_folder):
+    assert json.loads((bundle_folder / "model.json").read_text())["schema_version"] == SCHEMA_VERSION == 9
+    assert load_bundle(bundle_folder, "cpu").card["schema_version"] == SCHEMA_VERSION
+
+
+def test_an_input_specification_without_voxel_size_and_volumes_is_read(own_bundle):
+    inputs = json.loads((own_bundle / "model.json").read_text())["preprocessing"]
+    change_card(own_bundle, preprocessing={k: v for k, v in inputs.items() if k not in ("mr_voxel_mm", "volume_cc")})
+    found = load_bundle(own_bundle, "cpu").inputs
+    assert (found.mr_voxel_mm, found.volume_cc) == (0.0, tuple(ASSUMED_CC))
+
+
+@pytest.mark.parametrize(("threshold", "right"), [(0.0, True), (1.0, True), (-0.01, False), (1.01, False)])
+def test_a_threshold_is_a_probability(own_bundle, threshold, right):
+    change_card(own_bundle, threshold=threshold)
+    if right:
+        assert load_bundle(own_bundle, "cpu").card["threshold"] == threshold
+    else:
+        with pytest.raises(ModelError, match="no usable threshold"):
+            load_bundle(own_bundle, "cpu")
+
+
+@pytest.mark.parametrize("form", ["hazard", "unsigned"])
+def test_only_signed_models_of_schema_7_are_read(own_bundle, form):
+    as_schema_7(own_bundle, form=form)
+    with pytest.raises(ModelError, match="cumulative hazard"):
+        load_bundle(own_bundle, "cpu")
+
+
+def test_where_no_bundle_is_installed_the_folder_of_the_sources_is_named(monkeypatch, tmp_path):
+    from RTResponseCAMLib.models import card
+
+    monkeypatch.setattr(card, "MODEL_FOLDERS", (tmp_path / "a", tmp_path / "b"))
+    assert card.default_bundle() == tmp_path / "b" / "phantom"
+    (tmp_path / "a" / "phantom").mkdir(parents=True)
+    assert card.default_bundle() == tmp_path / "a" / "phantom"

@@ -10,7 +10,7 @@ from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.metrics import calibration
 from RTResponseCAMLib.models.calibration import Calibrated
 from RTResponseCAMLib.models.folds import patient_folds
-from RTResponseCAMLib.models.logistic import LogisticModel
+from RTResponseCAMLib.models.logistic import FittedLogistic, LogisticModel, restore
 from RTResponseCAMLib.samples.sample import LesionSample
 
 
@@ -90,3 +90,54 @@ def test_missing_and_constant_features_are_no_obstacle():
     fitted = Calibrated(LogisticModel(("table",))).fit(constant)
     assert fitted.threshold == 0.5
     assert [1 - p.p_response for p in fitted.predict(constant)] == pytest.approx([label.mean()] * 69)
+
+
+def sample(number, label, **features) -> LesionSample:
+    return LesionSample(None, features={"clinical": features}, patient=f"p{number:03d}", label=label)
+
+
+def linear(**changes) -> FittedLogistic:
+    one = np.ones(1)
+    values = {
+        "families": ("clinical",), "names": ("a",), "median": 2 * one, "mean": one, "scale": 4 * one,
+        "coefficients": 3 * one, "intercept": 0.5,
+    }  # fmt: skip
+    return FittedLogistic(**{**values, **changes})
+
+
+def test_the_prediction_is_that_of_the_formula_and_missing_values_are_medians():
+    found = linear().predict([sample(1, 0, a=5.0), sample(2, 0, a=float("nan"))])
+    for prediction, value in zip(found, (5.0, 2.0), strict=True):
+        total = 3 * (value - 1) / 4 + 0.5
+        assert prediction.total == pytest.approx(total)
+        assert prediction.p_response == pytest.approx(1 / (1 + np.exp(total)))
+
+
+@pytest.mark.parametrize("value", [1e9, -1e9])
+def test_a_feature_far_off_gives_a_finite_logit(value):
+    (found,) = linear().predict([sample(1, 0, a=value)])
+    assert np.isfinite(found.total)
+    assert 0 < found.p_response < 1
+    assert np.sign(found.total) == np.sign(value)
+
+
+@pytest.mark.parametrize("length", [0, 2])
+def test_arrays_of_another_length_than_the_names_are_refused(length):
+    fitted = linear()
+    tensors = {**fitted.tensors(), "scale": np.ones(length)}
+    with pytest.raises(ValueError, match="differ in length"):
+        restore(fitted.architecture(), tensors)
+    again = restore(fitted.architecture(), fitted.tensors())
+    assert again.predict([sample(1, 0, a=5.0)])[0].total == fitted.predict([sample(1, 0, a=5.0)])[0].total
+
+
+def test_a_model_fits_without_folds_of_its_own_and_ignores_lesions_without_label():
+    rng = np.random.default_rng(4)
+    labels = np.arange(40) % 2
+    samples = [sample(n, int(y), a=float(y + 0.3 * rng.standard_normal())) for n, y in enumerate(labels)]
+    fitted = LogisticModel(("clinical",)).fit(samples)
+    totals = [p.total for p in fitted.predict(samples)]
+    assert roc_auc_score(labels, totals) > 0.95
+    unlabeled = [sample(100 + n, None, a=float(rng.standard_normal() * 50)) for n in range(10)]
+    again = LogisticModel(("clinical",)).fit([*samples, *unlabeled])
+    np.testing.assert_allclose([p.total for p in again.predict(samples)], totals)

@@ -113,3 +113,42 @@ def test_a_box_that_need_not_be_wider_is_the_same():
     assert wider.grid.size == tuple(n + 2 for n in GRID.size)
     assert wider.inside.sum() == BALL.sum()
     np.testing.assert_allclose(wider.grid.points()[1, 1, 1], GRID.points()[0, 0, 0])
+
+
+def test_the_volume_of_the_whole_lesion_takes_every_voxel():
+    values = np.arange(27, dtype=np.float32).reshape(3, 3, 3) - 5
+    voxels = LesionVoxels(Grid((3, 3, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), np.ones((3, 3, 3), bool), values, None)
+    for volume_cc in (0.027, 0.5):
+        chosen = Selection("volume", volume_cc)
+        assert subregion_threshold(voxels, chosen) < values.min()
+        assert select(voxels, chosen).all()
+    assert subregion_threshold(voxels, Selection("volume", 0.026)) == values.min()
+
+
+@pytest.mark.parametrize("margin_mm", [0.0, 0.5, 0.9])
+def test_a_small_margin_never_shrinks(margin_mm):
+    inside = np.zeros((9, 9, 9), bool)
+    inside[2:7, 2:7, 2:7] = True
+    voxels = LesionVoxels(Grid((9, 9, 9), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), inside, inside.astype(np.float32), None)
+    found = select(voxels, Selection("value", 0.5, margin_mm=margin_mm, clip=False))
+    assert (found & inside == inside).all()
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 2.0, 3.0)])
+def test_a_wider_box_is_wider_by_the_margin_in_voxels_of_each_axis(spacing):
+    inside = np.ones((2, 3, 4), bool)
+    voxels = LesionVoxels(Grid((4, 3, 2), spacing, (1.0, 2.0, 3.0)), inside, inside.astype(np.float32), None)
+    wide = padded(voxels, 3.0)
+    steps = [int(np.ceil(3.0 / s)) for s in spacing]
+    assert wide.grid.size == tuple(n + 2 * w for n, w in zip((4, 3, 2), steps, strict=True))
+    np.testing.assert_allclose(wide.grid.origin_mm, np.asarray([1.0, 2.0, 3.0]) - np.multiply(steps, spacing))
+    assert wide.inside.sum() == inside.sum()
+
+
+def test_components_just_as_large_as_asked_for_stay_and_smaller_ones_go():
+    inside = np.ones((3, 3, 12), bool)
+    evidence = np.zeros((3, 3, 12), np.float32)
+    evidence[1, 1, 0:3] = evidence[1, 1, 5:9] = 1.0  # three voxels and four
+    voxels = LesionVoxels(Grid((12, 3, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), inside, evidence, None)
+    for minimum_cc, left in ((0.003, 7), (0.004, 4), (0.005, 0)):
+        assert select(voxels, Selection("value", 0.5, minimum_cc=minimum_cc)).sum() == left

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose
-from RTResponseCAMLib.subregion.association import map_and_dose
+from RTResponseCAMLib.subregion.association import LEAST_VOXELS, map_and_dose
 from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, R50_MM, _shots, simulated_boost
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.subregion.statistics import measure
@@ -179,3 +179,28 @@ def test_the_range_over_thresholds_is_that_of_the_subregions_of_both():
     assert found.thresholds.mean_gy == pytest.approx(sorted(d.mean() for d in doses), rel=1e-5)
     assert found.thresholds.d98_gy == pytest.approx(sorted(np.percentile(d, 2) for d in doses), rel=1e-5)
     assert found.thresholds.volume_cc == pytest.approx(sorted(len(d) / 1000 for d in doses))
+
+
+def test_a_map_that_is_the_dose_but_for_what_is_radial_has_the_least_p_there_is():
+    """No rotation is as near: p is one over one more than the rotations, whatever their number."""
+    pattern = gaussian_filter(np.random.default_rng(5).standard_normal(GRID.shape), 1.5)
+    dose = 20 + 3 * pattern + 0.5 * (8 - RADIUS)
+    for turns in (9, 24):
+        found = map_and_dose(lesion(pattern, dose), turns=turns)
+        assert found.rho_beyond_radial > 0.9
+        assert found.p == pytest.approx(1 / (1 + turns))
+
+
+@pytest.mark.parametrize(("voxels", "given_"), [(LEAST_VOXELS - 1, False), (LEAST_VOXELS, True)])
+def test_the_least_number_of_voxels_is_enough(voxels, given_):
+    inside = np.zeros(GRID.shape, bool)
+    order = np.argsort(RADIUS.ravel(), kind="stable")[:voxels]
+    inside.ravel()[order] = True
+    values = LesionVoxels(
+        GRID, inside, np.where(inside, POINTS[..., 0], 0).astype(np.float32), RADIAL.astype(np.float32)
+    )
+    assert (map_and_dose(values, turns=9) is not None) is given_
+
+
+def test_a_constant_dose_has_no_association():
+    assert map_and_dose(lesion(POINTS[..., 0], np.full(GRID.shape, 20.0)), turns=9) is None
