@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, recall_score
 
-from RTResponseCAMLib.evaluation.intervals import metric_intervals, weighted_metrics
-from RTResponseCAMLib.evaluation.metrics import PatientAuc, auc_interval, calibration, fitting_variance, permutation_p
+from RTResponseCAMLib.evaluation.intervals import metric_intervals, weighted_calibration, weighted_metrics
+from RTResponseCAMLib.evaluation.metrics import (
+    Estimate,
+    PatientAuc,
+    auc_interval,
+    calibration,
+    fitting_variance,
+    permutation_p,
+)
 
 
 def test_weights_are_repetitions():
@@ -87,3 +95,54 @@ def test_the_choice_of_training_patients_widens_what_was_cross_validated():
         auc_interval(labels, scores, patients=patients, folds=folds),
     )
     assert wide.high - wide.low > plain.high - plain.low
+
+
+def test_resamples_without_both_classes_do_not_count():
+    """One non-responding patient of six: a third of the resamples lack her, and sensitivity is 1 in all others."""
+    labels = [1, 0, 0, 0, 0, 0]
+    p = np.asarray([[0.9, 0.1, 0.2, 0.3, 0.2, 0.1]])
+    found = metric_intervals(labels, p, thresholds=np.full((1, 6), 0.5), patients=list("abcdef"))
+    assert found["sensitivity"] == Estimate(1.0, 1.0, 1.0)
+    assert np.isfinite([found["brier"].low, found["brier"].high, found["pr_auc"].low]).all()
+
+
+def test_a_figure_that_most_resamples_lack_has_no_interval():
+    """Logits that are nearly constant have no slope; where one patient makes the difference, a third lack her."""
+    labels = [1, 0, 1, 0, 1, 0, 1, 0]
+    constant = np.full((1, 8), 0.4)
+    found = metric_intervals(labels, constant, thresholds=np.full((1, 8), 0.5), patients=list("abcdefgh"))
+    assert np.isnan([found["calibration_slope"].low, found["calibration_slope"].high]).all()
+    one = constant.copy()
+    one[0, 0] = 0.9
+    found = metric_intervals(labels, one, thresholds=np.full((1, 8), 0.5), patients=list("abcdefgh"))
+    assert np.isfinite([found["calibration_slope"].low, found["calibration_slope"].high]).all()
+
+
+@pytest.mark.parametrize("extreme", [0.0, 1.0])
+def test_certain_probabilities_have_finite_calibration(extreme):
+    y = np.asarray([1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    p = np.asarray([0.8, 0.3, 0.6, 0.4, extreme, 0.5])
+    slope, intercept = weighted_calibration(y, p, weights=np.ones((1, 6)))
+    assert np.isfinite([slope, intercept]).all()
+
+
+@pytest.mark.parametrize(("logit_shift", "slope"), [(-2.0, 0.5), (1.5, 2.0)])
+def test_the_intercept_is_what_every_logit_lacks_and_the_slope_what_bends_them(logit_shift, slope):
+    """Labels in proportion to a bent probability: the fit straightens it."""
+    x = np.linspace(-2.5, 2.5, 41)
+    truth = expit(slope * x)
+    y, p = np.r_[np.ones(41), np.zeros(41)], np.r_[expit(x), expit(x)]
+    weights = np.r_[truth, 1 - truth][None]
+    assert weighted_calibration(y, p, weights=weights)[0][0] == pytest.approx(slope, rel=1e-3)
+    shifted = expit(x + logit_shift)
+    weights = np.r_[shifted, 1 - shifted][None]
+    assert weighted_calibration(y, p, weights=weights)[1][0] == pytest.approx(logit_shift, rel=1e-3)
+
+
+@pytest.mark.parametrize(("spread", "known"), [(0.04, False), (0.06, True)])
+@pytest.mark.parametrize("middle", [0.0, 2.0, -1.0])
+def test_a_slope_needs_logits_that_differ_whatever_their_mean(spread, known, middle):
+    x = middle + spread * np.asarray([1.0, -1.0] * 10)
+    y = np.asarray([1.0, 0.0, 0.0, 1.0] * 5)
+    slope, _ = weighted_calibration(y, expit(x), weights=np.ones((1, 20)))
+    assert np.isfinite(slope[0]) == known

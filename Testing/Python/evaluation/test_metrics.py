@@ -267,3 +267,41 @@ def test_an_interval_on_the_logit_scale_is_worked_by_hand():
     assert logit(wider.high) - logit(0.7) == pytest.approx(1.959964 * both, rel=1e-5)
     edge = on_logit_scale(0.999, drawn, patients=10, variance=0.01)  # the share's own variance is not taken below 0.01
     assert logit(edge.high) - logit(0.999) == pytest.approx(1.959964 * np.hypot(spread, 0.1 / 0.01), rel=1e-4)
+
+
+def test_weights_without_a_pair_have_no_auc():
+    auc = PatientAuc([1, 0, 1, 0], [0.9, 0.1, 0.8, 0.2], list("abcd"))
+    found = auc.of(np.asarray([[1.0, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]))
+    assert np.isnan(found[[0, 2]]).all()
+    assert found[1] == 1.0
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_folds_are_as_many_as_lesions(count):
+    with pytest.raises(CohortError, match="do not have one fold per lesion"):
+        PatientAuc([1, 0, 1, 0], [0.9, 0.1, 0.8, 0.2], list("abcd"), list(range(count)))
+
+
+def test_folds_of_one_class_alone_rank_nothing():
+    labels, scores = np.asarray([1, 1, 0, 0]), np.asarray([0.9, 0.1, 0.8, 0.2])
+    assert _auc_of_ranks(labels, _mid_ranks(scores, np.asarray([0, 0, 1, 1])), np.asarray([0, 0, 1, 1])) == 0.5
+
+
+def test_the_variance_of_fitting_widens_permutations_by_its_root():
+    rng = np.random.default_rng(8)
+    labels = np.asarray([0, 1] * 20)
+    scores = 0.5 * labels + rng.normal(0, 1.2, 40)
+    patients = [f"p{n}" for n in range(40)]
+    folds = np.arange(40) // 2 % 5
+    extra = fitting_variance(labels.tolist(), scores, folds=folds)
+    assert extra > 0
+    y, rows = labels, scores[None]
+    ranks = _mid_ranks(scores, folds)
+    rng = np.random.default_rng(0)
+    permuted = np.asarray([_auc_of_ranks(y[rng.permutation(40)], ranks, folds) for _ in range(2000)])
+    widening = np.hypot(permuted.std(), extra**0.5) / permuted.std()
+    auc = _auc_of_ranks(y, ranks, folds)
+    expected = ((0.5 + (permuted - 0.5) * widening) >= auc).mean()
+    found = permutation_p(labels.tolist(), rows, patients=patients, folds=folds[None])
+    assert found == pytest.approx(expected, abs=0.02)
+    assert 0.005 < expected < 0.5

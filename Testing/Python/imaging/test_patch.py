@@ -11,7 +11,7 @@ from bodies import ball
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.patch import patch_grid, sample_patch
+from RTResponseCAMLib.imaging.patch import MAX_SIZE, MIN_SIZE, Patch, patch_grid, sample_patch
 from RTResponseCAMLib.imaging.planes import centroid_mm
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity, resample
 from RTResponseCAMLib.study import Dose
@@ -179,3 +179,37 @@ def test_the_error_of_a_lesion_without_a_middle_names_the_distance():
         sample_patch(
             ramp_image(grid), HeadIntensity(0.0, 1.0), structure=apart, dose=None, prescription_gy=None, spacing_mm=2.0
         )
+
+
+def of(fraction, spacing=(1.0, 1.0, 1.0), mr_spacing=None) -> Patch:
+    values = np.asarray(fraction, dtype=np.float32)
+    grid = Grid(values.shape[::-1], spacing, (0.0, 0.0, 0.0))
+    return Patch(grid, values, values, values, False, mr_spacing)
+
+
+@pytest.mark.parametrize(
+    ("mr_mm", "spacing", "ratio"),
+    [((1.0, 1.0, 1.0), 1.0, 1.0), ((2.0, 1.0, 3.0), 1.0, 6.0), ((2.0, 2.0, 2.0), 0.5, 64.0),
+     ((0.5, 0.5, 0.5), 1.0, 1.0),     (None, 0.5, 1.0), (None, 2.0, 1.0)],
+)  # fmt: skip
+def test_the_volume_ratio_is_that_of_mr_and_patch_voxels_and_one_at_least(mr_mm, spacing, ratio):
+    assert of(np.ones((2, 2, 2)), (spacing,) * 3, mr_mm).mr_voxel_volume_ratio == pytest.approx(ratio)
+
+
+def test_a_voxel_belongs_to_the_lesion_from_a_twentieth_or_half_of_the_fullest():
+    assert of([[[0.04, 0.06, 1.0, 0.0]]]).inside.tolist() == [[[False, True, True, False]]]
+    assert of([[[0.04, 0.03, 0.015, 0.0]]]).inside.tolist() == [[[True, True, False, False]]]
+
+
+def test_the_smallest_cube_has_twenty_four_voxels_and_the_largest_ninety_six():
+    assert patch_grid(ball(1.0)).size == (24, 24, 24)
+    assert patch_grid(ball(60.0, step=2.0)).size == (96, 96, 96)
+    assert (MIN_SIZE, MAX_SIZE) == (24, 96)
+
+
+@pytest.mark.parametrize(("mr_mm", "aligned"), [(0.7, True), (1.04, True), (1.06, False), (1.9, False)])
+def test_the_cube_lies_on_voxels_of_an_mr_that_is_not_coarser(mr_mm, aligned):
+    mr = Grid((80, 80, 80), (mr_mm,) * 3, (-30.1, -29.7, -30.4))
+    grid = patch_grid(ball(5.0), mr)
+    index = mr.to_index(grid.to_lps(np.full((1, 3), grid.size[0] // 2)))[0]
+    assert bool(np.abs(index - np.rint(index)).max() < 1e-6) is aligned
