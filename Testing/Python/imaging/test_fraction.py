@@ -320,3 +320,21 @@ def test_planes_are_parallel_while_they_drift_less_than_a_tenth_of_a_slice(tilt_
     radius, structure = sphere(2.2, tilt_deg=tilt_deg)
     assert 2 * radius == pytest.approx(16.1, abs=0.1)
     assert _is_parallel(stack_planes(structure), GRID) is parallel
+
+
+def test_corners_reach_a_whole_step_beyond_the_outermost_planes():
+    corners = body_corners(stack_planes(cylinder(5.0, (0.0, 1.0, 2.0, 3.0))))
+    assert corners[:, 2].min() == pytest.approx(-1.0)
+    assert corners[:, 2].max() == pytest.approx(4.0)
+    corners = body_corners(stack_planes(cylinder(5.0, (0.0, 2.0, 4.0))))
+    assert (corners[:, 2].min(), corners[:, 2].max()) == (pytest.approx(-2.0), pytest.approx(6.0))
+    assert np.abs(corners[:, :2]).max() == pytest.approx(5.0, abs=0.01)
+
+
+def test_a_box_along_the_voxels_fills_them_wholly_and_others_not_at_all():
+    square = np.asarray([[-3.0, -2.0], [3.0, -2.0], [3.0, 2.0], [-3.0, 2.0]])
+    box = Structure(1, "box", "GTV", tuple(np.column_stack([square, np.full(4, z)]) for z in (-1.0, 0.0, 1.0)))
+    with np.errstate(all="raise"):
+        found = fraction_inside(box, GRID)
+    assert set(np.unique(found).tolist()) == {0.0, 1.0}
+    assert found.sum() == 6 * 4 * 3

@@ -138,3 +138,14 @@ def test_a_model_that_says_the_same_of_everyone_is_left_as_it_is():
 def test_one_class_cannot_be_calibrated():
     with pytest.raises(CohortError, match="hold one class only"):
         Calibrated(Told({})).fit([LesionSample(None, patient=str(n), label=1) for n in range(9)])
+
+
+def test_of_equal_thresholds_the_one_nearest_one_half_is_taken():
+    labels = np.asarray([0, 0, 1, 1])
+    assert best_threshold(labels, np.asarray([0.1, 0.2, 0.8, 0.9])) == 0.5
+    # Both 0.65 and 0.85 call one of two rightly and none wrongly, 0.25 both and one wrongly.
+    labels = np.asarray([0, 1, 0, 1, 1, 0])
+    found = best_threshold(labels, np.asarray([0.1, 0.2, 0.3, 0.7, 0.9, 0.25]))
+    assert found == 0.5
+    low = best_threshold(np.asarray([0, 0, 1, 1]), np.asarray([0.01, 0.02, 0.1, 0.2]))
+    assert low == pytest.approx(0.06)
