@@ -330,3 +330,75 @@ def test_frames_far_from_even_steps_are_refused():
     assert len(_evenly(values, np.asarray([0.0, 1.0, 27.0]), 1.0)[0]) == 28
     with pytest.raises(GeometryError, match="far from even steps"):
         _evenly(values, np.asarray([0.0, 1.0, 28.0]), 1.0)
+
+
+def copies(dose_file: Path, *changes: dict) -> tuple[Path, ...]:
+    """Copies of a dose with other values, unless ``roll`` is 0, and other attributes."""
+    paths = []
+    for number, change in enumerate(changes):
+        data = pydicom.dcmread(dose_file)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        roll = change.pop("roll", 10 * number)
+        data.PixelData = np.roll(data.pixel_array, roll, axis=1).tobytes()
+        beams = change.pop("beams", ())
+        for keyword, value in change.items():
+            setattr(data, keyword, value)
+        if beams:
+            group, reference = pydicom.Dataset(), pydicom.Dataset()
+            group.ReferencedBeamSequence = []
+            for beam in beams:
+                item = pydicom.Dataset()
+                item.ReferencedBeamNumber = beam
+                group.ReferencedBeamSequence.append(item)
+            reference.ReferencedFractionGroupSequence = [group]
+            data.ReferencedRTPlanSequence = [reference]
+        paths.append(dose_file.with_name(f"copy{number}.dcm"))
+        save(data, paths[-1])
+    return tuple(paths)
+
+
+def test_physical_and_effective_dose_are_not_added(dose_file):
+    paths = copies(dose_file, {}, {"DoseType": "EFFECTIVE"})
+    with pytest.raises(StudyError, match=r"copy0.dcm: .* two quantities .*copy1.dcm Gy \(RBE\)"):
+        read_plan_dose(paths, add_up=True)
+
+
+def test_of_two_plan_doses_that_contradict_each_other_both_are_named(dose_file):
+    paths = copies(dose_file, {}, {"roll": 0}, {"roll": 30})
+    with pytest.raises(StudyError, match=r"copy[01].dcm: holds the dose of the whole plan .* copy2.dcm"):
+        read_plan_dose(paths)
+
+
+def test_a_dose_that_the_user_names_twice_is_named_by_both_files(dose_file):
+    with pytest.raises(StudyError, match=r"copy0.dcm: holds the same dose as copy1.dcm"):
+        read_plan_dose(copies(dose_file, {"roll": 0}, {"roll": 0}), add_up=True)
+
+
+@pytest.mark.parametrize(
+    ("beams", "planned", "message"),
+    [
+        (((1,), (2,)), {1, 2}, None), (((1,), (1,)), {1}, "several that hold the dose of beam 1"),
+        (((1,), (2,)), {1, 2, 3}, "a plan with 3 beams, and the dose of beam 3"),
+        (((), ()), {1, 2, 3}, "one of 2 BEAM doses without a beam number .* of 3 beams"), (((), ()), {1, 2}, None),
+    ],
+)  # fmt: skip
+def test_beams_make_up_the_plan(dose_file, beams, planned, message):
+    paths = copies(dose_file, *({"DoseSummationType": "BEAM", "beams": b} for b in beams))
+    plan = Plan("", None, 1, beams=frozenset(planned))
+    if message is None:
+        dose, warnings = read_plan_dose(paths, plan)
+        assert "dose-parts-unknown" not in {c.code for c in warnings}
+        assert values_of(dose).max() > 0
+    else:
+        with pytest.raises(StudyError, match=message):
+            read_plan_dose(paths, plan)
+
+
+def test_equal_parts_may_be_one_dose_twice_unless_they_are_the_fractions_themselves(dose_file):
+    paths = copies(dose_file, *({"DoseSummationType": "FRACTION", "roll": 0} for _ in range(2)))
+    for given in (None, 2):
+        with pytest.raises(StudyError, match="2 FRACTION doses with identical values"):
+            read_plan_dose(paths, Plan("", None, 1), dose_fractions=given)
+    single, _ = read_plan_dose((dose_file,))
+    dose, _ = read_plan_dose(paths, Plan("", None, 2), dose_fractions=1)
+    np.testing.assert_allclose(values_of(dose), 2 * values_of(single), rtol=1e-5)
