@@ -108,7 +108,7 @@ def main() -> None:
     film.take(
         "1  Load a Gamma Knife study: MR, contours, dose",
         folder,
-        note="Blue: isodoses\nYellow: contour of the lesion\n\nSynthetic study",
+        note="Blue, green: isodoses\nYellow: contour of the lesion\n\nSynthetic study",
     )
     panel.ui.predictButton.click()
     host.wait()
