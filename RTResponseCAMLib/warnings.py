@@ -164,8 +164,7 @@ class WarningCode(str, Enum):
     DOSE_IMPLAUSIBLE = ("dose-implausible", WARNING,
         "the dose maximum is {ratio:.2f} × the highest prescription, unlike Gamma Knife plans (about 2): check both")
     LESION_NOT_COVERED = ("lesion-not-covered", SERIOUS,
-        "{names}: receives at most {share:.0f} % of its prescription: it was not treated by this plan, or the dose "
-        "is misplaced")
+        "{names}: receives at most {share:.0f} % of its prescription: not treated by it, or the dose is misplaced")
     DOSE_UNUSED = "dose-unused", WARNING, "the manifest states no prescription (rx_gy): the dose is not used"
     DOSE_UNITS = "dose-units", WARNING, "'{name}' is not labeled as a dose; its values are read as {unit}"
     DOSE_SHORT = "dose-short", WARNING, "the dose grid does not cover the whole lesion: no dose is given"

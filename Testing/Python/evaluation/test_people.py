@@ -119,7 +119,7 @@ def test_another_cohort_is_judged_and_the_first_is_not_lost_for_it(small_cohort,
     assert set(content.external.approaches) == set(content.internal.approaches)
     outside = [r for r in table(out / "approaches.csv") if r["cohort"] == "external"]
     assert {r["approach"] for r in outside} == {"volume", "clinical", "gradient", "scale-space"}
-    assert "none of these patients was seen" in (out / "report.html").read_text()
+    assert "none of these patients was used in training" in (out / "report.html").read_text()
     # What cannot be judged on is refused before anything is read.
     manifest = (others / "manifest.csv").read_text().splitlines()
     place = manifest[0].split(",").index("label")

@@ -46,7 +46,7 @@ def test_no_segment_sounds_like_a_lesion(loaded):
     for number in range(segments.GetNumberOfSegments()):
         segments.GetNthSegment(number).SetName("Brainstem")
         segments.GetNthSegment(number).RemoveTag("RTResponseCAM.Lesion")  # drawn by hand
-    refused(loaded, "looks like a lesion")
+    refused(loaded, "has the name of a lesion")
 
 
 def test_all_lesions_are_empty(loaded):

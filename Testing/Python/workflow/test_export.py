@@ -69,7 +69,7 @@ def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, stud
     flagged = replace(result.predictions[0], warnings=(WarningCode.CAM_CHECK(what="is odd"),))
     changed = replace(result, predictions=(flagged, *result.predictions[1:]))
     drawn, _ = contour_subregions(changed, HALF, anyway=True)
-    names, _ = export_dicom(study_folder / "dicom", changed, drawn=drawn, out=tmp_path / "out", names=("rtstruct",))
+    names, _ = export_dicom(study_folder / "dicom", changed, contoured=drawn, out=tmp_path / "out", names=("rtstruct",))
     data = pydicom.dcmread(tmp_path / "out" / names[0])
     first = data.StructureSetROISequence[0]
     assert "QUALITY FLAGS: the map is odd" in first.ROIDescription
@@ -92,7 +92,7 @@ def test_nothing_to_contour_and_impossible_options_are_refused(result, study_fol
     drawn, warnings = contour_subregions(result, Selection("value", 1e6), anyway=True)
     assert {c.code for c in warnings} == {"empty-subregion"}
     with pytest.raises(OutputError, match="nothing to contour"):
-        export_dicom(study_folder / "dicom", result, drawn=drawn, out=tmp_path / "out")
+        export_dicom(study_folder / "dicom", result, contoured=drawn, out=tmp_path / "out")
     content = write_subregions(result, drawn, warnings=warnings, out=tmp_path / "empty")
     assert {row["volume_cc"] for row in content["subregions"]} == {0.0}
     for options in (
@@ -115,7 +115,7 @@ def test_a_cancelled_export_leaves_nothing(result, study_folder, tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        export_dicom(study_folder / "dicom", result, drawn=drawn, out=tmp_path / "out", progress=stop)
+        export_dicom(study_folder / "dicom", result, contoured=drawn, out=tmp_path / "out", progress=stop)
     assert list(tmp_path.iterdir()) == []
 
 

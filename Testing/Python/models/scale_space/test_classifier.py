@@ -235,7 +235,7 @@ def test_volume_that_decides_nothing_weighs_less_beside_evidence_than_its_traini
         lesions = lesions_of_a_table(69, seed, lambda mean, _: 3 * mean[0])
         after.append(fit(lesions, Architecture(), schedule=Schedule()).volume_slope.detach().numpy())
         with monkeypatch.context() as without:
-            without.setattr(training, "_weigh", lambda *_: None)
+            without.setattr(training, "_limit_volume_weight", lambda *_: None)
             before.append(fit(lesions, Architecture(), schedule=Schedule()).volume_slope.detach().numpy())
     shares = np.asarray([a.mean() / b.mean() for a, b in zip(after, before, strict=True)])
     assert ((shares >= 0) & (shares <= 1)).all()
@@ -246,11 +246,11 @@ def test_volume_that_decides_nothing_weighs_less_beside_evidence_than_its_traini
 def test_evidence_that_left_out_lesions_fail_to_show_is_still_heard_beside_volume(monkeypatch):
     """Volume keeps its slope, evidence grows around its mean until it has its least worth beside it."""
     lesions = lesions_of_a_table(69, 3, lambda _, size: 2 * size)
-    monkeypatch.setattr(training, "_worth", lambda *_: (-0.2, 2.0))
+    monkeypatch.setattr(training, "_logistic_slopes", lambda *_: (-0.2, 2.0))
     # As faint as this the mean over heads of logarithms is the logarithm of their mean, which the last line asks for.
     faint = replace(Schedule(), evidence_l2=0.02)
     heard = fit(lesions, Architecture(), schedule=faint)
-    monkeypatch.setattr(training, "LEAST_WORTH", training.NO_EVIDENCE_SLOPE)
+    monkeypatch.setattr(training, "MIN_EVIDENCE_SLOPE", training.NO_EVIDENCE_SLOPE)
     unheard = fit(lesions, Architecture(), schedule=faint)
     assert torch.equal(heard.volume_slope, unheard.volume_slope)
     raised = (heard.slope - unheard.slope).detach().exp()
