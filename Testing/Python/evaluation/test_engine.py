@@ -98,7 +98,8 @@ from pathlib import Path
 from test_engine import note
 from RTResponseCAMLib.evaluation.engine import run_jobs
 from RTResponseCAMLib.progress import no_progress
-run_jobs(note, [(Path({str(tmp_path)!r}), f"job{{n}}", 60.0) for n in range(2)], workers=2, progress=no_progress, text="")
+jobs = [(Path({str(tmp_path)!r}), f"job{{n}}", 60.0) for n in range(2)]
+run_jobs(note, jobs, workers=2, progress=no_progress, text="")
 """
     parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     until = time.monotonic() + 60
