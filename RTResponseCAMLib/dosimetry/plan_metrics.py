@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.spatial import cKDTree
 
 from RTResponseCAMLib.dosimetry.dvh import Dvh, sampled_dvh
 from RTResponseCAMLib.dosimetry.isodose import IsodoseField, isodose_field
-from RTResponseCAMLib.imaging.planes import stack_planes
+from RTResponseCAMLib.imaging.planes import Array64, stack_planes
 from RTResponseCAMLib.imaging.volume_sampling import VolumeSamples, volume_samples
 from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.study import GY, Dose, Prescription, Structure
@@ -22,6 +23,7 @@ from RTResponseCAMLib.warnings import Warning, WarningCode
 
 # Volume at risk of necrosis by the number of fractions, Gy [HyTEC, Milano 2021, Int J Radiat Oncol Biol Phys 110:68].
 RISK_GY = {1: 12.0, 3: 20.0, 5: 24.0}
+COARSE = 50  # every n-th point of a target gives an upper bound of its distance to another
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,21 @@ def _nearest(number: int, target_samples: Sequence[VolumeSamples]) -> tuple[int 
     for other, samples in enumerate(target_samples):
         if other == number:
             continue
-        distance_mm = float(tree.query(samples.points_mm, workers=-1)[0].min())
+        distance_mm = _distance_mm(tree, samples.points_mm)
         if distance_mm <= max(target_samples[number].step_mm, samples.step_mm):
             distance_mm = 0.0
         if best[1] is None or distance_mm < best[1]:
             best = other, distance_mm
     return best
+
+
+def _distance_mm(tree: cKDTree, points_mm: Array64) -> float:
+    """Shortest distance between the points of a tree and ``points_mm`` ``(n, 3)``, mm.
+
+    A few of the points give an upper bound; only points that the bound does not rule out are looked up.
+    """
+    bound = float(tree.query(points_mm[::COARSE], workers=-1)[0].min()) * (1 + 1e-9)
+    beyond_box = np.maximum(np.maximum(tree.mins - points_mm, points_mm - tree.maxes), 0.0)
+    candidates = points_mm[np.linalg.norm(beyond_box, axis=1) <= bound]
+    # Points that touch have the bound 0, within which the query finds nothing.
+    return min(bound, float(tree.query(candidates, distance_upper_bound=bound, workers=-1)[0].min(initial=np.inf)))

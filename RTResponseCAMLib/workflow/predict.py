@@ -14,6 +14,7 @@ from RTResponseCAMLib import __version__
 from RTResponseCAMLib.cam.evidence import LOCAL_SCALE, NEUTRAL, SHARE_SCALE
 from RTResponseCAMLib.cam.volume import evidence_volume
 from RTResponseCAMLib.errors import GeometryError, ModelError, StudyError
+from RTResponseCAMLib.imaging.fraction import structure_box
 from RTResponseCAMLib.imaging.grid import Grid, share_outside
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.imaging.planes import centroid_mm, stack_planes
@@ -115,13 +116,19 @@ def predict_study(
 def _shared_voxels(cam: sitk.Image, lesions: Sequence[Lesion]) -> dict[str, int]:
     """Return the number of voxels of each lesion that also belong to another lesion."""
     grid = Grid.of(cam)
+    boxes = [structure_box(lesion.structure, grid) for lesion in lesions]
+    low = np.asarray([grid.start_of(box) for box in boxes])
+    high = low + np.asarray([box.size for box in boxes])
     counts, lesion_indices = np.zeros(grid.shape, dtype=np.uint8), {}
-    for lesion in lesions:
+    for number, lesion in enumerate(lesions):
+        if ((low < high[number]) & (high > low[number])).all(axis=1).sum() == 1:
+            continue  # its box meets no other: its voxels, which take seconds for a large lesion, are its own
         voxels = lesion_voxels(cam, lesion.structure, dose=None)
-        start = grid.start_of(voxels.grid)[::-1]
+        start = low[number][::-1]
         lesion_indices[lesion.id] = tuple(n + first for n, first in zip(np.nonzero(voxels.inside), start, strict=True))
         counts[lesion_indices[lesion.id]] += 1
-    return {name: int((counts[indices] > 1).sum()) for name, indices in lesion_indices.items()}
+    shared = {lesion_id: int((counts[indices] > 1).sum()) for lesion_id, indices in lesion_indices.items()}
+    return {lesion.id: shared.get(lesion.id, 0) for lesion in lesions}
 
 
 def _with_shared(prediction: Prediction, count: int) -> Prediction:

@@ -28,14 +28,14 @@ import json, sys, time
 from pathlib import Path
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.imaging.fraction import box_occupancy, structure_box
+from RTResponseCAMLib.imaging.fraction import box_fraction, structure_box
 started = time.perf_counter()
 study = load_study(Path(sys.argv[1]))
 read = time.perf_counter() - started
 for lesion in study.lesions:
-    box_occupancy(lesion.structure, structure_box(lesion.structure, Grid.of(study.mr)))
+    box_fraction(lesion.structure, structure_box(lesion.structure, Grid.of(study.mr)))
 print(json.dumps({
-    "read_s": read, "with_occupancy_s": time.perf_counter() - started,
+    "read_s": read, "with_fraction_s": time.perf_counter() - started,
     "peak_mb": next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmHWM")) / 1024,
     "size": study.mr.GetSize(), "rois": len(study.structures), "doses": len(study.dose.sources),
 }))
@@ -61,7 +61,7 @@ def main() -> None:
             rows.append(json.loads(done.stdout))
     first = rows[0]
     print(f"MR {first['size']}, {first['rois']} ROIs, {first['doses']} RTDOSE, {options.repeats} runs")
-    for key in ("read_s", "with_occupancy_s", "peak_mb"):
+    for key in ("read_s", "with_fraction_s", "peak_mb"):
         found = sorted(row[key] for row in rows)
         print(f"{key}: median {np.median(found):.2f}, {found[0]:.2f} to {found[-1]:.2f}")
 

@@ -8,9 +8,10 @@ import SimpleITK as sitk
 from bodies import ball, cc
 from scipy.integrate import quad
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from RTResponseCAMLib.dosimetry import isodose
-from RTResponseCAMLib.dosimetry.plan_metrics import nyumets_row, plan_metrics
+from RTResponseCAMLib.dosimetry.plan_metrics import COARSE, _distance_mm, _nearest, nyumets_row, plan_metrics
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.volume_sampling import volume_samples
 from RTResponseCAMLib.study import Dose, Prescription
@@ -90,6 +91,29 @@ def test_targets_share_the_dose_by_nearness_and_are_told_when_isodoses_meet():
     assert {c.code for m in met for c in m.warnings} == {"isodoses-meet"}
     whole = peaked(one, 5.0) + peaked(near, 4.0)
     assert sum(m.risk_cc for m in met) == pytest.approx((whole >= 12).sum() * GRID.voxel_cc, rel=0.03)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3, 4.0])
+def test_the_distance_of_two_point_clouds_is_that_of_their_closest_pair(gap):
+    """The closest pair is planted between points that the coarse bound does not contain."""
+    rng = np.random.default_rng(7)
+    one, two = rng.uniform(0, 10, (3000, 3)), rng.uniform((20, 0, 0), (30, 10, 10), (2000, 3))
+    two[COARSE + 1] = one[17] + [gap, 0, 0]
+    nearest = min(gap, float(cdist(one, two).min()))
+    assert _distance_mm(cKDTree(one), two) == pytest.approx(nearest, abs=1e-12)
+    assert _distance_mm(cKDTree(two), one) == pytest.approx(nearest, abs=1e-12)
+
+
+def test_the_nearest_target_is_the_first_of_those_that_touch():
+    balls = [placed(5.0, np.asarray([x, 0.0, 0.0]), n + 1) for n, x in enumerate((-20.0, -12.0, 0.0, 9.9))]
+    samples = [volume_samples(b) for b in balls]
+    assert [_nearest(n, samples) for n in (2, 3)] == [(3, 0.0), (2, 0.0)]
+    index, distance = _nearest(1, samples)
+    assert (index, distance) == (0, 0.0)
+    index, distance = _nearest(0, [samples[0], samples[3], samples[2]])
+    assert index == 2
+    assert distance == pytest.approx(10.0, abs=0.3)
+    assert _nearest(0, samples[:1]) == (None, None)
 
 
 def test_targets_have_their_own_prescriptions():
