@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from RTResponseCAMLib.translation import tr_sentence
+
 
 class RTResponseError(Exception):
     """Base of every error that this library raises on purpose.
@@ -21,6 +23,11 @@ class RTResponseError(Exception):
         self.where, self.what, self.fix = str(where), what, fix
         prefix = f"{self.where}: " if self.where else ""
         super().__init__(f"{prefix}{what}. {fix}.")
+
+    def translated(self) -> str:
+        """The message in the language of the panel; ``str`` gives it in English. The place stays as it is."""
+        prefix = f"{self.where}: " if self.where else ""
+        return f"{prefix}{tr_sentence(self.what)}. {tr_sentence(self.fix)}."
 
     def reworded(self, change: Callable[[str], str]) -> RTResponseError:
         """The same error with ``change`` applied to its texts; the place stays."""

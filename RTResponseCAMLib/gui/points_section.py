@@ -53,4 +53,4 @@ class PointsSection(Section):
                 "The points are shown. To compare them with the evidence map, predict and show them again."
             )
         except RTResponseError as error:
-            self._ui.pointsLabel.text = str(error)
+            self._ui.pointsLabel.text = error.translated()

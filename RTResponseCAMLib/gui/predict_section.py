@@ -50,7 +50,7 @@ class PredictSection(Section):
         try:
             task = self._work.prepare(self._parameters, lesions)
         except RTResponseError as error:
-            self._message = str(error)
+            self._message = error.translated()
             self._panel.refresh()
             return
         self._runner.start(
@@ -95,7 +95,7 @@ class PredictSection(Section):
                 if shown:
                     self._logic.center(self._parameters)
         except RTResponseError as error:
-            self._message = str(error)
+            self._message = error.translated()
         else:
             if not shown:
                 self._message = _(

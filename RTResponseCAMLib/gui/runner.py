@@ -125,7 +125,7 @@ class Runner:
             if isinstance(error, QuestionError) and self._asked is not None:
                 self._asked(error)
             else:
-                self._failed(str(error))
+                self._failed(error.translated())
         except Exception as error:  # the user gets a message, the log the code locations
             # Log only code locations: a message may contain a path or a name, and logs are stored and shared.
             frames = traceback.extract_tb(error.__traceback__)

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from RTResponseCAMLib.dicom.options import AS_FOUND, ReadOptions
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
+from RTResponseCAMLib.translation import tr_sentence
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.errors import QuestionError
@@ -111,14 +112,17 @@ class StudySection(Section):
         self._panel.refresh()
 
     def _on_asked(self, question: QuestionError) -> None:
-        self._failure, self._question = str(question), question
+        self._failure, self._question = question.translated(), question
         self._panel.refresh()
 
     def _choices(self) -> list[str]:
         """Line with one link for each answer to the open question; empty without a question."""
         if self._question is None:
             return []
-        links = [f'<a href="{n}">{_escape(text)}</a>' for n, (_answer, text) in enumerate(self._question.choices)]
+        links = [
+            f'<a href="{n}">{_escape(tr_sentence(text))}</a>'
+            for n, (_answer, text) in enumerate(self._question.choices)
+        ]
         return [_("Choose: {choices}").format(choices=" · ".join(links))] if links else []
 
     def _on_choice(self, link: str) -> None:

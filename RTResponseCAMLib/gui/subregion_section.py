@@ -101,7 +101,7 @@ class SubregionSection(Section):
         try:
             voxels: LesionVoxels | None = self._work.subregions.voxels(self._parameters)
         except RTResponseError as error:
-            self._message = str(error)
+            self._message = error.translated()
             return None
         return voxels
 
@@ -193,7 +193,7 @@ class SubregionSection(Section):
         try:
             self._logic.show_dvh(self._parameters, self._threshold)
         except RTResponseError as error:
-            self._message = str(error)
+            self._message = error.translated()
         self._panel.refresh()
 
     def _on_measure(self, _checked: bool = False) -> None:
@@ -205,7 +205,7 @@ class SubregionSection(Section):
             boost_gy = float(self._ui.boostSpinBox.value)
             work = self._work.subregions.measuring(self._parameters, self._threshold, boost_gy=boost_gy)
         except RTResponseError as error:
-            self._measured = str(error)
+            self._measured = error.translated()
             self._panel.refresh()
             return
         self._runner.start(work, self._on_measured, failed=self._on_not_measured)
@@ -235,7 +235,7 @@ class SubregionSection(Section):
             threshold, anyway = self._parameters.subregionThreshold, bool(self._ui.contourFlaggedCheckBox.checked)
             self._created = self._work.subregions.create(self._parameters, threshold, anyway=anyway)
         except RTResponseError as error:
-            self._message = str(error)
+            self._message = error.translated()
         else:
             segment = self._parameters.segmentation.GetSegmentation().GetSegment(self._created)
             self._message = _("Created '{name}'.").format(name=segment.GetName())

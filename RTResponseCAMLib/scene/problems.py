@@ -20,7 +20,7 @@ def volume_problems(node: Any, role: str) -> list[str]:
     try:
         grid = grid_of(node)
     except RTResponseError as error:
-        return [tr("The {role} cannot be used: {error}").format(role=role, error=error)]
+        return [tr("The {role} cannot be used: {error}").format(role=role, error=error.translated())]
     return [tr("The {role} has only one slice: choose a 3-D volume.").format(role=role)] if min(grid.size) < 2 else []
 
 

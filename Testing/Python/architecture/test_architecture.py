@@ -91,7 +91,8 @@ def test_arguments_beyond_the_first_two_are_named():
 
 
 def test_no_file_is_longer_than_a_newcomer_reads():
-    assert {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400} == {}
+    read = [p for p in SOURCES if p.name != "error_templates.py"]  # a list for translators, written by a script
+    assert {p.name: n for p in read if (n := len(p.read_text().splitlines())) > 400} == {}
 
 
 @pytest.mark.parametrize("pattern", [r"\bpickle\b", r"torch\.load\(", r"joblib\.load", r"[^a-z_.]eval\("])
