@@ -18,7 +18,7 @@ class Row:
     segment_id : its segment in the segmentation of the lesions.
     volume_cc, mean_gy, d98_gy : volume, cm³; mean dose and D98, Gy.
     coverage : see `study.DoseMetrics`, 0…1.
-    p_response, p_low, p_high, label, quality_flags : see `study.Prediction`; ``label`` is "" before a prediction.
+    p_response, p_low, p_high, label, class_threshold, quality_flags : see `study.Prediction`; ``label`` is "" before a prediction.
     warnings, severities : texts of the warnings, most serious first, and the severity of each (`warnings.Severity`).
     dose_unit : unit of the dose columns, "Gy" or "Gy (RBE)".
     """
@@ -35,6 +35,7 @@ class Row:
     p_low: float | None = None
     p_high: float | None = None
     label: str = ""
+    class_threshold: float | None = None
     warnings: tuple[str, ...] = ()
     quality_flags: tuple[str, ...] = ()
     severities: tuple[str, ...] = ()

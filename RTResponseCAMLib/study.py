@@ -200,6 +200,7 @@ class Prediction:
     p_response, p_response_low, p_response_high : probability that the lesion shrinks by more than 20 % at
         about three months, and the interval of the ensemble (5th…95th percentile).
     label : "response", "non-response", or "indeterminate" when the interval contains the class threshold.
+    class_threshold : p_response from which the model calls a lesion responding.
     evidence : share of each patch voxel in the logit (float32 on its own LPS grid, zero outside the lesion);
         its voxel sum + ``bias`` is ``total``.
     ensemble_sd : standard deviation of ``evidence`` over the ensemble, same grid.
@@ -216,6 +217,7 @@ class Prediction:
     p_response_low: float
     p_response_high: float
     label: str
+    class_threshold: float
     evidence: sitk.Image
     ensemble_sd: sitk.Image
     bias: float

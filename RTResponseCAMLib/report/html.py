@@ -85,4 +85,5 @@ def _bar(prediction: Prediction) -> dict[str, float]:
         "low": 100 * prediction.p_response_low,
         "width": 100 * (prediction.p_response_high - prediction.p_response_low),
         "at": 100 * prediction.p_response,
+        "threshold": 100 * prediction.class_threshold,
     }

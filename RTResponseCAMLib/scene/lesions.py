@@ -78,6 +78,7 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
         p_low=prediction.p_response_low,
         p_high=prediction.p_response_high,
         label=prediction.label,
+        class_threshold=prediction.class_threshold,
         warnings=tuple(w.translated() for w in by_severity(prediction.warnings)),
         severities=tuple(w.severity.value for w in by_severity(prediction.warnings)),
         quality_flags=prediction.quality_flags,

@@ -225,6 +225,7 @@ def _prediction(
         p_response_low=low,
         p_response_high=high,
         label=label,
+        class_threshold=bundle.threshold,
         evidence=patch.grid.image(np.zeros(patch.grid.shape, np.float32) if evidence.map is None else evidence.map),
         ensemble_sd=patch.grid.image(
             np.zeros(patch.grid.shape, np.float32) if evidence.ensemble_sd is None else evidence.ensemble_sd

@@ -115,6 +115,7 @@ def _lesion_json(prediction: Prediction) -> dict[str, Any]:
         "p_response": prediction.p_response,
         "p_response_interval": [prediction.p_response_low, prediction.p_response_high],
         "label": prediction.label,
+        "class_threshold": prediction.class_threshold,
         "evidence_total": prediction.total,
         "evidence_bias": prediction.bias,
         "bias_from_volume": prediction.from_volume,

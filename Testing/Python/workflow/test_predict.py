@@ -65,6 +65,19 @@ def test_the_json_speaks_of_each_lesion(written, result):
         assert found["dose"]["d98_gy"] <= found["dose"]["mean_gy"] <= found["dose"]["d2_gy"]
 
 
+def test_json_and_report_name_the_class_threshold_that_the_labels_follow(written):
+    content = json.loads((written / "result.json").read_text())
+    for found in content["lesions"]:
+        (low, high), threshold = found["p_response_interval"], found["class_threshold"]
+        if found["label"] == "response":
+            assert threshold <= low
+        elif found["label"] == "non-response":
+            assert high < threshold
+    report = (written / "report.html").read_text()
+    assert f"where p(response) is at least {threshold:.2f}" in report
+    assert f'class="threshold" style="left:{100 * threshold}%"' in report
+
+
 def test_the_map_on_disk_adds_up_to_the_number_on_disk(written):
     for found in json.loads((written / "result.json").read_text())["lesions"]:
         image = sitk.ReadImage(str(written / found["evidence_map"]))
