@@ -18,7 +18,8 @@ class Row:
     segment_id : its segment in the segmentation of the lesions.
     volume_cc, mean_gy, d98_gy : volume, cm³; mean dose and D98, Gy.
     coverage : see `study.DoseMetrics`, 0…1.
-    p_response, p_low, p_high, label, class_threshold, quality_flags : see `study.Prediction`; ``label`` is "" before a prediction.
+    p_response, p_low, p_high, label, class_threshold, quality_flags : see `study.Prediction`; ``label`` is "" before a
+        prediction.
     warnings, severities : texts of the warnings, most serious first, and the severity of each (`warnings.Severity`).
     dose_unit : unit of the dose columns, "Gy" or "Gy (RBE)".
     """
