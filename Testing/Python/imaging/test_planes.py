@@ -8,8 +8,9 @@ from bodies import ball, circle
 
 from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.planes import centroid_mm, stack_planes
-from RTResponseCAMLib.imaging.slabs import usual_mm_of
+from RTResponseCAMLib.imaging.slabs import slabs_of, usual_mm_of
 from RTResponseCAMLib.study import Structure
+from RTResponseCAMLib.warnings import WarningCode
 
 
 def structure(*contours) -> Structure:
@@ -73,6 +74,9 @@ def test_the_center_is_that_of_the_bounding_box():
         ([1.0, 1.0, 1.0], 1.0),
         ([0.5, 2.5, 0.5, 2.5, 0.5], 2.5),  # two interleaved sets of planes
         ([0.5, 2.5, 0.5], 0.5),  # three gaps show no pattern
+        ([1.0, 1.03, 1.0, 1.03, 1.0], 1.0),  # even ones, rounded
+        ([0.5, 2.5, 0.5, 2.54, 0.5], 2.5),
+        ([0.5, 0.6, 3.0, 3.0], 3.0),  # two gaps of planes that almost touch
         ([1.0, 1.0, 30.0, 1.0], 1.0),  # distant parts
         ([0.01, 1.0, 1.0, 1.0], 1.0),  # planes that almost touch
         ([40.0], 40.0),
@@ -80,3 +84,28 @@ def test_the_center_is_that_of_the_bounding_box():
 )
 def test_the_usual_distance_of_planes(gaps, usual):
     assert usual_mm_of(np.asarray(gaps)) == pytest.approx(usual)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "usual_mm", "slabs", "codes"),
+    [
+        ([3.2], None, [[2.7, 3.7]], ["single-plane"]),
+        ([3.2], 2.0, [[2.2, 4.2]], []),
+        ([1.0, 3.0], None, [[0.0, 2.0], [2.0, 4.0]], []),
+        ([1.0, 3.0], 1.0, [[0.5, 1.5], [2.5, 3.5]], ["contour-gap"]),
+        ([1.0, 3.0], 5.0, [[0.0, 2.0], [2.0, 4.0]], []),
+        ([0.0, 1.0, 2.0, 6.0], None, [[-0.5, 0.5], [0.5, 1.5], [1.5, 2.5], [5.5, 6.5]], ["contour-gap"]),
+        ([0.0, 1.0, 2.0, 3.5], None, [[-0.5, 0.5], [0.5, 1.5], [1.5, 2.75], [2.75, 4.0]], []),
+        ([0.0, 1.0, 2.0, 3.5], 9.0, [[-0.5, 0.5], [0.5, 1.5], [1.5, 2.75], [2.75, 4.0]], []),
+    ],
+)
+def test_slabs_reach_half_way_to_their_neighbors_but_not_into_gaps(offsets, usual_mm, slabs, codes):
+    found, warnings = slabs_of(np.asarray(offsets), "GTV", usual_mm=usual_mm)
+    np.testing.assert_allclose(found, slabs)
+    assert [w.code for w in warnings] == codes
+
+
+def test_a_gap_says_how_many_there_are_and_the_usual_distance():
+    (warning,) = slabs_of(np.asarray([0.0, 1.0, 2.0, 6.0, 7.0, 9.0]), "GTV 3")[1]
+    assert "GTV 3" in warning.text
+    assert warning.values == WarningCode.CONTOUR_GAP(where="GTV 3", count=2, step=1.0).values

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from bodies import ball, cc
+from bodies import ball, cc, circle
 
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
@@ -23,6 +23,23 @@ def test_the_interval_is_the_ball_with_its_radius_moved(radius, boundary):
     assert found.cc == pytest.approx(cc(radius), rel=0.01)
     assert found.low_cc == pytest.approx(cc(radius - boundary), rel=0.06)
     assert found.high_cc == pytest.approx(cc(radius + boundary), rel=0.04)
+
+
+def test_a_small_ball_is_measured_on_voxels_that_are_fine_for_it():
+    found = volume_interval(ball(1.2, step=0.3), 0.3)
+    assert found.high_cc == pytest.approx(cc(1.5), rel=0.03)
+    assert found.low_cc == pytest.approx(cc(0.9), rel=0.03)
+
+
+def test_the_surface_moves_out_over_flat_ends_too():
+    """A cylinder, whose parallel body is given by Steiner's formula: V + S b + M b² + 4/3 π b³."""
+    radius, height, boundary = 5.0, 11.0, 0.5
+    circles = tuple(circle(radius, float(z)) for z in range(11))
+    surface = 2 * math.pi * radius * (radius + height)
+    curvature = math.pi * (height + math.pi * radius)
+    moved = surface * boundary + curvature * boundary**2 + 4 / 3 * math.pi * boundary**3
+    found = volume_interval(Structure(1, "cylinder", "", circles), boundary)
+    assert found.high_cc * 1000 == pytest.approx(math.pi * radius**2 * height + moved, rel=0.02)
 
 
 def test_half_a_millimeter_of_a_10_mm_lesion_is_a_third():
