@@ -46,7 +46,7 @@ def given(settings: Any) -> dict[str, Any]:
 
 def train_command(name: str, options: dict[str, Any]) -> str:
     """Command line without paths, for the card: a folder name may contain a person's name, and cards are shared."""
-    arguments = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE", "--approach", name]
+    arguments = ["rtresponsecam", "train", "COHORT", "--out", "BUNDLE", "--model", name]
     option_class = entry_of(name).options
     for option in fields(option_class) if option_class is not None else ():
         value = options.get(option.name, option.default)

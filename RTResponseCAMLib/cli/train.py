@@ -25,7 +25,7 @@ def train(
     out: OutOptions,
     settings: ModelSettings,
     *,
-    approach: Annotated[str, Option("--approach", metavar="MODEL", help="name of a registered model")] = default_name(),
+    approach: Annotated[str, Option("--model", metavar="MODEL", help="name of a registered model")] = default_name(),
     name: Annotated[str, Option("--name", help="of the model, for its card")] = "unnamed model",
     description: Annotated[str, Option("--description", help="of the model, for its card")] = "",
     warning: Annotated[list[str], Option("--warning", help="sentence shown with every result (repeatable)")] = [],  # noqa: B006

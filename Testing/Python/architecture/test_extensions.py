@@ -51,7 +51,7 @@ def toy():
 
 @pytest.fixture
 def toy_bundle(toy, small_cohort, tmp_path):
-    assert main(["--quiet", "train", str(small_cohort), "--approach", "toy", "--out", str(tmp_path / "toy")]) == DONE
+    assert main(["--quiet", "train", str(small_cohort), "--model", "toy", "--out", str(tmp_path / "toy")]) == DONE
     return tmp_path / "toy"
 
 

@@ -151,8 +151,8 @@ def test_the_command_trains_by_default_as_the_comparison_does(monkeypatch):
     [
         (["--steps", "3"], "--steps: is 3, expected 10 to"),
         (["--dropout", "1.5"], "--dropout: is 1.5, expected 0 to 0.95"),
-        (["--approach", "svm"], "there is no model 'svm'"),
-        (["--approach", "volume", "--steps", "20"], "volume: has no option --steps"),
+        (["--model", "svm"], "there is no model 'svm'"),
+        (["--model", "volume", "--steps", "20"], "volume: has no option --steps"),
     ],
 )
 def test_options_that_a_model_cannot_have_are_refused(tmp_path, capsys, options, message):
