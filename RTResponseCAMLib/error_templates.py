@@ -75,7 +75,7 @@ TEMPLATES: tuple[str, ...] = (
     _("Correct the plan, or give --prescription"),
     _("Correct the value"),
     _("Crop or resample it"),
-    _("DoseGridScaling (3004,000E) is '{found}', expected a positive number"),
+    _("DoseGridScaling (3004,000E) is '{scaling}', expected a positive number"),
     _(
         "DoseSummationType (3004,000A) is {kind} and the plan has {stated} fractions, so the dose of the whole course "
         "is unknown"
@@ -373,7 +373,7 @@ TEMPLATES: tuple[str, ...] = (
     ),
     _("is the only slice of its series"),
     _("is {boundary_mm} mm, expected more than 0 and at most {max_boundary_mm} mm"),
-    _("is {given}, expected 1 to 100"),
+    _("is {dose_fractions}, expected 1 to 100"),
     _("is {size} MB, above the limit of 512 MB for one object"),
     _("is {value}, expected more than 0 and at most {maximum}"),
     _("is {value}, expected {kind}"),

@@ -35,15 +35,17 @@ def picture_lesions(result: Result, folder: Path) -> tuple[Path, ...]:
         app = SlicerApp()
         with silence_vtk():  # SlicerApp has installed its own output window, which prints messages
             views = _open_views(app)
-            refresh_legend(build_scene(app.scene, result).cam)
-            for prediction in result.predictions:
-                structure = prediction.lesion.structure
-                extent = max(float((c.max(axis=0) - c.min(axis=0)).max()) for c in structure.contours)
-                images = [_draw(view, ras(centroid_mm(structure).tolist()), extent + MARGIN_MM) for view in views]
-                paths.append(folder / f"slices_{prediction.lesion.id}.png")
-                _write_row(images, paths[-1])
-            for view in views:
-                view.finalize()
+            try:
+                refresh_legend(build_scene(app.scene, result).cam)
+                for prediction in result.predictions:
+                    structure = prediction.lesion.structure
+                    extent = max(float((c.max(axis=0) - c.min(axis=0)).max()) for c in structure.contours)
+                    images = [_draw(view, ras(centroid_mm(structure).tolist()), extent + MARGIN_MM) for view in views]
+                    paths.append(folder / f"slices_{prediction.lesion.id}.png")
+                    _write_row(images, paths[-1])
+            finally:  # after a cancel, too: views that are left to VTK print errors when they go
+                for view in views:
+                    view.finalize()
     return tuple(paths)
 
 

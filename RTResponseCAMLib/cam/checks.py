@@ -260,11 +260,11 @@ def _agreement(heads: Array32) -> float:
     return float(np.nanmean(correlations)) if np.isfinite(correlations).any() else np.nan
 
 
-def _correlation(first: npt.NDArray[np.floating], other: npt.NDArray[np.floating], ranks: bool = False) -> float:
+def _correlation(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating], ranks: bool = False) -> float:
     if len(first) < 8:
         return np.nan
     if ranks:
-        first, other = (np.argsort(np.argsort(v)).astype(np.float64) for v in (first, other))
-    if any(float(v.std()) <= FLAT * float(np.abs(v).mean()) for v in (first, other)):
+        first, second = (np.argsort(np.argsort(v)).astype(np.float64) for v in (first, second))
+    if any(float(v.std()) <= FLAT * float(np.abs(v).mean()) for v in (first, second)):
         return np.nan
-    return float(np.corrcoef(first, other)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])

@@ -148,8 +148,8 @@ def _aligned_text(content: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"! {labeled(**warning)}" for warning in content["warnings"])])
 
 
-def _range(found: dict[str, Any]) -> str:
-    return "" if found["low"] is None else f" ({found['low']:.2f} to {found['high']:.2f})"
+def _range(figures: dict[str, Any]) -> str:
+    return "" if figures["low"] is None else f" ({figures['low']:.2f} to {figures['high']:.2f})"
 
 
 COMMANDS = (

@@ -48,14 +48,14 @@ def cohort_check(
         raise CohortError(cohort, f"{len(summary['problems'])} case(s) or cells cannot be used", "See the list")
 
 
-def _counts_text(found: dict[str, Any], where: Path) -> str:
+def _counts_text(counts: dict[str, Any], where: Path) -> str:
     lines = [
-        f"{where}: {found['patients']} patients, {found['cases']} cases, {found['lesions']} lesions",
-        f"labels: {found['response']} response, {found['non_response']} non-response, {found['unknown']} unknown; "
-        f"{found['indeterminate']} indeterminate",
+        f"{where}: {counts['patients']} patients, {counts['cases']} cases, {counts['lesions']} lesions",
+        f"labels: {counts['response']} response, {counts['non_response']} non-response, {counts['unknown']} unknown; "
+        f"{counts['indeterminate']} indeterminate",
     ]
-    lines += [f"PROBLEM {text}" for text in found.get("problems", ())]
-    return "\n".join(lines + [f"! {text}" for text in found["remarks"]])
+    lines += [f"PROBLEM {text}" for text in counts.get("problems", ())]
+    return "\n".join(lines + [f"! {text}" for text in counts["remarks"]])
 
 
 COMMANDS = (

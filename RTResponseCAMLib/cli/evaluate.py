@@ -93,10 +93,10 @@ def evaluate(
         _print(comparison, out.out)
 
 
-def _tables(given: list[str]) -> dict[str, Path]:
+def _tables(pairs: list[str]) -> dict[str, Path]:
     """Parse ``NAME=TABLE`` pairs."""
     tables: dict[str, Path] = {}
-    for text in given:
+    for text in pairs:
         name, _, file = text.partition("=")
         if not name or not file:
             raise CohortError("--features", f"is '{text}', expected NAME=table.csv", "Name the table, and its file")

@@ -92,8 +92,8 @@ def _shared(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
     return sorted(tuple(sorted(names)) for names in groups.values() if len(names) > 1)
 
 
-def named(found: list[tuple[str, ...]]) -> str:
+def named(groups: list[tuple[str, ...]]) -> str:
     """Text that lists the first few sets of groups."""
-    texts = [" and ".join(f"'{name}'" for name in names[:MOST_NAMED]) for names in found[:MOST_NAMED]]
-    remaining = sum(map(len, found)) - sum(len(names[:MOST_NAMED]) for names in found[:MOST_NAMED])
+    texts = [" and ".join(f"'{name}'" for name in names[:MOST_NAMED]) for names in groups[:MOST_NAMED]]
+    remaining = sum(map(len, groups)) - sum(len(names[:MOST_NAMED]) for names in groups[:MOST_NAMED])
     return "; ".join(texts) + (f"; and {remaining} more" if remaining else "")

@@ -57,16 +57,16 @@ class ExportFormat:
     package: str = ""
 
 
-def _rtstruct(given: ExportInput) -> Made:
-    return rtstruct(given.source_series, given.regions, label="RTResponseCAM", version=__version__)
+def _rtstruct(inputs: ExportInput) -> Made:
+    return rtstruct(inputs.source_series, inputs.regions, label="RTResponseCAM", version=__version__)
 
 
-def _segmentation(given: ExportInput) -> Made:
-    return segmentation(given.source_series, given.regions, version=__version__), ()
+def _segmentation(inputs: ExportInput) -> Made:
+    return segmentation(inputs.source_series, inputs.regions, version=__version__), ()
 
 
-def _parametric_map(given: ExportInput) -> Made:
-    return parametric_map(given.source_series, given.cam, scale=given.scale, version=__version__), ()
+def _parametric_map(inputs: ExportInput) -> Made:
+    return parametric_map(inputs.source_series, inputs.cam, scale=inputs.scale, version=__version__), ()
 
 
 _FORMATS = [

@@ -221,10 +221,12 @@ def _problems(what: str, date: ObjectDate) -> list[Warning]:
     return warnings
 
 
-def _same_session(first: Entry, other: Entry) -> bool:
+def _same_session(first: Entry, second: Entry) -> bool:
     """Whether two series share a study or a frame of reference: they are of one session, whatever their dates."""
     study_uid = first.text("StudyInstanceUID")
-    return bool(study_uid and study_uid == other.text("StudyInstanceUID")) or bool(frames_of(first) & frames_of(other))
+    return bool(study_uid and study_uid == second.text("StudyInstanceUID")) or bool(
+        frames_of(first) & frames_of(second)
+    )
 
 
 def _contoured_on_scan(index: Index, series_uid: str) -> list[Entry]:

@@ -63,17 +63,17 @@ class Comparison:
         return f", though {' and '.join(self.agrees)} {verb}" if self.agrees else ""
 
 
-def compare(first: Entry, other: Entry) -> Comparison:
+def compare(first: Entry, second: Entry) -> Comparison:
     """Return the comparison of the patients of two objects."""
     agreement: dict[str, bool] = {}
-    first_id, second_id = (_identifier(e) for e in (first, other))
-    issuers = {_plain(e.text("IssuerOfPatientID")) for e in (first, other)} - {""}
+    first_id, second_id = (_identifier(e) for e in (first, second))
+    issuers = {_plain(e.text("IssuerOfPatientID")) for e in (first, second)} - {""}
     if first_id and second_id and len(issuers) < 2:
         agreement[ID] = first_id == second_id
     for title, values in (
-        (NAME, tuple(_name_parts(e) for e in (first, other))),
-        (BIRTH, tuple(_birth(e) for e in (first, other))),
-        (SEX, tuple(s if (s := _plain(e.text("PatientSex"))) in ("m", "f") else "" for e in (first, other))),
+        (NAME, tuple(_name_parts(e) for e in (first, second))),
+        (BIRTH, tuple(_birth(e) for e in (first, second))),
+        (SEX, tuple(s if (s := _plain(e.text("PatientSex"))) in ("m", "f") else "" for e in (first, second))),
     ):
         if values[0] and values[1]:
             agreement[title] = _agree(*values)
@@ -99,28 +99,28 @@ def person_key(entry: Entry) -> str:
     return "\n".join([patient_id, *(entry.text(k) for k in ("PatientName", "PatientBirthDate", "StudyInstanceUID"))])
 
 
-def _verdict(found: dict[str, bool]) -> Verdict:
-    differing = [title for title, same in found.items() if not same]
-    if not found:
+def _verdict(agreements: dict[str, bool]) -> Verdict:
+    differing = [title for title, same in agreements.items() if not same]
+    if not agreements:
         return Verdict.OPEN
     if not differing:
-        return Verdict.SAME if ID in found or NAME in found or BIRTH in found else Verdict.OPEN
-    if ID not in found:
+        return Verdict.SAME if ID in agreements or NAME in agreements or BIRTH in agreements else Verdict.OPEN
+    if ID not in agreements:
         return Verdict.OTHER
-    if found[ID]:
+    if agreements[ID]:
         return Verdict.SAME_IN_PART if len(differing) == 1 else Verdict.OTHER
-    agreed = found.get(NAME) and found.get(BIRTH) and found.get(SEX) is not False
+    agreed = agreements.get(NAME) and agreements.get(BIRTH) and agreements.get(SEX) is not False
     return Verdict.SAME_IN_PART if agreed else Verdict.OTHER
 
 
-def _agree(first: object, other: object) -> bool:
+def _agree(first: object, second: object) -> bool:
     """Whether two values agree: they are equal, or all parts of the shorter name are in the longer name.
 
     A second name is often left out.
     """
-    if isinstance(first, frozenset) and isinstance(other, frozenset):
-        return first <= other or other <= first
-    return first == other
+    if isinstance(first, frozenset) and isinstance(second, frozenset):
+        return first <= second or second <= first
+    return first == second
 
 
 def _identifier(entry: Entry) -> str:

@@ -292,10 +292,10 @@ def _joined_by(series: dict[str, list[Entry]], keys: tuple[str, ...], warnings: 
     return joined
 
 
-def _same_plane(first: Entry, other: Entry) -> bool:
+def _same_plane(first: Entry, second: Entry) -> bool:
     """Whether two slices are parallel; False where an orientation does not have six numbers."""
     try:
-        a, b = (np.asarray(e.header.get("ImageOrientationPatient"), dtype=np.float64) for e in (first, other))
+        a, b = (np.asarray(e.header.get("ImageOrientationPatient"), dtype=np.float64) for e in (first, second))
         return a.shape == b.shape == (6,) and float(np.abs(a - b).max()) < SAME_PLANE
     except (TypeError, ValueError):
         return False

@@ -239,43 +239,43 @@ def _scrubbed(value: Any, scrub: Scrubber) -> Any:
     return value
 
 
-def as_text(found: dict[str, Any]) -> str:
+def as_text(description: dict[str, Any]) -> str:
     """Return the description as indented text."""
     lines = []
-    for item in found["courses"]:
+    for item in description["courses"]:
         day = "unknown date" if item["day"] is None else f"day {item['day']}"
         lines.append(_line(item, f"course {item['name']} '{item['label']}' of {item['patient']}, {day}"))
-    for item in found["series"]:
+    for item in description["series"]:
         name = item["description"] or "without description"
         frames = "" if item["frames"] == item["files"] else f", {item['frames']} frames"
         text = f"{item['modality']} '{name}', {item['files']} files{frames}, T1c score {item['t1c_score']}"
         lines.append(_line(item, text))
     for key in ("structure_sets", "plans", "doses"):
-        for item in found[key]:
+        for item in description[key]:
             label = item["label"] and f"'{item['label']}'"
             extra = " ".join(x for x in (label, item["status"], item["summation"], item["units"]) if x)
             lines.append(_line(item, f"{item['kind']} {item['file']} {extra}".rstrip()))
-    lines += [f"  REG {item['file']}" for item in found["registrations"]]
-    for roi in found.get("rois", ()):
+    lines += [f"  REG {item['file']}" for item in description["registrations"]]
+    for roi in description.get("rois", ()):
         volume = "no volume" if roi["volume_cc"] is None else f"{roi['volume_cc']:.3f} cm³"
         role = f"  → {roi['lesion']}" if roi["lesion"] else ""
         kind = roi["type"] or "no type"
         lines.append(f"    ROI {roi['number']} '{roi['name']}' ({kind}), {roi['contours']} contours, {volume}{role}")
         if roi["remark"]:
             lines.append(f"        {roi['remark']}")
-    for item in found.get("follow_ups", ()):
+    for item in description.get("follow_ups", ()):
         when = "unknown date" if item["days_after_plan"] is None else f"{item['days_after_plan']} days later"
         structure_sets = f", {item['structures']} structure set(s)" if item["structures"] else ""
         source = f" by {item['date_source']}" if item["date_source"] else ""
         lines.append(
             f"  follow-up '{item['description']}', {when}{source}, frame of reference: {item['frame']}{structure_sets}"
         )
-    if found["day_zero"]:
-        lines.append(f"  days count from {found['day_zero']}")
-    lines += [f"  left out: {count} × {name}" for name, count in found["other_modalities"].items()]
-    lines += [f"! {labeled(**w)}" for w in found["warnings"]]
-    if found["problem"]:
-        lines.append(f"PROBLEM {found['problem']}")
+    if description["day_zero"]:
+        lines.append(f"  days count from {description['day_zero']}")
+    lines += [f"  left out: {count} × {name}" for name, count in description["other_modalities"].items()]
+    lines += [f"! {labeled(**w)}" for w in description["warnings"]]
+    if description["problem"]:
+        lines.append(f"PROBLEM {description['problem']}")
     return "\n".join([*lines, "", "* is used for prediction"])
 
 

@@ -74,9 +74,9 @@ def map_between(links: Links, start: str, *, stop: str) -> Matrix | None:
     return None
 
 
-def _apart_mm(first: Matrix, other: Matrix) -> float:
+def _apart_mm(first: Matrix, second: Matrix) -> float:
     """Largest distance that two maps put between the same point, mm; evaluated at `PROBES_MM`, the extent of a head."""
-    return float(np.linalg.norm(moved_points(first, PROBES_MM) - moved_points(other, PROBES_MM), axis=1).max())
+    return float(np.linalg.norm(moved_points(first, PROBES_MM) - moved_points(second, PROBES_MM), axis=1).max())
 
 
 def _frames_of_images(index: Index) -> dict[str, str]:

@@ -202,12 +202,12 @@ def _check_unlike(groups: list[list[_File]], images: list[sitk.Image]) -> None:
 
 
 def _check_parts(
-    groups: list[list[_File]], images: list[sitk.Image], plan: Plan | None, given: int | None
+    groups: list[list[_File]], images: list[sitk.Image], plan: Plan | None, dose_fractions: int | None
 ) -> list[Warning]:
     """Raise unless the parts make up the plan: no beam repeated or missing, no two doses identical; return warnings."""
     first = groups[0][0]
     numbered = first.kind.startswith("BEAM") and all(group[0].beams for group in groups)
-    if not numbered and given != 1 and any(same_voxels(*pair) for pair in itertools.combinations(images, 2)):
+    if not numbered and dose_fractions != 1 and any(same_voxels(*pair) for pair in itertools.combinations(images, 2)):
         problem = (
             f"is one of {len(images)} {first.kind} doses with identical values: they may be one dose exported twice, "
             "or they may be the fractions themselves"
@@ -241,10 +241,10 @@ def _check_parts(
     return []
 
 
-def _unscaled(path: Path, found: object) -> StudyError:
+def _unscaled(path: Path, scaling: object) -> StudyError:
     return StudyError(
         path,
-        f"DoseGridScaling (3004,000E) is '{found}', expected a positive number",
+        f"DoseGridScaling (3004,000E) is '{scaling}', expected a positive number",
         "Export the dose again; without it the stored integers are not Gy",
     )
 
@@ -270,10 +270,10 @@ def _choose_kind(files: list[_File]) -> tuple[list[_File], list[Warning]]:
     return used, warnings
 
 
-def _factor(file: _File, planned: int | None, given: int | None) -> int:
-    if file.kind in WHOLE_PLAN or (planned == 1 and given is None):
+def _factor(file: _File, planned: int | None, dose_fractions: int | None) -> int:
+    if file.kind in WHOLE_PLAN or (planned == 1 and dose_fractions is None):
         return 1
-    if given is None:
+    if dose_fractions is None:
         stated = "an unknown number of" if planned is None else str(planned)
         raise StudyError(
             file.path,
@@ -281,9 +281,9 @@ def _factor(file: _File, planned: int | None, given: int | None) -> int:
             "whole course is unknown",
             "Give --dose-fractions N (1 when the file already holds the whole course), or export the PLAN dose",
         )
-    if not 1 <= given <= 100:
-        raise StudyError("--dose-fractions", f"is {given}, expected 1 to 100", "Correct the value")
-    return given
+    if not 1 <= dose_fractions <= 100:
+        raise StudyError("--dose-fractions", f"is {dose_fractions}, expected 1 to 100", "Correct the value")
+    return dose_fractions
 
 
 def _planes_together(files: list[_File]) -> list[list[_File]]:

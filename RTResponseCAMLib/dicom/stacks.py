@@ -91,13 +91,13 @@ def choose_stack(slices: list[Slice], wanted: Wanted = dict) -> Stack:
     return _ordered(best, tuple(warnings) + repeated)
 
 
-def _one_stack(first: Slice, other: Slice) -> bool:
+def _one_stack(first: Slice, second: Slice) -> bool:
     """Whether two slices are parallel, have the same matrix and pixel size, and the same stack name."""
     return (
-        first.stack == other.stack
-        and first.shape == other.shape
-        and float(np.abs(first.axes[:2] - other.axes[:2]).max()) <= SAME_AXES
-        and all(abs(a / b - 1) <= SAME_PIXELS for a, b in zip(first.steps, other.steps, strict=True))
+        first.stack == second.stack
+        and first.shape == second.shape
+        and float(np.abs(first.axes[:2] - second.axes[:2]).max()) <= SAME_AXES
+        and all(abs(a / b - 1) <= SAME_PIXELS for a, b in zip(first.steps, second.steps, strict=True))
     )
 
 
@@ -245,12 +245,12 @@ def _as_number(text: str) -> float:
         return 0.0
 
 
-def _same_pixels(first: Slice, other: Slice, decoded: dict[Path, npt.NDArray[np.integer[Any]]]) -> bool:
-    for slice_ in (first, other):
+def _same_pixels(first: Slice, second: Slice, decoded: dict[Path, npt.NDArray[np.integer[Any]]]) -> bool:
+    for slice_ in (first, second):
         if slice_.path not in decoded:  # decode a multi-frame file once
             decoded[slice_.path] = stored_frames(slice_.path, slice_.entry.header)
-    pixels = [decoded[slice_.path][slice_.frame] for slice_ in (first, other)]
-    return first.slope == other.slope and first.intercept == other.intercept and np.array_equal(*pixels)
+    pixels = [decoded[slice_.path][slice_.frame] for slice_ in (first, second)]
+    return first.slope == second.slope and first.intercept == second.intercept and np.array_equal(*pixels)
 
 
 def _ordered(slices: list[Slice], warnings: tuple[Warning, ...]) -> Stack:

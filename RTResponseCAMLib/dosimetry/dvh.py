@@ -177,20 +177,20 @@ def dose_at(dose: Dose, points_mm: Array64, *, interpolation: str = "linear") ->
     return values, reached
 
 
-def table_row(found: Dvh, prescription_gy: float | None) -> Mapping[str, str | float | None]:
+def table_row(histogram: Dvh, prescription_gy: float | None) -> Mapping[str, str | float | None]:
     """Table and CSV row of one structure; doses in Gy, volumes in cm³."""
     row: dict[str, str | float | None] = {
-        "structure": found.name,
-        "volume_cc": found.volume_cc,
-        "mean_gy": found.mean_gy,
-        **{f"d{x}_gy": found.dose_to_percent(x) for x in (98, 95, 50, 2)},
-        "near_minimum_gy": found.near_minimum_gy(),
-        "near_maximum_gy": found.near_maximum_gy(),
+        "structure": histogram.name,
+        "volume_cc": histogram.volume_cc,
+        "mean_gy": histogram.mean_gy,
+        **{f"d{x}_gy": histogram.dose_to_percent(x) for x in (98, 95, 50, 2)},
+        "near_minimum_gy": histogram.near_minimum_gy(),
+        "near_maximum_gy": histogram.near_maximum_gy(),
         "prescription_gy": prescription_gy,
-        "v_prescription_percent": None if prescription_gy is None else found.volume_at_percent(prescription_gy),
-        "outside_grid": found.outside,
-        "interpolation": found.interpolation,
-        "dose_unit": found.unit,
+        "v_prescription_percent": None if prescription_gy is None else histogram.volume_at_percent(prescription_gy),
+        "outside_grid": histogram.outside,
+        "interpolation": histogram.interpolation,
+        "dose_unit": histogram.unit,
     }
     return row
 

@@ -112,9 +112,9 @@ def isodose_field(
 
 
 def _nearest_samples(
-    kept: npt.NDArray[np.bool_], grid: Grid, nearest: cKDTree, number: npt.NDArray[np.int16]
+    voxels: npt.NDArray[np.bool_], grid: Grid, nearest: cKDTree, number: npt.NDArray[np.int16]
 ) -> npt.NDArray[np.int16]:
-    """Index of the nearest target of each voxel in ``kept`` (int16, shape of ``kept``), −1 elsewhere.
+    """Index of the nearest target of each voxel in ``voxels`` (int16, shape of ``voxels``), −1 elsewhere.
 
     The nearest target is looked up at the corners of blocks of `BLOCK` voxels. Single voxels are looked up only in
     blocks whose corners belong to different targets.
@@ -126,8 +126,8 @@ def _nearest_samples(
             [np.zeros(0, np.int16), *(number[nearest.query(grid.to_lps(i), workers=-1)[1]] for i in chunks)]
         )
 
-    blocks = kept
-    for axis, length in enumerate(kept.shape):
+    blocks = voxels
+    for axis, length in enumerate(voxels.shape):
         blocks = np.logical_or.reduceat(blocks, np.arange(0, length, BLOCK), axis=axis)
     corners = np.zeros([n + 1 for n in blocks.shape], dtype=bool)
     corner_slices = [
@@ -141,9 +141,9 @@ def _nearest_samples(
         [corner_owner[corner] == corner_owner[corner_slices[0]] for corner in corner_slices]
     )
     owner = np.where(is_uniform, corner_owner[corner_slices[0]], np.int16(-2))
-    for axis, length in enumerate(kept.shape):
+    for axis, length in enumerate(voxels.shape):
         owner = owner.repeat(BLOCK, axis=axis).take(np.arange(length), axis=axis)
-    owner[~kept] = -1
+    owner[~voxels] = -1
     owner[owner == -2] = nearest_targets(np.argwhere(owner == -2))
     return owner
 

@@ -108,19 +108,19 @@ def plan_metrics(
     return metrics
 
 
-def nyumets_row(found: TargetMetrics) -> Mapping[str, str | float | None]:
+def nyumets_row(metrics: TargetMetrics) -> Mapping[str, str | float | None]:
     """One row of NYUMets' Gamma Knife table; None where a DICOM export contains no value."""
     return {
-        "target_working_label": found.name,
-        "target_volume": found.volume_cc,
-        "planned_isodose_volume": found.piv_cc,
-        "gtvpiv": found.covered_cc,
-        "pci": found.paddick_ci,
-        "gri": found.gradient_index,
-        "margin_dose": found.prescription_gy,
-        "percent_isodose": found.isodose_percent,
-        "volume_12gy": found.risk_cc if found.risk_gy == RISK_GY[1] else None,
-        "max_dose": found.maximum_gy,
+        "target_working_label": metrics.name,
+        "target_volume": metrics.volume_cc,
+        "planned_isodose_volume": metrics.piv_cc,
+        "gtvpiv": metrics.covered_cc,
+        "pci": metrics.paddick_ci,
+        "gri": metrics.gradient_index,
+        "margin_dose": metrics.prescription_gy,
+        "percent_isodose": metrics.isodose_percent,
+        "volume_12gy": metrics.risk_cc if metrics.risk_gy == RISK_GY[1] else None,
+        "max_dose": metrics.maximum_gy,
         "beam_on_time": None,
     }
 

@@ -221,22 +221,22 @@ def auc_difference(
     labels: Sequence[int],
     first: Scores,
     *,
-    other: Scores,
+    second: Scores,
     patients: Sequence[str],
     folds: Folds | None = None,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Estimate:
-    """AUC of ``first`` minus AUC of ``other`` on the same lesions, with the same patient resamples.
+    """AUC of ``first`` minus AUC of ``second`` on the same lesions, with the same patient resamples.
 
     With ``folds``, `fitting_variance` of the difference is added.
     """
-    aucs = [PatientAuc(labels, scores, patients, folds) for scores in (first, other)]
+    aucs = [PatientAuc(labels, scores, patients, folds) for scores in (first, second)]
     count = len(aucs[0].names)
     weights = patient_weights(count, repeats, seed=seed)
     resampled = aucs[0].of(weights) - aucs[1].of(weights)
     standard_error = float(np.nanstd(resampled)) * (count / max(count - 1, 1)) ** 0.5
-    standard_error = float(np.hypot(standard_error, fitting_variance(labels, first, folds=folds, other=other) ** 0.5))
+    standard_error = float(np.hypot(standard_error, fitting_variance(labels, first, folds=folds, other=second) ** 0.5))
     value, half_width = aucs[0].value - aucs[1].value, float(norm.ppf(0.975)) * standard_error
     return Estimate(value, value - half_width, value + half_width)
 

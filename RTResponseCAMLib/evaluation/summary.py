@@ -115,7 +115,7 @@ def summarize(
         for b in list(approaches)[n + 1 :]
         for difference in [
             auc_difference(
-                labels, predictions[a][0], other=predictions[b][0], patients=patients, folds=predictions[a][2]
+                labels, predictions[a][0], second=predictions[b][0], patients=patients, folds=predictions[a][2]
             )
         ]
     )

@@ -162,10 +162,10 @@ class SubregionSection(Section):
         hint = _("Open the last created subregion in the Segment Editor.")
         self._ui.editSegmentButton.toolTip = hint if exists and self._created else _("Create a segment first.")
 
-    def _enable_dose(self, voxels: LesionVoxels | None, some: bool) -> None:
+    def _enable_dose(self, voxels: LesionVoxels | None, any_selected: bool) -> None:
         busy = self._runner.busy
         self._ui.measureButton.text = _("Cancel") if busy else _("Measure")
-        self._ui.measureButton.enabled = busy or some
+        self._ui.measureButton.enabled = busy or any_selected
         # A change of evidence map, contour or dose gives new voxels: values of the old voxels must not stay.
         valid = self._measured and self._of[:2] == (self._threshold, self._lesion) and self._of[2] is voxels is not None
         self._ui.measureText.plainText = self._measured if valid else ""
@@ -210,8 +210,8 @@ class SubregionSection(Section):
             return
         self._runner.start(work, self._on_measured, failed=self._on_not_measured)
 
-    def _on_measured(self, found: Measured) -> None:
-        self._measured = "\n".join(f"• {sentence}" for sentence in found.sentences())
+    def _on_measured(self, measured: Measured) -> None:
+        self._measured = "\n".join(f"• {sentence}" for sentence in measured.sentences())
         self._panel.refresh()
 
     def _on_not_measured(self, sentence: str) -> None:

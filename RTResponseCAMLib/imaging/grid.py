@@ -95,14 +95,14 @@ class Grid:
         return image
 
 
-def same_grid(first: Grid, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
+def same_grid(first: Grid, second: Grid, *, tolerance_mm: float = 1e-3) -> bool:
     """Return True if all voxel centers of two grids coincide within ``tolerance_mm``."""
-    if first.size != other.size:
+    if first.size != second.size:
         return False
     corners = np.asarray(
         [(i, j, k) for i in (0, first.size[0]) for j in (0, first.size[1]) for k in (0, first.size[2])]
     )
-    return bool(np.abs(first.to_lps(corners) - other.to_lps(corners)).max() < tolerance_mm)
+    return bool(np.abs(first.to_lps(corners) - second.to_lps(corners)).max() < tolerance_mm)
 
 
 def share_outside(weight: npt.NDArray[np.float32], grid: Grid, *, box: Grid, reach: float) -> float:

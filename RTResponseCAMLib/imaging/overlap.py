@@ -22,24 +22,24 @@ VOLUME_RANKS = {"GTV": 0, "CTV": 2, "PTV": 3}
 Mask = npt.NDArray[np.bool_]
 
 
-def is_within(first: Structure, other: Structure, *, reach_mm: float) -> bool:
+def is_within(first: Structure, second: Structure, *, reach_mm: float) -> bool:
     """Return True if the distance of the bounding boxes is less than ``reach_mm`` along every axis."""
-    return _boxes_meet(_box(first), _box(other), reach_mm)
+    return _boxes_meet(_box(first), _box(second), reach_mm)
 
 
-def filled_pair(first: Structure, other: Structure, *, margin_mm: float = 0.0) -> tuple[Mask, Mask, float]:
+def filled_pair(first: Structure, second: Structure, *, margin_mm: float = 0.0) -> tuple[Mask, Mask, float]:
     """Return the masks of two structures on a common lattice, and its step, mm.
 
     The lattice contains both structures and a margin. Its step is `STEP_MM`, larger for large structures.
     """
-    points = np.concatenate([np.concatenate(s.contours) for s in (first, other)])
+    points = np.concatenate([np.concatenate(s.contours) for s in (first, second)])
     low = points.min(axis=0) - margin_mm - 2 * STEP_MM
     extent = points.max(axis=0) + margin_mm + 2 * STEP_MM - low
     step = max(STEP_MM, float(np.prod(extent) / MOST_VOXELS) ** (1 / 3))
     size = np.ceil(extent / step).astype(int)
     x, y, z = low.tolist()
     grid = Grid((int(size[0]), int(size[1]), int(size[2])), (step,) * 3, (x, y, z))
-    return filled_voxels(first, grid), filled_voxels(other, grid), step
+    return filled_voxels(first, grid), filled_voxels(second, grid), step
 
 
 def share_on_image(structure: Structure, image: sitk.Image) -> float:
@@ -85,8 +85,8 @@ def _box(structure: Structure) -> Array64:
     return np.stack([points.min(axis=0), points.max(axis=0)])
 
 
-def _boxes_meet(first: Array64, other: Array64, reach_mm: float) -> bool:
-    return bool((first[0] - reach_mm < other[1]).all() and (other[0] - reach_mm < first[1]).all())
+def _boxes_meet(first: Array64, second: Array64, reach_mm: float) -> bool:
+    return bool((first[0] - reach_mm < second[1]).all() and (second[0] - reach_mm < first[1]).all())
 
 
 class _Body:

@@ -137,26 +137,26 @@ def _boxes_over(box: Array64, others: Array64) -> list[int]:
     return np.flatnonzero(overlapping).tolist()
 
 
-def _over(first: Array64, other: Array64, box: Array64, other_box: Array64, single: bool) -> bool:
+def _over(first: Array64, second: Array64, box: Array64, other_box: Array64, single: bool) -> bool:
     """Return True if two outlines overlap in projection; their bounding boxes are known to overlap."""
     if single:  # usual case: one outline in each plane
         common = np.minimum(box[2:], other_box[2:]) - np.maximum(box[:2], other_box[:2])
         smaller = min(float(np.prod(b[2:] - b[:2])) for b in (box, other_box))
         if float(np.prod(common)) > SURELY_OVER * smaller:
             return True
-    return bool(points_inside([other], first).any() or points_inside([first], other).any() or _cross(first, other))
+    return bool(points_inside([second], first).any() or points_inside([first], second).any() or _cross(first, second))
 
 
-def _cross(first: Array64, other: Array64) -> bool:
+def _cross(first: Array64, second: Array64) -> bool:
     """Return True if an edge of one outline crosses an edge of the other.
 
     This test is needed for outlines without a corner inside each other, such as two crossed bars.
     """
-    block = max(MAX_PAIRS // len(other), 1)
+    block = max(MAX_PAIRS // len(second), 1)
     if len(first) > block:
         edges = np.concatenate([first, first[:1]])
-        return any(_chain_crosses(edges[n : n + block + 1], other) for n in range(0, len(first), block))
-    return _chain_crosses(np.concatenate([first, first[:1]]), other)
+        return any(_chain_crosses(edges[n : n + block + 1], second) for n in range(0, len(first), block))
+    return _chain_crosses(np.concatenate([first, first[:1]]), second)
 
 
 def _chain_crosses(points: Array64, other: Array64) -> bool:
@@ -172,9 +172,9 @@ def _chain_crosses(points: Array64, other: Array64) -> bool:
     return bool(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).any())
 
 
-def _apart_mm(first: Array64, other: Array64) -> float:
+def _apart_mm(first: Array64, second: Array64) -> float:
     """Return the largest distance of a corner of either outline from the other outline, mm."""
-    return max(float(_distance(_some(first), other).max()), float(_distance(_some(other), first).max()))
+    return max(float(_distance(_some(first), second).max()), float(_distance(_some(second), first).max()))
 
 
 def _some(points: Array64) -> Array64:

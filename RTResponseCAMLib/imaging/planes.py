@@ -339,11 +339,11 @@ def _same_plane_mm(heights: Array64) -> float:
     return float(np.clip(SAME_PLANE_STEP * step, *SAME_PLANE_MM))
 
 
-def _separate(first: Array64, other: Array64) -> bool:
+def _separate(first: Array64, second: Array64) -> bool:
     """Return True if outlines are separate or nested in one plane; False for one outline in two almost equal planes."""
-    if (first.min(axis=0) > other.max(axis=0)).any() or (other.min(axis=0) > first.max(axis=0)).any():
+    if (first.min(axis=0) > second.max(axis=0)).any() or (second.min(axis=0) > first.max(axis=0)).any():
         return True
-    distances, _ = cKDTree(first).query(other)
+    distances, _ = cKDTree(first).query(second)
     return float(distances.min()) >= RIM_MM
 
 

@@ -155,7 +155,7 @@ def register_follow_up(
     follow_up: FollowUp,
     *,
     image: sitk.Image,
-    given: Matrix | None = None,
+    transform: Matrix | None = None,
     progress: Progress = no_progress,
 ) -> Registration:
     """Return the registration of the plan to a follow-up.
@@ -166,20 +166,20 @@ def register_follow_up(
     ------
     GeometryError : see `register_rigidly` and `accept_transform`.
     """
-    if given is not None:
-        return accept_transform(study.mr, image, matrix=given, method="manual")
+    if transform is not None:
+        return accept_transform(study.mr, image, matrix=transform, method="manual")
     if follow_up.to_plan is not None:
         matrix = np.linalg.inv(np.asarray(follow_up.to_plan))
         return accept_transform(study.mr, image, matrix=np.asarray(matrix, dtype=np.float64), method="DICOM")
     return register_rigidly(study.mr, image, same_frame=follow_up.same_frame, progress=progress)
 
 
-def largest_difference_mm(first: Matrix, other: Matrix, *, image: sitk.Image) -> float:
+def largest_difference_mm(first: Matrix, second: Matrix, *, image: sitk.Image) -> float:
     """Return the largest difference of two transforms, mm, on a sphere of 80 mm radius around the image center."""
     grid = Grid.of(image)
     middle = grid.to_lps((np.asarray([grid.size]) - 1) / 2)[0]
     points = middle + 80.0 * np.asarray([[s * (n == axis) for n in range(3)] for axis in range(3) for s in (-1, 1)])
-    return float(np.linalg.norm(moved_points(first, points) - moved_points(other, points), axis=1).max())
+    return float(np.linalg.norm(moved_points(first, points) - moved_points(second, points), axis=1).max())
 
 
 def _ranked_starts(level: Level, same_frame: bool) -> list[Start]:

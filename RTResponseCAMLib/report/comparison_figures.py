@@ -16,12 +16,12 @@ from RTResponseCAMLib.colors import EVIDENCE_RANGE, evidence_palette
 from RTResponseCAMLib.evaluation.results import CohortResult
 
 
-def plot_curves(found: CohortResult, *, folds: bool) -> Figure:
+def plot_curves(cohort_result: CohortResult, *, folds: bool) -> Figure:
     """Return four panels (ROC, precision-recall, calibration, decision); ``folds``: predictions of several models."""
     figure = Figure(figsize=(11.5, 10.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     (roc, pr), (calibration, decision) = figure.subplots(2, 2)
-    for approach in found.approaches.values():
+    for approach in cohort_result.approaches.values():
         color, width, lines = approach.color, 2.2 if approach.explains else 1.4, approach.curves
         auc = approach.metrics["auc"].value
         label = f"{approach.title} ({'–' if auc is None else format(auc, '.2f')})"
@@ -29,11 +29,11 @@ def plot_curves(found: CohortResult, *, folds: bool) -> Figure:
         pr.plot(*lines.pr, color=color, lw=width)
         calibration.plot(*lines.calibration, marker="o", ms=4, color=color, lw=width)
         decision.plot(*lines.decision, color=color, lw=width)
-    prevalence = found.non_response / found.lesions
+    prevalence = cohort_result.non_response / cohort_result.lesions
     roc.plot([0, 1], [0, 1], "k:", lw=1)
     pr.axhline(prevalence, color="k", ls=":", lw=1)
     calibration.plot([0, 1], [0, 1], "k:", lw=1)
-    first_curves = next(iter(found.approaches.values())).curves
+    first_curves = next(iter(cohort_result.approaches.values())).curves
     decision.plot(first_curves.decision[0], first_curves.treat_all, "k--", lw=1, label="all")
     decision.axhline(0, color="k", ls=":", lw=1, label="none")
     decision.set_ylim(-0.1, max(prevalence * 1.15, 0.1))
@@ -46,27 +46,27 @@ def plot_curves(found: CohortResult, *, folds: bool) -> Figure:
     return figure
 
 
-def plot_differences(found: CohortResult) -> Figure:
+def plot_differences(cohort_result: CohortResult) -> Figure:
     """Return a plot of the AUC of each approach with its interval, and of its difference from the reference."""
-    names, reference = list(found.approaches), found.reference
+    names, reference = list(cohort_result.approaches), cohort_result.reference
     figure = Figure(figsize=(11.5, 0.9 + 0.36 * len(names)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     positions = np.arange(len(names))[::-1]
     for position, name in zip(positions, names, strict=True):
-        color = found.approaches[name].color
-        auc = found.approaches[name].metrics["auc"]
+        color = cohort_result.approaches[name].color
+        auc = cohort_result.approaches[name].metrics["auc"]
         _bar(left, position, (auc.low, auc.value, auc.high), color)
-        for pair in found.differences:
+        for pair in cohort_result.differences:
             if {pair.one, pair.other} == {reference, name} and name != reference:
                 ends = pair.low, pair.value, pair.high
                 signed = ends if pair.one == name else tuple(None if end is None else -end for end in ends[::-1])
                 _bar(right, position, signed, color)
-    left.set_yticks(positions, [found.approaches[n].title for n in names], fontsize=9)
+    left.set_yticks(positions, [cohort_result.approaches[n].title for n in names], fontsize=9)
     left.axvline(0.5, color="k", ls=":", lw=1)
     right.axvline(0, color="k", ls=":", lw=1)
     _label(left, "AUC, 95 % interval", "", "")
-    _label(right, f"AUC minus that of: {found.approaches[reference].title}", "", "")
+    _label(right, f"AUC minus that of: {cohort_result.approaches[reference].title}", "", "")
     return figure
 
 

@@ -55,9 +55,9 @@ def _slices(stack: PlaneStack) -> int:
     return len(pairs) if two_per_slice else len(planes)
 
 
-def _alike(first: tuple[Array64, ...], other: tuple[Array64, ...]) -> bool:
-    return len(first) == len(other) and all(
-        a.shape == b.shape and np.allclose(a, b, atol=1e-3) for a, b in zip(first, other, strict=True)
+def _alike(first: tuple[Array64, ...], second: tuple[Array64, ...]) -> bool:
+    return len(first) == len(second) and all(
+        a.shape == b.shape and np.allclose(a, b, atol=1e-3) for a, b in zip(first, second, strict=True)
     )
 
 

@@ -67,7 +67,8 @@ def split_islands(structure: Structure) -> tuple[Structure, ...]:
     grid = structure_box(structure, _lattice(structure))
     # A missing slice must not split a lesion.
     reach = max(JOIN_MM, 0.55 * float(np.median(np.diff(stack_planes(structure).slabs_mm, axis=1))))
-    filled = np.pad(box_fraction(structure, grid) > 0.2, int(np.ceil(reach / STEP_MM)) + 1)
+    padding = int(np.ceil(reach / STEP_MM)) + 1
+    filled = np.pad(box_fraction(structure, grid) > 0.2, padding)
     joined = distance_transform_edt(~filled, sampling=STEP_MM) <= reach
     parts, count = label(joined, structure=np.ones((3, 3, 3)))
     if count < 2:
@@ -76,7 +77,7 @@ def split_islands(structure: Structure) -> tuple[Structure, ...]:
     owners = []
     for contour in structure.contours:
         index = np.rint(grid.to_index(contour)).astype(int)[:, ::-1]
-        index = np.clip(index + int(np.ceil(reach / STEP_MM)) + 1, 0, np.asarray(parts.shape) - 1)
+        index = np.clip(index + padding, 0, np.asarray(parts.shape) - 1)
         labels = parts[tuple(nearest[:, index[:, 0], index[:, 1], index[:, 2]])]
         owners.append(int(np.bincount(labels).argmax()))
     groups = [tuple(c for c, o in zip(structure.contours, owners, strict=True) if o == n) for n in range(1, count + 1)]
@@ -126,8 +127,8 @@ def _pairs(
     }
 
 
-def _overlap(first: Structure, other: Structure, reach_mm: float) -> bool:
-    a, b, step_mm = filled_pair(first, other, margin_mm=reach_mm)
+def _overlap(first: Structure, second: Structure, reach_mm: float) -> bool:
+    a, b, step_mm = filled_pair(first, second, margin_mm=reach_mm)
     grown = distance_transform_edt(~a, sampling=step_mm) <= reach_mm
     return bool((grown & b).sum() >= MIN_SHARE * min(a.sum(), b.sum()))
 

@@ -88,7 +88,7 @@ def checked_dose(node: Any, dose: Dose | None, *, plan: Plan | None, lesions: tu
         raise StudyError(error.where, error.what, fix) from error
 
 
-def read_dose(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
+def read_dose(node: Any, study: Study | None) -> tuple[Dose | None, tuple[Warning, ...]]:
     """Dose of a volume node, and its warnings; the dose is None without a node.
 
     Raises
@@ -104,4 +104,4 @@ def read_dose(node: Any, known: Study | None) -> tuple[Dose | None, tuple[Warnin
     rbe_warnings = (WarningCode.DOSE_RBE(),) if unit == GY_RBE else ()
     if node.GetAttribute(DOSE_ATTRIBUTE) != "1":
         return Dose(image, (), unit), (WarningCode.DOSE_UNITS(name=node.GetName(), unit=unit), *rbe_warnings)
-    return Dose(image, known.dose.sources if known and known.dose else (), unit), rbe_warnings
+    return Dose(image, study.dose.sources if study and study.dose else (), unit), rbe_warnings

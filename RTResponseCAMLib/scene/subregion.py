@@ -163,8 +163,8 @@ def _print(mask: Mask, grid: Grid) -> str:
     return f"{zlib.crc32(np.packbits(mask).tobytes()):08x}{grid.size} at {origin}"
 
 
-def _same(first: str, other: str) -> bool:
-    (voxels, _, origin), (other_voxels, _, other_origin) = first.partition(" at "), other.partition(" at ")
+def _same(first: str, second: str) -> bool:
+    (voxels, _, origin), (other_voxels, _, other_origin) = first.partition(" at "), second.partition(" at ")
     if voxels != other_voxels or not origin:
         return False
     return all(abs(float(a) - float(b)) < PLACE_MM for a, b in zip(origin.split(), other_origin.split(), strict=True))

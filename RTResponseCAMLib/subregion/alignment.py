@@ -138,9 +138,9 @@ def habitats(
     return rows
 
 
-def spearman(first: Array64, other: Array64) -> float:
+def spearman(first: Array64, second: Array64) -> float:
     """Return Spearman's ρ; 0 if all values of first variable are equal."""
-    a, b = (rankdata(v) - (len(v) + 1) / 2 for v in (first, other))
+    a, b = (rankdata(v) - (len(v) + 1) / 2 for v in (first, second))
     length = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / length if length > 0 else 0.0
 

@@ -8,32 +8,32 @@ from RTResponseCAMLib.subregion.statistics import Robustness, Statistics
 from RTResponseCAMLib.translation import tr
 
 
-def summary_text(found: Statistics, boost: SimulatedBoost | None = None) -> list[str]:
+def summary_text(statistics: Statistics, boost: SimulatedBoost | None = None) -> list[str]:
     """Return the summary text of a subregion and its simulated boost, one sentence per item; empty for no voxels."""
-    if not found.volume_cc:
+    if not statistics.volume_cc:
         return []
-    return _statistics(found) + ([] if boost is None else [_boost(boost)])
+    return _statistics(statistics) + ([] if boost is None else [_boost(boost)])
 
 
-def _statistics(found: Statistics) -> list[str]:
+def _statistics(statistics: Statistics) -> list[str]:
     """Return sentences on the robustness of a subregion and its relation to the dose; volumes in cm³, doses in Gy."""
-    unit = found.subregion.unit if found.subregion is not None else GY
+    unit = statistics.subregion.unit if statistics.subregion is not None else GY
     sentences = [
-        tr("With the map shifted by 0.5 to 1 mm: {range}.").format(range=_robust(found.shifts, unit)),
-        tr("With a slightly lower or higher threshold: {range}.").format(range=_robust(found.thresholds, unit)),
+        tr("With the map shifted by 0.5 to 1 mm: {range}.").format(range=_robust(statistics.shifts, unit)),
+        tr("With a slightly lower or higher threshold: {range}.").format(range=_robust(statistics.thresholds, unit)),
     ]
-    if found.cold_share is not None:
+    if statistics.cold_share is not None:
         text = tr("It contains {cold:.0f} % of the lesion's coldest tenth ({chance:.0f} % by chance).")
-        sentences.append(text.format(cold=100 * found.cold_share, chance=100 * found.share))
-    if found.below_prescription is not None:
+        sentences.append(text.format(cold=100 * statistics.cold_share, chance=100 * statistics.share))
+    if statistics.below_prescription is not None:
         text = tr("{percent:.1f} % of it receives less than the prescription.")
-        sentences.append(text.format(percent=100 * found.below_prescription))
-    if found.association is not None:
+        sentences.append(text.format(percent=100 * statistics.below_prescription))
+    if statistics.association is not None:
         text = tr(
             "Correlation of evidence and dose in the lesion: ρ = {rho:+.2f}; without the radial component "
             "{beyond:+.2f} (p = {p:.3f} against rotated maps)."
         )
-        association = found.association
+        association = statistics.association
         sentences.append(text.format(rho=association.rho, beyond=association.rho_beyond_radial, p=association.p))
     return sentences
 
@@ -56,12 +56,12 @@ def _boost(boost: SimulatedBoost) -> str:
     return text.format(dose=boost.wish_gy, unit=boost.unit, parts="; ".join(parts))
 
 
-def _robust(found: Robustness, unit: str) -> str:
-    low, high = found.volume_cc
-    text = tr("{low:.3f} to {high:.3f} cm³, Dice at least {dice:.2f}").format(low=low, high=high, dice=found.dice)
-    if found.mean_gy is None:
+def _robust(robustness: Robustness, unit: str) -> str:
+    low, high = robustness.volume_cc
+    text = tr("{low:.3f} to {high:.3f} cm³, Dice at least {dice:.2f}").format(low=low, high=high, dice=robustness.dice)
+    if robustness.mean_gy is None:
         return text
-    low, high = found.mean_gy
+    low, high = robustness.mean_gy
     return text + tr(", mean dose {low:.1f} to {high:.1f} {unit}").format(low=low, high=high, unit=unit)
 
 

@@ -207,12 +207,12 @@ def _of_kind(
     return values, np.concatenate(draws), np.concatenate(turned), patients
 
 
-def _title(kind: str, found: Alignment) -> str:
-    interval = "" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})"
-    spatial = "" if found.spatial_p is None else f", spatial p {found.spatial_p:.3f}"
+def _title(kind: str, alignment: Alignment) -> str:
+    interval = "" if alignment.low is None else f" ({alignment.low:.2f} to {alignment.high:.2f})"
+    spatial = "" if alignment.spatial_p is None else f", spatial p {alignment.spatial_p:.3f}"
     return (
-        f"{kind or 'points'}: ρ {found.rho:.2f}{interval}{spatial}; "
-        f"{found.points} points of {found.patients} patient(s)"
+        f"{kind or 'points'}: ρ {alignment.rho:.2f}{interval}{spatial}; "
+        f"{alignment.points} points of {alignment.patients} patient(s)"
     )
 
 

@@ -139,24 +139,24 @@ def write_dose(
     return content
 
 
-def as_json(study: Study, found: StudyDose, *, interpolation: str) -> dict[str, Any]:
+def as_json(study: Study, study_dose: StudyDose, *, interpolation: str) -> dict[str, Any]:
     """Return everything except the curves as plain values; volumes in cm³, doses in Gy."""
-    prescriptions = {t.name: t.prescription_gy for t in found.targets}
+    prescriptions = {t.name: t.prescription_gy for t in study_dose.targets}
     targets = []
-    for n, target in enumerate(found.targets):
+    for n, target in enumerate(study_dose.targets):
         row: dict[str, Any] = {"name": target.name, **{key: getattr(target, key) for key in INDICES}}
         row["dose_unit"] = target.dvh.unit
-        row |= {"nearest": target.nearest, **(found.bed[n] if found.bed else {})}
+        row |= {"nearest": target.nearest, **(study_dose.bed[n] if study_dose.bed else {})}
         targets.append({**row, "warnings": [w.labeled() for w in target.warnings]})
     return {
         "notice": RESEARCH_ONLY,
         "patient": study.patient,
         "dose_unit": study.dose.unit if study.dose is not None else None,
         "interpolation": interpolation,
-        "bed_note": NOTE if found.bed else None,
-        "structures": [dict(table_row(h, prescriptions.get(h.name))) for h in found.histograms],
+        "bed_note": NOTE if study_dose.bed else None,
+        "structures": [dict(table_row(h, prescriptions.get(h.name))) for h in study_dose.histograms],
         "targets": targets,
-        "warnings": [w.as_json() for w in found.warnings],
+        "warnings": [w.as_json() for w in study_dose.warnings],
     }
 
 

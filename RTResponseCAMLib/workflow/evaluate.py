@@ -128,7 +128,7 @@ def evaluate(
 
 
 def _brought(
-    known: Mapping[str, Mapping[tuple[str, str, str], Any]], rows: Sequence[CohortRow], where: Path
+    feature_tables: Mapping[str, Mapping[tuple[str, str, str], Any]], rows: Sequence[CohortRow], where: Path
 ) -> tuple[Tables, ...]:
     """Return the features of each row from the feature tables; None where a table lacks the row.
 
@@ -136,14 +136,14 @@ def _brought(
     ------
     CohortError : a table contains none of the rows.
     """
-    if not known or not rows:
+    if not feature_tables or not rows:
         return ()
     row_tables = [
-        {name: table.get((r.patient_group, r.course, r.lesion)) for name, table in known.items()} for r in rows
+        {name: table.get((r.patient_group, r.course, r.lesion)) for name, table in feature_tables.items()} for r in rows
     ]
-    for name in known:
+    for name in feature_tables:
         if all(tables[name] is None for tables in row_tables):
-            example = ", ".join(next(iter(known[name]), ()))
+            example = ", ".join(next(iter(feature_tables[name]), ()))
             problem = f"contains no lesion of the table '{name}'; the first lesion of the table is ({example}), "
             problem += f"that of the cohort is ({rows[0].patient_group}, {rows[0].course}, {rows[0].lesion})"
             raise CohortError(where, problem, "Use the same patient_group_id, course and lesion in both")

@@ -97,7 +97,7 @@ def dicom_objects(
 
 
 def objects_of_scene(
-    folder: Path, result: Result, *, kept: Sequence[StoredSubregion], progress: Progress = no_progress
+    folder: Path, result: Result, *, stored: Sequence[StoredSubregion], progress: Progress = no_progress
 ) -> tuple[dict[str, Dataset], tuple[Warning, ...]]:
     """Return DICOM objects of the kept segments and of the evidence map, and warnings about objects left out.
 
@@ -106,7 +106,7 @@ def objects_of_scene(
     OutputError : there is no subregion, and highdicom, which the map needs, is missing.
     StudyError : the planning MR is not in the folder.
     """
-    pairs = [stored_region(segment, result) for segment in kept]
+    pairs = [stored_region(segment, result) for segment in stored]
     warnings = [warning for _, region_warnings in pairs for warning in region_warnings]
     chosen_formats = [export_format for export_format in formats() if pairs or not export_format.needs_regions]
     if not pairs:
@@ -139,9 +139,9 @@ def save_objects(objects: Mapping[str, Dataset], folder: Path, *, progress: Prog
     return tuple(format_of(kind).file for kind in objects)
 
 
-def stored_region(kept: StoredSubregion, result: Result) -> tuple[Region, tuple[Warning, ...]]:
+def stored_region(stored: StoredSubregion, result: Result) -> tuple[Region, tuple[Warning, ...]]:
     """Return a kept segment of the scene on the voxels of the planning MR, and the warnings about it."""
-    mr, warnings, mask, grid = Grid.of(result.study.mr), [], kept.mask, kept.grid
+    mr, warnings, mask, grid = Grid.of(result.study.mr), [], stored.mask, stored.grid
     start_index = mr.to_index(np.asarray([grid.origin_mm]))[0]
     rounded_start = np.rint(start_index).astype(int)
     if np.abs(grid.axes - mr.axes).max() > 1e-4 or np.abs(start_index - rounded_start).max() > 1e-2:
@@ -152,20 +152,22 @@ def stored_region(kept: StoredSubregion, result: Result) -> tuple[Region, tuple[
         box = mr.crop((i, j, k), (width, height, depth))
         resampled = sitk.GetArrayFromImage(resample_nearest(grid.image(mask.astype(np.uint8)), box))
         mask, grid = resampled.astype(bool), box
-        warnings.append(WarningCode.REGRIDDED(name=kept.name))
+        warnings.append(WarningCode.REGRIDDED(name=stored.name))
     provenance = result.provenance
-    if kept.model and kept.model != provenance.get("model_sha256"):
-        provenance = {**provenance, "model": "other (not the model of the map)", "model_sha256": kept.model}
-        warnings.append(WarningCode.OTHER_MODEL(name=kept.name))
-    quality_flags = f" QUALITY FLAGS: {kept.quality_flags}." if kept.quality_flags else ""
-    edit_note = " Edited by hand." if kept.edited else ""
+    if stored.model and stored.model != provenance.get("model_sha256"):
+        provenance = {**provenance, "model": "other (not the model of the map)", "model_sha256": stored.model}
+        warnings.append(WarningCode.OTHER_MODEL(name=stored.name))
+    quality_flags = f" QUALITY FLAGS: {stored.quality_flags}." if stored.quality_flags else ""
+    edit_note = " Edited by hand." if stored.edited else ""
     description = (
-        f"{RESEARCH_ONLY}{quality_flags}{edit_note} Evidence for non-response of {kept.lesion} above {kept.threshold} "
-        f"({result.scale}). {_origin(provenance)}"
+        f"{RESEARCH_ONLY}{quality_flags}{edit_note} Evidence for non-response of {stored.lesion} "
+        f"above {stored.threshold} ({result.scale}). {_origin(provenance)}"
     )
     structures = {p.lesion.id: p.lesion.structure.name for p in result.predictions}
-    name = f"{structures.get(kept.lesion, kept.lesion)}_CAMres_v{kept.threshold}{'_edited' if kept.edited else ''}"
-    return Region(name, description, mask, grid, edited=kept.edited), tuple(warnings)
+    name = (
+        f"{structures.get(stored.lesion, stored.lesion)}_CAMres_v{stored.threshold}{'_edited' if stored.edited else ''}"
+    )
+    return Region(name, description, mask, grid, edited=stored.edited), tuple(warnings)
 
 
 def region_of(subregion: ContouredSubregion, result: Result) -> Region:

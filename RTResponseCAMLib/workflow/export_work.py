@@ -59,7 +59,7 @@ def export_work(
         remaining_progress = progress
         if dicom is not None:
             objects, warnings = objects_of_scene(
-                dicom, result, kept=kept_segments, progress=subprogress(progress, 0.0, 0.3)
+                dicom, result, stored=kept_segments, progress=subprogress(progress, 0.0, 0.3)
             )
             remaining_progress = subprogress(progress, 0.3, 1.0)
 

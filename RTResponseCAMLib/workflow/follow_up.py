@@ -130,7 +130,7 @@ def follow_study(
                 study,
                 follow_up,
                 image=series.image,
-                given=matrices.get(name),
+                transform=matrices.get(name),
                 progress=subprogress(visit_progress, 0.25, 0.8),
             )
             visit_progress(0.8, f"measuring {name}")

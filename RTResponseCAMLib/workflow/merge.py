@@ -37,8 +37,8 @@ def merge_results(old: Result, new: Result, *, keep: Collection[str]) -> Result:
     return replace(new, study=study, predictions=predictions, cam=frame.image(cam), subregions=frame.image(subregions))
 
 
-def _union(first: Grid, other: Grid) -> Grid:
-    start = np.rint(first.to_index(np.asarray([other.origin_mm]))[0]).astype(int)
+def _union(first: Grid, second: Grid) -> Grid:
+    start = np.rint(first.to_index(np.asarray([second.origin_mm]))[0]).astype(int)
     low = np.minimum(start, 0)
-    size = np.maximum(start + np.asarray(other.size), first.size) - low
+    size = np.maximum(start + np.asarray(second.size), first.size) - low
     return first.crop((int(low[0]), int(low[1]), int(low[2])), (int(size[0]), int(size[1]), int(size[2])))

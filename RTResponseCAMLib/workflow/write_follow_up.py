@@ -181,15 +181,15 @@ def _assessments_json(trajectory: Trajectory, visit: Visit) -> dict[str, dict[st
     }
 
 
-def _assessment_json(found: ResponseAssessment) -> dict[str, Any]:
-    change: Change | None = found.change
+def _assessment_json(assessment: ResponseAssessment) -> dict[str, Any]:
+    change: Change | None = assessment.change
     return {
-        "category": found.category,
-        "visit": found.visit,
-        "days": found.days,
+        "category": assessment.category,
+        "visit": assessment.visit,
+        "days": assessment.days,
         "change": None if change is None else change.value,
         "change_interval": None if change is None else [change.low, change.high],
-        "reason": found.reason,
+        "reason": assessment.reason,
     }
 
 

@@ -58,7 +58,7 @@ def main() -> None:
             found = auc_interval(label, one, patients=names, repeats=1000, seed=number)
             hits += found.low <= auc <= found.high
             widths.append(found.high - found.low)
-            gap = auc_difference(label, one, other=other, patients=names, repeats=1000, seed=number)
+            gap = auc_difference(label, one, second=other, patients=names, repeats=1000, seed=number)
             tied += gap.low <= auc - second <= gap.high
             rejected += permutation_p(label, one, patients=names, repeats=200, seed=number) < 0.05
         share = [f"{100 * n / options.cohorts:.1f} %" for n in (hits, tied, rejected)]

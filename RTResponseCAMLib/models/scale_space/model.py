@@ -238,7 +238,7 @@ class ScaleSpaceModel(LesionModel):
 _PREPARED: WeakKeyDictionary[LesionSample, dict[tuple[float, float, int], PreparedLesion]] = WeakKeyDictionary()
 
 
-def volume_factor(rest: Array64, volumes: Array64, *, labels: npt.NDArray[np.integer]) -> float:
+def volume_factor(evidence: Array64, volumes: Array64, *, labels: npt.NDArray[np.integer]) -> float:
     """Factor that corrects the weight of volume relative to the evidence, estimated on held-out lesions.
 
     Evidence explains training lesions better than other lesions, and volume learns the remainder. Training can
@@ -255,7 +255,7 @@ def volume_factor(rest: Array64, volumes: Array64, *, labels: npt.NDArray[np.int
 
     def loss(parameters: Array64) -> float:
         factor, slope, offset = np.exp(parameters[0]), np.exp(parameters[1]), parameters[2]
-        by_line = cross_entropy(slope * (rest + factor * volumes) + offset, target).sum()
+        by_line = cross_entropy(slope * (evidence + factor * volumes) + offset, target).sum()
         return float(by_line + (parameters[0] / VOLUME_FACTOR_LOG_SD) ** 2 / 2)
 
     limits = [LOG_FACTORS, LOG_SLOPES, OFFSETS]

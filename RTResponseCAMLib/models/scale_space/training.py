@@ -168,7 +168,7 @@ def _logit_of(share: float) -> float:
     return float(np.log(share / (1 - share)))
 
 
-def _limit_volume_weight(network: AutoencoderClassifier, known: _LabeledVoxels, unseen: Tensor) -> None:
+def _limit_volume_weight(network: AutoencoderClassifier, labeled: _LabeledVoxels, unseen: Tensor) -> None:
     """Reduce the weight of volume relative to the evidence to its out-of-bag estimate; never increase it.
 
     ``unseen`` marks the out-of-bag pairs ``(lesions, heads)``. The heads' offsets are left out of the estimate: an
@@ -177,13 +177,13 @@ def _limit_volume_weight(network: AutoencoderClassifier, known: _LabeledVoxels, 
     slopes = network.volume_slope.detach().double()
     out_of_bag = unseen.sum(1) > 0
     # With very few lesions, or one head, there may be no out-of-bag lesions of both classes.
-    if not network.architecture.volume or len(set(known.labels[out_of_bag].tolist())) < 2:
+    if not network.architecture.volume or len(set(labeled.labels[out_of_bag].tolist())) < 2:
         return
-    volumes = known.volumes.double()
-    by_head = known.totals(network) - network.offset.detach() - volumes[:, None] * slopes
+    volumes = labeled.volumes.double()
+    by_head = labeled.totals(network) - network.offset.detach() - volumes[:, None] * slopes
     evidence = ((by_head * unseen).sum(1) / unseen.sum(1).clamp_min(1))[out_of_bag]
     sd = float(evidence.std().clamp_min(1e-9))
-    worth = _logistic_slopes(torch.stack([evidence / sd, volumes[out_of_bag]]), known.labels[out_of_bag])
+    worth = _logistic_slopes(torch.stack([evidence / sd, volumes[out_of_bag]]), labeled.labels[out_of_bag])
     evidence_worth = max(worth[0], NO_EVIDENCE_SLOPE)
     slope = float(slopes.mean())
     kept_fraction = float(np.clip(worth[1] * sd / evidence_worth / slope, 0, 1)) if slope else 0.0
@@ -216,7 +216,7 @@ def _logistic_slopes(terms: Tensor, labels: Tensor) -> tuple[float, float]:
 
 def _fit_heads(
     network: AutoencoderClassifier,
-    known: _LabeledVoxels,
+    labeled: _LabeledVoxels,
     weights: Tensor,
     schedule: Schedule,
     rng: np.random.Generator,
@@ -226,13 +226,13 @@ def _fit_heads(
     highest = [group["lr"] for group in optimizer.param_groups]
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=schedule.steps, pct_start=0.2)
     for step in range(schedule.steps):
-        batch = rng.permutation(len(known.labels))[: schedule.batch]
+        batch = rng.permutation(len(labeled.labels))[: schedule.batch]
         loss = _loss(
             network,
-            known.sample(batch, schedule.voxels, rng=rng),
-            known.volumes[batch],
-            known.mr_voxel_volume_ratio[batch],
-            known.labels[batch],
+            labeled.sample(batch, schedule.voxels, rng=rng),
+            labeled.volumes[batch],
+            labeled.mr_voxel_volume_ratio[batch],
+            labeled.labels[batch],
             weights[batch],
             schedule,
         )

@@ -174,6 +174,8 @@ def test_the_whole_volume_has_a_dose_and_no_more_than_that():
     assert found.dose_to_cc(found.volume_cc * 1.001) is None
     assert found.dose_to_cc(0.0) == found.dose_gy[-1]
     assert found.dose_to_cc(-0.001) is None
+    assert found.volume_at_cc(float(found.dose_gy[-1]) + 1.0) == 0.0
+    assert found.volume_at_cc(0.0) == found.volume_cc
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])

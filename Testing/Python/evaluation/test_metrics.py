@@ -100,10 +100,10 @@ def test_patients_with_many_alike_lesions_widen_the_interval():
 
 def test_the_difference_of_a_model_to_itself_is_nothing_and_to_noise_is_plain():
     label, score, patient = cohort(7, 2.5)
-    same = auc_difference(label, score, other=score, patients=patient)
+    same = auc_difference(label, score, second=score, patients=patient)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     noise = np.random.default_rng(1).random(len(label))
-    gap = auc_difference(label, score, other=noise, patients=patient)
+    gap = auc_difference(label, score, second=noise, patients=patient)
     assert gap.low > 0
 
 
@@ -206,7 +206,7 @@ def test_the_variance_of_a_difference_is_that_of_the_folds_differences():
 def test_the_interval_of_a_difference_lies_about_it_and_is_that_of_its_resamples():
     label, score, patient, _ = two_folds(lesions=60)
     other = np.random.default_rng(9).random(len(label))
-    gap = auc_difference(label, score, other=other, patients=patient, seed=4)
+    gap = auc_difference(label, score, second=other, patients=patient, seed=4)
     assert gap.value == pytest.approx(roc_auc_score(label, score) - roc_auc_score(label, other))
     assert gap.value - gap.low == pytest.approx(gap.high - gap.value)
     one, two = (PatientAuc(label, s, patient) for s in (score, other))
