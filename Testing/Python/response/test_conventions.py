@@ -10,7 +10,7 @@ from bodies import ball
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.response.conventions import CONVENTIONS, classify, with_thresholds
 from RTResponseCAMLib.response.diameter import Diameters, diameters
-from RTResponseCAMLib.response.trajectory import Trajectory, Visit, assess, three_month_label
+from RTResponseCAMLib.response.trajectory import Trajectory, Visit, _diameter_change, assess, three_month_label
 from RTResponseCAMLib.response.volume import Change, absent_volume, volume_interval
 
 BASE = ball(12.0)
@@ -233,3 +233,10 @@ def test_the_visit_that_is_passed_over_is_the_nearest_one():
     assert found.visit == "F1"
     assert "F2 (day 91)" in found.reason
     assert "F3" not in found.reason
+
+
+def test_the_change_of_a_diameter_has_an_independent_error_at_both_ends():
+    assert _diameter_change(10.0, 0.0, 1.0) == Change(-1.0, -1.0, -1.0)
+    found = _diameter_change(10.0, 5.0, 1.0)
+    half = 0.5 * (0.1**2 + 0.2**2) ** 0.5
+    assert (found.value, found.low, found.high) == pytest.approx((-0.5, -0.5 - half, -0.5 + half))

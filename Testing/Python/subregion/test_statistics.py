@@ -12,7 +12,7 @@ from RTResponseCAMLib.study import Dose
 from RTResponseCAMLib.subregion.association import LEAST_VOXELS, map_and_dose
 from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, R50_MM, _shots, simulated_boost
 from RTResponseCAMLib.subregion.select import Selection
-from RTResponseCAMLib.subregion.statistics import measure
+from RTResponseCAMLib.subregion.statistics import COLD_PERCENT, measure
 from RTResponseCAMLib.subregion.voxels import LesionVoxels
 
 GRID = Grid((41, 41, 41), (1.0, 1.0, 1.0), (-20.0, -20.0, -20.0))
@@ -45,6 +45,10 @@ def test_doses_of_subregion_and_rest_are_those_of_their_voxels():
     _, cold = measure(lesion(-POINTS[..., 0], ramp), Selection("value", 1.5), dose=given(ramp), prescription_gy=20.0)
     assert cold.cold_share == 1.0
     assert cold.below_prescription == pytest.approx(1.0)
+    half, part = measure(lesion(POINTS[..., 1], ramp), Selection("value", 1.5), dose=given(ramp), prescription_gy=20.0)
+    coldest = BALL & (ramp <= np.percentile(ramp[BALL], COLD_PERCENT))
+    assert part.cold_share == pytest.approx((coldest & half).sum() / coldest.sum())
+    assert 0.2 < part.cold_share < 0.8
 
 
 def test_robustness_names_the_range_of_the_figures():
@@ -169,6 +173,15 @@ def test_the_smallest_collimator_that_reaches_is_taken_and_shots_fall_to_a_half_
     assert R50_MM == {4: 3.0, 8: 5.5, 16: 10.5}  # the documentation states them
     shot = _shots(np.asarray([[R50_MM[collimator], 0.0, 0.0], [0.0, 0.0, 0.0]]), np.zeros((1, 3)), collimator)
     np.testing.assert_allclose(shot, [0.5, 1.0])
+    if found.shots == 1:  # the volume of 12 Gy is a ball, whose radius follows from the shot's profile
+        reach = R50_MM[collimator] * (found.added_gy / 2 - 1) ** 0.25
+        assert found.risk_cc == (0.0, pytest.approx(4 / 3 * np.pi * reach**3 / 1000, rel=0.08))
+
+
+def test_two_distant_parts_take_two_shots_of_the_small_collimator():
+    parts = [np.linalg.norm(POINTS - [x, 0.0, 0.0], axis=-1) < 2.2 for x in (-5.0, 5.0)]
+    found = simulated_boost(lesion(POINTS[..., 0]), parts[0] | parts[1], dose=given(RADIAL), wish_gy=45.0, fractions=1)
+    assert (found.shots, found.collimator_mm) == (2, 4)
 
 
 def test_the_range_over_thresholds_is_that_of_the_subregions_of_both():
