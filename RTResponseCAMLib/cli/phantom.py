@@ -23,6 +23,8 @@ class Variants(str, Enum):
     DARKER = "darker"
     TEXTURE = "texture"
     VOLUME = "volume"
+    SCANNER = "scanner"
+    SITE = "site"
     NONE = "none"
 
 
@@ -47,6 +49,13 @@ class PhantomOptions:
     second_series: Annotated[bool, Option("--second-series", help="also write a T2 series and its plan")] = False
     no_rtplan: Annotated[bool, Option("--no-rtplan", help="do not write an RTPLAN")] = False
     no_follow_up: Annotated[bool, Option("--no-follow-up", help="do not write a follow-up MR")] = False
+    family: Annotated[
+        str, Option("--family", metavar="NAME", help="how resistance arises; an unknown name lists them")
+    ] = "coarse"
+    scanner: Annotated[
+        str,
+        Option("--scanner", metavar="NAME", help="MR scanner, ideal or mixed; an unknown name lists them"),
+    ] = "ideal"
     mid_treatment: Annotated[bool, Option("--mid-treatment", help="also write an MR of day 30")] = False
 
 
@@ -123,6 +132,8 @@ def _spec(options: PhantomOptions, variant: str, matrix: Voxels, patient: int) -
         rtplan=not options.no_rtplan,
         follow_up=not options.no_follow_up,
         mid_treatment=options.mid_treatment,
+        family=options.family,
+        scanner=options.scanner,
     )
 
 

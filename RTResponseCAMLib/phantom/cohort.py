@@ -69,6 +69,10 @@ def lesion_counts(seed: int, patients: int, *, total: int) -> list[int]:
     return [int(c) for c in counts]
 
 
+def _origin(spec: PhantomSpec) -> str:
+    return spec.variant.value if spec.family == "coarse" else f"{spec.family}, {spec.variant.value}"
+
+
 def _one_thread() -> None:
     """Limit a worker to one thread, and leave the handling of Ctrl-C to its parent process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -89,7 +93,7 @@ def _write_one(spec: PhantomSpec, folder: Path) -> list[CohortRow]:
             volume_ratio=lesion.volume_ratio,
             label=int(lesion.non_response),
             certainty="certain",
-            label_source=f"phantom truth ({spec.variant.value})",
+            label_source=f"phantom truth ({_origin(spec)})",
         )
         for lesion in patient.lesions
     ]

@@ -21,7 +21,7 @@ COARSE_GAIN = 1.5
 
 @dataclass(frozen=True)
 class PhantomLesion:
-    """Ground truth of one synthetic lesion; coordinates relative to ``center_mm`` in the head frame.
+    """Ground truth of one lesion of the family "coarse"; coordinates relative to ``center_mm`` in the head frame.
 
     Attributes
     ----------
@@ -59,6 +59,20 @@ class PhantomLesion:
     def non_response(self) -> bool:
         """Label: whether the lesion did not shrink by more than 20 %."""
         return self.volume_ratio >= RESPONSE_RATIO
+
+    @property
+    def reach_mm(self) -> float:
+        """Distance from the center within which the lesion changes the image, mm."""
+        return 1.9 * self.radius_mm * self.scale
+
+    @property
+    def prescription_gy(self) -> float | None:
+        """None: the prescription follows the diameter."""
+        return None
+
+    def paint(self, background: Array32, *, points_mm: Array64, softness_mm: float) -> Array32:
+        """See `paint`."""
+        return paint(self, background, points_mm=points_mm, softness_mm=softness_mm)
 
     def level(self, points_mm: Array64) -> Array32:
         """Level function: 1 in the middle, 0 on the surface; points ``(…, 3)`` relative to the center, mm."""

@@ -18,10 +18,13 @@ from RTResponseCAMLib.phantom.anatomy import (
     render_head,
     sample_anatomy,
 )
+from RTResponseCAMLib.phantom.families import Family, Lesion, family_of, sample_realistic
+from RTResponseCAMLib.phantom.families.properties import sample_volumes_cc
 from RTResponseCAMLib.phantom.field import Array32, Array64
-from RTResponseCAMLib.phantom.lesion import PhantomLesion, paint, sample_lesion
+from RTResponseCAMLib.phantom.lesion import sample_lesion
+from RTResponseCAMLib.phantom.scanner import SCANNERS, Scanner, acquire, scanner_of
 from RTResponseCAMLib.phantom.shots import TargetDose, plan_target
-from RTResponseCAMLib.phantom.spec import PhantomSpec
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.study import Structure
 
 VOLUME_CC = (0.05, 1.5, 15.0)  # smallest, most frequent (in the logarithm), largest
@@ -39,28 +42,40 @@ class Patient:
     ----------
     to_head, follow_up_to_head : rigid transforms from scanner points to the head frame.
     days : time from planning to follow-up, days.
+    scanner : scanner of all MR; None for the ideal one.
     """
 
     spec: PhantomSpec
     anatomy: Anatomy
-    lesions: tuple[PhantomLesion, ...]
+    lesions: tuple[Lesion, ...]
     targets: tuple[TargetDose, ...]
     to_head: sitk.Transform
     follow_up_to_head: sitk.Transform
     days: int
+    scanner: Scanner | None = None
 
 
 def sample_patient(spec: PhantomSpec) -> Patient:
-    """Sample a patient from the seed; renders no image."""
-    anatomy = sample_anatomy(spec)
-    lesions = _sample_lesions(spec, anatomy)
+    """Sample a patient from the seed; renders no image.
+
+    Raises
+    ------
+    RTResponseError : there is no such family or scanner, a variant does not exist in the family, or the brain has no
+        room.
+    """
+    anatomy, family = sample_anatomy(spec), family_of(spec.family)
+    if family is None and spec.variant in (Variant.SCANNER, Variant.SITE):
+        problem = f"'{spec.variant.value}' does not exist in the family 'coarse'"
+        raise RTResponseError("--variant", problem, "Choose another family, or another variant")
+    scanner = scanner_of(spec.scanner, spec.rng(4))
+    lesions = _sample_lesions(spec, anatomy, family, scanner)
     targets = tuple(plan_target(spec, lesion, number=n) for n, lesion in enumerate(lesions))
     rng = spec.rng(2)
     pose = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.0, (3.1, -2.4, 5.7))
     moved = sitk.Euler3DTransform(
         (0.0, 0.0, 0.0), *np.radians(rng.uniform(-8, 8, 3)).tolist(), rng.uniform(-10, 10, 3).tolist()
     )
-    return Patient(spec, anatomy, lesions, targets, pose, moved, int(rng.integers(80, 105)))
+    return Patient(spec, anatomy, lesions, targets, pose, moved, int(rng.integers(80, 105)), scanner)
 
 
 def planning_grid(patient: Patient) -> Grid:
@@ -86,21 +101,42 @@ def second_grid(patient: Patient) -> Grid:
 
 
 def render_mr(
-    patient: Patient, grid: Grid, *, follow_up: bool = False, t2: bool = False, days: int | None = None
+    patient: Patient,
+    grid: Grid,
+    *,
+    follow_up: bool = False,
+    t2: bool = False,
+    days: int | None = None,
+    scanner: Scanner | None = None,
 ) -> sitk.Image:
-    """MR with lesions, bias field and Rician noise; arbitrary units as from a scanner, int16 range.
+    """MR with lesions, as of a scanner; arbitrary units, uint16.
 
-    ``days`` is the day of a visit before the follow-up: the change in lesion volume is proportional to time.
+    Parameters
+    ----------
+    days : day of a visit before the follow-up: the change in lesion volume is proportional to time.
+    scanner : another scanner than the patient's, for a second scan of the same day.
     """
     later = follow_up or days is not None
     to_head = patient.follow_up_to_head if later else patient.to_head
-    image = render_head(patient.anatomy, grid, to_head=to_head, t2=t2)
-    softness = float(np.mean(grid.spacing_mm))
-    for lesion in patient.lesions:
-        current = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
-        box, points = _head_points(grid, to_head, current, 1.9 * current.radius_mm * current.scale + 4)
-        image[box] = paint(current, image[box], points_mm=points, softness_mm=softness)
+
+    def render(on: Grid) -> Array32:
+        image = render_head(patient.anatomy, on, to_head=to_head, t2=t2)
+        softness = float(np.mean(on.spacing_mm))
+        for lesion in patient.lesions:
+            current = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
+            box, points = _head_points(on, to_head, current, current.reach_mm + 4)
+            image[box] = current.paint(image[box], points_mm=points, softness_mm=softness)
+        return image
+
     rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2) + (0 if days is None else 4))
+    used = scanner or patient.scanner
+    if used is not None:
+        if scanner is not None:
+            rng = patient.spec.rng(40 + sorted(SCANNERS).index(scanner.name))
+        field = patient.anatomy.bias
+        magnitude = acquire(used, render, grid, bias=lambda on: field.on(on.blank(), to_head), rng=rng)
+        return grid.image(np.rint(np.clip(float(rng.uniform(600, 1400)) * magnitude, 0, 65535)).astype(np.uint16))
+    image = render(grid)
     image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
     # Noise increases as voxels get smaller, as on a scanner.
     sigma = NOISE / np.sqrt(min(float(np.prod(grid.spacing_mm)), 1.0)) ** 0.5
@@ -191,7 +227,7 @@ def _skull_contours(patient: Patient, grid: Grid, every: int) -> tuple[Array64, 
 
 
 def _head_points(
-    grid: Grid, to_head: sitk.Transform, lesion: PhantomLesion, reach_mm: float
+    grid: Grid, to_head: sitk.Transform, lesion: Lesion, reach_mm: float
 ) -> tuple[tuple[slice, slice, slice], Array64]:
     """Array box around a lesion, and its points relative to the lesion's center in the head frame, mm."""
     center = grid.to_index(np.asarray([to_head.GetInverse().TransformPoint(lesion.center_mm.tolist())]))[0]
@@ -204,19 +240,32 @@ def _head_points(
     return (slice(low[2], high[2]), slice(low[1], high[1]), slice(low[0], high[0])), points.astype(np.float64)
 
 
-def _sample_lesions(spec: PhantomSpec, anatomy: Anatomy) -> tuple[PhantomLesion, ...]:
+def _sample_lesions(
+    spec: PhantomSpec, anatomy: Anatomy, family: Family | None, scanner: Scanner | None
+) -> tuple[Lesion, ...]:
     rng = spec.rng(3)
     counts, shares = zip(*LESION_COUNTS, strict=True)
     count = spec.lesions if spec.lesions is not None else int(rng.choice(counts, p=shares))
     low, mode, high = (float(np.log(v)) for v in VOLUME_CC)
-    volumes = np.sort(np.exp(rng.triangular(low, mode, high, size=count)))[::-1]
+    if family is None:
+        volumes = np.sort(np.exp(rng.triangular(low, mode, high, size=count)))[::-1]
+    else:
+        volumes = sample_volumes_cc(rng, count)
+    group = 1 if scanner is None or sorted(SCANNERS).index(scanner.name) % 2 == 0 else -1
     placed: list[tuple[Array64, float]] = []
-    lesions = []
+    lesions: list[Lesion] = []
     for lesion_number, volume in enumerate(volumes, start=1):
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
         center = _find_place(anatomy, radius, placed, rng)
         placed.append((center, radius))
-        lesions.append(sample_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))
+        if family is None:
+            lesions.append(sample_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))
+        else:
+            lesions.append(
+                sample_realistic(
+                    family, spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng, scanner=group
+                )
+            )
     return tuple(lesions)
 
 

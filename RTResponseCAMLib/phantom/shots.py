@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
+from RTResponseCAMLib.phantom.families import Lesion
 from RTResponseCAMLib.phantom.field import Array32, Array64
-from RTResponseCAMLib.phantom.lesion import PhantomLesion
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
 COVERED = 0.98
@@ -41,10 +41,10 @@ def _shot(points_mm: Array64, center: Array64, r50: float) -> Array64:
     return np.asarray(1 / (1 + squared**2))
 
 
-def plan_target(spec: PhantomSpec, lesion: PhantomLesion, *, number: int) -> TargetDose:
+def plan_target(spec: PhantomSpec, lesion: Lesion, *, number: int) -> TargetDose:
     """Pack shots so that the sampled isodose covers 98 % of the target.
 
-    Prescription by diameter as in RTOG 90-05: 24, 18 and 15 Gy up to 20, 30 and 40 mm.
+    Prescription by diameter as in RTOG 90-05 (24, 18 and 15 Gy up to 20, 30 and 40 mm), unless the lesion states it.
     """
     rng = spec.rng(500 + number)
     axis = np.linspace(-1.9, 1.9, 34) * lesion.radius_mm
@@ -69,7 +69,8 @@ def plan_target(spec: PhantomSpec, lesion: PhantomLesion, *, number: int) -> Tar
     radii = stretch * base * factors
     peak = float(np.max(np.sum([_shot(inside, c, r) for c, r in zip(centers, radii, strict=True)], axis=0)))
     diameter = 2 * lesion.radius_mm
-    prescription = 24.0 if diameter <= 20 else 18.0 if diameter <= 30 else 15.0
+    by_diameter = 24.0 if diameter <= 20 else 18.0 if diameter <= 30 else 15.0
+    prescription = by_diameter if lesion.prescription_gy is None else lesion.prescription_gy
     return TargetDose(
         np.asarray(centers) + lesion.center_mm,
         radii,

@@ -14,12 +14,17 @@ class Variant(str, Enum):
     DARKER : darker and coarser than the rest.
     TEXTURE : coarser only; its mean equals that of the rest.
     VOLUME : a fainter texture; large lesions respond worse, so that volume alone predicts a part of the label.
+    SCANNER, SITE : lesions of one scanner, or of one side of the head, respond worse; not in the family "coarse".
     NONE : present but invisible; a correct pipeline performs at chance level.
+
+    In families other than "coarse", what the resistant part looks like is the family's; DARKER adds a darkening.
     """
 
     DARKER = "darker"
     TEXTURE = "texture"
     VOLUME = "volume"
+    SCANNER = "scanner"
+    SITE = "site"
     NONE = "none"
 
 
@@ -36,6 +41,8 @@ class PhantomSpec:
     dose_files : "one" box for all targets, or "per-target" boxes.
     second_series : also write a T2 series with its own copy of the plan, as GammaPlan exports it.
     rtplan, follow_up : whether to write these objects.
+    family : how resistance arises, see `phantom.families`.
+    scanner : scanner of all MR of the patient, see `phantom.scanner`; "ideal" has white noise only.
     mid_treatment : also write an MR of day 30, as acquired between the fractions of an adaptive course.
     """
 
@@ -53,6 +60,8 @@ class PhantomSpec:
     rtplan: bool = True
     follow_up: bool = True
     mid_treatment: bool = False
+    family: str = "coarse"
+    scanner: str = "ideal"
 
     def rng(self, stream: int) -> np.random.Generator:
         """Independent random generator for one purpose, numbered by ``stream``."""

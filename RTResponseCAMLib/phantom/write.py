@@ -7,7 +7,7 @@ RTSTRUCT → MR, one copy of the plan per MR series. UIDs follow from the seed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from RTResponseCAMLib.study import Structure
 PLAN_DATE = "20200110"
 MID_DAYS = 30
 GAMMAPLAN_DOSE_SCALING = 3.75e-4
+LATER_FIELDS = {"family": "coarse", "scanner": "ideal"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,13 @@ class Names:
 
 def names_of(patient: Patient) -> Names:
     """DICOM identity of a patient, determined by its specification."""
-    return Names(f"PHANTOM-{patient.spec.seed}-{patient.spec.patient:04d}", repr(patient.spec))
+    spec = patient.spec
+    # Fields that came later count only where they are set: UIDs of the first phantom stay what they were.
+    settings = [(f.name, getattr(spec, f.name)) for f in fields(spec)]
+    later = [(name, value) for name, value in settings if name in LATER_FIELDS]
+    first = ", ".join(f"{name}={value!r}" for name, value in settings if name not in LATER_FIELDS)
+    added = "".join(f", {name}={value!r}" for name, value in later if value != LATER_FIELDS[name])
+    return Names(f"PHANTOM-{spec.seed}-{spec.patient:04d}", f"PhantomSpec({first}{added})")
 
 
 def write_patient(patient: Patient, folder: Path, *, progress: Progress = no_progress, truth: bool = True) -> None:
@@ -112,6 +119,8 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
         "seed": patient.spec.seed,
         "patient": patient.spec.patient,
         "variant": patient.spec.variant.value,
+        "family": patient.spec.family,
+        "scanner": "ideal" if patient.scanner is None else patient.scanner.name,
         "days_to_follow_up": patient.days,
         "lesions": [
             {
