@@ -11,6 +11,7 @@ class Bar:
     """A progress bar that appears with the first report; hidden when quiet, or where stderr is not a terminal.
 
     ``stopped`` stores an interrupt, because an exception raised during the import of a C extension is lost.
+    ``finished`` is set when the results are complete, and only their text is still to be printed.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -18,7 +19,7 @@ class Bar:
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
-        self.stopped = False
+        self.stopped = self.finished = False
         columns = TextColumn("{task.description:<34.34}"), TaskProgressColumn(), BarColumn(30), TimeElapsedColumn()
         no_progress = quiet or not sys.stderr.isatty()
         self._bar = RichProgress(*columns, console=Console(stderr=True), disable=no_progress, transient=False)
@@ -38,6 +39,7 @@ class Bar:
 
 
 def close(progress: Progress) -> None:
-    """Stop the bar of a command before its output."""
+    """Stop the bar of a command before its output: its results are complete."""
     if isinstance(progress, Bar):
         progress.close()
+        progress.finished = True

@@ -8,20 +8,24 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, get_type_hints
 
 import typer
 
 from RTResponseCAMLib.cli.bar import Bar
+from RTResponseCAMLib.cli.options import OutOptions
 from RTResponseCAMLib.errors import ExistsError, OutputError, RTResponseError
 from RTResponseCAMLib.progress import Cancelled
 
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
+GRACE_S = 10.0  # after a request to stop, others are ignored for as long
 QUIET = {"quiet": False}  # option of the application, given before the command
 
 
@@ -56,13 +60,32 @@ def typer_function(command: Command) -> Callable[..., None]:
     def run(**values: Any) -> None:
         for name, kind in groups.items():
             values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        inputs = [path for value in values.values() for path in _paths(value)]
         with _running(quiet=QUIET["quiet"] or bool(values.get("json_"))) as bar:
+            for value in values.values():
+                if isinstance(value, OutOptions) and value.overwrite:
+                    _keep_inputs(value.out, inputs)
             command.run(**values, progress=bar)
 
     run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
     run.__name__ = command.name.replace("-", "_")
     run.__annotations__ = {}
     return run
+
+
+def _paths(value: Any) -> list[Path]:
+    """Paths of a value of an option, or of a group of options, that name something to read."""
+    if isinstance(value, OutOptions):
+        return []
+    values = list(vars(value).values()) if is_dataclass(value) else [value]
+    return [v for one in values for v in (one if isinstance(one, (list, tuple)) else [one]) if isinstance(v, Path)]
+
+
+def _keep_inputs(out: Path, inputs: list[Path]) -> None:
+    """Raise an error if replacing ``out`` would delete an input."""
+    for path in inputs:
+        if out.exists() and path.exists() and out.resolve() in (path.resolve(), *path.resolve().parents):
+            raise ExistsError(out, f"holds the input {path}, which --overwrite would delete", "Choose another --out")
 
 
 def _parameters(group: type) -> list[inspect.Parameter]:
@@ -84,8 +107,13 @@ def _running(*, quiet: bool) -> Iterator[Bar]:
     logging.getLogger("pydicom").setLevel(logging.ERROR)
     bar = Bar(quiet=quiet)
 
+    stopped_s = -GRACE_S
+
     def stop(number: int, frame: FrameType | None) -> None:
-        bar.stopped = True
+        nonlocal stopped_s
+        if time.monotonic() - stopped_s < GRACE_S:
+            return  # the first request is being served: another would interrupt the clean-up
+        stopped_s, bar.stopped = time.monotonic(), True
         raise KeyboardInterrupt
 
     in_main = threading.current_thread() is threading.main_thread()
@@ -94,6 +122,9 @@ def _running(*, quiet: bool) -> Iterator[Bar]:
         yield bar
     except (KeyboardInterrupt, Cancelled):
         bar.close()
+        if bar.finished:
+            print("interrupted while printing; the results are complete", file=sys.stderr)
+            raise typer.Exit(DONE) from None
         print("cancelled; no partly written files remain", file=sys.stderr)
         raise typer.Exit(CANCELLED) from None
     except RTResponseError as error:

@@ -77,7 +77,8 @@ def _print(predictions: Sequence[Any]) -> None:
     ]
     print_table(["lesion", "class", "cm³", "p(response)"], rows, numbers_from=2)
     for threshold in sorted({p.class_threshold for p in predictions}):
-        print(f"response: p(response) at least {threshold:.2f}; indeterminate: in the interval, or see warnings")
+        print(f"class: response where p(response) is at least {threshold:.2f}, else non-response;")
+        print(f"indeterminate where its interval contains {threshold:.2f}, or for a reason among the warnings")
     for p in predictions:
         for warning in by_severity(p.warnings):
             print(f"{p.lesion.id} ! {warning.labeled()}")

@@ -135,7 +135,8 @@ def index_folder(folder: Path, progress: Progress = no_progress) -> Index:
     StudyError : the folder does not exist or holds no DICOM file.
     """
     if not folder.is_dir():
-        raise StudyError(folder, "there is no such folder", "Give the folder that holds the DICOM export")
+        problem = "is a file, expected a folder" if folder.is_file() else "there is no such folder"
+        raise StudyError(folder, problem, "Give the folder that holds the DICOM export")
     paths = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
     if len(paths) > MAX_FILES:
         raise StudyError(folder, f"holds {len(paths)} files, more than {MAX_FILES}", "Give the folder of one patient")

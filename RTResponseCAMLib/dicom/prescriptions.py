@@ -83,7 +83,9 @@ def with_prescription(
     roi_numbers = {lesion.structure.name: lesion.structure.number for lesion in lesions}
     if unknown := [name for name in by_name if name not in roi_numbers]:
         raise StudyError(
-            "--prescription", f"names {unknown}; the targets are {sorted(roi_numbers)}", "Correct the name"
+            "--prescription",
+            f"names {', '.join(unknown)}; the targets are {', '.join(sorted(roi_numbers))}",
+            "Correct the name",
         )
     total_gy = options.prescription_gy
     if total_gy is None and options.isodose_percent is not None and dose is not None:

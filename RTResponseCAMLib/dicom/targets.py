@@ -68,13 +68,14 @@ def choose_lesions(
         by_name = {s.name: s for s in structures}
         missing = [name for name in wanted if name not in by_name]
         if missing:
-            raise StudyError(path, f"has no ROI {missing}; it has {sorted(by_name)}", "Correct --roi")
+            raise StudyError(
+                path, f"has no ROI {', '.join(missing)}; it has {', '.join(sorted(by_name))}", "Correct --roi"
+            )
         chosen = [by_name[name] for name in wanted]
         without_contours = [s.name for s in chosen if not s.contours]
         if without_contours:
-            raise StudyError(
-                path, f"ROI {without_contours} has no closed contour", "Contour the target and export it again"
-            )
+            problem = f"ROI {', '.join(without_contours)} has no closed contour"
+            raise StudyError(path, problem, "Contour the target and export it again")
     else:
         chosen = _chosen(structures, warnings)
         if not chosen:

@@ -29,7 +29,6 @@ from RTResponseCAMLib.samples.build import why_unavailable
 from RTResponseCAMLib.samples.cohort import CohortLesion, sample_case, sample_row, with_tables
 from RTResponseCAMLib.samples.sample import Features
 
-MISSING_LIMIT = 0.5  # a model is not run if more than this fraction of the lesions lacks its inputs
 INNER_LEAST = 2  # patients of each class that the inner folds need
 EVALUATED_LEAST = 4  # smallest number of lesions for an evaluation
 Tables = Mapping[str, Features | None]  # features of one row by table name; None: the table has no row for it
@@ -122,24 +121,10 @@ def not_runnable(lesions: Sequence[CohortLesion], protocol: Protocol) -> dict[st
         if unavailable:
             reasons[entry.name] = unavailable[0]
             continue
-        lacking = [(i, name) for i in positions if (name := _lacks(entry, lesions[i]))]
-        if len(lacking) > MISSING_LIMIT * len(positions):
-            remarks = (lesions[i].sample.missing[n] for i, n in lacking if n in lesions[i].sample.missing)
-            reason = next(remarks, "not measured")
-            reasons[entry.name] = (
-                f"{len(lacking)} of {len(positions)} lesions lack a required input ({lacking[0][1]}: {reason})"
-            )
+        lacking = entry.why_not_runnable([lesions[i].sample for i in positions])
+        if lacking:
+            reasons[entry.name] = lacking
     return reasons
-
-
-def _lacks(entry: ModelEntry, lesion: CohortLesion) -> str:
-    """First input that the model needs and the lesion lacks; "" when it has all."""
-    sample, needs = lesion.sample, entry.requires
-    if needs.patch and sample.patch is None:
-        return "images"
-    if needs.dose and (sample.patch is None or not sample.patch.has_dose):
-        return "dose"
-    return next((family for family in needs.families if family not in sample.features), "")
 
 
 def outer_folds(lesions: Sequence[CohortLesion], protocol: Protocol) -> tuple[Fold, ...]:

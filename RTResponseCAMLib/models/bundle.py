@@ -103,11 +103,10 @@ def load_bundle(folder: Path, device: str = "auto") -> Bundle:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != weights_entry["sha256"]:
-        raise ModelError(
-            path,
-            f"has SHA-256 {digest[:12]}…, model.json states {str(weights_entry['sha256'])[:12]}…",
-            "Restore the bundle",
-        )
+        problem = f"has the SHA-256 {digest[:12]}…, not that of model.json ({str(weights_entry['sha256'])[:12]}…)"
+        if weights_entry.get("bytes") not in (None, len(content)):
+            problem = f"has {len(content)} bytes, model.json states {weights_entry['bytes']}: the file is not whole"
+        raise ModelError(path, problem, "Restore the bundle")
     try:
         fitted = model_entry.restore(card["architecture"], read_weights(content, path))
         line = Calibration(float(card["calibration"]["slope"]), float(card["calibration"]["intercept"]))

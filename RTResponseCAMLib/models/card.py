@@ -79,6 +79,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         too old.
     """
     path = folder / CARD
+    if not folder.is_dir():
+        problem = "is a file, expected the folder of a bundle" if folder.is_file() else "there is no such folder"
+        raise ModelError(folder, problem, "Give the folder of a model bundle")
     if not path.is_file():
         raise ModelError(path, "there is no model card", "Give the folder of a model bundle")
     try:

@@ -6,7 +6,9 @@ folds of the training patients choose penalty and number of features; the test f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,6 +139,18 @@ class LogisticModel(LesionModel):
         return fit_table(table, y, folds=folds, families=self.families, names=names)
 
 
+@contextmanager
+def _without_solver_messages() -> Iterator[None]:
+    """Silence what a user cannot act on: a change of the solver, and a feature that separates the classes wholly."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="divide by zero", category=RuntimeWarning)
+        yield
+
+
+@_without_solver_messages()
 def fit_table(
     table: Array64,
     y: npt.NDArray[np.integer],

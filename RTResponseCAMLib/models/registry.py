@@ -6,7 +6,7 @@ report, panel and command line read the registry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any
@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.interface import FittedModel, LesionModel
+from RTResponseCAMLib.samples.sample import LesionSample
 
+MISSING_LIMIT = 0.5  # a model is not run if more than this fraction of the lesions lacks its inputs
 BUILT_IN = ("baselines", "radiomics", "gradient", "scale_space.entries")
 
 
@@ -69,6 +71,23 @@ class ModelEntry:
     reference: bool = False
     compared: bool = True
     explains: bool = False
+
+    def lacking(self, sample: LesionSample) -> str:
+        """First input that the model needs and the sample lacks: "images", "dose" or a family; "" when it has all."""
+        if self.requires.patch and sample.patch is None:
+            return "images"
+        if self.requires.dose and (sample.patch is None or not sample.patch.has_dose):
+            return "dose"
+        return next((family for family in self.requires.families if family not in sample.features), "")
+
+    def why_not_runnable(self, samples: Sequence[LesionSample]) -> str | None:
+        """Reason why the model cannot be trained on these lesions: too many lack an input; None when it can."""
+        lacking = [(sample, name) for sample in samples if (name := self.lacking(sample))]
+        if len(lacking) <= MISSING_LIMIT * len(samples):
+            return None
+        remarks = (sample.missing[name] for sample, name in lacking if name in sample.missing)
+        reason = next(remarks, "not measured")
+        return f"{len(lacking)} of {len(samples)} lesions lack a required input ({lacking[0][1]}: {reason})"
 
     def known_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The given options that this model has; others are left out."""

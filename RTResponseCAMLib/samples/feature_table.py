@@ -60,7 +60,8 @@ def read_feature_table(path: Path) -> dict[Key, Features]:
         cells = {name: plain_cell((line.get(name) or "").strip()) for name in names if name}
         key = cells["patient_group_id"], cells.get("course") or "1", cells["lesion"]
         if key in features_by_lesion:
-            problems.append(f"line {line_number}: repeats lesion '{key[2]}'")
+            place = f"lesion '{key[2]}' of patient '{key[0]}', course {key[1]}"
+            problems.append(f"line {line_number}: repeats {place}")
         values = {}
         for name in feature_names:
             try:
@@ -69,11 +70,11 @@ def read_feature_table(path: Path) -> dict[Key, Features]:
                 problems.append(f"line {line_number}: column {name} is '{cells[name]}', expected a number")
                 continue
             magnitude = abs(values[name])
-            if math.isfinite(magnitude) and magnitude and not LIMITS[0] <= magnitude <= LIMITS[1]:
+            if not math.isnan(magnitude) and magnitude and not LIMITS[0] <= magnitude <= LIMITS[1]:
                 text = f"expected 0 or a size of {LIMITS[0]:g} to {LIMITS[1]:g}"
                 problems.append(f"line {line_number}: column {name} is '{cells[name]}', {text}")
         features_by_lesion[key] = values
     if problems:
         remainder = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
-        raise CohortError(path, "; ".join(problems[:MAX_PROBLEMS]) + remainder, "Correct the cells")
+        raise CohortError(path, "; ".join(problems[:MAX_PROBLEMS]) + remainder, "Correct or remove these lines")
     return features_by_lesion

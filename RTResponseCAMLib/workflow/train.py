@@ -57,7 +57,7 @@ def train_bundle(
 
     Raises
     ------
-    CohortError : see `read_samples`; too few lesions, or one class only.
+    CohortError : see `read_samples`; too few lesions, one class only, or most lesions lack an input of the model.
     ModelError : no such model or option, or one whose features cannot be measured here.
     """
     from RTResponseCAMLib.evaluation.metrics import auc_interval, by_stratum, point_metrics
@@ -80,6 +80,9 @@ def train_bundle(
             f"at least {MIN_LESIONS} lesions and both classes are needed",
             "Add lesions",
         )
+    lacking = entry.why_not_runnable([lesion.sample for lesion in labeled])
+    if lacking:
+        raise CohortError(cohort, f"cannot train '{name}': {lacking}", "Add the input, or train another model")
     fitted = Calibrated(model).fit(samples, progress=subprogress(progress, 0.4, 0.95))
     patients = [lesion.sample.patient for lesion in labeled]
     sources = [lesion.row.label_source for lesion in labeled]

@@ -119,7 +119,11 @@ def test_a_table_of_other_lesions_is_refused(small_cohort, tmp_path):
         ("patient_group_id,f\np,1\n", r"lacks the column\(s\) lesion"),
         ("patient_group_id,lesion\np,L\n", "holds no column of features"),
         ("patient_group_id,lesion,f,f\np,L,1,2\n", "names column.* f twice"),
-        ("patient_group_id,lesion,f\np,L,1\np,L,2\n", "line 3: repeats lesion 'L'"),
+        (
+            "patient_group_id,lesion,f\np,L,1\np,L,2\n",
+            "line 3: repeats lesion 'L' of patient 'p', course 1. Correct or remove",
+        ),
+        ("patient_group_id,lesion,f\np,L,inf\n", "line 2: column f is 'inf', expected 0 or a size of"),
         ("patient_group_id,lesion,f\np,L,red\n", "line 2: column f is 'red', expected a number"),
         ("patient_group_id,lesion,f,g\np,L,1,9,3,6\n", r"line 2: has 6 cells for 4 columns \(decimal commas"),
         ("patient_group_id,lesion,f,g\np,L,1\n", "line 2: has 3 cells for 4 columns"),

@@ -338,3 +338,20 @@ def test_a_box_along_the_voxels_fills_them_wholly_and_others_not_at_all():
         found = fraction_inside(box, GRID)
     assert set(np.unique(found).tolist()) == {0.0, 1.0}
     assert found.sum() == 6 * 4 * 3
+
+
+@pytest.mark.parametrize("slices", [5, 6, 7, 8])
+def test_islands_of_any_height_beside_one_beyond_the_grid_have_their_fractions(slices):
+    beyond = tuple(circle(4.0, float(z), (-60.0, 0.0)) for z in range(-3, 4))
+    flat = tuple(circle(4.0, float(z), (-8.0, 3.0)) for z in range(3))
+    tall = tuple(circle(4.0, float(z), (9.0, -4.0)) for z in range(-4, slices - 4))
+    together = box_fraction(Structure(1, "islands", "GTV", (*beyond, *flat, *tall)), GRID)
+    alone = [box_fraction(Structure(1, "island", "GTV", contours), GRID) for contours in (flat, tall)]
+    np.testing.assert_allclose(together, alone[0] + alone[1], atol=1e-6)
+
+
+def test_the_mask_of_dense_planes_between_slices_is_where_half_of_a_voxel_is_inside():
+    dense = cylinder(7.0, np.arange(-5.2, 5.0, 0.5))
+    fraction = fraction_inside(dense, GRID)
+    assert (mask(dense, GRID) == (fraction >= 0.5)).mean() > 0.9995
+    assert mask(dense, GRID).sum() == pytest.approx(contour_volume_cc(dense) * 1000, rel=0.08)

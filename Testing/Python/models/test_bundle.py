@@ -34,8 +34,18 @@ def test_altered_weights_are_refused(own_bundle):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"weights.safetensors: has SHA-256 .*model.json states"):
+    with pytest.raises(ModelError, match=r"weights.safetensors: has the SHA-256 .*not that of model.json"):
         load_bundle(own_bundle, "cpu")
+    path.write_bytes(content[:1000])
+    with pytest.raises(ModelError, match=r"has 1000 bytes, model.json states \d+: the file is not whole"):
+        load_bundle(own_bundle, "cpu")
+
+
+def test_a_folder_that_is_none_is_named_as_it_is(own_bundle):
+    with pytest.raises(ModelError, match=r"absent: there is no such folder"):
+        load_bundle(own_bundle / "absent", "cpu")
+    with pytest.raises(ModelError, match=r"model.json: is a file, expected the folder of a bundle"):
+        load_bundle(own_bundle / "model.json", "cpu")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -9,7 +11,7 @@ from scipy.stats import spearmanr
 
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.study import Dose
-from RTResponseCAMLib.subregion.association import LEAST_VOXELS, map_and_dose
+from RTResponseCAMLib.subregion.association import LEAST_VOXELS, _orthogonal, map_and_dose
 from RTResponseCAMLib.subregion.boost import PAINTABLE_CC, R50_MM, _shots, simulated_boost
 from RTResponseCAMLib.subregion.select import Selection
 from RTResponseCAMLib.subregion.statistics import COLD_PERCENT, measure
@@ -93,6 +95,21 @@ def test_what_is_radial_in_both_is_no_association():
     linked = map_and_dose(lesion(RADIAL + 2 * shared + own, RADIAL + 2 * shared))
     assert linked.rho_beyond_radial > 0.5
     assert linked.p < 0.02
+
+
+def test_the_association_does_not_depend_on_the_size_of_the_voxels():
+    smooth = gaussian_filter(np.random.default_rng(5).normal(size=GRID.shape), 3) * 200
+    coarse = Grid(GRID.size, (2.0, 2.0, 2.0), (-40.0, -40.0, -40.0))
+    fine = map_and_dose(lesion(RADIAL + smooth), turns=49)
+    wide = map_and_dose(replace(lesion(RADIAL + smooth), grid=coarse), turns=49)
+    assert (wide.rho, wide.rho_beyond_radial) == pytest.approx((fine.rho, fine.rho_beyond_radial))
+    assert wide.p == fine.p
+
+
+def test_a_depth_that_is_the_same_everywhere_adds_no_column():
+    radius = np.linspace(0.1, 1.0, 50)
+    assert _orthogonal(radius, np.ones(50)).shape == (50, 4)
+    assert _orthogonal(radius, np.cos(9 * radius) + 2).shape == (50, 7)
 
 
 @pytest.mark.slow

@@ -11,13 +11,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+import typer
 
 from RTResponseCAMLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED, main
+from RTResponseCAMLib.cli.bar import close
+from RTResponseCAMLib.cli.command import Command, typer_function
 from RTResponseCAMLib.dicom.files import decimal, save
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.errors import ExistsError, ModelError, OutputError, StudyError
@@ -299,3 +303,63 @@ def test_the_phantom_command_is_deterministic(tmp_path):
     assert files[0] == files[1]
     assert len(files[0]) == 63
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files[0])
+
+
+@pytest.mark.parametrize("where", ["dicom", "."])
+def test_overwrite_never_deletes_an_input(own_study, where, capsys):
+    out = (own_study.parent / where).resolve()
+    before = sorted(own_study.rglob("*"))
+    assert main(["--quiet", "predict", str(own_study), "--out", str(out), "--overwrite"]) == BAD_INPUT
+    assert "which --overwrite would delete. Choose another --out" in capsys.readouterr().err
+    assert sorted(own_study.rglob("*")) == before
+
+
+def test_an_interrupt_before_a_command_begins_is_one_line(monkeypatch, capsys):
+    from RTResponseCAMLib.cli import application
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(application, "application", interrupted)
+    assert main(["predict"]) == CANCELLED
+    assert capsys.readouterr().err == "cancelled; nothing was written\n"
+
+
+def requested(stop, after=None):
+    """A command that is asked to stop: while it works, or after its results are complete."""
+
+    def run(*, progress: Any) -> None:
+        if after is not None:
+            close(progress)
+        stop()
+
+    return typer_function(Command("waiting", "", run))
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+
+
+def test_an_interrupt_while_results_are_printed_is_not_a_cancel(capsys):
+    with pytest.raises(typer.Exit) as ended:
+        requested(interrupt, after="results")()
+    assert ended.value.exit_code == DONE
+    assert capsys.readouterr().err == "interrupted while printing; the results are complete\n"
+
+
+def test_a_second_interrupt_does_not_disturb_the_clean_up(capsys):
+    cleaned = []
+
+    def stop() -> None:
+        try:
+            interrupt()
+        finally:
+            interrupt()
+            cleaned.append(True)
+
+    with pytest.raises(typer.Exit) as ended:
+        requested(stop)()
+    assert ended.value.exit_code == CANCELLED
+    assert cleaned == [True]
+    assert "cancelled" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.models.bundle import load_bundle
-from RTResponseCAMLib.models.registry import default_name, entry_of
+from RTResponseCAMLib.models.registry import Requirements, default_name, entry_of
 from RTResponseCAMLib.models.scale_space.classifier import Architecture
 from RTResponseCAMLib.models.scale_space.training import Schedule
 from RTResponseCAMLib.phantom.cohort import write_cohort
@@ -144,6 +145,14 @@ def test_the_command_trains_by_default_as_the_comparison_does(monkeypatch):
         flag = f"--{name.replace('_', '-')}"
         assert flag not in words or words[words.index(flag) + 1] == str(value)
     assert "--no-autoencoder" in asked[1]["card"]["command"]
+
+
+def test_a_model_is_not_trained_on_lesions_that_lack_its_input(small_cohort, tmp_path, monkeypatch):
+    entry = replace(entry_of("volume"), requires=Requirements(families=("elsewhere",)))
+    monkeypatch.setattr("RTResponseCAMLib.workflow.train.entry_of", lambda name: entry)
+    with pytest.raises(CohortError, match=r"cannot train 'volume': 18 of 18 lesions lack a required input \(elsewhere"):
+        train_bundle(small_cohort, tmp_path / "out", name="volume", options={}, card={})
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
