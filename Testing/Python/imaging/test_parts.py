@@ -11,7 +11,9 @@ from RTResponseCAMLib.imaging.fraction import fraction_inside, mask
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.parts import (
     SAME_OUTLINE_MM,
+    _cross,
     _distance,
+    _over,
     connected,
     crosses,
     outer_area,
@@ -275,3 +277,51 @@ def test_the_distance_from_an_outline_is_that_from_its_nearest_edge(scale):
     points = np.asarray([[2.0, -1.0], [1.0, 1.5], [6.0, 2.0], [-3.0, -4.0], [5.0, 8.0]]) * scale
     expected = np.asarray([1.0, 1.0, 2.0, 5.0, 17**0.5]) * scale
     np.testing.assert_allclose(_distance(points, outline), expected)
+
+
+def box_of(polygon):
+    return np.concatenate([polygon.min(axis=0), polygon.max(axis=0)])
+
+
+def corner(side):
+    """An L whose arms are a tenth as wide as its box; the box overlaps much that the L does not."""
+    thin = side / 10
+    return np.asarray([[0, 0], [side, 0], [side, thin], [thin, thin], [thin, side], [0, side]], dtype=float)
+
+
+@pytest.mark.parametrize(("at", "single", "over"), [(6.0, False, False), (0.5, False, True), (8.8, True, False)])
+def test_outlines_overlap_and_not_only_their_boxes(at, single, over):
+    """Of single outlines, boxes that overlap by a fifth of the smaller one count without a look at the outlines."""
+    first, second = corner(10.0), square(3.0, at, at)
+    assert _over(first, second, box_of(first), box_of(second), single) is over
+
+
+def test_single_outlines_whose_boxes_overlap_by_a_fifth_count_as_overlapping():
+    first, second = corner(10.0), square(3.0, 6.0, 6.0)
+    assert _over(first, second, box_of(first), box_of(second), True)
+
+
+@pytest.mark.parametrize("count", [4, 40, 4000])
+def test_the_edge_that_closes_an_outline_is_looked_at_too(count):
+    """A spike crosses the last edge alone, whether the edges are compared at once or in blocks."""
+    side = np.column_stack([np.linspace(0, 10, count), np.zeros(count)])
+    outline = np.concatenate([side, [[10.0, 10.0], [0.0, 10.0]]])
+    spike = np.asarray([[-1.0, 5.0], [1.0, 5.2], [-1.0, 5.4]])
+    assert _cross(outline, spike)
+    assert _cross(spike, outline)
+    assert not _cross(outline, spike + np.asarray([4.0, 0.0]))
+
+
+def test_edges_in_the_middle_of_a_long_outline_are_looked_at(monkeypatch):
+    monkeypatch.setattr("RTResponseCAMLib.imaging.parts.MAX_PAIRS", 12)
+    angle = np.linspace(0, 2 * np.pi, 41)[:-1]
+    ring = 10 * np.column_stack([np.cos(angle), np.sin(angle)])
+    for direction in angle + 0.04:
+        tip = np.asarray([np.cos(direction), np.sin(direction)])
+        spike = np.asarray([8 * tip, 12 * tip, 8 * tip + 0.1 * tip[::-1] * [1, -1]])
+        assert _cross(ring, spike)
+
+
+def test_distances_from_short_edges_are_those_of_the_edge():
+    outline = square(0.2)
+    np.testing.assert_allclose(_distance(np.asarray([[0.1, -1.0], [0.2, 0.1], [0.1, 0.05]]), outline), [1, 0, 0.05])

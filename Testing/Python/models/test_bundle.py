@@ -174,6 +174,7 @@ def test_weights_outside_the_bundle_are_refused(own_bundle):
         ({"model": 7}, "names the model '7'"),
         ({"preprocessing": "as usual"}, "of the input specification"),
         ({"calibration": {"slope": -1, "intercept": 0}}, "no usable calibration"),
+        ({"calibration": {"slope": 0, "intercept": 0}}, "no usable calibration"),
         ({"threshold": float("nan")}, "no usable threshold"),
         ({"architecture": {}}, "does not fit the architecture"),
         ({"warnings": "careful"}, "no usable warnings"),
@@ -203,7 +204,10 @@ def test_an_architecture_with_a_value_of_another_kind_is_refused(own_bundle, nam
         load_bundle(own_bundle, "cpu")
 
 
-@pytest.mark.parametrize(("name", "value"), [("dose", "x"), ("families", "x"), ("spacing_mm", 0), ("margin_mm", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dose", "x"), ("families", "x"), ("spacing_mm", 0), ("margin_mm", -1), ("margin_mm", float("inf"))],
+)
 def test_inputs_of_another_kind_are_refused(own_bundle, name, value):
     card = json.loads((own_bundle / "model.json").read_text())
     change_card(own_bundle, preprocessing={**card["preprocessing"], name: value})
@@ -247,3 +251,10 @@ def test_where_no_bundle_is_installed_the_folder_of_the_sources_is_named(monkeyp
     assert card.default_bundle() == tmp_path / "b" / "phantom"
     (tmp_path / "a" / "phantom").mkdir(parents=True)
     assert card.default_bundle() == tmp_path / "a" / "phantom"
+
+
+def test_a_model_without_a_margin_is_read(own_bundle):
+    card = json.loads((own_bundle / "model.json").read_text())
+    card["preprocessing"]["margin_mm"] = 0.0
+    (own_bundle / "model.json").write_text(json.dumps(card))
+    assert load_bundle(own_bundle, "cpu").card["preprocessing"]["margin_mm"] == 0.0

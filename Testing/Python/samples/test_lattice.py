@@ -61,3 +61,13 @@ def test_a_lesion_whose_box_is_too_large_is_named_with_its_extent():
     far = replace(left, contours=left.contours + right.contours)
     with pytest.raises(GeometryError, match=r"spans 81\d × 81\d × 1\d mm, too much to sample at 1 mm"):
         lesion_lattice(far, stack_planes(far), margin_mm=3.0)
+
+
+def test_the_lattice_begins_a_whole_number_of_steps_below_the_first_plane():
+    """Planes at uneven distances: the voxels lie on the first one, not on the second."""
+    rings = [np.column_stack([5 * np.cos(a), 5 * np.sin(a), np.full(60, z)]) for z in (0.3, 1.7, 3.1)
+             for a in [np.linspace(0, 2 * np.pi, 60, endpoint=False)]]  # fmt: skip
+    body = replace(ball(5.0), contours=tuple(rings))
+    lattice = lesion_lattice(body, stack_planes(body), margin_mm=2.0)
+    away = (0.3 - lattice.grid.origin_mm[2]) % 1.0
+    assert min(away, 1 - away) == pytest.approx(0.0, abs=1e-6)
