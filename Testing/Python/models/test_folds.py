@@ -36,8 +36,9 @@ def test_labels_and_patients_are_as_many(count):
         patient_folds([n % 2 for n in range(count)], PATIENTS)
 
 
-def test_as_many_patients_of_the_rarer_class_as_folds_are_enough():
-    labels = [int(n // 2 < 5) for n in range(40)]
+@pytest.mark.parametrize("rarer", [0, 1])
+def test_as_many_patients_of_the_rarer_class_as_folds_are_enough(rarer):
+    labels = [rarer if n // 2 < 5 else 1 - rarer for n in range(40)]
     assert len(patient_folds(labels, PATIENTS, folds=5)) == 5
     with pytest.raises(CohortError, match="has 5 patients with a lesion of the rarer class, fewer than 6 folds"):
         patient_folds(labels, PATIENTS, folds=6)
