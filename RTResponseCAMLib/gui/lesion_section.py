@@ -22,6 +22,7 @@ class LesionSection(Section):
         self._rows: dict[str, Row] = {}
         self._stale: dict[str, tuple[str, ...]] = {}
         self._selected = ""
+        self._link = self._ui.readAResultLabel.text
         self._ui.previousLesionButton.connect("clicked(bool)", lambda _checked=False: self.move(-1))
         self._ui.nextLesionButton.connect("clicked(bool)", lambda _checked=False: self.move(1))
 
@@ -57,6 +58,13 @@ class LesionSection(Section):
         self._rows = {row.id: row for row in state.rows}
         self._stale = dict(state.stale)
         self._table.show(state.rows, frozenset(self._stale), selected=self._parameters.selectedLesion)
+        thresholds = sorted(
+            {row.class_threshold for row in state.rows if row.label and row.class_threshold is not None}
+        )
+        rule = _("Class: response from p(response) {threshold}.").format(
+            threshold=", ".join(f"{threshold:.2f}" for threshold in thresholds)
+        )
+        self._ui.readAResultLabel.text = f"{rule} {self._link}" if thresholds else self._link
         for button in (self._ui.previousLesionButton, self._ui.nextLesionButton):
             button.enabled = len(self._rows) > 1
         self._show_message()

@@ -30,7 +30,7 @@ class LesionTable:
         self._stale: frozenset[str] = frozenset()
         self._items: list[Any] = []  # Qt's table does not keep Python's items alive
         table.setColumnCount(COLUMNS)
-        table.setHorizontalHeaderLabels(_titles("Gy", ()))
+        table.setHorizontalHeaderLabels(_titles("Gy"))
         table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
@@ -49,7 +49,7 @@ class LesionTable:
             self._rows, self._stale = tuple(rows), stale
             blocked = self._table.blockSignals(True)
             self._items = []
-            self._table.setHorizontalHeaderLabels(_titles(next((r.dose_unit for r in rows if r.mean_gy), "Gy"), rows))
+            self._table.setHorizontalHeaderLabels(_titles(next((r.dose_unit for r in rows if r.mean_gy), "Gy")))
             self._table.setRowCount(len(rows))
             for row_index, row in enumerate(rows):
                 self._fill(row_index, row, row.id in stale)
@@ -100,10 +100,8 @@ def marks(row: Row) -> list[str]:
     return severity_marks + [MARKS["warning"]] * (len(row.warnings) - len(severity_marks))
 
 
-def _titles(unit: str, rows: Sequence[Row]) -> list[str]:
-    """Column titles; those of the dose columns include the unit, that of the class the threshold all rows share."""
-    thresholds = {row.class_threshold for row in rows if row.label}
-    shared = thresholds.pop() if len(thresholds) == 1 else None
+def _titles(unit: str) -> list[str]:
+    """Column titles; the titles of the dose columns include the unit."""
     return [
         _("Lesion"),
         _("cm³"),
@@ -111,7 +109,7 @@ def _titles(unit: str, rows: Sequence[Row]) -> list[str]:
         f"D98 {unit}",
         _("Cover."),
         _("p(response)"),
-        _("Class") if shared is None else _("Class (p ≥ {threshold})").format(threshold=f"{shared:.2f}"),
+        _("Class"),
         MARKS["warning"],
     ]
 

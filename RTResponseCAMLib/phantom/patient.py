@@ -256,7 +256,7 @@ def _sample_lesions(
     lesions: list[Lesion] = []
     for lesion_number, volume in enumerate(volumes, start=1):
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
-        center = _find_place(anatomy, radius, placed, rng)
+        center = find_place(anatomy, radius, placed, rng)
         placed.append((center, radius))
         if family is None:
             lesions.append(sample_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))
@@ -269,9 +269,20 @@ def _sample_lesions(
     return tuple(lesions)
 
 
-def _find_place(
+def find_place(
     anatomy: Anatomy, radius: float, placed: list[tuple[Array64, float]], rng: np.random.Generator
 ) -> Array64:
+    """Return a place for a lesion in brain tissue, away from other lesions, in the head frame, mm.
+
+    Parameters
+    ----------
+    radius : radius of the sphere of the lesion's volume, mm.
+    placed : centers and radii of the other lesions, mm.
+
+    Raises
+    ------
+    RTResponseError : the brain has no room for the lesion.
+    """
     gap = 6.0
     for attempt in range(4000):
         point = rng.uniform(-1, 1, 3) * (anatomy.brain_mm - radius)

@@ -19,11 +19,18 @@ def _statistics(statistics: Statistics) -> list[str]:
     """Return sentences on the robustness of a subregion and its relation to the dose; volumes in cm³, doses in Gy."""
     unit = statistics.subregion.unit if statistics.subregion is not None else GY
     sentences = [
-        tr("With the map shifted by 0.5 to 1 mm: {range}.").format(range=_robust(statistics.shifts, unit)),
-        tr("With a slightly lower or higher threshold: {range}.").format(range=_robust(statistics.thresholds, unit)),
+        tr("Shifting the map by 0.5 to 1 mm gives a subregion of {range}.").format(
+            range=_robust(statistics.shifts, unit)
+        ),
+        tr("A slightly lower or higher threshold gives a subregion of {range}.").format(
+            range=_robust(statistics.thresholds, unit)
+        ),
     ]
     if statistics.cold_share is not None:
-        text = tr("It contains {cold:.0f} % of the lesion's coldest tenth ({chance:.0f} % by chance).")
+        text = tr(
+            "The subregion contains {cold:.0f} % of the tenth of the lesion with the lowest dose "
+            "({chance:.0f} % by chance)."
+        )
         sentences.append(text.format(cold=100 * statistics.cold_share, chance=100 * statistics.share))
     if statistics.below_prescription is not None:
         text = tr("{percent:.1f} % of it receives less than the prescription.")

@@ -74,7 +74,7 @@ def contour_subregions(
             )
         subregions.append(ContouredSubregion(prediction, voxels, mask, statistics, boost, quality_flags))
         if not mask.any():
-            warnings.append(WarningCode.EMPTY_SUBREGION(what=f"{structure.name}: no voxel is selected"))
+            warnings.append(WarningCode.EMPTY_SUBREGION(what=f"{structure.name}: no voxel exceeds the threshold"))
     if study.dose is None:
         warnings.append(WarningCode.NO_DOSE(reason="the study has no dose: subregions have volumes only"))
     progress(1.0)

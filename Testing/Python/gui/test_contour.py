@@ -148,7 +148,7 @@ def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
     cut = predicted.ui.subregionSlider.value
     _mask, expected = measure(voxels, Selection("value", cut), dose=None, prescription_gy=None)
     assert f"Dice at least {expected.shifts.dice:.2f}" in text
-    for words in ("Simulated boost to 60 Gy", "coldest tenth", "beam model"):
+    for words in ("Simulated boost to 60 Gy", "with the lowest dose", "beam model"):
         assert words in text
     predicted.ui.subregionSlider.value = a_cut(predicted, 0.4)
     assert predicted.ui.measureText.plainText == ""  # those figures were of another threshold

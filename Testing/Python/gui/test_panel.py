@@ -88,14 +88,14 @@ def test_the_table_shows_volume_and_dose_before_and_probability_after_the_predic
         assert float(row[1]) == pytest.approx(contour_volume_cc(lesion.structure), abs=0.006)
         assert row[2:5] == [f"{dose.mean_gy:.1f}", f"{dose.d98_gy:.1f}", f"{100 * dose.coverage:.0f} %"]
         assert row[5] == row[6] == "–"
-    assert loaded.ui.lesionTable.horizontalHeaderItem(6).text() == "Class"
+    assert loaded.ui.readAResultLabel.text.startswith("<a href")
     result = loaded.logic.predict()
     loaded.refresh()
     for row, prediction in zip(cells(loaded.ui.lesionTable), result.predictions, strict=True):
         assert row[5].startswith(f"{prediction.p_response:.2f} (")
         assert row[6] == prediction.label
-    threshold = f"{prediction.class_threshold:.2f}"
-    assert loaded.ui.lesionTable.horizontalHeaderItem(6).text() == f"Class (p ≥ {threshold})"
+    rule = f"Class: response from p(response) {prediction.class_threshold:.2f}. <a href"
+    assert loaded.ui.readAResultLabel.text.startswith(rule)
 
 
 def test_the_panel_predicts_what_the_library_predicts(host, loaded, study, bundle_folder):

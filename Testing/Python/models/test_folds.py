@@ -47,7 +47,8 @@ def test_as_many_patients_of_the_rarer_class_as_folds_are_enough(rarer):
 @pytest.mark.parametrize(("rarer", "folds"), [(2, 2), (3, 3), (4, 4), (5, 4), (9, 4)])
 def test_inner_folds_are_as_many_as_the_rarer_class_has_patients_two_to_four(rarer, folds):
     labels = np.asarray([int(n // 2 < rarer) for n in range(40)])
-    found = inner_folds(labels, np.asarray(PATIENTS), seed=1)
-    assert len(found) == folds
+    for either in (labels, 1 - labels):
+        found = inner_folds(either, np.asarray(PATIENTS), seed=1)
+        assert len(found) == folds
     assert {f.repeat for f in found} == {0}
     assert len(inner_folds(labels, np.asarray(PATIENTS), seed=1, most=2)) == 2

@@ -11,8 +11,10 @@ from bodies import ball, cc, circle
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.outlines import edge_contours
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
+from RTResponseCAMLib.imaging.shape import shape_between
+from RTResponseCAMLib.response import volume
 from RTResponseCAMLib.response.diameter import diameters, of_parts
-from RTResponseCAMLib.response.volume import Volume, absent_volume, change_interval, volume_interval
+from RTResponseCAMLib.response.volume import Volume, _log_ratio, absent_volume, change_interval, volume_interval
 from RTResponseCAMLib.study import Structure
 
 
@@ -118,3 +120,30 @@ def test_the_interval_is_about_the_volume_of_the_contours_however_coarse_they_ar
     radius = (found.cc * 3000 / (4 * np.pi)) ** (1 / 3)
     for ends, moved in ((found.low_cc, -0.5), (found.high_cc, 0.5)):
         assert ends == pytest.approx(4 / 3 * np.pi * (radius + moved) ** 3 / 1000, rel=0.03)
+
+
+def test_a_boundary_without_uncertainty_leaves_the_volume():
+    found = volume_interval(ball(5.0), 1e-6)
+    assert found.low_cc == pytest.approx(found.cc, rel=1e-4)
+    assert found.high_cc == pytest.approx(found.cc, rel=1e-4)
+
+
+@pytest.mark.parametrize(("larger", "smaller", "ratio"), [(1.0, 0.02, 50), (200.0, 2.5, 80), (1.0, 0.005, 100)])
+def test_the_logarithm_of_a_ratio_ends_at_a_hundred(larger, smaller, ratio):
+    assert _log_ratio(larger, smaller) == pytest.approx(math.log(ratio))
+
+
+def test_a_large_box_takes_larger_voxels(monkeypatch):
+    steps = []
+
+    def watched(stack, step):
+        steps.append(step)
+        return shape_between(stack, step)
+
+    monkeypatch.setattr(volume, "shape_between", watched)
+    monkeypatch.setattr(volume, "MOST_VOXELS", 5000)
+    body = ball(10.0)
+    found = volume_interval(body, 0.5)
+    extent = np.ptp(np.concatenate(body.contours), axis=0) + 2 * (0.5 + 2 * 1.0 + 2 * 0.5)
+    assert steps == [pytest.approx((extent.prod() / 5000) ** (1 / 3), rel=1e-6)]
+    assert found.high_cc == pytest.approx(cc(10.5), rel=0.05)
