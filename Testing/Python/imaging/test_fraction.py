@@ -10,6 +10,7 @@ from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.imaging.coverage import pixel_centers_inside, pixel_coverage
 from RTResponseCAMLib.imaging.fraction import (
     _is_parallel,
+    _slices_of,
     body_corners,
     box_fraction,
     fraction_inside,
@@ -355,3 +356,29 @@ def test_the_mask_of_dense_planes_between_slices_is_where_half_of_a_voxel_is_ins
     fraction = fraction_inside(dense, GRID)
     assert (mask(dense, GRID) == (fraction >= 0.5)).mean() > 0.9995
     assert mask(dense, GRID).sum() == pytest.approx(contour_volume_cc(dense) * 1000, rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("planes", "slices"),
+    [
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+        ([4], [4]),
+        ([0, 1, 3, 4], [0, 1, 3, 4]),  # a lost slice
+        ([0, 2, 4], None),  # every second slice: each plane stands for two
+        ([0.0, 0.06, 1.0, 2.0], None),  # two planes on one slice
+        ([0.2, 1.2, 2.2], None),  # between the slices
+    ],
+)
+def test_planes_belong_to_slices_if_each_lies_on_one_of_its_own(planes, slices):
+    stack = stack_planes(Structure(1, "rings", "GTV", tuple(circle(6.0, float(z) - 22.0) for z in planes)))
+    found = _slices_of(stack, GRID)
+    assert (None if found is None else found.tolist()) == slices
+
+
+def test_a_slab_within_a_slice_fills_its_share_of_it():
+    """Dense planes from k = 20.1 to 22.6: nothing is filled twice, and the ends in part."""
+    dense = cylinder(9.0, np.arange(-1.65, 0.36, 0.5))
+    fraction = fraction_inside(dense, GRID)[:, 21, 21]
+    edges = stack_planes(dense).slabs_mm[[0, -1], [0, 1]] + 22.0
+    expected = np.clip(np.minimum(edges[1], np.arange(44) + 0.5) - np.maximum(edges[0], np.arange(44) - 0.5), 0, 1)
+    np.testing.assert_allclose(fraction, expected, atol=0.02)
