@@ -180,7 +180,7 @@ def test_the_bundle_vanishes_after_it_was_chosen(host, loaded, bundle_folder, tm
     shutil.rmtree(folder)
     loaded.ui.predictButton.click()
     host.wait()
-    refused(loaded, "there is no model card")
+    refused(loaded, "there is no such folder")
     loaded.ui.bundlePathLineEdit.currentPath = ""
     loaded.refresh()
     assert loaded.ui.predictButton.enabled
