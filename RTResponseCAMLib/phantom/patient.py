@@ -134,7 +134,7 @@ def render_mr(
         if scanner is not None:
             rng = patient.spec.rng(40 + sorted(SCANNERS).index(scanner.name))
         field = patient.anatomy.bias
-        magnitude = acquire(used, render, grid, bias=lambda on: field.on(on.blank(), to_head), rng=rng)
+        magnitude = acquire(used, render, grid=grid, bias=lambda on: field.on(on.blank(), to_head), rng=rng)
         return grid.image(np.rint(np.clip(float(rng.uniform(600, 1400)) * magnitude, 0, 65535)).astype(np.uint16))
     image = render(grid)
     image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
@@ -256,21 +256,27 @@ def _sample_lesions(
     lesions: list[Lesion] = []
     for lesion_number, volume in enumerate(volumes, start=1):
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
-        center = find_place(anatomy, radius, placed, rng)
+        center = find_place(anatomy, radius, placed=placed, rng=rng)
         placed.append((center, radius))
         if family is None:
             lesions.append(sample_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))
         else:
             lesions.append(
                 sample_realistic(
-                    family, spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng, scanner=group
+                    family,
+                    spec,
+                    number=lesion_number,
+                    center_mm=center,
+                    volume_cc=float(volume),
+                    rng=rng,
+                    scanner=group,
                 )
             )
     return tuple(lesions)
 
 
 def find_place(
-    anatomy: Anatomy, radius: float, placed: list[tuple[Array64, float]], rng: np.random.Generator
+    anatomy: Anatomy, radius: float, *, placed: list[tuple[Array64, float]], rng: np.random.Generator
 ) -> Array64:
     """Return a place for a lesion in brain tissue, away from other lesions, in the head frame, mm.
 

@@ -102,8 +102,8 @@ def scanner_of(name: str, rng: np.random.Generator) -> Scanner | None:
 def acquire(
     scanner: Scanner,
     render: Callable[[Grid], Array32],
-    grid: Grid,
     *,
+    grid: Grid,
     bias: Callable[[Grid], Array32],
     rng: np.random.Generator,
 ) -> Array32:

@@ -124,7 +124,7 @@ def main() -> None:
         print(f"{name:<28} phantom {middle:.3f} ({ten:.3f} to {ninety:.3f})   real {real:.3f}{band}")
     if options.csv:
         with options.csv.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
+            writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(["feature", "volume_cc", "ks", "spread_ratio", *(
                 f"{kind}_p{p}" for kind in ("phantom", "real") for p in (10, 50, 90))])  # fmt: skip
             for feature, label, ks, spread, phantom, real in rows:
@@ -140,12 +140,14 @@ def measured(
     spec = PhantomSpec(seed=int(rng.integers(1_000_000)), patient=number + 1)
     anatomy = sample_anatomy(spec)
     radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
-    center = find_place(anatomy, radius, [], rng)
+    center = find_place(anatomy, radius, placed=[], rng=rng)
     if family == COARSE:
         lesion = sample_lesion(spec, 1, center_mm=center, volume_cc=volume_cc, rng=rng)
         scanner = None
     else:
-        lesion = sample_realistic(FAMILIES[family], spec, 1, center_mm=center, volume_cc=volume_cc, rng=rng, scanner=1)
+        lesion = sample_realistic(
+            FAMILIES[family], spec, number=1, center_mm=center, volume_cc=volume_cc, rng=rng, scanner=1
+        )
         scanner = scanner_of("mixed", rng)
     half = int(np.ceil(lesion.reach_mm + 12))
     corner = np.round(center) - half
@@ -161,7 +163,7 @@ def measured(
         noise = [0.03 * rng.standard_normal(grid.shape) for _ in range(2)]
         image = np.hypot(render(grid) + noise[0], noise[1])
     else:
-        image = acquire(scanner, render, grid, bias=lambda on: np.zeros(on.shape, np.float32), rng=rng)
+        image = acquire(scanner, render, grid=grid, bias=lambda on: np.zeros(on.shape, np.float32), rng=rng)
     depth = lesion.level(grid.points() - center) * lesion.radius_mm
     white = np.abs(render_head(anatomy, grid, to_head=still) / WHITE - 1) < 0.06
     return features_of(image, depth > 0, grid), around_of(

@@ -73,7 +73,7 @@ def family_of(name: str) -> Family | None:
 
 
 def draw(
-    family: Family, spec: PhantomSpec, rng: np.random.Generator, *, volume_cc: float, center_mm: Array64, scanner: int
+    family: Family, spec: PhantomSpec, *, rng: np.random.Generator, volume_cc: float, center_mm: Array64, scanner: int
 ) -> tuple[Properties, float, float | None]:
     """Return the properties, the volume ratio and the prescription (Gy) of one lesion, without its image.
 
@@ -98,15 +98,17 @@ def draw(
 def sample_realistic(
     family: Family,
     spec: PhantomSpec,
-    number: int,
     *,
+    number: int,
     center_mm: Array64,
     volume_cc: float,
     rng: np.random.Generator,
     scanner: int,
 ) -> RealisticLesion:
     """Return one lesion of a family; the parameters are those of `draw`."""
-    properties, ratio, prescription = draw(family, spec, rng, volume_cc=volume_cc, center_mm=center_mm, scanner=scanner)
+    properties, ratio, prescription = draw(
+        family, spec, rng=rng, volume_cc=volume_cc, center_mm=center_mm, scanner=scanner
+    )
     stretch, lobes, ruffles = sample_shape(rng, properties)
     return make_lesion(
         RealisticLesion(

@@ -54,8 +54,8 @@ def sample(rng: np.random.Generator, properties: Properties) -> Mixture:
     return Mixture(
         sample_zone(rng, radius),
         sample_core(rng, radius),
-        texture(rng, radius, scale),
-        texture(rng, radius, scale),
+        texture(rng, radius, scale_mm=scale),
+        texture(rng, radius, scale_mm=scale),
         compress,
         1.2 * properties.texture,
     )

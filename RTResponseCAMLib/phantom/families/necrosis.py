@@ -51,7 +51,7 @@ def sample(rng: np.random.Generator, properties: Properties) -> Necrosis:
     return Necrosis(
         sample_core(rng, radius),
         sample_zone(rng, radius),
-        texture(rng, radius, scale),
-        texture(rng, radius, COARSER * scale),
+        texture(rng, radius, scale_mm=scale),
+        texture(rng, radius, scale_mm=COARSER * scale),
         properties.texture,
     )

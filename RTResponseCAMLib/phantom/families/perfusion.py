@@ -49,7 +49,7 @@ def sample(rng: np.random.Generator, properties: Properties) -> Perfusion:
     return Perfusion(
         random_field(rng, 13.0, scale_mm=float(rng.uniform(4.0, 6.5))),
         sample_core(rng, radius),
-        texture(rng, radius, properties.texture_mm),
+        texture(rng, radius, scale_mm=properties.texture_mm),
         properties.texture,
         radius,
     )

@@ -44,7 +44,7 @@ def sample(rng: np.random.Generator, properties: Properties) -> Texture:
     return Texture(
         sample_zone(rng, radius),
         sample_core(rng, radius),
-        texture(rng, radius, scale),
-        texture(rng, radius, COARSER * scale),
+        texture(rng, radius, scale_mm=scale),
+        texture(rng, radius, scale_mm=COARSER * scale),
         properties.texture,
     )

@@ -63,4 +63,6 @@ def sample(rng: np.random.Generator, properties: Properties) -> Vessels:
             walks.append(place)
             place = place + STEP * heading
     radius = properties.radius_mm
-    return Vessels(cKDTree(np.asarray(walks)), texture(rng, radius, properties.texture_mm), properties.texture, radius)
+    return Vessels(
+        cKDTree(np.asarray(walks)), texture(rng, radius, scale_mm=properties.texture_mm), properties.texture, radius
+    )

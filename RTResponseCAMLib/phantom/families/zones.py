@@ -53,7 +53,7 @@ def sample_core(rng: np.random.Generator, radius_mm: float) -> Core:
     return Core(random_field(rng, 20.0, scale_mm=float(rng.uniform(2.5, 4.0))), offset, radius_mm)
 
 
-def texture(rng: np.random.Generator, radius_mm: float, scale_mm: float) -> Field:
+def texture(rng: np.random.Generator, radius_mm: float, *, scale_mm: float) -> Field:
     """Return a texture of zero mean and unit variance with a correlation length of ``scale_mm``."""
     return random_field(rng, min(2.0 * radius_mm + 2.0, LATTICE_MM), scale_mm=scale_mm)
 

@@ -196,6 +196,8 @@ def test_a_model_whose_weights_were_altered_is_a_sentence(host, loaded, bundle_f
     folder = own_bundle(bundle_folder, tmp_path)
     with (folder / "weights.safetensors").open("ab") as handle:
         handle.write(b"x")
+    altered = (folder / "weights.safetensors").read_bytes()[1:]
+    (folder / "weights.safetensors").write_bytes(altered)
     loaded.ui.bundlePathLineEdit.currentPath = str(folder)
     loaded.refresh()
     loaded.ui.predictButton.click()

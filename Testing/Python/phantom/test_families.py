@@ -118,7 +118,7 @@ def drawn(family, variant=Variant.TEXTURE, count=2000):
     for volume_cc in rng.permutation(sample_volumes_cc(rng, count)):
         scanner, center = int(rng.choice([-1, 1])), rng.uniform(-60, 60, 3)
         properties, ratio, prescription = draw(
-            FAMILIES[family], PhantomSpec(variant=variant), rng, volume_cc=float(volume_cc), center_mm=center,
+            FAMILIES[family], PhantomSpec(variant=variant), rng=rng, volume_cc=float(volume_cc), center_mm=center,
             scanner=scanner,
         )  # fmt: skip
         for name in names:

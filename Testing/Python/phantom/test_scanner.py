@@ -25,7 +25,7 @@ def none(grid):
 
 
 def scanned(scanner, render=flat, grid=GRID, bias=none, seed=1):
-    return acquire(scanner, render, grid, bias=bias, rng=np.random.default_rng(seed))
+    return acquire(scanner, render, grid=grid, bias=bias, rng=np.random.default_rng(seed))
 
 
 def changed(**values):
