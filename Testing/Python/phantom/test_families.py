@@ -20,14 +20,9 @@ WHITE = 0.74
 
 def lesion(family, seed=3, volume_cc=1.5, variant=Variant.TEXTURE, **properties):
     rng = np.random.default_rng([seed, 11])
+    spec, center = PhantomSpec(variant=variant), np.zeros(3)
     found = sample_realistic(
-        FAMILIES[family],
-        PhantomSpec(variant=variant),
-        1,
-        center_mm=np.zeros(3),
-        volume_cc=volume_cc,
-        rng=rng,
-        scanner=1,
+        FAMILIES[family], spec, number=1, center_mm=center, volume_cc=volume_cc, rng=rng, scanner=1
     )
     return replace(found, properties=replace(found.properties, **properties)) if properties else found
 
@@ -83,6 +78,7 @@ def test_tissue_far_away_is_untouched_and_edema_is_darker(family):
     assert fluid[ring].mean() == pytest.approx(0.2, abs=0.01)
 
 
+@pytest.mark.slow
 def test_mixture_has_compartments_of_equal_mean_and_variance():
     """On the noise-free lesion; the histograms of both compartments of many lesions agree within a tenth."""
     means, spreads = [], []
