@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
+from RTResponseCAMLib.cam.checks import AGREES, OWN, STEADY
 from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.report.dvh_figure import histogram_figure
 from RTResponseCAMLib.report.figures import as_data_uri, plot_lesion
@@ -53,6 +54,12 @@ def write_report(
             subregion.prediction.lesion.id: _subregion(subregion) for subregion in contoured if subregion.mask.any()
         },
         lesions=lesions,
+        check_limits={
+            "noise": f"at least {STEADY:g}",
+            "shift": f"at least {STEADY:g}",
+            "agreement": f"at least {AGREES:g}",
+            "fixed_pattern": f"at most {OWN:g}",
+        },
         scale=result.scale,
         subregion_threshold=result.subregion_threshold,
         read_a_result=READ_A_RESULT,

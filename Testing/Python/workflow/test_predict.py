@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 import SimpleITK as sitk
 import typer
 
+from RTResponseCAMLib.cam.checks import AGREES, STEADY
 from RTResponseCAMLib.cli import BAD_INPUT, CANCELLED, DONE, FAILED, main
 from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command, typer_function
@@ -106,7 +108,10 @@ def test_the_checks_of_each_map_lie_beside_it_and_a_failed_one_is_said(written, 
             or checks["agreement"] < 0.3
         )
         assert found["bias_from_volume"] == prediction.from_volume
-    assert "Checks of the map" in (written / "report.html").read_text()
+    text = (written / "report.html").read_text()
+    assert "Checks of the map" in text
+    assert re.search(rf"with the contour shifted by 0.5 mm r = -?\d\.\d\d \(limit: at least {STEADY}\)", text)
+    assert re.search(rf"among the ensemble members r = -?\d\.\d\d \(limit: at least {AGREES}\)", text)
 
 
 def test_the_prediction_carries_its_own_sum(result):
