@@ -120,12 +120,12 @@ def test_islands_come_by_volume():
     assert [round(contour_volume_cc(p), 1) for p in split_islands(many)] == [0.9, 0.4]
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("gap_mm", [2.8, 4.0, 9.0])
+# Along the planes' normal a gap of 2.8 mm may be missing planes.
+@pytest.mark.parametrize(
+    ("axis", "gap_mm"), [(axis, gap_mm) for axis in (0, 1, 2) for gap_mm in (2.8, 4.0, 9.0) if axis < 2 or gap_mm >= 4]
+)
 def test_islands_keep_their_own_contours_along_every_axis(axis, gap_mm):
     """A wide gap in the planes needs more: a missing plane does not split a lesion."""
-    if axis == 2 and gap_mm < 4:
-        pytest.skip("a gap of two planes may be missing planes")
     center = np.asarray([3.0, -5.0, 7.0])
     aside = center.copy()
     aside[axis] += 9.0 + gap_mm
