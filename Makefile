@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # CI pins what it runs; the ranges that users get are in pyproject.toml.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location --constraint constraints.txt
 
-.PHONY: demo test test-all coverage check format docs radiomics mutation clean
+.PHONY: demo test test-slow test-all coverage check format docs radiomics mutation clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtresponsecam demo --out demo --overwrite
@@ -14,7 +14,11 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test check
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
-# Everything, as CI runs it.
+# The rest; RTRESPONSECAM_SLOW_UNTIL=$$(( $$(date +%s) + 600 )) begins none of them after ten minutes.
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+
+# Everything.
 test-all: $(VENV)/.test check
 	$(BIN)/python -m pytest -n auto --dist loadfile
 

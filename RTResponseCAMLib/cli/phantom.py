@@ -56,6 +56,10 @@ class PhantomOptions:
         str,
         Option("--scanner", metavar="NAME", help="MR scanner, ideal or mixed; an unknown name lists them"),
     ] = "ideal"
+    head: Annotated[
+        str, Option("--head", metavar="FILE", help="NIfTI of a real T1 head in which the lesions are planted")
+    ] = ""
+    brain_only: Annotated[bool, Option("--brain-only", help="the real head shows a brain without skull")] = False
     mid_treatment: Annotated[bool, Option("--mid-treatment", help="also write an MR of day 30")] = False
 
 
@@ -134,6 +138,8 @@ def _spec(options: PhantomOptions, variant: str, matrix: Voxels, patient: int) -
         mid_treatment=options.mid_treatment,
         family=options.family,
         scanner=options.scanner,
+        head=options.head,
+        brain_only=options.brain_only,
     )
 
 

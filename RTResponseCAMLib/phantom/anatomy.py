@@ -84,7 +84,7 @@ def _render_slab(
     anatomy: Anatomy, x: Array32, y: Array32, z: Array32, folds: Array32, mottle: Array32, t2: bool
 ) -> Array32:
     depth = depth_mm(anatomy, x, y=y, z=z)
-    image = _outside_the_brain(x, y, z, depth, mottle)
+    image = outside_the_brain(x, y, z=z, depth=depth, mottle=mottle)
     brain = depth > 0
     sulcus = np.abs(folds) - np.clip((11.0 - depth) / 11.0, 0, None) * 0.30
     cortex = _soft(0.55 - sulcus, 0.25) * _soft(13.0 - depth, 2.0)
@@ -106,7 +106,8 @@ def _render_slab(
     return np.asarray(np.where(brain, 1.1 - image, image * 0.6) if t2 else image, dtype=np.float32)
 
 
-def _outside_the_brain(x: Array32, y: Array32, z: Array32, depth: Array32, mottle: Array32) -> Array32:
+def outside_the_brain(x: Array32, y: Array32, *, z: Array32, depth: Array32, mottle: Array32) -> Array32:
+    """Skull, scalp, face, neck and eyes around a brain of which the depth is known (head frame, mm)."""
     image = np.zeros_like(depth)
     face = 1 - (x / 56.0) ** 2 - ((y + 46.0) / 46.0) ** 2 - ((z + 62.0) / 58.0) ** 2
     neck = np.minimum(1 - (x / 52.0) ** 2 - ((y - 10.0) / 58.0) ** 2, (-28.0 - z) / 30.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -22,7 +23,8 @@ from RTResponseCAMLib.phantom.families import Family, Lesion, family_of, sample_
 from RTResponseCAMLib.phantom.families.properties import sample_volumes_cc
 from RTResponseCAMLib.phantom.field import Array32, Array64
 from RTResponseCAMLib.phantom.lesion import sample_lesion
-from RTResponseCAMLib.phantom.scanner import SCANNERS, Scanner, acquire, scanner_of
+from RTResponseCAMLib.phantom.real_head import RealHead, read_head
+from RTResponseCAMLib.phantom.scanner import IDEAL, SCANNERS, Scanner, acquire, scanner_of
 from RTResponseCAMLib.phantom.shots import TargetDose, plan_target
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.study import Structure
@@ -42,7 +44,8 @@ class Patient:
     ----------
     to_head, follow_up_to_head : rigid transforms from scanner points to the head frame.
     days : time from planning to follow-up, days.
-    scanner : scanner of all MR; None for the ideal one.
+    scanner : scanner of all MR; None for the ideal one, or with a real head.
+    head : real head in which the lesions lie; None for a synthetic one.
     """
 
     spec: PhantomSpec
@@ -53,33 +56,50 @@ class Patient:
     follow_up_to_head: sitk.Transform
     days: int
     scanner: Scanner | None = None
+    head: RealHead | None = None
 
 
 def sample_patient(spec: PhantomSpec) -> Patient:
-    """Sample a patient from the seed; renders no image.
+    """Sample a patient from the seed; renders no image, but reads that of a real head.
 
     Raises
     ------
-    RTResponseError : there is no such family or scanner, a variant does not exist in the family, or the brain has no
-        room.
+    RTResponseError : there is no such family or scanner, a variant does not exist in the family, the brain has no room,
+        or the real head cannot be used, see `read_head`.
     """
     anatomy, family = sample_anatomy(spec), family_of(spec.family)
     if family is None and spec.variant in (Variant.SCANNER, Variant.SITE):
         problem = f"'{spec.variant.value}' does not exist in the family 'coarse'"
         raise RTResponseError("--variant", problem, "Choose another family, or another variant")
     scanner = scanner_of(spec.scanner, spec.rng(4))
-    lesions = _sample_lesions(spec, anatomy, family, scanner)
+    head = _head(spec, anatomy)
+    lesions = _sample_lesions(spec, anatomy, family, scanner, head)
     targets = tuple(plan_target(spec, lesion, number=n) for n, lesion in enumerate(lesions))
     rng = spec.rng(2)
     pose = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.0, (3.1, -2.4, 5.7))
     moved = sitk.Euler3DTransform(
         (0.0, 0.0, 0.0), *np.radians(rng.uniform(-8, 8, 3)).tolist(), rng.uniform(-10, 10, 3).tolist()
     )
-    return Patient(spec, anatomy, lesions, targets, pose, moved, int(rng.integers(80, 105)), scanner)
+    days = int(rng.integers(80, 105))
+    if head is not None:
+        return Patient(
+            spec,
+            anatomy,
+            lesions,
+            targets,
+            head.to_head,
+            sitk.CompositeTransform([moved, head.to_head]),
+            days,
+            None,
+            head,
+        )
+    return Patient(spec, anatomy, lesions, targets, pose, moved, days, scanner)
 
 
 def planning_grid(patient: Patient) -> Grid:
-    """Grid of the planning MR: the head in the middle, slices tilted by ``spec.tilt_deg``."""
+    """Grid of the planning MR: the head in the middle, slices tilted by ``spec.tilt_deg``; or that of the real head."""
+    if patient.head is not None:
+        return patient.head.grid
     spec = patient.spec
     angle = np.radians(spec.tilt_deg)
     turn = np.asarray([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
@@ -120,13 +140,17 @@ def render_mr(
     to_head = patient.follow_up_to_head if later else patient.to_head
 
     def render(on: Grid) -> Array32:
-        image = render_head(patient.anatomy, on, to_head=to_head, t2=t2)
+        noise: Array32 | float = 0.0
+        if patient.head is not None:
+            image, noise = patient.head.on(on, to_head)
+        else:
+            image = render_head(patient.anatomy, on, to_head=to_head, t2=t2)
         softness = float(np.mean(on.spacing_mm))
         for lesion in patient.lesions:
             current = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
             box, points = _head_points(on, to_head, current, current.reach_mm + 4)
             image[box] = current.paint(image[box], points_mm=points, softness_mm=softness)
-        return image
+        return image + noise
 
     rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2) + (0 if days is None else 4))
     used = scanner or patient.scanner
@@ -137,6 +161,8 @@ def render_mr(
         magnitude = acquire(used, render, grid=grid, bias=lambda on: field.on(on.blank(), to_head), rng=rng)
         return grid.image(np.rint(np.clip(float(rng.uniform(600, 1400)) * magnitude, 0, 65535)).astype(np.uint16))
     image = render(grid)
+    if patient.head is not None:  # its bias field and its noise are its own
+        return grid.image(np.rint(np.clip(1000 * image, 0, 65535)).astype(np.uint16))
     image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
     # Noise increases as voxels get smaller, as on a scanner.
     sigma = NOISE / np.sqrt(min(float(np.prod(grid.spacing_mm)), 1.0)) ** 0.5
@@ -222,7 +248,10 @@ def _skull_contours(patient: Patient, grid: Grid, every: int) -> tuple[Array64, 
         grid.direction,
     )
     x, y, z = head_coordinates(coarse.blank(), patient.to_head)
-    level = depth_mm(patient.anatomy, x, y=y, z=z) + 15.0
+    if patient.head is not None:
+        level = patient.head.depth_at(np.stack([x, y, z], axis=-1).astype(np.float64))
+    else:
+        level = depth_mm(patient.anatomy, x, y=y, z=z) + 15.0
     return _contours(level, (slice(0, None), slice(0, None), slice(0, None)), coarse)
 
 
@@ -240,8 +269,21 @@ def _head_points(
     return (slice(low[2], high[2]), slice(low[1], high[1]), slice(low[0], high[0])), points.astype(np.float64)
 
 
+def _head(spec: PhantomSpec, anatomy: Anatomy) -> RealHead | None:
+    if not spec.head:
+        if spec.brain_only:
+            raise RTResponseError("--brain-only", "says something about a real head, and none is given", "Add --head")
+        return None
+    if spec.scanner != IDEAL:
+        problem = "does not go with a real head, whose scanner made its noise"
+        raise RTResponseError("--scanner", problem, "Leave out --scanner, or --head")
+    if spec.second_series:
+        raise RTResponseError("--second-series", "there is no T2 of a real head", "Leave it out")
+    return read_head(Path(spec.head), anatomy=anatomy, brain_only=spec.brain_only)
+
+
 def _sample_lesions(
-    spec: PhantomSpec, anatomy: Anatomy, family: Family | None, scanner: Scanner | None
+    spec: PhantomSpec, anatomy: Anatomy, family: Family | None, scanner: Scanner | None, head: RealHead | None
 ) -> tuple[Lesion, ...]:
     rng = spec.rng(3)
     counts, shares = zip(*LESION_COUNTS, strict=True)
@@ -256,7 +298,10 @@ def _sample_lesions(
     lesions: list[Lesion] = []
     for lesion_number, volume in enumerate(volumes, start=1):
         radius = (volume * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
-        center = find_place(anatomy, radius, placed=placed, rng=rng)
+        if head is not None:
+            center = head.find_place(radius, placed=placed, rng=rng)
+        else:
+            center = find_place(anatomy, radius, placed=placed, rng=rng)
         placed.append((center, radius))
         if family is None:
             lesions.append(sample_lesion(spec, lesion_number, center_mm=center, volume_cc=float(volume), rng=rng))

@@ -43,6 +43,9 @@ class PhantomSpec:
     rtplan, follow_up : whether to write these objects.
     family : how resistance arises, see `phantom.families`.
     scanner : scanner of all MR of the patient, see `phantom.scanner`; "ideal" has white noise only.
+    head : NIfTI file of a real T1 head in which the lesions are planted, see `phantom.real_head`; "" for a synthetic one.
+        Grid and noise are then those of the file.
+    brain_only : the file shows a brain without its skull.
     mid_treatment : also write an MR of day 30, as acquired between the fractions of an adaptive course.
     """
 
@@ -62,6 +65,8 @@ class PhantomSpec:
     mid_treatment: bool = False
     family: str = "coarse"
     scanner: str = "ideal"
+    head: str = ""
+    brain_only: bool = False
 
     def rng(self, stream: int) -> np.random.Generator:
         """Independent random generator for one purpose, numbered by ``stream``."""

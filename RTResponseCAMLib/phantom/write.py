@@ -33,7 +33,7 @@ from RTResponseCAMLib.study import Structure
 PLAN_DATE = "20200110"
 MID_DAYS = 30
 GAMMAPLAN_DOSE_SCALING = 3.75e-4
-LATER_FIELDS = {"family": "coarse", "scanner": "ideal"}
+LATER_FIELDS = {"family": "coarse", "scanner": "ideal", "head": "", "brain_only": False}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
         "patient": patient.spec.patient,
         "variant": patient.spec.variant.value,
         "family": patient.spec.family,
-        "scanner": "ideal" if patient.scanner is None else patient.scanner.name,
+        "scanner": _scanner_name(patient),
         "days_to_follow_up": patient.days,
         "lesions": [
             {
@@ -141,6 +141,12 @@ def write_truth(patient: Patient, grid: Grid, *, folder: Path) -> None:
         ],
     }
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+
+
+def _scanner_name(patient: Patient) -> str:
+    if patient.head is not None:
+        return "that of the real head"
+    return "ideal" if patient.scanner is None else patient.scanner.name
 
 
 def write_mr(

@@ -16,19 +16,22 @@ import csv
 import logging
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from RTResponseCAMLib.imaging.grid import Grid
-from RTResponseCAMLib.phantom.anatomy import WHITE, render_head, sample_anatomy
-from RTResponseCAMLib.phantom.families import COARSE, FAMILIES, sample_realistic
+from RTResponseCAMLib.phantom.anatomy import WHITE, Anatomy, render_head, sample_anatomy
+from RTResponseCAMLib.phantom.families import COARSE, FAMILIES, lesion_of, sample_realistic
+from RTResponseCAMLib.phantom.families.properties import Properties
 from RTResponseCAMLib.phantom.lesion import sample_lesion
 from RTResponseCAMLib.phantom.patient import find_place
 from RTResponseCAMLib.phantom.scanner import acquire, scanner_of
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
+HEADS = 8  # synthetic people
 PERCENT = (5, 10, 25, 50, 75, 90, 95)
 CLASSES = {"0.05-0.1": (0.05, 0.1), "0.1-0.3": (0.1, 0.3), "0.3-1": (0.3, 1.0), "1-5": (1.0, 5.0), "5-100": (5.0, 20.0)}
 # Percentiles of the real metastases; rows in the order of CLASSES.
@@ -134,21 +137,22 @@ def main() -> None:
 
 
 def measured(
-    family: str, volume_cc: float, rng: np.random.Generator, number: int
+    family: str, volume_cc: float, rng: np.random.Generator, number: int, properties: Properties | None = None
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Features of one lesion in its head, on 1 mm voxels, and the brightness of the tissue in and around it."""
-    spec = PhantomSpec(seed=int(rng.integers(1_000_000)), patient=number + 1)
-    anatomy = sample_anatomy(spec)
+    spec = PhantomSpec(seed=number % HEADS, patient=1)
+    anatomy = head(number % HEADS)
     radius = (volume_cc * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     center = find_place(anatomy, radius, placed=[], rng=rng)
+    scanner = None if family == COARSE else scanner_of("mixed", rng)
     if family == COARSE:
         lesion = sample_lesion(spec, 1, center_mm=center, volume_cc=volume_cc, rng=rng)
-        scanner = None
-    else:
+    elif properties is None:
         lesion = sample_realistic(
             FAMILIES[family], spec, number=1, center_mm=center, volume_cc=volume_cc, rng=rng, scanner=1
         )
-        scanner = scanner_of("mixed", rng)
+    else:
+        lesion = lesion_of(FAMILIES[family], properties, variant=spec.variant, name="GTV 1", center_mm=center, rng=rng)
     half = int(np.ceil(lesion.reach_mm + 12))
     corner = np.round(center) - half
     x, y, z = corner.tolist()
@@ -169,6 +173,12 @@ def measured(
     return features_of(image, depth > 0, grid), around_of(
         image, depth, white & (depth < -16 if half > 26 else depth < -9)
     )
+
+
+@lru_cache(maxsize=HEADS)
+def head(number: int) -> Anatomy:
+    """Head of one synthetic person; their fields take longer to make than a lesion."""
+    return sample_anatomy(PhantomSpec(seed=number))
 
 
 def features_of(image: np.ndarray, inside: np.ndarray, grid: Grid) -> dict[str, float]:

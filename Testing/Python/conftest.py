@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -40,12 +41,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files take turns from day to day where time is limited: what is left out today comes early another day."""
+    if UNTIL is not None:
+        day = int(UNTIL) // 86400
+        items.sort(key=lambda item: hashlib.sha256(f"{day} {item.path.name}".encode()).hexdigest())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin no slow test after RTRESPONSECAM_SLOW_UNTIL, seconds since 1970: CI has to end."""
+    if UNTIL is not None and item.get_closest_marker("slow") and time.time() > float(UNTIL):
+        pytest.skip(TIME_IS_UP)
+
+
+UNTIL = os.environ.get("RTRESPONSECAM_SLOW_UNTIL")
+TIME_IS_UP = "the time for slow tests is used up"
+
 # Words of a reason, and the tool whose absence it is ("": nothing that can be installed).
 MAY_SKIP = (
     ("real samples are absent", ""),  # data that must not be passed on with the project
     ("RTRESPONSECAM_SLICER_SOURCES", ""),  # Slicer's own sources
     ("dciodvfy is not installed", "dciodvfy"),
     ("pyradiomics is absent", "pyradiomics"),
+    (TIME_IS_UP, ""),
 )
 
 

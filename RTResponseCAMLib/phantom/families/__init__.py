@@ -17,7 +17,7 @@ from RTResponseCAMLib.phantom.families.body import Mechanism, RealisticLesion, m
 from RTResponseCAMLib.phantom.families.properties import Properties, sample_properties, volume_ratio
 from RTResponseCAMLib.phantom.field import Array64
 from RTResponseCAMLib.phantom.lesion import PhantomLesion
-from RTResponseCAMLib.phantom.spec import PhantomSpec
+from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 
 COARSE = "coarse"
 Lesion = PhantomLesion | RealisticLesion
@@ -109,18 +109,23 @@ def sample_realistic(
     properties, ratio, prescription = draw(
         family, spec, rng=rng, volume_cc=volume_cc, center_mm=center_mm, scanner=scanner
     )
+    lesion = lesion_of(family, properties, variant=spec.variant, name=f"GTV {number}", center_mm=center_mm, rng=rng)
+    return replace(lesion, volume_ratio=ratio, prescription_gy=prescription)
+
+
+def lesion_of(
+    family: Family,
+    properties: Properties,
+    *,
+    variant: Variant,
+    name: str,
+    center_mm: Array64,
+    rng: np.random.Generator,
+) -> RealisticLesion:
+    """Return a lesion of given properties, with a shape and a mechanism from ``rng``; its volume does not change."""
     stretch, lobes, ruffles = sample_shape(rng, properties)
     return make_lesion(
         RealisticLesion(
-            f"GTV {number}",
-            spec.variant,
-            properties,
-            family.sample(rng, properties),
-            center_mm,
-            stretch,
-            lobes,
-            ruffles,
-            ratio,
-            prescription,
+            name, variant, properties, family.sample(rng, properties), center_mm, stretch, lobes, ruffles, 1.0
         )
     )

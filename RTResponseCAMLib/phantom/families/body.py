@@ -105,8 +105,8 @@ class RealisticLesion:
         """Level function: 1 in the middle, 0 on the contour; points ``(…, 3)`` relative to the center, mm."""
         local = points_mm / (self.radius_mm * self.scale)
         distance = np.sqrt(np.einsum("...i,ij,...j->...", local, self.stretch, local))
-        lobes = self.properties.roughness * self.lobes.at(local * 10.0)
-        ruffles = self.properties.ruffle_mm / self.radius_mm * self.ruffles.at(points_mm / self.scale)
+        lobes = self.properties.roughness * self.lobes.at(local * 10.0, 1)
+        ruffles = self.properties.ruffle_mm / self.radius_mm * self.ruffles.at(points_mm / self.scale, 1)
         return np.asarray(1 - distance + lobes + ruffles, dtype=np.float32)
 
     def resistance(self, points_mm: Array64) -> Array32:
@@ -192,9 +192,9 @@ def sample_shape(rng: np.random.Generator, properties: Properties) -> tuple[Arra
     axes, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     lengths = np.asarray([1.0, properties.elongation, properties.flatness])
     lengths = lengths / lengths.prod() ** (1 / 3)
-    lobes = random_field(rng, 22.0, scale_mm=float(rng.uniform(3.0, 5.5)))
+    lobes = random_field(rng, 22.0, scale_mm=float(rng.uniform(3.0, 5.5)), fineness=3.0)
     reach_mm = min(2.0 * properties.radius_mm + 2.0, 30.0)
-    return axes @ np.diag(lengths**-2) @ axes.T, lobes, random_field(rng, reach_mm, scale_mm=1.4)
+    return axes @ np.diag(lengths**-2) @ axes.T, lobes, random_field(rng, reach_mm, scale_mm=1.4, fineness=3.0)
 
 
 def _soft_count(level: Array32) -> float:

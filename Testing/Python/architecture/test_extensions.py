@@ -67,6 +67,7 @@ def test_a_model_of_twenty_lines_is_trained_and_loaded_and_its_maps_are_checked(
         assert float(found.map.sum(dtype=np.float64)) + found.bias == pytest.approx(found.total, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_it_predicts_a_study_with_report_and_scene(toy_bundle, study_folder, tmp_path):
     out = tmp_path / "out"
     line = ["predict", str(study_folder / "dicom"), "--model", str(toy_bundle), "--out", str(out)]
@@ -81,6 +82,7 @@ def test_it_predicts_a_study_with_report_and_scene(toy_bundle, study_folder, tmp
     assert cam.min() < 0 < cam.max()
 
 
+@pytest.mark.slow
 def test_it_is_compared_with_the_others_in_its_color(toy, small_cohort, tmp_path, monkeypatch):
     figures = []
     drawn = comparison_figures.plot_curves
@@ -107,6 +109,7 @@ def test_two_models_of_one_name_are_refused(toy):
         register(replace(TOY, name="volume"))
 
 
+@pytest.mark.slow
 def test_a_model_without_maps_is_trained_but_shows_nothing_and_says_so(small_cohort, study, tmp_path):
     train_bundle(small_cohort, tmp_path / "volume", name="volume", options={}, card={"name": "volume alone"})
     bundle = load_bundle(tmp_path / "volume")
@@ -115,6 +118,7 @@ def test_a_model_without_maps_is_trained_but_shows_nothing_and_says_so(small_coh
         predict_study(study, bundle)
 
 
+@pytest.mark.slow
 def test_a_model_whose_features_a_study_lacks_is_refused_with_the_reason(toy_bundle, study, tmp_path, monkeypatch):
     card = json.loads((toy_bundle / "model.json").read_text())
     card["preprocessing"]["families"] = ["radiomics"]
@@ -183,6 +187,7 @@ def test_a_command_is_one_function_with_its_options(capsys):
         unregister_command(command)
 
 
+@pytest.mark.slow
 def test_an_export_format_is_one_writer_and_its_name(study_folder, tmp_path):
     pytest.importorskip("highdicom", reason="highdicom is not installed: no Parametric Map to derive the toy from")
 
@@ -204,6 +209,7 @@ def test_an_export_format_is_one_writer_and_its_name(study_folder, tmp_path):
         unregister_format("toy")
 
 
+@pytest.mark.slow
 def test_a_warning_is_one_row_with_its_effects(study, shipped, monkeypatch):
     """The table with a row more, as a module of its own: everything that looks at effects heeds it."""
     source = (LIBRARY / "warnings.py").read_text()

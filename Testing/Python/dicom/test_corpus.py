@@ -41,11 +41,11 @@ def truth(study):
 
 
 def spread(members: list) -> list:
-    """Every third member at each commit, all of them in `make test-all`."""
+    """Every ninth member at each commit, all of them in `make test-all`."""
     found = []
     for number, member in enumerate(members):
         values, marks = getattr(member, "values", (member,)), getattr(member, "marks", ())
-        slow = [pytest.mark.slow] if number % 3 else []
+        slow = [pytest.mark.slow] if number % 9 else []
         found.append(pytest.param(*values, marks=[*marks, *slow], id=getattr(member, "id", None)))
     return found
 

@@ -79,6 +79,7 @@ def in_own_process(code: str, limit_mb: int) -> subprocess.CompletedProcess:
     return done
 
 
+@pytest.mark.slow
 def test_a_deflate_bomb_is_refused_without_being_unpacked(own_study):
     """1 MB that unpacks to 1 GB."""
     path = own_study / "plan_t1c" / "RS.dcm"
@@ -128,6 +129,7 @@ def test_sequences_without_end_are_refused(own_study):
     assert "unreadable-file" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("../../escape", "=1+1", "x\0y"), ("..\\..\\escape", "<script>", "/etc/passwd")])
 def test_roi_names_write_nothing_outside_the_folder(own_study, tmp_path, names):
     def rename(data):
@@ -145,6 +147,7 @@ def test_roi_names_write_nothing_outside_the_folder(own_study, tmp_path, names):
     assert "<script>" not in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_folder_of_spoiled_files_is_one_clear_error(own_study, tmp_path, capsys):
     rng = np.random.default_rng(5)
     for path in own_study.rglob("*.dcm"):

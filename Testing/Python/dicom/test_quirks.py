@@ -140,6 +140,7 @@ ORIENTATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ORIENTATIONS)
 def test_orientation_changes_nothing_but_the_place(own_study, study, name):
     matrix = ORIENTATIONS[name]
@@ -252,6 +253,7 @@ class TestRegistrations:
             load_study(own_study).lesions[1].structure.contours[0], study.lesions[1].structure.contours[0], atol=2e-3
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "factor"), [("RIGID", 1.1), ("AFFINE", 1.0), ("RIGID", -1.0)])
     def test_registrations_that_are_not_rigid_are_left_out(self, own_study, kind, factor):
         matrix = rotation(2, 6)

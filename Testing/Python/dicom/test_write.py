@@ -89,6 +89,7 @@ def test_the_structure_set_is_one_of_the_same_patient_and_nobodys_plan(study, st
     assert dicom_errors(tmp_path / "RS.dcm") == []
 
 
+@pytest.mark.slow
 def test_an_export_beside_its_study_is_not_read_as_part_of_it(own_study, study):
     found = load_study(own_study)
     exported(found, own_study, own_study)
@@ -218,6 +219,7 @@ def test_nothing_is_not_exported(study, study_folder):
         parametric_map(source_series, box.image(np.zeros(box.shape, np.float32)), scale="", version="0")
 
 
+@pytest.mark.slow
 def test_a_bare_mr_and_names_in_any_script_are_exported(own_study, tmp_path):
     """De-identified: attributes that may be empty are absent, and so is the character set."""
     for path in (own_study / "t1c").glob("*.dcm"):
@@ -243,6 +245,7 @@ def test_a_bare_mr_and_names_in_any_script_are_exported(own_study, tmp_path):
         assert back.AccessionNumber in ("", None)
 
 
+@pytest.mark.slow
 def test_an_mr_without_a_frame_of_reference_is_refused(own_study):
     study = load_study(own_study)
     for path in (own_study / "t1c").glob("*.dcm"):

@@ -33,6 +33,7 @@ def no_idle_workers():
     end_workers()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_job_is_done_once_and_progress_comes_to_its_end(tmp_path, workers):
     heard = []

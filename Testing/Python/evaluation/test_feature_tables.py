@@ -78,6 +78,7 @@ def test_labels_and_a_table_are_cohort_enough(tmp_path, capsys):
     assert {r["approach"] for r in table(out / "predictions.csv")} == {"mine", "volume", "clinical"}
 
 
+@pytest.mark.slow
 def test_a_table_stands_beside_models_of_images_and_lacking_rows_are_counted(small_cohort, tmp_path):
     rows = table(small_cohort / "manifest.csv")
     path = write_table(tmp_path / "mine.csv", brought(rows, skip=(0, 4)))
@@ -189,6 +190,7 @@ def test_arguments_that_no_comparison_can_have_are_refused_before_anything_is_re
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -22,6 +22,7 @@ from RTResponseCAMLib.samples.radiomics import why_unavailable
 from RTResponseCAMLib.workflow.evaluate import evaluate
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_persons_scan_under_another_group_is_refused(small_cohort, tmp_path):
     cohort = own_cohort(small_cohort, tmp_path)
     rows = table(cohort / "manifest.csv")
@@ -71,6 +72,7 @@ def test_a_patient_id_that_two_groups_share_is_said_and_an_external_copy_is_not_
     assert shared not in (out / "result.json").read_text() + text
 
 
+@pytest.mark.slow
 def test_lesions_without_a_dose_are_counted_and_the_others_keep_theirs(small_cohort, tmp_path):
     cohort = own_cohort(small_cohort, tmp_path)
     rows = table(cohort / "manifest.csv")

@@ -45,6 +45,7 @@ def compared(small_cohort, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_lesion_is_tested_once_by_every_arm_and_the_baselines_are_always_there(small_cohort, compared):
     rows = table(compared / "predictions.csv")
     wanted = sorted((r.patient_group, r.lesion) for r in read_cohort(small_cohort))
@@ -321,6 +322,7 @@ def test_unknown_models_are_refused():
         chosen_models(["svm"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_unavailable() is not None, reason="pyradiomics is absent (make radiomics)")
 def test_delta_features_come_from_the_scan_before_the_labels_visit_and_from_no_other(tmp_path):
     spec = PhantomSpec(seed=12, lesions=1, variant=Variant.DARKER, mid_treatment=True, **SMALL)

@@ -23,6 +23,7 @@ def show_wash(panel):
 
 
 class TestSideBySide:
+    @pytest.mark.slow
     def test_every_view_of_the_row_shows_the_lesion_whole(self, host, predicted):
         predicted.ui.sideBySideButton.checked = True
         host.settle()
@@ -128,6 +129,7 @@ class TestColors:
             assert view.GetLayoutLabel() == label
             assert len(set(view.GetLayoutColor())) == 3  # not gray
 
+    @pytest.mark.slow
     def test_segments_that_were_filled_are_outlines_beside_the_evidence(self, host, loaded):
         shown = loaded.parameters.segmentation.GetDisplayNode()
         shown.SetVisibility2DFill(True)
@@ -155,6 +157,7 @@ class TestNodes:
         host.settle()
         assert host.warnings.records == []
 
+    @pytest.mark.slow
     def test_a_renamed_segment_has_its_name_in_the_table(self, host, loaded):
         segment = loaded.parameters.segmentation.GetSegmentation().GetNthSegment(0)
         for name in ("L1 left frontal", "L1 right frontal"):  # measured, and predicted

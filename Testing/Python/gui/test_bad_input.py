@@ -58,6 +58,7 @@ def test_all_lesions_are_empty(loaded):
     refused(loaded, "are empty")
 
 
+@pytest.mark.slow
 def test_where_two_doses_disagree_the_panel_asks_and_a_click_answers(host, panel, study_folder, tmp_path):
     folder = shutil.copytree(study_folder / "dicom", tmp_path / "dicom")
     plan = folder / "plan_t1c"
@@ -147,6 +148,7 @@ def test_the_mr_holds_no_voxels(host, loaded):
     refused(loaded, "contains no voxels")
 
 
+@pytest.mark.slow
 def test_an_oblique_mr_is_used_and_said_to_be_oblique(host, panel, tmp_path):
     from RTResponseCAMLib.phantom.patient import sample_patient
     from RTResponseCAMLib.phantom.spec import PhantomSpec
@@ -207,6 +209,7 @@ def test_a_model_whose_weights_were_altered_is_a_sentence(host, loaded, bundle_f
     assert loaded.parameters.camVolume is None
 
 
+@pytest.mark.slow
 def test_a_dose_that_does_not_say_so_is_taken_for_gray_and_said(loaded):
     loaded.parameters.doseVolume.SetAttribute("DicomRtImport.DoseVolume", None)
     result = loaded.logic.predict()
@@ -219,6 +222,7 @@ def test_names_from_outside_are_not_taken_for_markup(host, loaded):
     assert "&lt;img" in loaded.ui.studyMessageLabel.text
 
 
+@pytest.mark.slow
 def test_nodes_loaded_by_hand_give_the_same_answer_as_the_folder(host, panel, opened):
     """As after Slicer's DICOM module and SlicerRT: nodes without anything of ours but the dose's attribute."""
     panel.logic.show_study(opened, panel.parameters)

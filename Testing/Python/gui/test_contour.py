@@ -133,6 +133,7 @@ def test_evidence_in_doubt_is_contoured_only_when_asked_for(host, predicted):
     assert "Quality flags" not in predicted.ui.subregionVolumeLabel.text
 
 
+@pytest.mark.slow
 def test_the_subregion_is_measured_beside_the_event_loop(host, predicted):
     from RTResponseCAMLib.subregion.select import Selection
     from RTResponseCAMLib.subregion.statistics import measure
@@ -195,6 +196,7 @@ def test_kept_subregions_go_out_as_dicom_with_what_was_edited(host, predicted, o
     assert [s.SegmentAlgorithmType for s in seg.SegmentSequence] == ["AUTOMATIC", "SEMIAUTOMATIC"]
 
 
+@pytest.mark.slow
 def test_without_highdicom_the_contour_goes_out_alone_and_the_map_is_missed_aloud(
     host, predicted, opened, tmp_path, monkeypatch
 ):
@@ -221,6 +223,7 @@ def test_without_highdicom_the_contour_goes_out_alone_and_the_map_is_missed_alou
     assert (folder / "lesions.csv").is_file()
 
 
+@pytest.mark.slow
 def test_dicom_says_what_is_missing(host, predicted, study_folder, tmp_path):
     predicted.ui.exportPathLineEdit.currentPath = str(tmp_path)
     predicted.ui.dicomCheckBox.checked = True
@@ -273,6 +276,7 @@ def test_points_become_markups_and_are_compared_with_the_map(host, predicted, tm
     assert "lacks the column" in predicted.ui.pointsLabel.text
 
 
+@pytest.mark.slow
 def test_a_volume_of_the_applications_own_database_finds_its_files_again(host, loaded, opened, tmp_path, monkeypatch):
     import pydicom
     import slicer

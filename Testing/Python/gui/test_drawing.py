@@ -63,6 +63,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_view_is_asked_to_draw_once_per_change(drawing, name):
     found = requests(drawing, CHANGES[name])

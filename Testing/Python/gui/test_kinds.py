@@ -48,6 +48,7 @@ def in_the_way(shown, view):
 
 
 class TestOtherDoses:
+    @pytest.mark.slow
     def test_lines_and_wash_are_made_anew_when_the_dose_has_other_voxels(self, host, loaded):
         dose = loaded.parameters.doseVolume
         before = isodoses_of(dose)[0].GetPolyData().GetBounds()
@@ -79,6 +80,7 @@ class TestOtherDoses:
         host.settle()
         assert not any(model.GetDisplayNode().GetVisibility() for model in isodoses_of(dose))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["evidence", "label map", "cGy", "negative values"])
     def test_what_is_no_dose_in_gray_is_refused_at_once(self, host, predicted, kind):
         p = predicted.parameters
@@ -111,6 +113,7 @@ class TestOtherDoses:
 
 
 class TestTwoStudies:
+    @pytest.mark.slow
     def test_each_study_has_its_own_result_prescription_and_outlines(self, host, predicted, opened):
         p = predicted.parameters
         p.prescriptionGy = 22.0
@@ -141,6 +144,7 @@ class TestTwoStudies:
         assert rows_of(other) == theirs
         assert other.GetNodeReferenceID(f"{PREFIX}sourceMR") == second[0].GetID()
 
+    @pytest.mark.slow
     def test_a_result_of_a_study_that_is_not_chosen_any_more_is_kept_for_it(self, host, loaded, opened):
         from RTResponseCAMLib.workflow.task import compute
 
@@ -156,6 +160,7 @@ class TestTwoStudies:
         assert p.camVolume.GetNodeReferenceID(f"{PREFIX}sourceMR") == first[0].GetID()
         assert dict(loaded.logic.state(p).stale) == {}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("gone", ["mrVolume", "segmentation"])
     def test_a_result_whose_study_was_deleted_is_left_out(self, host, loaded, gone):
         loaded.ui.predictButton.click()
@@ -184,6 +189,7 @@ class TestPlaces:
         predicted.logic.predict()
         assert composite_of(host, "Red").GetForegroundVolumeID() == cam.GetID()
 
+    @pytest.mark.slow
     def test_hardened_inputs_take_lines_with_them_and_leave_the_follow_up(self, host, predicted):
         p = predicted.parameters
         pose(host, *inputs(predicted))
@@ -263,6 +269,7 @@ class TestRow:
 
 
 class TestLost:
+    @pytest.mark.slow
     @pytest.mark.parametrize("what", ["evidence", "wash", "line"])
     def test_a_display_node_that_was_deleted_is_made_again_or_missed(self, host, predicted, what):
         p = predicted.parameters
@@ -282,6 +289,7 @@ class TestLost:
             assert [legend.GetDisplayableNode() is not None for legend in legends] == [True] * len(legends)
             assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) in legends
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("attribute", "value"),
         [("inputs", "{oops"), ("inputs", "[1, 2]"), ("warnings", "{oops"), ("warnings", "5"), ("lesions", "[1]"),

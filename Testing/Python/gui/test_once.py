@@ -114,6 +114,7 @@ class TestOnce:
         assert len(between) > 8
         assert all(between)
 
+    @pytest.mark.slow
     def test_an_exported_scene_has_the_voxels_and_places_of_the_one_shown(self, host, predicted, tmp_path):
         from RTResponseCAMLib.scene.nodes import grid_of, voxels_of
 

@@ -201,6 +201,7 @@ def test_results_turn_stale_when_an_input_changes_and_fresh_when_it_changes_back
     assert not predicted.ui.exportButton.enabled
 
 
+@pytest.mark.slow
 def test_the_result_is_exported_whole(host, predicted, tmp_path):
     assert not predicted.ui.exportButton.enabled
     predicted.ui.exportPathLineEdit.currentPath = str(tmp_path)
@@ -261,6 +262,7 @@ def test_the_sample_is_loaded_by_name_as_any_other(host, panel, monkeypatch):
     assert len(rows) == 3
 
 
+@pytest.mark.slow
 def test_weighted_dose_is_named_wherever_the_panel_shows_a_dose(host, panel, study_folder, tmp_path):
     folder = shutil.copytree(study_folder / "dicom", tmp_path / "dicom")
     edit(folder / "plan_t1c" / "RD.dcm", lambda data: setattr(data, "DoseType", "EFFECTIVE"))

@@ -34,6 +34,7 @@ def colored(image) -> float:
     return float(((picture.max(axis=2) - picture.min(axis=2)) > 40).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.render
 def test_a_saved_scene_comes_back_with_results_and_settings(rendering, opened, tmp_path):
     from RTResponseCAMLib.gui.choices import Colors, DoseDisplay, Shown
@@ -76,6 +77,7 @@ def test_a_saved_scene_comes_back_with_results_and_settings(rendering, opened, t
     assert found[2] == pytest.approx(before[2], abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.render
 def test_the_views_show_what_the_panel_says(rendering, opened):
     from RTResponseCAMLib.gui.choices import DoseDisplay

@@ -25,6 +25,7 @@ class TestSaved:
         host.reload(MODULE)
         assert host.widget.logic.state(host.widget.parameters).rows == before
 
+    @pytest.mark.slow
     def test_a_reopened_scene_predicts_the_same_figures(self, host, predicted, tmp_path):
         before = predicted.logic.result.predictions
         self.reopened(host, predicted, tmp_path)
@@ -34,6 +35,7 @@ class TestSaved:
             assert other.dose.d98_gy == pytest.approx(one.dose.d98_gy, abs=1e-3)
             assert other.volume_cc == pytest.approx(one.volume_cc, rel=1e-4)
 
+    @pytest.mark.slow
     def test_a_scene_of_an_earlier_version_says_that_its_contours_are_lost(self, host, predicted, tmp_path):
         """It kept voxels only: figures made anew differ from those that it shows, which stay."""
         from RTResponseCAMLib.scene.stored_data import CONTOURS, MEASURES

@@ -85,6 +85,7 @@ def test_a_job_of_a_widget_that_was_reloaded_does_not_come_back(host, loaded):
     assert widget.parameters.camVolume is None
 
 
+@pytest.mark.slow
 def test_deleting_the_evidence_takes_its_colors_legend_and_copy_with_it(host, predicted):
     plain = classes(host.scene)
     predicted.ui.gradedCheckBox.checked = True
@@ -124,6 +125,7 @@ def test_deleting_the_lesions_disables_the_prediction(host, predicted):
     assert "segmentation" in predicted.ui.predictButton.toolTip
 
 
+@pytest.mark.slow
 def test_two_lesions_of_the_same_name_keep_apart(host, loaded):
     segments = loaded.parameters.segmentation.GetSegmentation()
     for number in range(2):

@@ -77,6 +77,7 @@ def test_volume_equals_that_of_the_contours(volume_cc, phase):
     assert volume(structure) == pytest.approx(drawn_cc(structure), rel=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("volume_cc", [0.1, 0.3, 2.0, 20.0])
 @pytest.mark.parametrize("phase", np.arange(0, 1, 0.125))
 def test_contours_every_mm_give_the_bodys_volume_to_one_percent(volume_cc, phase):

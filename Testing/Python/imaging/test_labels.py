@@ -53,6 +53,7 @@ def test_a_mask_of_noise_is_refused():
         label_structures(GRID.image(noise))
 
 
+@pytest.mark.slow
 def test_many_labels_scattered_through_a_large_map_cost_one_search():
     """A damaged file: hundreds of labels whose boxes all fill the map took half a second each."""
     rng = np.random.default_rng(5)

@@ -67,6 +67,7 @@ def test_a_moved_head_is_found_again(pair):
     np.testing.assert_allclose(found.to_plan @ found.to_follow_up, np.eye(4), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_transform_of_the_users_is_taken_and_judged(pair):
     planning, follow_up, truth, _ = pair
     good = accept_transform(planning, follow_up, matrix=truth, method="manual")

@@ -70,6 +70,7 @@ def test_noise_gives_chance_although_features_are_selected():
     assert 0.38 < np.mean(found) < 0.6
 
 
+@pytest.mark.slow
 def test_a_signal_is_found_and_its_probabilities_mean_what_they_say():
     table, label, patient = cohort(2, 2.0, patients=200, lesions=350)
     found = out_of_fold(table, label, patient)

@@ -51,6 +51,7 @@ def test_volume_and_fractions_are_those_of_the_truth(family):
     assert found.non_response == (found.volume_ratio >= 0.8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", NAMES)
 def test_the_resistant_part_is_seen_in_the_mr_unless_the_variant_is_none(family):
     seen, hidden = (lesion(family, variant=v) for v in (Variant.TEXTURE, Variant.NONE))

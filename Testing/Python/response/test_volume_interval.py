@@ -18,6 +18,7 @@ from RTResponseCAMLib.response.volume import Volume, _log_ratio, absent_volume, 
 from RTResponseCAMLib.study import Structure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [2.9, 5.0, 10.0, 17.0])
 @pytest.mark.parametrize("boundary", [0.3, 0.5, 1.0])
 def test_the_interval_is_the_ball_with_its_radius_moved(radius, boundary):

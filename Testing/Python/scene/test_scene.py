@@ -166,6 +166,7 @@ def test_the_saved_scene_opens_again_with_its_display(built, tmp_path):
     assert 0 < composite.GetForegroundOpacity() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.render
 def test_slice_views_show_mr_evidence_and_outlines(result, tmp_path):
     pytest.importorskip("trame_slicer", reason="trame-slicer is not installed: no slice views here")

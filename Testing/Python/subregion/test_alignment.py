@@ -95,6 +95,7 @@ def test_the_map_is_read_where_the_points_lie():
     assert loose.draws[0].std() == pytest.approx(np.linalg.norm(ramp), rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_planted_correlation_is_recovered_inside_its_interval():
     values, draws, turned, names = cohort(0.6, 39, 1)
     found = align(values, draws, turned=turned, patients=names)

@@ -35,6 +35,7 @@ def points(result, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_points_of_the_map_itself_align_with_it(study_folder, points, tmp_path, capsys):
     out = tmp_path / "out"
     habitats = sitk.ReadImage(str(study_folder / "truth" / "resistant_planning.nrrd")) > 0
@@ -84,6 +85,7 @@ def test_points_of_another_study_are_refused(study_folder, tmp_path, capsys):
     assert "P9" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_habitats_alone_are_enough_and_doubts_go_along(study_folder, tmp_path, capsys):
     whole = sitk.ReadImage(str(study_folder / "truth" / "resistant_planning.nrrd"))
     sitk.WriteImage(sitk.Cast(whole * 0 + 1, sitk.sitkUInt8), str(tmp_path / "all.nrrd"))
@@ -130,6 +132,7 @@ def test_a_slide_is_moved_as_slicer_saves_its_transform(result, study_folder, tm
     assert found["wrong"]["points"] < 0.5 * found["right"]["points"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_a_flat_raster_is_a_slide(result, study_folder, tmp_path, capsys, suffix):
     """One slice of the map as a picture, placed by its transform: the same ranking as the map's."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import doctest
 import inspect
 
+import pytest
+
 import RTResponseCAMLib
 from RTResponseCAMLib import api
 
 
+@pytest.mark.slow
 def test_the_examples_are_right(study_folder, study, small_cohort, tmp_path):
     given = {"folder": study_folder / "dicom", "study": study, "cohort": small_cohort, "out": tmp_path}
     found = doctest.testmod(api, extraglobs=given)
@@ -24,11 +27,13 @@ def test_they_come_from_the_package_itself_and_take_two_arguments_by_place():
     assert set(RTResponseCAMLib.__all__) <= set(dir(RTResponseCAMLib))
 
 
+@pytest.mark.slow
 def test_a_follow_up_is_measured_from_a_folder(study_folder):
     followed = RTResponseCAMLib.follow_up(study_folder / "dicom", propose=False)
     assert [visit.problem for visit in followed.visits] == [""]
 
 
+@pytest.mark.slow
 def test_a_prediction_is_written_where_asked(study, tmp_path):
     result = RTResponseCAMLib.predict(study, tmp_path / "out", device="cpu")
     assert {"result.json", "cam.nrrd", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}

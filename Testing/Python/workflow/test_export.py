@@ -26,6 +26,7 @@ from RTResponseCAMLib.workflow.subregion import contour_subregions, write_subreg
 HALF = Selection("percentile", 60)
 
 
+@pytest.mark.slow
 def test_figures_in_all_files_agree(study_folder, tmp_path, capsys):
     out = tmp_path / "out"
     options = ["--method", "percentile", "--value", "60", "--anyway", "--boost", "45", "--json"]
@@ -79,6 +80,7 @@ def test_an_export_names_model_and_doubt_and_nothing_of_the_patient(result, stud
     assert {"RTSTRUCT"} == {data.Modality}
 
 
+@pytest.mark.slow
 def test_all_three_objects_are_written_and_never_a_dose(study_folder, tmp_path, capsys):
     out = tmp_path / "out"
     options = ["--method", "volume", "--value", "0.1", "--anyway"]
@@ -141,6 +143,7 @@ def test_a_margin_that_leaves_the_lesion_keeps_dose_boost_and_voxels(result, tmp
         assert "dose grid" not in " ".join(row["warnings"])
 
 
+@pytest.mark.slow
 def test_lesions_that_overlap_are_in_doubt(result, study, bundle_folder):
     lesion = study.lesions[0]
     twice = replace(study, lesions=(*study.lesions, replace(lesion, id="L9")))
@@ -179,6 +182,7 @@ def test_a_segment_of_other_voxels_and_of_another_model_says_so(result):
     assert same.mask is own.mask
 
 
+@pytest.mark.slow
 def test_evidence_is_contoured_from_where_it_speaks_for_non_response(study_folder, tmp_path, monkeypatch):
     from RTResponseCAMLib.cam import evidence
 

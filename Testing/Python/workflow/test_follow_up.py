@@ -65,6 +65,7 @@ def proposed(folder):
     return follow_study(load_study(folder / "dicom", with_dose=False))
 
 
+@pytest.mark.slow
 def test_the_registration_is_the_planted_pose(proposed, true_map):
     found = proposed.visits[0].registration
     points = np.array([(x, y, z) for x in (-50, 0, 50) for y in (-60, 0, 60) for z in (-40, 0, 40)], float)
@@ -112,6 +113,7 @@ def erase_on_follow_up(own: Path, folder: Path, number: int) -> None:
         edit(file, lambda data, plane=plane: setattr(data, "PixelData", plane.tobytes()))
 
 
+@pytest.mark.slow
 def test_a_lesion_that_is_gone_from_a_drawn_follow_up_has_vanished(own, folder):
     draw_on_follow_up(own, folder, keep=lambda number: number != 2)
     erase_on_follow_up(own, folder, 2)
@@ -135,6 +137,7 @@ def test_a_lesion_that_was_not_drawn_but_enhances_is_no_response(own, folder):
     assert unknown.visits[0].warnings[0].code == "lesion-not-contoured"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beyond_mm", [0.0, 6.0, 12.0, 300.0])
 def test_a_lesion_at_or_beyond_the_edge_is_unknown_although_others_were_drawn(own, folder, true_map, beyond_mm):
     """Cut through by the last slice, or so near that its surroundings are still on the scan."""
@@ -199,6 +202,7 @@ def test_parts_of_lesions_in_a_label_map_belong_together_when_told_so(own, folde
     assert sum(t.visits[0].volume.cc for t in whole.trajectories) == pytest.approx(inside.sum() * voxel, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_drawn_lesions_named_like_anatomy_are_not_lost(own, folder):
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "truth" / "lesions_follow_up.nrrd")))
     masks = {name: labels == n for n, name in enumerate(("L periventricular", "Brainstem", "GTV 3"), start=1)}
@@ -238,6 +242,7 @@ def test_a_plan_without_follow_up_is_refused(own):
         follow_study(load_study(own, with_dose=False))
 
 
+@pytest.mark.slow
 def test_without_drawing_or_proposal_the_lesion_is_unknown(folder):
     followed = follow_study(load_study(folder / "dicom", with_dose=False), propose=False)
     assert {t.visits[0].status for t in followed.trajectories} == {"unknown"}
@@ -245,6 +250,7 @@ def test_without_drawing_or_proposal_the_lesion_is_unknown(folder):
     assert three_month_label(followed.trajectories[0]).category == "unknown"
 
 
+@pytest.mark.slow
 def test_a_dicom_registration_is_used_instead_of_registering(own, true_map):
     frames = [
         str(pydicom.dcmread(next((own / part).glob("*.dcm")), stop_before_pixels=True).FrameOfReferenceUID)
@@ -322,6 +328,7 @@ def test_the_report_states_the_rule_that_was_asked_for(proposed, tmp_path):
     assert "nearest day 120 within days 30–200" in text
 
 
+@pytest.mark.slow
 def test_the_command_line_follows_up(folder, tmp_path, capsys):
     out = tmp_path / "out"
     mask = folder / "truth" / "lesions_follow_up.nrrd"
@@ -332,6 +339,7 @@ def test_the_command_line_follows_up(folder, tmp_path, capsys):
     assert "expects F1=FILE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_can_be_cancelled(folder, tmp_path):
     from RTResponseCAMLib.progress import Cancelled
 

@@ -170,6 +170,7 @@ def test_the_report_is_one_file_and_says_what_it_is(written):
     assert "GTV 3" in text
 
 
+@pytest.mark.slow
 def test_names_in_the_report_are_escaped(own_study, tmp_path, bundle_folder):
     path = own_study / "plan_t1c" / "RS.dcm"
     data = pydicom.dcmread(path)
@@ -209,6 +210,7 @@ def test_bad_input_is_one_line_and_exit_code_two(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_lesion_outside_the_dose_grid_has_no_dose_metrics_and_says_so(own_study, tmp_path, capsys):
     path = own_study / "plan_t1c" / "RD.dcm"
     data = pydicom.dcmread(path)
@@ -270,6 +272,7 @@ def test_a_disk_that_is_full_leaves_nothing(study_folder, tmp_path):
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_half_way_leaves_nothing(study_folder, tmp_path):
     command = [*COMMAND, "predict", str(study_folder), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})

@@ -77,6 +77,7 @@ def assert_clean(contents: dict[str, bytes], uids: set[str]) -> None:
         assert not leaked, f"{leaked[0]} in {name}"
 
 
+@pytest.mark.slow
 def test_predictions_name_nobody(planted, uids, tmp_path, capfd, caplog):
     caplog.set_level(logging.DEBUG)
     assert main(["--quiet", "predict", str(planted), "--out", str(tmp_path / "out")]) == DONE

@@ -45,6 +45,7 @@ def test_its_dose_and_plan_indices(study_folder, tmp_path, capsys):
         assert values == pytest.approx(STORED["targets"][row["name"]], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_its_subregions_and_their_contours(study_folder, tmp_path, capsys):
     study = str(study_folder / "dicom")
     found = printed(capsys, "subregion", study, "--out", str(tmp_path / "parts"), "--anyway")["subregions"]
@@ -59,6 +60,7 @@ def test_its_subregions_and_their_contours(study_folder, tmp_path, capsys):
     assert counts == STORED["rtstruct"]
 
 
+@pytest.mark.slow
 def test_every_held_out_probability_of_a_comparison(small_cohort, tmp_path):
     protocol = replace(SHORT, models=chosen_models(["gradient", "scale-space"]))
     evaluate(small_cohort, tmp_path / "out", protocol=protocol)

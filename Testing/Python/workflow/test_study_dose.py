@@ -28,6 +28,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_tables_agree_with_each_other_and_with_what_was_planned(study_folder, tmp_path, capsys):
     out = tmp_path / "dose"
     assert main(["--quiet", "dvh", str(study_folder / "dicom"), "--out", str(out), "--json"]) == DONE

@@ -35,6 +35,7 @@ def cohort(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(cohort, tmp_path):
     for name in ("one", "two"):
         train_bundle(cohort, tmp_path / name, **NAMED)
@@ -75,6 +76,7 @@ def test_a_model_that_volume_alone_beats_says_so_unless_few_lesions_show_it():
     assert "(all labels; AUC 0.90 [0.80 to 0.95] against 0.80 [0.70 to 0.85])" in said
 
 
+@pytest.mark.slow
 def test_a_scan_under_two_groups_teaches_nothing(cohort, tmp_path):
     copy = Path(shutil.copytree(cohort, tmp_path / "cohort"))
     name = sorted(p.name for p in copy.iterdir() if p.is_dir())[0]
@@ -147,6 +149,7 @@ def test_the_command_trains_by_default_as_the_comparison_does(monkeypatch):
     assert "--no-autoencoder" in asked[1]["card"]["command"]
 
 
+@pytest.mark.slow
 def test_a_model_is_not_trained_on_lesions_that_lack_its_input(small_cohort, tmp_path, monkeypatch):
     entry = replace(entry_of("volume"), requires=Requirements(families=("elsewhere",)))
     monkeypatch.setattr("RTResponseCAMLib.workflow.train.entry_of", lambda name: entry)

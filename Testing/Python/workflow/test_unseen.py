@@ -91,6 +91,7 @@ def test_beyond_the_scan_an_image_goes_on_and_the_lesion_says_so(study, shipped)
     assert sitk.GetArrayFromImage(resample(cut, patch.grid))[beyond].max() == 0  # a dose does not
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_dose_gives_no_class_without_it(study, shipped):
     bundle = reading_dose(shipped)
     with_dose = predict_study(study, bundle)
@@ -107,6 +108,7 @@ def test_a_model_that_reads_no_dose_gives_its_classes_without_it(study, shipped,
     assert any(p.label != "indeterminate" for p in without.predictions)
 
 
+@pytest.mark.slow
 def test_a_model_that_learned_from_physical_dose_gives_no_class_on_weighted_dose(study, shipped):
     weighted = replace(study, dose=replace(study.dose, unit=GY_RBE))
     found = predict_study(weighted, reading_dose(shipped))
@@ -123,6 +125,7 @@ def test_a_dose_that_is_not_known_is_no_dose_in_training_as_in_prediction(study)
     assert torch.equal(lesion.dose, torch.zeros_like(lesion.dose))
 
 
+@pytest.mark.slow
 def test_an_mr_coarser_than_the_model_has_seen_is_said(study, shipped):
     structure = study.lesions[0].structure
     result = predict_study(only(study, structure, dose=None), shipped)
@@ -136,6 +139,7 @@ def test_an_mr_coarser_than_the_model_has_seen_is_said(study, shipped):
     assert "coarse-mr" not in codes(predict_study(only(study, structure, dose=None, mr=fine), shipped))
 
 
+@pytest.mark.slow
 def test_a_lesion_of_another_volume_than_the_model_has_seen_gets_no_class(study, shipped):
     structure = study.lesions[0].structure
     volume = contour_volume_cc(structure)

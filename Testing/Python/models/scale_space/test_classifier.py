@@ -98,6 +98,7 @@ def test_a_lesion_judged_in_pieces_is_judged_as_in_one(shipped, patches, monkeyp
     assert pieces.total == pytest.approx(whole.total, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_moving_the_patient_moves_the_map_and_nothing_else(shipped, study):
     """MR and contours moved together by any vector: same evidence, at the moved place."""
     shift = np.array([13.37, -8.21, 5.05])
@@ -208,6 +209,7 @@ def lesions_of_a_table(count: int, seed: int, logit_of) -> list[PreparedLesion]:
     return lesions
 
 
+@pytest.mark.slow
 def test_what_volume_decides_is_learned_by_the_volumes_slope_within_the_usual_steps():
     """69 lesions whose voxels know nothing: a slope that starts at 0 must get near what volume is worth."""
     rng = np.random.default_rng(5)
