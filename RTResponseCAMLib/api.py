@@ -78,12 +78,14 @@ def predict(
     """
     from RTResponseCAMLib.models.bundle import load_bundle
     from RTResponseCAMLib.models.card import default_bundle
-    from RTResponseCAMLib.workflow.output import check_free
+    from RTResponseCAMLib.workflow.output import check_free, keep_inputs
     from RTResponseCAMLib.workflow.predict import predict_study
     from RTResponseCAMLib.workflow.write import write_result
 
     if out is not None:
         check_free(Path(out), overwrite)
+        if isinstance(study, (str, Path)):
+            keep_inputs(Path(out), [Path(study)])
     bundle = load_bundle(Path(model) if model is not None else default_bundle(), device)
     loaded = load_study(study, progress=subprogress(progress, 0.0, 0.3)) if isinstance(study, (str, Path)) else study
     result = predict_study(loaded, bundle, progress=subprogress(progress, 0.3, 0.8))
@@ -146,8 +148,10 @@ def train(
     True
     """
     from RTResponseCAMLib.models.registry import default_name
+    from RTResponseCAMLib.workflow.output import keep_inputs
     from RTResponseCAMLib.workflow.train import train_bundle
 
+    keep_inputs(Path(out), [Path(cohort)])
     entries = {"name": "unnamed model", "intended_use": "Research use only. Not a medical device.", **(card or {})}
     return train_bundle(
         Path(cohort), Path(out), name=model or default_name(), options=options or {}, card=entries, overwrite=overwrite,
@@ -193,8 +197,10 @@ def evaluate(
     from RTResponseCAMLib.evaluation.protocol import Protocol, chosen_models, default_models
     from RTResponseCAMLib.samples.radiomics import read_settings
     from RTResponseCAMLib.workflow.evaluate import evaluate as compare
+    from RTResponseCAMLib.workflow.output import keep_inputs
 
     table_paths = {name: Path(path) for name, path in (tables or {}).items()}
+    keep_inputs(Path(out), [Path(p) for p in (cohort, external, *table_paths.values()) if p is not None])
     protocol = Protocol(
         models=chosen_models(default_models() if models is None else models, tuple(table_paths)),
         tables=tuple(table_paths),

@@ -64,7 +64,9 @@ def typer_function(command: Command) -> Callable[..., None]:
         with _running(quiet=QUIET["quiet"] or bool(values.get("json_"))) as bar:
             for value in values.values():
                 if isinstance(value, OutOptions) and value.overwrite:
-                    _keep_inputs(value.out, inputs)
+                    from RTResponseCAMLib.workflow.output import keep_inputs
+
+                    keep_inputs(value.out, inputs)
             command.run(**values, progress=bar)
 
     run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
@@ -79,13 +81,6 @@ def _paths(value: Any) -> list[Path]:
         return []
     values = list(vars(value).values()) if is_dataclass(value) else [value]
     return [v for one in values for v in (one if isinstance(one, (list, tuple)) else [one]) if isinstance(v, Path)]
-
-
-def _keep_inputs(out: Path, inputs: list[Path]) -> None:
-    """Raise an error if replacing ``out`` would delete an input."""
-    for path in inputs:
-        if out.exists() and path.exists() and out.resolve() in (path.resolve(), *path.resolve().parents):
-            raise ExistsError(out, f"holds the input {path}, which --overwrite would delete", "Choose another --out")
 
 
 def _parameters(group: type) -> list[inspect.Parameter]:

@@ -21,6 +21,12 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.phantom.anatomy import WHITE
 from RTResponseCAMLib.phantom.field import Array32
 
+# Of the DICOM header: description, scanning sequence, its variant, acquisition type, echo and repetition time (ms).
+SEQUENCES = {
+    "mprage": ("T1 MPRAGE", "GR", "MP", "3D", "3.2", "2100"),
+    "spgr": ("T1 SPGR", "GR", "SP", "3D", "4.2", "9.5"),
+    "se": ("T1 SE", "SE", "NONE", "2D", "12", "550"),
+}
 IDEAL, MIXED = "ideal", "mixed"
 FERMI = 0.06  # width of the roll-off at the edge of the acquired k-space, relative to it: weakens ringing
 MOVED_LINES = 0.35  # share of the outer lines of k-space that is acquired after a movement
@@ -33,6 +39,8 @@ class Scanner:
     Attributes
     ----------
     title : field strength and sequence.
+    field_tesla : field strength, T.
+    sequence : key of `SEQUENCES`.
     psf_mm : standard deviation of the point-spread function, mm.
     slice_share : thickness of a slice relative to the distance of slices; below 1 there is a gap, 0: no averaging.
     k_space : acquired share of k-space along rows and columns; the rest is filled with zeros.
@@ -46,6 +54,8 @@ class Scanner:
 
     name: str
     title: str
+    field_tesla: float
+    sequence: str
     psf_mm: float
     slice_share: float
     k_space: float
@@ -73,11 +83,13 @@ class Scanner:
 SCANNERS: Mapping[str, Scanner] = {
     scanner.name: scanner
     for scanner in (
-        Scanner("mprage-3t", "3 T, 3-D MPRAGE", 0.35, 0.0, 0.62, 0.012, 0.7, 0.14, 0.15, 1.0, 1.0),
-        Scanner("mprage-1.5t", "1.5 T, 3-D MPRAGE", 0.45, 0.0, 0.56, 0.018, 0.75, 0.06, 0.2, 0.9, 1.05),
-        Scanner("spgr-1.5t", "1.5 T, 3-D SPGR, interpolated", 0.5, 0.0, 0.50, 0.015, 0.8, 0.07, 0.2, 0.85, 1.0),
-        Scanner("se-1.5t", "1.5 T, 2-D spin echo", 0.5, 0.85, 0.60, 0.014, 0.0, 0.06, 0.35, 0.6, 1.15),
-        Scanner("se-3t", "3 T, 2-D spin echo", 0.4, 0.9, 0.66, 0.011, 0.0, 0.14, 0.35, 0.5, 1.1),
+        Scanner("mprage-3t", "3 T, 3-D MPRAGE", 3.0, "mprage", 0.35, 0.0, 0.62, 0.012, 0.7, 0.14, 0.15, 1.0, 1.0),
+        Scanner("mprage-1.5t", "1.5 T, 3-D MPRAGE", 1.5, "mprage", 0.45, 0.0, 0.56, 0.018, 0.75, 0.06, 0.2, 0.9, 1.05),
+        Scanner(
+            "spgr-1.5t", "1.5 T, 3-D SPGR, interpolated", 1.5, "spgr", 0.5, 0.0, 0.50, 0.015, 0.8, 0.07, 0.2, 0.85, 1.0
+        ),
+        Scanner("se-1.5t", "1.5 T, 2-D spin echo", 1.5, "se", 0.5, 0.85, 0.60, 0.014, 0.0, 0.06, 0.35, 0.6, 1.15),
+        Scanner("se-3t", "3 T, 2-D spin echo", 3.0, "se", 0.4, 0.9, 0.66, 0.011, 0.0, 0.14, 0.35, 0.5, 1.1),
     )
 }
 

@@ -43,8 +43,8 @@ class PhantomSpec:
     rtplan, follow_up : whether to write these objects.
     family : how resistance arises, see `phantom.families`.
     scanner : scanner of all MR of the patient, see `phantom.scanner`; "ideal" has white noise only.
-    head : NIfTI file of a real T1 head in which the lesions are planted, see `phantom.real_head`; "" for a synthetic one.
-        Grid and noise are then those of the file.
+    head : NIfTI file of a real T1 head in which the lesions are planted, see `phantom.real_head`; grid and noise are
+        then those of the file. "" for a synthetic head.
     brain_only : the file shows a brain without its skull.
     mid_treatment : also write an MR of day 30, as acquired between the fractions of an adaptive course.
     """

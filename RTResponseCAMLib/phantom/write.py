@@ -27,12 +27,14 @@ from RTResponseCAMLib.phantom.patient import (
     render_mr,
     second_grid,
 )
+from RTResponseCAMLib.phantom.scanner import SEQUENCES, Scanner
 from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.study import Structure
 
 PLAN_DATE = "20200110"
 MID_DAYS = 30
 GAMMAPLAN_DOSE_SCALING = 3.75e-4
+MOMENTS = {"MID": " during treatment", "FU": " follow-up"}  # in the description of a series
 LATER_FIELDS = {"family": "coarse", "scanner": "ideal", "head": "", "brain_only": False}
 
 
@@ -66,7 +68,13 @@ def write_patient(patient: Patient, folder: Path, *, progress: Progress = no_pro
     progress(0.0, "planning MR")
     mr = render_mr(patient, grid)
     uids = write_mr(
-        folder / "dicom/t1c", mr, names=names, series="T1c", date=PLAN_DATE, progress=subprogress(progress, 0.2, 0.4)
+        folder / "dicom/t1c",
+        mr,
+        names=names,
+        series="T1c",
+        date=PLAN_DATE,
+        scanner=patient.scanner,
+        progress=subprogress(progress, 0.2, 0.4),
     )
     progress(0.4, "dose")
     groups: list[tuple[int, ...]] = [(n,) for n in range(len(patient.lesions))]
@@ -85,7 +93,9 @@ def write_patient(patient: Patient, folder: Path, *, progress: Progress = no_pro
         progress(0.55, "MR during treatment")
         mid_treatment = render_mr(patient, grid, days=MID_DAYS)
         date = str(np.datetime64("2020-01-10") + np.timedelta64(MID_DAYS, "D")).replace("-", "")
-        write_mr(folder / "dicom/mid_treatment", mid_treatment, names=names, series="MID", date=date)
+        write_mr(
+            folder / "dicom/mid_treatment", mid_treatment, names=names, series="MID", date=date, scanner=patient.scanner
+        )
     if spec.follow_up:
         progress(0.6, "follow-up MR")
         day = np.datetime64("2020-01-10") + np.timedelta64(patient.days, "D")
@@ -97,6 +107,7 @@ def write_patient(patient: Patient, folder: Path, *, progress: Progress = no_pro
             names=names,
             series="FU",
             date=date,
+            scanner=patient.scanner,
             progress=subprogress(progress, 0.7, 0.9),
         )
     if truth:
@@ -150,10 +161,20 @@ def _scanner_name(patient: Patient) -> str:
 
 
 def write_mr(
-    folder: Path, image: sitk.Image, *, names: Names, series: str, date: str, progress: Progress = no_progress
+    folder: Path,
+    image: sitk.Image,
+    *,
+    names: Names,
+    series: str,
+    date: str,
+    scanner: Scanner | None = None,
+    progress: Progress = no_progress,
 ) -> list[str]:
     """Write one MR series, one file per slice; return the SOP instance UIDs in slice order."""
     folder.mkdir(parents=True, exist_ok=True)
+    kind = SEQUENCES["mprage" if scanner is None else scanner.sequence]
+    if series == "T2":
+        kind = (*kind[:4], "90", "3200")
     grid = Grid.of(image)
     pixels = sitk.GetArrayViewFromImage(image)
     axes = np.asarray(grid.direction).reshape(3, 3)
@@ -163,16 +184,13 @@ def write_mr(
         uid = names.uid(f"{series}/slice/{k}")
         data = new_file(MRImageStorage, uid)
         _identify(data, names, "MR", series, date)
-        data.SeriesDescription = {
-            "T1c": "T1 MPRAGE +C",
-            "T2": "T2 SPACE",
-            "MID": "T1 MPRAGE +C during treatment",
-            "FU": "T1 MPRAGE +C follow-up",
-        }[series]
+        data.SeriesDescription = "T2 SPACE" if series == "T2" else f"{kind[0]} +C{MOMENTS.get(series, '')}"
         data.ImageType = ["ORIGINAL", "PRIMARY", "M"]
-        data.ScanningSequence, data.SequenceVariant, data.MRAcquisitionType = "GR", "MP", "3D"
+        data.ScanningSequence, data.SequenceVariant, data.MRAcquisitionType = kind[1:4]
         data.ScanOptions = ""
-        data.EchoTime, data.RepetitionTime = ("90", "3200") if series == "T2" else ("3.2", "2100")
+        data.EchoTime, data.RepetitionTime = kind[4:]
+        if scanner is not None:
+            data.MagneticFieldStrength = decimal(scanner.field_tesla)
         if series != "T2":
             data.ContrastBolusAgent = "Gadolinium (synthetic)"
         data.FrameOfReferenceUID = names.uid(

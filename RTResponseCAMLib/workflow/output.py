@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,18 @@ def check_free(out: Path, overwrite: bool) -> None:
     """
     if os.path.lexists(out) and not overwrite:
         raise ExistsError(out, "exists already", "Choose another --out, or give --overwrite to replace it")
+
+
+def keep_inputs(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise an error if replacing ``out`` would delete an input.
+
+    Raises
+    ------
+    ExistsError : an input is ``out``, or lies in it.
+    """
+    for path in inputs:
+        if out.exists() and path.exists() and out.resolve() in (path.resolve(), *path.resolve().parents):
+            raise ExistsError(out, f"holds the input {path}, which --overwrite would delete", "Choose another --out")
 
 
 @contextmanager

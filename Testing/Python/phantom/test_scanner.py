@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -11,9 +12,10 @@ from RTResponseCAMLib.phantom.anatomy import WHITE
 from RTResponseCAMLib.phantom.patient import planning_grid, render_mr, sample_patient
 from RTResponseCAMLib.phantom.scanner import SCANNERS, Scanner, acquire, scanner_of
 from RTResponseCAMLib.phantom.spec import PhantomSpec
+from RTResponseCAMLib.phantom.write import write_patient
 
 GRID = Grid((96, 80, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-PERFECT = Scanner("perfect", "", 0.0, 0.0, 1.0, 1e-6, 0.0, 0.0, 0.0, 1.0, 1.0)
+PERFECT = Scanner("perfect", "", 3.0, "mprage", 0.0, 0.0, 1.0, 1e-6, 0.0, 0.0, 0.0, 1.0, 1.0)
 
 
 def flat(grid):
@@ -126,3 +128,26 @@ def test_one_patient_is_scanned_by_two_scanners():
     head = own > np.percentile(own, 60)
     assert np.corrcoef(own[head], other[head])[0, 1] > 0.9
     assert np.abs(own / own[head].mean() - other / other[head].mean())[head].mean() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("se-1.5t", ("T1 SE +C", "SE", "2D", 1.5)),
+        ("mprage-3t", ("T1 MPRAGE +C", "GR", "3D", 3.0)),
+        ("ideal", ("T1 MPRAGE +C", "GR", "3D", None)),
+    ],
+)
+def test_the_header_names_the_sequence_of_the_scanner(tmp_path, name, header):
+    small = {"columns": 64, "rows": 72, "slices": 24, "spacing_mm": (3.2, 3.0, 6.0)}
+    patient = sample_patient(PhantomSpec(seed=3, lesions=1, scanner=name, follow_up=False, **small))
+    write_patient(patient, tmp_path, truth=False)
+    data = pydicom.dcmread(next((tmp_path / "dicom/t1c").iterdir()), stop_before_pixels=True)
+    field = data.get("MagneticFieldStrength")
+    found = (
+        data.SeriesDescription,
+        data.ScanningSequence,
+        data.MRAcquisitionType,
+        None if field is None else float(field),
+    )
+    assert found == header

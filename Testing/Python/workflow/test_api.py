@@ -9,6 +9,7 @@ import pytest
 
 import RTResponseCAMLib
 from RTResponseCAMLib import api
+from RTResponseCAMLib.errors import RTResponseError
 
 
 @pytest.mark.slow
@@ -38,3 +39,16 @@ def test_a_prediction_is_written_where_asked(study, tmp_path):
     result = RTResponseCAMLib.predict(study, tmp_path / "out", device="cpu")
     assert {"result.json", "cam.nrrd", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert len(result.predictions) == 3
+
+
+def test_nothing_that_is_read_is_overwritten(study_folder, small_cohort):
+    """Each function is given the folder that holds its input."""
+    calls = (
+        (RTResponseCAMLib.predict, study_folder / "dicom", study_folder),
+        (RTResponseCAMLib.train, small_cohort, small_cohort),
+        (RTResponseCAMLib.evaluate, small_cohort, small_cohort.parent),
+    )
+    for function, given, out in calls:
+        with pytest.raises(RTResponseError, match=r"holds the input .*, which --overwrite would delete"):
+            function(given, out, overwrite=True)
+    assert (small_cohort / "manifest.csv").is_file()
