@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from RTResponseCAMLib.device import FOR_REPORTS, REQUIRED, describe_device, missing_packages
 from RTResponseCAMLib.gui.runner import Runner
 from RTResponseCAMLib.gui.section import Section
+from RTResponseCAMLib.models.card import worst_stress
 
 if TYPE_CHECKING:
     from RTResponseCAMLib.state import State
@@ -87,14 +88,23 @@ class ModelSection(Section):
 
 
 def describe_card(card: Mapping[str, Any]) -> str:
-    """Model card in three lines: name and input channels, training cohort, intended use."""
+    """Model card, a line each: name and input channels, training cohort, largest effect of a change of scan, use."""
     inputs = [_("MR"), *([_("dose")] if card["preprocessing"]["dose"] else []), *card["preprocessing"]["families"]]
     lines = [
         _("{name} (reads {channels})").format(name=card["name"], channels=", ".join(inputs)),
         _("Trained on: {cohort}").format(cohort=card.get("cohort") or _("not stated")),
+        _stress(card),
         str(card.get("intended_use", "")),
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _stress(card: Mapping[str, Any]) -> str:
+    worst = worst_stress(card)
+    if worst is None:
+        return _("Sensitivity to the scan: not measured")
+    text = _("Sensitivity to the scan: '{change}' flipped the class of {percent:.0f} % of synthetic lesions")
+    return text.format(change=worst[0], percent=100 * worst[1])
 
 
 def _install_torch() -> None:

@@ -167,3 +167,23 @@ def _from_schema_7(card: dict[str, Any], path: Path) -> dict[str, Any]:
         raise ModelError(path, problem, "Train it again without --form")
     added_inputs = {"dose": bool(architecture.get("dose")), "families": []}
     return {**card, "model": SCHEMA_7_MODEL, "preprocessing": {**inputs, **added_inputs}}
+
+
+def worst_stress(card: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Change of the scan that flipped the class of the largest share of lesions, and that share; None if not measured.
+
+    Read from "stress" of the card, which ``Testing/Benchmarks/stress.py --write`` adds. Entries that cannot be read
+    count as not measured: a card may come from anywhere.
+    """
+    found: list[tuple[float, str]] = []
+    measured = card.get("stress")
+    for entry in measured.values() if isinstance(measured, Mapping) else ():
+        changes = entry.get("changes") if isinstance(entry, Mapping) else None
+        for name, figures in changes.items() if isinstance(changes, Mapping) else ():
+            flips = figures.get("flips") if isinstance(figures, Mapping) else None
+            if isinstance(flips, (int, float)) and math.isfinite(flips):
+                found.append((float(flips), str(name)))
+    if not found:
+        return None
+    flips, name = max(found)
+    return name, flips

@@ -30,7 +30,7 @@ NOISE_MM = 1.2  # detail finer than this counts as noise
 AIR_HU = -500.0  # only a CT has values below
 SKULL_MM = (3.0, 14.0)  # depths at which a whole head has its skull
 SKULL_RATIO = 0.55  # brightest possible ratio of the skull to the tissue beneath
-SCALP_MM = 15.0  # thickness of the skull and scalp that a brain is given
+SCALP_MM = 15.0  # thickness of skull and scalp
 SMOOTH_MM = 3.0  # of the surface under the added skull
 EVEN_MM = 3.0  # a lesion's place has even white matter of this size and more
 WHITE_RANGE = (0.85, 1.15)
@@ -90,7 +90,7 @@ class RealHead:
         ------
         RTResponseError : there is no room.
         """
-        free = (self.even > 0.6) & (self.depth_mm > radius + 4.0)
+        free = (self.even > 0.6) & (self.depth_mm > SCALP_MM + 1.2 * radius)
         voxels = np.argwhere(free)
         for _ in range(2000 if len(voxels) else 0):
             lps = self.grid.to_lps(voxels[rng.integers(len(voxels))][None, ::-1])[0]

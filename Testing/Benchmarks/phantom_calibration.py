@@ -1,12 +1,13 @@
 """Adjust the properties of phantom lesions to real ones: writes the table that the families sample from.
 
-    python Testing/Benchmarks/phantom_calibration.py TABLE.csv [--lesions 240] [--rounds 4] [--rows 120] [--seed 20]
+    python Testing/Benchmarks/phantom_calibration.py TABLE.csv [--lesions 200] [--rounds 3] [--rows 120] [--seed 20]
 
 Per size class, lesions with widely spread properties are made, seen through scanners and measured as in
-`phantom_realism.py`. Raking (iterative proportional fitting [Deming and Stephan 1940, Ann Math Stat 11:427]) weights
-them until their features have the real percentiles; the next round draws properties by these weights. Family, head and
-resistant fraction are among the margins that are raked to be even: none of them becomes tied to a property. The table
-holds drawn properties, and nothing of a patient. Judge it with `phantom_realism.py` and another seed.
+`phantom_realism.py`; their shapes first, without images. Raking (iterative proportional fitting [Deming and Stephan
+1940, Ann Math Stat 11:427]) weights them until their features have the real percentiles; the next round draws
+properties by these weights. Family, head and resistant fraction are among the margins that are raked to be even: none
+of them becomes tied to a property. The table holds drawn properties, and nothing of a patient. Judge it with
+`phantom_realism.py` and another seed.
 """
 
 from __future__ import annotations
@@ -18,31 +19,37 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from phantom_realism import AROUND, CLASSES, PERCENT, REAL, measured
+from phantom_realism import AROUND, CLASSES, PERCENT, REAL, features_of, measured
 from threadpoolctl import threadpool_limits
 
-from RTResponseCAMLib.phantom.families import FAMILIES
+from RTResponseCAMLib.imaging.grid import Grid
+from RTResponseCAMLib.phantom.families import FAMILIES, lesion_of
 from RTResponseCAMLib.phantom.families.properties import RESISTANT, Properties
+from RTResponseCAMLib.phantom.spec import Variant
 
 # Range from which the first round draws; logarithmic where the lower end is positive and ten times smaller.
 RANGES = {
-    "elongation": (0.58, 1.0), "flatness": (0.40, 1.0), "roughness": (0.02, 0.40), "ruffle_mm": (0.1, 1.6),
+    "elongation": (0.65, 1.0), "flatness": (0.40, 1.0), "roughness": (0.02, 0.45), "ruffle_mm": (0.05, 0.8),
     "brightness": (0.85, 2.0), "rim": (-0.25, 1.1), "rim_mm": (0.8, 2.6), "necrotic_fraction": (0.0, 0.6),
-    "necrosis": (0.02, 0.85), "texture": (0.02, 0.45), "texture_mm": (0.4, 2.2), "edema": (0.0, 0.6),
+    "necrosis": (0.02, 0.85), "texture": (0.03, 0.6), "texture_mm": (0.4, 2.2), "edema": (0.0, 0.6),
     "edema_mm": (2.0, 12.0), "margin_mm": (-0.8, 1.3),
 }  # fmt: skip
 NAMES = tuple(RANGES)
+SHAPE_FEATURES = ("sphericity", "flatness", "elongation")
+SHAPE = [NAMES.index(name) for name in ("elongation", "flatness", "roughness", "ruffle_mm")]
+SHAPES, SHAPE_ROUNDS = 400, 3
 VIABLE = 0.4  # share of the lesions without necrosis in the first round
 JITTER = 0.25  # of the spread of a property, added when a property is drawn again
 SURROUNDINGS = {"lesion": (10, 50, 90), "4 to 6 mm outside": (10, 50, 90)}
+Margin = list[tuple[np.ndarray, float]]
 CAP = 6.0  # largest weight of a lesion relative to the mean
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
-    parser.add_argument("--lesions", type=int, default=240, help="of each size class and round")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--lesions", type=int, default=200, help="of each size class and round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=120, help="of the table, of each size class")
     parser.add_argument("--seed", type=int, default=20)
     options = parser.parse_args()
@@ -52,6 +59,8 @@ def main() -> None:
             rng = np.random.default_rng([options.seed, place])
             count = round(options.lesions * (0.6 if low >= 5 else 1.0))  # large lesions take four times as long
             values = first_round(rng, count)
+            shapes = shape_rounds(pool, rng, place, (low, high), options)
+            values[:, SHAPE] = shapes[rng.integers(len(shapes), size=count)][:, SHAPE]
             for number in range(options.rounds):
                 volumes = np.exp(rng.uniform(np.log(low), np.log(high), len(values)))
                 resistant = rng.uniform(*RESISTANT, len(values))
@@ -60,16 +69,55 @@ def main() -> None:
                     for n, (row, v, r) in enumerate(zip(values, volumes, resistant, strict=True))
                 ]
                 found = list(pool.map(measure, tasks, chunksize=8))
-                weights, worst = raked(found, resistant, place)
+                weights, left = raked(found, resistant, place)
                 effective = 1 / float((weights**2).sum())
-                print(f"{label} cm3, round {number + 1}: effective number {effective:.0f} of {len(values)}, "
-                      f"largest difference of a margin {worst:.3f}", flush=True)  # fmt: skip
+                worst = sorted(left, key=lambda name: -left[name])[:4]
+                print(f"{label} cm3, round {number + 1}: effective number {effective:.0f} of {len(values)}; left: "
+                      + ", ".join(f"{name} {left[name]:.2f}" for name in worst), flush=True)  # fmt: skip
                 last = number == options.rounds - 1
                 values = again(rng, values, weights, options.rows if last else count, jitter=not last)
-            table += [[label, *(f"{v:.4g}" for v in row)] for row in values]
+            table += [[str(place), *(f"{v:.4g}" for v in row)] for row in values]
     with options.table.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
-        writer.writerows([["volume_cc", *NAMES], *table])
+        writer.writerows([["size_class", *NAMES], *table])
+
+
+def shape_rounds(
+    pool: ProcessPoolExecutor,
+    rng: np.random.Generator,
+    place: int,
+    limits_cc: tuple[float, float],
+    options: argparse.Namespace,
+) -> np.ndarray:
+    """Properties whose shapes have the real percentiles: shapes need no image, which is what takes the time."""
+    count = SHAPES if limits_cc[0] < 5 else SHAPES // 2
+    values = first_round(rng, count)
+    for number in range(SHAPE_ROUNDS):
+        volumes = np.exp(rng.uniform(*np.log(limits_cc), count))
+        tasks = [
+            (row, float(v), [options.seed, place, 50 + number, n])
+            for n, (row, v) in enumerate(zip(values, volumes, strict=True))
+        ]
+        found = list(pool.map(measure_shape, tasks, chunksize=8))
+        margins = {f: margin([e[f] for e in found], REAL[f][place], PERCENT) for f in SHAPE_FEATURES}
+        weights, left = balanced(margins, count)
+        print(f"  shapes, round {number + 1}: " + ", ".join(f"{k} {v:.2f}" for k, v in left.items()), flush=True)
+        values = again(rng, values, weights, count, jitter=number < SHAPE_ROUNDS - 1)
+    return values
+
+
+def measure_shape(task: tuple[np.ndarray, float, list[int]]) -> dict[str, float]:
+    """Shape of a lesion of given properties on 1 mm voxels."""
+    row, volume_cc, seed = task
+    rng = np.random.default_rng(seed)
+    properties = Properties(volume_cc=volume_cc, resistant_fraction=0.4, **dict(zip(NAMES, row.tolist(), strict=True)))
+    lesion = lesion_of(
+        FAMILIES["texture"], properties, variant=Variant.TEXTURE, name="", center_mm=rng.uniform(-0.5, 0.5, 3), rng=rng
+    )
+    half = int(np.ceil(1.9 * lesion.radius_mm + 2))
+    grid = Grid((2 * half + 1,) * 3, (1.0, 1.0, 1.0), (-float(half),) * 3)
+    depth = lesion.level(grid.points() - lesion.center_mm)
+    return features_of(depth.astype(np.float32), depth > 0, grid)
 
 
 def first_round(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -105,39 +153,46 @@ def measure(task: tuple[np.ndarray, float, float, list[int]]) -> dict[str, float
     return {**features, **around, "family": float(number % len(families)), "head": float(number % 8)}
 
 
-def raked(found: list[dict[str, float]], resistant: np.ndarray, place: int) -> tuple[np.ndarray, float]:
-    """Weights with which the features have the real percentiles, and the largest difference that is left."""
-    margins = []
+def raked(found: list[dict[str, float]], resistant: np.ndarray, place: int) -> tuple[np.ndarray, dict[str, float]]:
+    """Weights with which the features have the real percentiles, and the difference that is left, by feature."""
+    margins: dict[str, Margin] = {}
     for feature, classes in REAL.items():
         if (real := classes[place]) is not None:
-            margins.append(margin([entry[feature] for entry in found], real, PERCENT))
+            margins[feature] = margin([entry[feature] for entry in found], real, PERCENT)
     for name, percent in SURROUNDINGS.items():
         if name != "lesion" and place < 2:
             continue  # the real tumors of which this is known are large
         middle, low, high = AROUND[name]
-        margins.append(margin([entry[name] for entry in found], (low, middle, high), percent))
+        margins[name] = margin([entry[name] for entry in found], (low, middle, high), percent)
     for name in ("family", "head"):
         kinds = np.asarray([entry[name] for entry in found])
         groups = [kinds == kind for kind in np.unique(kinds)]
-        margins.append([(group, 1 / len(groups)) for group in groups])
+        margins[name] = [(group, 1 / len(groups)) for group in groups]
     edges = np.linspace(*RESISTANT, 5)[1:-1]
-    margins.append(margin(resistant, edges, (25, 50, 75)))
-    weights = np.full(len(found), 1 / len(found))
+    margins["resistant fraction"] = margin(resistant, edges, (25, 50, 75))
+    return balanced(margins, len(found))
+
+
+def balanced(margins: dict[str, Margin], count: int) -> tuple[np.ndarray, dict[str, float]]:
+    """Weights whose sums over the groups of each margin are the shares that these should have, and what is left."""
+    weights = np.full(count, 1 / count)
     for _ in range(200):
-        for groups in margins:
+        for groups in margins.values():
             total = sum(share for group, share in groups if weights[group].sum() > 0)
             for group, share in groups:
                 held = weights[group].sum()
                 if held > 0:
                     weights[group] *= (share / total / held) ** 0.5
-            weights = np.minimum(weights / weights.sum(), CAP / len(found))
+            weights = np.minimum(weights / weights.sum(), CAP / count)
             weights /= weights.sum()
-    worst = max(abs(float(np.cumsum([weights[g].sum() - s for g, s in groups])[k])) for groups in margins
-                for k in range(len(groups)))  # fmt: skip
-    return weights, worst
+    left = {
+        name: float(np.abs(np.cumsum([weights[group].sum() - share for group, share in groups])).max())
+        for name, groups in margins.items()
+    }
+    return weights, left
 
 
-def margin(values, edges, percent) -> list[tuple[np.ndarray, float]]:
+def margin(values, edges, percent) -> Margin:
     """Which values lie between neighboring edges, with the share that should; NaN counts nowhere."""
     bins = np.searchsorted(np.asarray(edges, dtype=float), np.asarray(values, dtype=float))
     known = np.isfinite(np.asarray(values, dtype=float))

@@ -192,7 +192,8 @@ def sample_shape(rng: np.random.Generator, properties: Properties) -> tuple[Arra
     axes, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     lengths = np.asarray([1.0, properties.elongation, properties.flatness])
     lengths = lengths / lengths.prod() ** (1 / 3)
-    lobes = random_field(rng, 22.0, scale_mm=float(rng.uniform(3.0, 5.5)), fineness=3.0)
+    finer = float(np.clip((properties.radius_mm - 4.0) / 8.0, 0.0, 1.0))  # large lesions have more lobes
+    lobes = random_field(rng, 22.0, scale_mm=float(rng.uniform(3.0 - finer, 5.5 - 1.5 * finer)), fineness=3.0)
     reach_mm = min(2.0 * properties.radius_mm + 2.0, 30.0)
     return axes @ np.diag(lengths**-2) @ axes.T, lobes, random_field(rng, reach_mm, scale_mm=1.4, fineness=3.0)
 

@@ -1,13 +1,18 @@
 """Properties of realistic lesions, drawn with the spread between lesions of real metastases.
 
-Medians and spreads follow the percentiles of 244 Gamma Knife metastases and of real contrast-enhanced tumors that
-``Testing/Benchmarks/phantom_realism.py`` compares with. None of the properties bears on the response, except the
-resistant fraction, the prescription in the family "dose", and the one that a confounded variant names.
+``Testing/Benchmarks/phantom_calibration.py`` adjusts the properties until features of the lesions, seen by scanners,
+have the percentiles of 244 Gamma Knife metastases, and writes them as a table; ``phantom_realism.py`` compares. None
+of the properties bears on the response, except the resistant fraction, the prescription in the family "dose", and the
+one that a confounded variant names.
 """
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +21,8 @@ from RTResponseCAMLib.phantom.spec import Variant
 # Volume of real lesions at these percentiles, cm³.
 VOLUME_PERCENT = (0.0, 5.0, 25.0, 50.0, 75.0, 95.0, 100.0)
 VOLUME_CC = (0.012, 0.021, 0.047, 0.136, 0.535, 9.42, 22.0)
+TABLE = Path(__file__).with_name("properties.csv")
+CLASSES_CC = (0.1, 0.3, 1.0, 5.0)  # between the size classes of the table
 RESISTANT = (0.02, 0.78)  # range of the resistant fraction
 GROWTH, SHRINKAGE, SPREAD = 1.22, 0.46, 0.08  # follow-up volume / volume of the resistant and the sensitive part
 CONFOUNDED = 0.12  # shift of the volume ratio by scanner or site in the confounded variants
@@ -71,28 +78,23 @@ def sample_volumes_cc(rng: np.random.Generator, count: int) -> np.ndarray[tuple[
 
 
 def sample_properties(rng: np.random.Generator, volume_cc: float) -> Properties:
-    """Return the properties of a lesion of a given volume."""
-    large = float(np.clip(np.log10(volume_cc / 0.1) / 2, 0.0, 1.0))  # 0 up to 0.1 cm³, 1 from 10 cm³
-    elongation = float(np.clip(rng.normal(0.95 - 0.06 * large, 0.08), 0.58, 1.0))
-    has_necrosis = rng.uniform() < 0.15 + 0.80 * large
+    """Return the properties of a lesion of a given volume: those of a row of its size class in ``properties.csv``."""
+    rows = _table()[int(np.searchsorted(CLASSES_CC, volume_cc, side="right"))]
     return Properties(
         volume_cc=volume_cc,
-        elongation=elongation,
-        flatness=float(elongation * np.clip(rng.normal(0.82, 0.17), 0.42, 1.0)),
-        roughness=float(np.exp(rng.normal(np.log(0.07 + 0.13 * large), 0.40))),
-        ruffle_mm=float(np.exp(rng.normal(np.log(0.36 + 0.50 * large), 0.40))),
-        brightness=float(np.exp(rng.normal(np.log(1.40), 0.17))),
-        rim=float(np.clip(rng.normal(0.12 + 0.25 * large, 0.13), -0.1, 0.8)),
-        rim_mm=float(rng.uniform(0.8, 1.6)),
-        necrotic_fraction=float(rng.beta(1.4, 3.0) * (0.30 + 0.40 * large)) if has_necrosis else 0.0,
-        necrosis=float(rng.uniform(0.30 - 0.25 * large, 0.70 - 0.25 * large)),
-        texture=float(np.exp(rng.normal(np.log(0.12 + 0.05 * large), 0.40))),
-        texture_mm=float(np.exp(rng.normal(np.log(0.60), 0.35))),
-        edema=float(np.clip(rng.normal(0.18 + 0.10 * large, 0.10), 0.0, 0.45)),
-        edema_mm=float(rng.uniform(3.0, 6.0 + 6.0 * large)),
-        margin_mm=float(np.clip(rng.normal(0.20, 0.35), -0.5, 1.2)),
         resistant_fraction=float(rng.uniform(*RESISTANT)),
+        **rows[int(rng.integers(len(rows)))],
     )
+
+
+@cache
+def _table() -> tuple[tuple[Mapping[str, float], ...], ...]:
+    """Rows of the table by size class."""
+    rows: list[list[Mapping[str, float]]] = [[] for _ in range(len(CLASSES_CC) + 1)]
+    with TABLE.open(encoding="utf-8") as handle:
+        for row in csv.DictReader(handle):
+            rows[int(row.pop("size_class"))].append({name: float(value) for name, value in row.items()})
+    return tuple(tuple(part) for part in rows)
 
 
 def volume_ratio(

@@ -26,6 +26,7 @@ def test_a_toy_predicts_in_the_panel_and_its_evidence_is_shown(host, loaded, toy
     loaded.parameters.bundleFolder = str(toy_bundle)
     loaded.refresh()
     assert "a toy of the tests" in loaded.ui.cardLabel.text
+    assert "Sensitivity to the scan: not measured" in loaded.ui.cardLabel.text
     loaded.ui.predictButton.click()
     host.wait()
     loaded.refresh()
