@@ -201,10 +201,28 @@ def card_page() -> str:
         lines += ["", f"**Checks of the evidence map** (means over {checks['lesions']} held-out lesions).", ""]
         lines += ["| check | value |", "|---|---|"]
         lines += [f"| `{name}` | {value:.3f} |" for name, value in checks.items() if name != "lesions"]
+        for name, entry in card.get("stress", {}).items():
+            lines += ["", *stress_lines(name, entry)]
         weights = card["weights"][0]
         lines += ["", f"**Weights.** `{weights['file']}` (safetensors), SHA-256 `{weights['sha256']}`."]
         lines += ["License: Apache-2.0, as the program. Nothing is unpickled.", ""]
     return "\n".join(lines) + "\n"
+
+
+def stress_lines(name: str, entry: dict[str, Any]) -> list[str]:
+    """How far the answer moves when the scan changes and the lesion does not."""
+    lines = [
+        f"**Sensitivity to the scan** ({name}; {entry['lesions']} lesions, of which "
+        f"{100 * entry['withheld_unchanged']:.0f} % get no class on the unchanged scan). `{entry['command']}`.",
+        "",
+        "| change | logit of non-response, median (10–90 %) | correlation of the map | class flips | class withheld |",
+        "|---|---|---|---|---|",
+    ]
+    for change, r in entry["changes"].items():
+        logit = f"{r['logit_median']:+.2f} ({r['logit_p10']:+.2f} to {r['logit_p90']:+.2f})"
+        shares = f"{100 * r['flips']:.0f} % | {100 * r['withheld']:.0f} %"
+        lines.append(f"| {change} | {logit} | {r['map_correlation']:.2f} | {shares} |")
+    return lines
 
 
 def module_entry(module: str, *, title: str) -> list[str]:

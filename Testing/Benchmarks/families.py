@@ -53,11 +53,11 @@ from RTResponseCAMLib.samples.cohort import CohortLesion
 from RTResponseCAMLib.workflow.predict import LIKE_CC
 
 LEARN_SEED, UNSEEN_SEED = 6100, 7100  # plus the number of the family
-PER_PATIENT = 4  # unseen lesions of one patient: a head takes longer to render than a lesion
+PER_PATIENT = 5  # unseen lesions of one patient: a head takes longer to render than a lesion
 PERMUTED = "labels permuted"
 ENSEMBLE, CHOSEN = "mean of approaches", "chosen on other families"
 NETWORK = "scale-space"
-ALL = (COARSE, *FAMILIES)
+ALL = (*FAMILIES, COARSE)
 CLIP = 1e-4
 
 
@@ -100,7 +100,7 @@ def measure(folder: Path, number: int, spec: PhantomSpec, start: int) -> None:
     if (folder / f"{number:05d}.json").is_file():
         return
     patient = sample_patient(spec)
-    found = measured_patient(spec, described)
+    found = measured_patient(spec, described, patient)
     lesions = []
     for (lesion, _), target in zip(found, patient.targets, strict=True):
         clinical = {

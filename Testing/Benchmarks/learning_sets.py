@@ -35,7 +35,14 @@ from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import HeadIntensity, head_intensity
 from RTResponseCAMLib.models.registry import entries
 from RTResponseCAMLib.phantom.cohort import lesion_counts
-from RTResponseCAMLib.phantom.patient import contour_structures, label_maps, planning_grid, render_mr, sample_patient
+from RTResponseCAMLib.phantom.patient import (
+    Patient,
+    contour_structures,
+    label_maps,
+    planning_grid,
+    render_mr,
+    sample_patient,
+)
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.samples.cohort import CohortLesion
 from RTResponseCAMLib.samples.gradient import gradient_features
@@ -64,11 +71,13 @@ def undescribed(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Fe
 
 
 def measured_patient(
-    spec: PhantomSpec, describe: Callable[[sitk.Image, HeadIntensity, Structure], Features]
+    spec: PhantomSpec,
+    describe: Callable[[sitk.Image, HeadIntensity, Structure], Features],
+    patient: Patient | None = None,
 ) -> list[tuple[CohortLesion, np.ndarray]]:
     """Lesions of one synthetic patient, as `evaluate` measures them, each with its planted voxels."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    patient = sample_patient(spec)
+    patient = patient or sample_patient(spec)
     grid = planning_grid(patient)
     mr = render_mr(patient, grid)
     head = head_intensity(mr)
