@@ -107,9 +107,9 @@ def test_resistant_tissue_lies_farther_from_vessels():
     assert distance[inside & part].min() > distance[viable & ~part].max() - 1e-3
 
 
-def drawn(family, variant=Variant.TEXTURE, count=2000):
+def drawn(family, variant=Variant.TEXTURE, count=2000, seed=5):
     """Properties and labels of lesions of as many scanners and sides, without their images."""
-    rng, names = np.random.default_rng(5), [f.name for f in fields(Properties)]
+    rng, names = np.random.default_rng(seed), [f.name for f in fields(Properties)]
     table = {name: [] for name in [*names, "scanner", "site", "prescription"]}
     labels = []
     for volume_cc in rng.permutation(sample_volumes_cc(rng, count)):
@@ -144,12 +144,12 @@ DRIVERS = {"resistant_fraction"}
 @pytest.mark.parametrize("family", NAMES)
 @pytest.mark.parametrize("variant", [Variant.TEXTURE, Variant.NONE])
 def test_no_property_but_the_drivers_tells_the_label(family, variant):
-    """Of 17 properties, one in twenty exceeds 2 by chance: the limit is that of all of them together."""
-    z = z_values(*drawn(family, variant))
+    """|z| of 2000 lesions stays below 2; its mean over six times 2000, since chance exceeds 2 once in twenty."""
+    draws = [z_values(*drawn(family, variant, seed=seed)) for seed in range(6)]
+    z = {name: float(np.mean([one[name] for one in draws])) for name in draws[0]}
     drivers = DRIVERS | ({"prescription"} if family == "dose" else set())
-    assert {name: value for name, value in z.items() if name not in drivers and abs(value) > 3.2} == {}
+    assert {name: value for name, value in z.items() if name not in drivers and abs(value) > 2} == {}
     assert all(abs(z[name]) > 8 for name in drivers)
-    assert sum(abs(value) > 2 for name, value in z.items() if name not in drivers) <= 3
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,9 @@ def test_no_property_but_the_drivers_tells_the_label(family, variant):
 def test_a_confounded_variant_gives_the_label_away_by_what_it_names(variant, named):
     z = z_values(*drawn("texture", variant))
     assert z[named] > 6
-    assert {name for name, value in z.items() if abs(value) > 3.2} <= {named, *DRIVERS, *FOLLOW_VOLUME}
-
-
-# Properties that follow the volume, as in real lesions: in the variant "volume" they tell what it tells.
-FOLLOW_VOLUME = {
-    "roughness", "ruffle_mm", "rim", "necrotic_fraction", "necrosis", "texture", "edema", "edema_mm", "elongation",
-    "flatness",
-}  # fmt: skip
+    # Properties are drawn by size class: in the variant "volume" they tell what the volume tells.
+    follow = {f.name for f in fields(Properties)} if variant is Variant.VOLUME else set()
+    assert {name for name, value in z.items() if abs(value) > 3.2} <= {named, *DRIVERS, *follow}
 
 
 def test_volumes_have_the_percentiles_of_real_metastases():
