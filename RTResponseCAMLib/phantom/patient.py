@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
 
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.imaging.grid import Grid
@@ -140,9 +141,9 @@ def render_mr(
     to_head = patient.follow_up_to_head if later else patient.to_head
 
     def render(on: Grid) -> Array32:
-        noise: Array32 | float = 0.0
         if patient.head is not None:
-            image, noise = patient.head.on(on, to_head)
+            smooth, noise = patient.head.on(on, to_head)
+            image = smooth.copy()
         else:
             image = render_head(patient.anatomy, on, to_head=to_head, t2=t2)
         softness = float(np.mean(on.spacing_mm))
@@ -150,7 +151,9 @@ def render_mr(
             current = lesion.later(1.0 if days is None else days / patient.days) if later else lesion
             box, points = _head_points(on, to_head, current, current.reach_mm + 4)
             image[box] = current.paint(image[box], points_mm=points, softness_mm=softness)
-        return image + noise
+        if patient.head is not None:  # lesions are as blurred as the head
+            return np.asarray(smooth + gaussian_filter(image - smooth, patient.head.psf) + noise, dtype=np.float32)
+        return image
 
     rng = patient.spec.rng(20 + 2 * int(follow_up) + int(t2) + (0 if days is None else 4))
     used = scanner or patient.scanner

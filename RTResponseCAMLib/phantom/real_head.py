@@ -30,6 +30,8 @@ NOISE_MM = 1.2  # detail finer than this counts as noise
 AIR_HU = -500.0  # only a CT has values below
 SKULL_MM = (3.0, 14.0)  # depths at which a whole head has its skull
 SKULL_RATIO = 0.55  # brightest possible ratio of the skull to the tissue beneath
+SLOW_MM = 4.0  # variation coarser than this is anatomy or bias, no noise
+MOSTLY_WHITE, LEAST_WHITE, USUAL_CORRELATION = 0.8, 500, 0.65
 SCALP_MM = 15.0  # thickness of skull and scalp
 SMOOTH_MM = 3.0  # of the surface under the added skull
 EVEN_MM = 3.0  # a lesion's place has even white matter of this size and more
@@ -47,6 +49,7 @@ class RealHead:
     to_head : from LPS of the file to the head frame, whose origin is the middle of the head.
     smooth, noise : intensities ``[z, y, x]`` in units of the phantom (white matter = `WHITE`), and what was smoothed.
     depth_mm : depth below the outer surface, ``[z, y, x]``, positive inside.
+    psf : standard deviation of the point-spread function along the array's axes, voxels.
     even : how much of the surroundings of a voxel is white matter, 0 to 1, ``[z, y, x]``.
     """
 
@@ -56,6 +59,7 @@ class RealHead:
     smooth: Array32
     noise: Array32
     depth_mm: Array32
+    psf: tuple[float, float, float]
     even: Array32
 
     def on(self, grid: Grid, to_head: sitk.Transform) -> tuple[Array32, Array32]:
@@ -138,6 +142,7 @@ def read_head(path: Path, *, anatomy: Anatomy, brain_only: bool = False) -> Real
         raise RTResponseError("--brain-only", f"'{path.name}' shows a head with its skull", "Leave out --brain-only")
     scaled = np.asarray(np.clip(values, 0, None) * np.float32(WHITE / white), dtype=np.float32)
     even = _even_white(scaled, grid)
+    psf = _point_spread(scaled, grid, even > MOSTLY_WHITE)
     to_head = _to_middle(grid, inside)
     if stripped:
         x, y, z = head_coordinates(grid.blank(), to_head)
@@ -149,7 +154,8 @@ def read_head(path: Path, *, anatomy: Anatomy, brain_only: bool = False) -> Real
         depth = depth + SCALP_MM
     sigma = [NOISE_MM / s for s in grid.spacing_mm[::-1]]
     smooth = np.asarray(gaussian_filter(scaled, sigma), dtype=np.float32)
-    return RealHead(path.name.split(".")[0], grid, to_head, smooth, scaled - smooth, depth.astype(np.float32), even)
+    name = path.name.split(".")[0]
+    return RealHead(name, grid, to_head, smooth, scaled - smooth, depth.astype(np.float32), psf, even)
 
 
 def white_level(values: npt.NDArray[np.float32], depth_mm: npt.NDArray[np.floating]) -> float:
@@ -219,6 +225,21 @@ def _even_white(scaled: Array32, grid: Grid) -> Array32:
     low, high = WHITE_RANGE
     white = ((scaled > low * WHITE) & (scaled < high * WHITE)).astype(np.float32)
     return np.asarray(gaussian_filter(white, [EVEN_MM / s for s in grid.spacing_mm[::-1]]), dtype=np.float32)
+
+
+def _point_spread(scaled: Array32, grid: Grid, white: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Width from the noise of white matter: white noise behind a Gaussian σ has a correlation of exp(−1 / 4σ²)."""
+    slow = [SLOW_MM / s for s in grid.spacing_mm[::-1]]
+    weight = white.astype(np.float32)  # the mean of the white matter alone: an edge of it is no noise
+    rest = scaled - gaussian_filter(scaled * weight, slow) / np.maximum(gaussian_filter(weight, slow), 1e-3)
+    widths = []
+    for axis in range(3):
+        here, there = (np.take(rest, range(a, rest.shape[axis] - 1 + a), axis) for a in (0, 1))
+        both = np.take(white, range(rest.shape[axis] - 1), axis) & np.take(white, range(1, rest.shape[axis]), axis)
+        known = both.sum() > LEAST_WHITE
+        correlation = float(np.corrcoef(here[both], there[both])[0, 1]) if known else USUAL_CORRELATION
+        widths.append(float(np.sqrt(-0.25 / np.log(np.clip(correlation, 0.02, 0.9)))))
+    return widths[0], widths[1], widths[2]
 
 
 def _to_middle(grid: Grid, inside: npt.NDArray[np.bool_]) -> sitk.Transform:

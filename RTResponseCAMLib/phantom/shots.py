@@ -15,6 +15,7 @@ from RTResponseCAMLib.phantom.families import Lesion
 from RTResponseCAMLib.phantom.field import Array32, Array64
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 
+WIDEST = 4.0  # radius of the shots, in units of their share of the target
 COVERED = 0.98
 
 
@@ -52,7 +53,7 @@ def plan_target(spec: PhantomSpec, lesion: Lesion, *, number: int) -> TargetDose
     level = lesion.level(points)
     inside = points[level > 0]
     count = int(np.clip(round(1 + 2.2 * np.log2(1 + lesion.volume_cc)), 1, 9))
-    seeds = points[level > 0.25]
+    seeds = points[level > 0.25] if level.max() > 0.25 else inside
     centers = [seeds.mean(axis=0)]
     while len(centers) < count:
         gaps = np.min([((seeds - c) ** 2).sum(axis=1) for c in centers], axis=0)
@@ -65,7 +66,10 @@ def plan_target(spec: PhantomSpec, lesion: Lesion, *, number: int) -> TargetDose
         dose = np.sum([_shot(inside, c, stretch * base * w) for c, w in zip(centers, factors, strict=True)], axis=0)
         return float(np.quantile(dose, 1 - COVERED) / dose.max())
 
-    stretch = float(brentq(lambda s: covering_isodose(s) - isodose, 0.2, 4.0, xtol=1e-3))
+    widest = WIDEST
+    while covering_isodose(widest) < isodose:  # a long or lobed target; the widest shots are flat over any target
+        widest *= 1.5
+    stretch = float(brentq(lambda s: covering_isodose(s) - isodose, 0.2, widest, xtol=1e-3))
     radii = stretch * base * factors
     peak = float(np.max(np.sum([_shot(inside, c, r) for c, r in zip(centers, radii, strict=True)], axis=0)))
     diameter = 2 * lesion.radius_mm

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
 
 from RTResponseCAMLib.cli import main
 from RTResponseCAMLib.dicom.load import load_study
@@ -124,6 +125,17 @@ def test_the_follow_up_shows_the_head_moved_and_the_lesion_at_its_later_size(hea
     )
     deep = patient.head.depth_mm > 25
     assert np.corrcoef(before[deep], back[deep])[0, 1] > np.corrcoef(before[deep], after[deep])[0, 1] + 0.3
+
+
+def test_the_point_spread_is_that_of_the_noise(tmp_path):
+    """White noise behind a known filter, in a brain of even tissue."""
+    rng, grid = np.random.default_rng(1), Grid((120, 140, 60), (1.5, 1.5, 3.0), (-90.0, -105.0, -90.0))
+    radius = np.linalg.norm(grid.points() / [1.0, 1.2, 1.0], axis=-1)
+    noise = gaussian_filter(rng.standard_normal(grid.shape), (0.5, 0.6, 0.8))
+    values = np.where(radius < 70, 740 + 20 * noise / noise.std(), 0.0)
+    sitk.WriteImage(grid.image(values.astype(np.float32)), str(tmp_path / "ball.nii.gz"))
+    head = read_head(tmp_path / "ball.nii.gz", anatomy=ANATOMY, brain_only=True)
+    assert head.psf == pytest.approx((0.5, 0.6, 0.8), abs=0.1)
 
 
 def test_two_heads_do_not_share_uids(head_file):
