@@ -333,6 +333,7 @@ TEMPLATES: tuple[str, ...] = (
         "holds the dose of the whole plan (DoseSummationType 3004,000A {kind}), and so does {named}, which differs at "
         "the same place"
     ),
+    _("holds the input {path}, which --overwrite would delete"),
     _("holds the same dose as {name}, and cannot be added to it"),
     _("holds two frames of segment {segment_number} (0062,000B) at one position; it is unclear which one to use"),
     _("holds two matrices that contradict one another for the same pair of frames of reference"),

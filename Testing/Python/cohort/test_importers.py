@@ -263,6 +263,7 @@ def test_the_command_line_imports_and_checks(tmp_path, capsys):
     assert "PROBLEM line 2 to 3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -99,6 +99,7 @@ def test_a_deflate_bomb_is_refused_without_being_unpacked(own_study):
     assert "holds no RTSTRUCT" in done.stdout
 
 
+@pytest.mark.slow
 def test_pixels_that_are_promised_but_not_there_are_not_waited_for(own_study):
     def change(data):
         data.Rows = data.Columns = 65535
@@ -109,6 +110,7 @@ def test_pixels_that_are_promised_but_not_there_are_not_waited_for(own_study):
     assert "more than 268 million voxels" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_length_of_two_gigabytes_in_a_small_file_is_refused(own_study):
     path = own_study / "plan_t1c" / "RS.dcm"
     content = path.read_bytes()
@@ -118,6 +120,7 @@ def test_a_length_of_two_gigabytes_in_a_small_file_is_refused(own_study):
     assert "RS.dcm" in done.stdout or "RTSTRUCT" in done.stdout
 
 
+@pytest.mark.slow
 def test_sequences_without_end_are_refused(own_study):
     path = own_study / "plan_t1c" / "RP.dcm"
     content = path.read_bytes()

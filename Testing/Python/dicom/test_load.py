@@ -54,6 +54,7 @@ def test_a_messy_folder_gives_the_same_study(study, own_study):
     assert [x.structure.name for x in found.lesions] == [x.structure.name for x in study.lesions]
 
 
+@pytest.mark.slow
 def test_of_two_chains_the_one_on_the_t1c_is_taken(tmp_path):
     spec = PhantomSpec(seed=9, lesions=1, second_series=True, follow_up=False, tilt_deg=6.0, **SMALL)
     patient = sample_patient(spec)

@@ -303,6 +303,7 @@ class TestSegmentations:
 
 
 class TestCourses:
+    @pytest.mark.slow
     def test_two_courses_are_told_apart_and_chosen_by_name(self, own_study):
         second_course(own_study)
         found = load_study(own_study)

@@ -50,6 +50,7 @@ def test_no_jobs_are_no_work():
     run_jobs(fail, [], workers=2, progress=no_progress, text="")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_is_that_of_the_job(tmp_path, workers):
     jobs = [(tmp_path, "a"), (tmp_path, "b"), (tmp_path, "c")]
@@ -68,6 +69,7 @@ def test_a_question_comes_back_with_its_choices(tmp_path):
     assert caught.value.where == str(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_cancel_ends_the_workers_and_what_was_done_stays(tmp_path):
     def stop(fraction, text=""):
         if fraction > 0:

@@ -206,6 +206,7 @@ def test_a_stored_lesion_still_knows_the_voxels_of_its_mr(small_cohort, compared
     assert all(x.sample.patch.mr_spacing_mm == pytest.approx(SMALL["spacing_mm"]) for x in lesions)
 
 
+@pytest.mark.slow
 def test_nothing_is_learnt_from_those_who_are_tested(small_cohort, compared):
     """Images, features and labels of the test fold changed beyond recognition, an unlabeled lesion's too."""
     lesions = read_cases(compared / "lesions", read_cohort(small_cohort))

@@ -124,6 +124,7 @@ def warped(scene):
     return scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "Pose")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["mrVolume", "doseVolume", "segmentation"])
 @pytest.mark.parametrize("transform", [linear, warped])
 def test_a_node_lies_under_a_transform(host, loaded, role, transform):

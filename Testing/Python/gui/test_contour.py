@@ -248,6 +248,7 @@ def test_dicom_says_what_is_missing(host, predicted, study_folder, tmp_path):
     assert names == {"PM_evidence.dcm"}
 
 
+@pytest.mark.slow
 def test_points_become_markups_and_are_compared_with_the_map(host, predicted, tmp_path):
     predicted.ui.pointsPathLineEdit.currentPath = ""
     predicted.refresh()

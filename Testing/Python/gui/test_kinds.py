@@ -176,6 +176,7 @@ class TestPlaces:
         host.settle()
         assert predicted.parameters.camVolume.GetTransformNodeID() is None
 
+    @pytest.mark.slow
     def test_evidence_that_was_hardened_elsewhere_is_hidden_and_struck_out(self, host, predicted):
         cam = predicted.parameters.camVolume
         pose(host, cam)

@@ -89,6 +89,7 @@ class TestOnce:
         host.settle()
         assert (len(centered), len(painted)) == (1, 0)
 
+    @pytest.mark.slow
     def test_an_export_takes_the_main_thread_for_one_step_at_a_time(self, host, predicted, tmp_path, monkeypatch):
         from RTResponseCAMLib.scene import save
 

@@ -30,6 +30,7 @@ def test_closing_the_scene_empties_the_panel_and_leaves_no_node(host, predicted)
     assert empty["vtkMRMLScalarVolumeNode"] > 0
 
 
+@pytest.mark.slow
 def test_a_study_loads_again_after_the_scene_was_closed(host, predicted, opened):
     host.scene.Clear(False)
     predicted.logic.show_study(opened, predicted.parameters)

@@ -85,6 +85,7 @@ def test_contours_every_mm_give_the_bodys_volume_to_one_percent(volume_cc, phase
     assert volume(structure) == pytest.approx(volume_cc, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("volume_cc", [0.02, 0.1, 1.0, 20.0])
 def test_volume_stays_within_half_a_percent_of_area_times_distance(volume_cc, spacing):
@@ -96,6 +97,7 @@ def test_volume_stays_within_half_a_percent_of_area_times_distance(volume_cc, sp
     assert volume(structure, grid) == pytest.approx(plain / 1000, rel=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("tilt_deg", [0.0, 7.0, 30.0, 90.0])
 @pytest.mark.parametrize("volume_cc", [0.2, 1.0, 10.0])

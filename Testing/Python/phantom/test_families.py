@@ -142,7 +142,7 @@ DRIVERS = {"resistant_fraction"}
 
 
 @pytest.mark.parametrize("family", NAMES)
-@pytest.mark.parametrize("variant", [Variant.TEXTURE, Variant.NONE])
+@pytest.mark.parametrize("variant", [Variant.TEXTURE, pytest.param(Variant.NONE, marks=pytest.mark.slow)])
 def test_no_property_but_the_drivers_tells_the_label(family, variant):
     """|z| of 2000 lesions stays below 2; its mean over six times 2000, since chance exceeds 2 once in twenty."""
     draws = [z_values(*drawn(family, variant, seed=seed)) for seed in range(6)]
@@ -179,6 +179,7 @@ def test_names_that_do_not_exist_are_refused_with_those_that_do():
         sample_patient(PhantomSpec(lesions=1, variant=Variant.SITE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["coarse", *NAMES])
 def test_a_patient_of_each_family_has_targets_with_doses(family):
     patient = sample_patient(PhantomSpec(seed=8, lesions=2, family=family, scanner="mixed"))

@@ -68,6 +68,7 @@ def test_voxels_outside_lesions_are_those_of_the_file(head_file):
         assert not same[inside].all()
 
 
+@pytest.mark.slow
 def test_a_lesion_has_the_noise_of_the_head(head_file):
     head = read_head(head_file, anatomy=ANATOMY)
     quiet = read_head(head_file, anatomy=ANATOMY)
@@ -100,6 +101,7 @@ def test_lesions_lie_in_white_matter_apart_from_each_other_and_below_the_surface
         head.find_place(80.0, placed=[], rng=np.random.default_rng(1))
 
 
+@pytest.mark.slow
 def test_the_written_study_loads_with_the_volumes_of_the_truth(head_file, tmp_path):
     patient = sample_patient(PhantomSpec(seed=5, lesions=2, family="necrosis", head=str(head_file)))
     write_patient(patient, tmp_path / "p")
@@ -114,6 +116,7 @@ def test_the_written_study_loads_with_the_volumes_of_the_truth(head_file, tmp_pa
     assert np.ptp(np.concatenate(skull.contours), axis=0).min() > 80
 
 
+@pytest.mark.slow
 def test_the_follow_up_shows_the_head_moved_and_the_lesion_at_its_later_size(head_file):
     patient = sample_patient(PhantomSpec(seed=5, lesions=1, family="texture", head=str(head_file)))
     grid = planning_grid(patient)

@@ -53,6 +53,7 @@ def test_tables_agree_with_each_other_and_with_what_was_planned(study_folder, tm
     assert (out / "dvh.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_figures_beside_a_prediction_are_the_same(study):
     found = measure_dose(study)
     by_name = {h.name: h for h in found.histograms}
@@ -154,6 +155,7 @@ def test_weighted_dose_is_named_wherever_a_dose_is_written(weighted, tmp_path, c
     assert not re.search(r'name="Isodose [\d.]+ Gy"', scene)
 
 
+@pytest.mark.slow
 def test_physical_dose_is_in_gray_as_ever(study_folder, tmp_path):
     assert main(["--quiet", "dvh", str(study_folder / "dicom"), "--out", str(tmp_path / "dvh")]) == DONE
     content = json.loads((tmp_path / "dvh" / "dvh.json").read_text())
