@@ -141,9 +141,13 @@ def test_the_point_spread_is_that_of_the_noise(tmp_path):
     assert head.psf == pytest.approx((0.5, 0.6, 0.8), abs=0.1)
 
 
-def test_two_heads_do_not_share_uids(head_file):
-    one, other = (PhantomSpec(seed=5, head=name) for name in ("a.nii", "b.nii"))
-    assert names_of(SimpleNamespace(spec=one)).uid("x") != names_of(SimpleNamespace(spec=other)).uid("x")
+def test_uids_follow_the_name_of_the_head_and_not_its_folder():
+    first, other, moved = (
+        names_of(SimpleNamespace(spec=PhantomSpec(seed=5, head=name))).uid("x")
+        for name in ("a.nii", "b.nii", "x/a.nii")
+    )
+    assert first != other
+    assert first == moved
 
 
 @pytest.mark.samples
