@@ -57,7 +57,8 @@ class PhantomOptions:
         Option("--scanner", metavar="NAME", help="MR scanner, ideal or mixed; an unknown name lists them"),
     ] = "ideal"
     head: Annotated[
-        str, Option("--head", metavar="FILE", help="NIfTI of a real T1 head in which the lesions are planted")
+        str,
+        Option("--head", metavar="FILE", help="NIfTI of a real T1 head for the lesions, with its voxels"),
     ] = ""
     brain_only: Annotated[bool, Option("--brain-only", help="the real head shows a brain without skull")] = False
     mid_treatment: Annotated[bool, Option("--mid-treatment", help="also write an MR of day 30")] = False

@@ -280,6 +280,10 @@ def _head(spec: PhantomSpec, anatomy: Anatomy) -> RealHead | None:
     if spec.scanner != IDEAL:
         problem = "does not go with a real head, whose scanner made its noise"
         raise RTResponseError("--scanner", problem, "Leave out --scanner, or --head")
+    default = PhantomSpec()
+    if spec.tilt_deg != default.tilt_deg or spec.spacing_mm != default.spacing_mm:
+        problem = "do not go with a real head, whose voxels are those of the file"
+        raise RTResponseError("--spacing and --tilt", problem, "Leave them out, or --head")
     if spec.second_series:
         raise RTResponseError("--second-series", "there is no T2 of a real head", "Leave it out")
     return read_head(Path(spec.head), anatomy=anatomy, brain_only=spec.brain_only)

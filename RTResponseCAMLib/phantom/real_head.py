@@ -6,6 +6,7 @@ of the head at its place; outside lesions and their edema, the voxels are those 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ COARSEST_MM = 6.0  # thickest slice in which a lesion can be planted
 EXTENT_MM = (100.0, 400.0)  # of a brain or a head
 NOISE_MM = 1.2  # detail finer than this counts as noise
 AIR_HU = -500.0  # only a CT has values below
+NEGATIVE = 0.05  # larger share of negative values than interpolation leaves
 SKULL_MM = (3.0, 14.0)  # depths at which a whole head has its skull
 SKULL_RATIO = 0.55  # brightest possible ratio of the skull to the tissue beneath
 SLOW_MM = 4.0  # variation coarser than this is anatomy or bias, no noise
@@ -45,6 +47,7 @@ class RealHead:
     Attributes
     ----------
     name : file name without its folder and suffix.
+    checksum : SHA-256 of the file.
     grid : axial grid of the file, LPS.
     to_head : from LPS of the file to the head frame, whose origin is the middle of the head.
     smooth, noise : intensities ``[z, y, x]`` in units of the phantom (white matter = `WHITE`), and what was smoothed.
@@ -54,6 +57,7 @@ class RealHead:
     """
 
     name: str
+    checksum: str
     grid: Grid
     to_head: sitk.Transform
     smooth: Array32
@@ -117,7 +121,8 @@ def read_head(path: Path, *, anatomy: Anatomy, brain_only: bool = False) -> Real
     Raises
     ------
     RTResponseError : no NIfTI file, not three-dimensional, no geometry, values that are not finite, a CT, too thick
-        slices, not the size of a head, one value only, or a brain without skull although ``brain_only`` is False.
+        slices, not the size of a head, one value only, negative values, or a brain without skull although
+        ``brain_only`` is False.
     """
     image = sitk.DICOMOrient(_checked(path), "LPS")
     if brain_only:
@@ -155,7 +160,8 @@ def read_head(path: Path, *, anatomy: Anatomy, brain_only: bool = False) -> Real
     sigma = [NOISE_MM / s for s in grid.spacing_mm[::-1]]
     smooth = np.asarray(gaussian_filter(scaled, sigma), dtype=np.float32)
     name = path.name.split(".")[0]
-    return RealHead(name, grid, to_head, smooth, scaled - smooth, depth.astype(np.float32), psf, even)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    return RealHead(name, checksum, grid, to_head, smooth, scaled - smooth, depth.astype(np.float32), psf, even)
 
 
 def white_level(values: npt.NDArray[np.float32], depth_mm: npt.NDArray[np.floating]) -> float:
@@ -172,6 +178,8 @@ def white_level(values: npt.NDArray[np.float32], depth_mm: npt.NDArray[np.floati
 def _checked(path: Path) -> sitk.Image:
     if not path.name.lower().endswith(SUFFIXES):
         raise RTResponseError(OPTION, f"'{path.name}' is not a NIfTI file", f"Give a file {' or '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise RTResponseError(OPTION, f"'{path.name}' is a folder, expected a NIfTI file", "Give the file itself")
     if not path.is_file():
         raise RTResponseError(OPTION, f"'{path.name}' does not exist", "Check the path")
     try:
@@ -181,7 +189,7 @@ def _checked(path: Path) -> sitk.Image:
         image = sitk.ReadImage(str(path))
     except (ImageFileError, EOFError, OSError, ValueError, RuntimeError) as error:
         problem = f"'{path.name}' cannot be read as NIfTI"
-        raise RTResponseError(OPTION, problem, "Check that the file is whole") from error
+        raise RTResponseError(OPTION, problem, "Check that the file is whole, and no file of another kind") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1 or min(image.GetSize()) < 2:
         problem = f"'{path.name}' holds an image of {' × '.join(map(str, values.shape))} voxels, expected a volume"
         raise RTResponseError(OPTION, problem, "Extract one three-dimensional image")
@@ -198,6 +206,13 @@ def _checked(path: Path) -> sitk.Image:
     if float(values.min()) < AIR_HU and float(np.percentile(values, 20)) < AIR_HU:
         problem = f"'{path.name}' looks like a CT: a fifth of its voxels lies below {AIR_HU:.0f}"
         raise RTResponseError(OPTION, problem, "Give a T1-weighted MR")
+    shown = values[values != 0]
+    negative = float((shown < 0).mean()) if shown.size else 0.0
+    if negative > NEGATIVE:
+        problem = (
+            f"'{path.name}' has negative values in {100 * negative:.0f} % of what it shows: it has been normalized"
+        )
+        raise RTResponseError(OPTION, problem, "Give the intensities as they were scanned")
     if float(values.max()) <= float(values.min()):
         raise RTResponseError(OPTION, f"'{path.name}' has one value only", "Give a T1-weighted MR of a head")
     return image
@@ -209,7 +224,7 @@ def _require_size(path: Path, grid: Grid, inside: npt.NDArray[np.bool_]) -> None
     if extent.min() < EXTENT_MM[0] or extent.max() > EXTENT_MM[1]:
         size = " × ".join(f"{e:.0f}" for e in extent[::-1])
         problem = f"'{path.name}' shows something of {size} mm, expected a head"
-        raise RTResponseError(OPTION, problem, "Give a scan of a whole head, with voxel sizes in mm")
+        raise RTResponseError(OPTION, problem, "Give a scan of a whole head, not cropped, with voxel sizes in mm")
 
 
 def _skull_ratio(relative: Array32, depth_mm: npt.NDArray[np.floating]) -> float:

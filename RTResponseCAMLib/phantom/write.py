@@ -55,8 +55,9 @@ def names_of(patient: Patient) -> Names:
     spec = patient.spec
     # Fields that came later count only where they are set: UIDs of the first phantom stay what they were.
     settings = [(f.name, getattr(spec, f.name)) for f in fields(spec)]
-    # The head counts by its name: a study has the same UIDs wherever the file lies.
-    later = [(n, Path(v).name if n == "head" else v) for n, v in settings if n in LATER_FIELDS]
+    # A real head counts by its content: another file of the same name is another person.
+    checksum = "" if patient.head is None else patient.head.checksum
+    later = [(n, checksum if n == "head" else v) for n, v in settings if n in LATER_FIELDS]
     first = ", ".join(f"{name}={value!r}" for name, value in settings if name not in LATER_FIELDS)
     added = "".join(f", {name}={value!r}" for name, value in later if value != LATER_FIELDS[name])
     return Names(f"PHANTOM-{spec.seed}-{spec.patient:04d}", f"PhantomSpec({first}{added})")

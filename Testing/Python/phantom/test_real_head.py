@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -141,13 +142,18 @@ def test_the_point_spread_is_that_of_the_noise(tmp_path):
     assert head.psf == pytest.approx((0.5, 0.6, 0.8), abs=0.1)
 
 
-def test_uids_follow_the_name_of_the_head_and_not_its_folder():
-    first, other, moved = (
-        names_of(SimpleNamespace(spec=PhantomSpec(seed=5, head=name))).uid("x")
-        for name in ("a.nii", "b.nii", "x/a.nii")
-    )
-    assert first != other
-    assert first == moved
+def test_uids_follow_the_content_of_the_head_and_not_its_place(head_file, tmp_path):
+    """Two files of one name are two people."""
+
+    def uid(path):
+        head = read_head(path, anatomy=ANATOMY)
+        return names_of(SimpleNamespace(spec=PhantomSpec(seed=5, head=str(path)), head=head)).uid("x")
+
+    copy = Path(shutil.copy(head_file, tmp_path / "copy.nii.gz"))
+    (tmp_path / "other").mkdir()
+    other = changed(head_file, tmp_path / "other", lambda v: np.where(v > 50, v + 1, v))
+    assert uid(copy) == uid(head_file)
+    assert uid(Path(other.rename(tmp_path / "other" / head_file.name))) != uid(head_file)
 
 
 @pytest.mark.samples
@@ -180,6 +186,9 @@ def test_bad_heads_are_refused_with_cause_and_fix(head_file, tmp_path):
     refused(changed(head_file, tmp_path, hole), "has 3 voxel.s. without a finite value")
     refused(changed(head_file, tmp_path, lambda v: np.where(v < 100, -1000, v / 10)), "looks like a CT")
     refused(changed(head_file, tmp_path, lambda v: v * 0 + 3), "has one value only")
+    refused(changed(head_file, tmp_path, lambda v: (v - v.mean()) / v.std()), "it has been normalized")
+    (tmp_path / "folder.nii.gz").mkdir()
+    refused(tmp_path / "folder.nii.gz", "is a folder")
     refused(head_file, "shows a head with its skull", brain_only=True)
     refused(tmp_path / "none.nii", "does not exist")
     (tmp_path / "text.nii").write_text("no image")
@@ -205,6 +214,8 @@ def test_bad_heads_are_refused_with_cause_and_fix(head_file, tmp_path):
     [
         (["--scanner", "mixed"], "does not go with a real head"),
         (["--second-series"], "there is no T2 of a real head"),
+        (["--tilt", "5"], "voxels are those of the file"),
+        (["--spacing", "1", "1", "2"], "voxels are those of the file"),
     ],
 )
 def test_options_that_contradict_a_head_are_refused(head_file, tmp_path, capsys, options, words):
