@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # CI pins what it runs; the ranges that users get are in pyproject.toml.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-warn-script-location --constraint constraints.txt
 
 .PHONY: demo test test-slow test-all coverage check format docs radiomics mutation clean
 

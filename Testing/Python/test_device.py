@@ -30,6 +30,7 @@ def test_torch_is_not_imported(call):
     assert done.stdout.strip() == "False", done.stderr
 
 
+@pytest.mark.slow
 def test_torch_still_imports_and_computes_after_its_libraries_were_loaded_early():
     code = (
         "from RTResponseCAMLib.device import preload_torch; preload_torch()\n"

@@ -223,6 +223,7 @@ class TestCases:
         doses = {x.structure.name: found.plan.prescription.dose_for(x.structure) for x in found.lesions}
         assert (doses["GTV 1"], doses["GTV 3"]) == (20, 24)
 
+    @pytest.mark.slow
     def test_rows_of_two_courses_in_one_folder_are_read_from_their_own(self, tmp_path, study_folder):
         both = tmp_path / "both"
         shutil.copytree(study_folder / "dicom", both)

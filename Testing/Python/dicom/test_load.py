@@ -67,6 +67,7 @@ def test_of_two_chains_the_one_on_the_t1c_is_taken(tmp_path):
     assert "not-t1c" in {c.code for c in other.warnings}
 
 
+@pytest.mark.slow
 def test_a_box_per_target_sums_to_the_one_box(tmp_path):
     spec = PhantomSpec(seed=9, lesions=2, dose_files="per-target", follow_up=False, **SMALL)
     patient = sample_patient(spec)

@@ -278,6 +278,7 @@ class TestSegmentations:
         series = sorted((own_study / "t1c").glob("*.dcm"))
         return own_study, series, masks
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
     def test_segments_are_the_voxels_that_they_hold(self, segmented, study, kind):
         folder, series, masks = segmented
@@ -329,6 +330,7 @@ class TestCourses:
         assert "* course C1 'GK plan'" in text
         assert "belongs to another reference graph or course (C2)" in text
 
+    @pytest.mark.slow
     def test_plans_of_two_patients_are_never_mixed(self, own_study):
         second_course(own_study, patient="SOMEONE-ELSE")
         with pytest.raises(StudyError, match="plans of several patients"):
@@ -359,6 +361,7 @@ def test_a_registration_of_the_follow_up_travels_with_it(own_study):
     np.testing.assert_allclose(load_study(own_study).follow_ups[0].to_plan, matrix, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prescribed", "outcome"), [("17", "said"), ("2", "refused"), ("90", "refused")])
 def test_a_dose_far_from_gamma_knife_is_questioned(own_study, study, prescribed, outcome):
     def change(data):

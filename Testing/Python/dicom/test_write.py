@@ -102,6 +102,7 @@ def test_an_export_beside_its_study_is_not_read_as_part_of_it(own_study, study):
     assert "own-export" in {c.code for c in again.warnings}
 
 
+@pytest.mark.slow
 def test_an_independent_reader_finds_the_same_voxels(study, study_folder, tmp_path):
     exported(study, study_folder / "dicom", tmp_path)
     sitk.WriteImage(sitk.Cast(study.mr, sitk.sitkInt16), str(tmp_path / "mr.nrrd"))
@@ -181,6 +182,7 @@ def test_a_planted_subregion_measures_back(study, study_folder, tmp_path):
         assert after.mean_gy == pytest.approx(before.mean_gy, rel=0.005)
 
 
+@pytest.mark.slow
 def test_missing_images_are_named(own_study, tmp_path):
     study = load_study(own_study)
     files = sorted((own_study / "t1c").glob("*.dcm"), key=lambda p: float(read_header(p).ImagePositionPatient[2]))
@@ -192,6 +194,7 @@ def test_missing_images_are_named(own_study, tmp_path):
         find_source_series(own_study, study)
 
 
+@pytest.mark.slow
 def test_a_slice_that_is_missing_within_leaves_contours_without_image(own_study, tmp_path):
     files = sorted((own_study / "t1c").glob("*.dcm"), key=lambda p: float(read_header(p).ImagePositionPatient[2]))
     files[17].unlink()  # within the regions

@@ -62,6 +62,7 @@ def ask(folder: Path, name: str) -> None:
     raise QuestionError(folder, "disagree", "Choose", option="plan", choices=[("A", "plan A")])
 
 
+@pytest.mark.slow
 def test_a_question_comes_back_with_its_choices(tmp_path):
     with pytest.raises(QuestionError, match="disagree") as caught:
         run_jobs(ask, [(tmp_path, "a"), (tmp_path, "b")], workers=2, progress=no_progress, text="")

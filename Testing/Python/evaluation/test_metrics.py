@@ -234,6 +234,7 @@ def test_ranks_within_folds_give_the_auc_of_their_pairs(repeats):
         _fold_numbers(folds[:, :-1], scores.shape)
 
 
+@pytest.mark.slow
 def test_p_is_the_share_of_orders_that_rank_as_well_and_folds_make_it_larger():
     label, score, patient, fold = two_folds(lesions=40)
     plain = permutation_p(label, score, patients=patient, repeats=600)

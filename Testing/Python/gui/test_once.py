@@ -12,6 +12,7 @@ import slicer
 from .looking import opened_again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "said"), [("cancel", [""]), ("stop", [])])
 def test_a_job_that_ends_during_a_step_on_the_main_thread_ends_once(host, end, said):
     """Events are looked at within such a step, the job's own among them."""

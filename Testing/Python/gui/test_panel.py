@@ -31,6 +31,7 @@ def cells(table) -> list[list[str]]:
     return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
 
 
+@pytest.mark.slow
 def test_the_panel_opens_without_torch_and_without_the_numerical_libraries():
     code = (
         "import sys; sys.path[:0] = ['Testing/Python']; import slicer_host; from pathlib import Path\n"
@@ -78,6 +79,7 @@ def test_a_folder_loads_beside_the_event_loop(host, panel, study_folder):
     assert panel.ui.predictButton.enabled
 
 
+@pytest.mark.slow
 def test_the_table_shows_volume_and_dose_before_and_probability_after_the_prediction(loaded, study, opened):
     from RTResponseCAMLib.dosimetry.lesion import lesion_dose
     from RTResponseCAMLib.imaging.planes import contour_volume_cc

@@ -44,6 +44,7 @@ class TestTransforms:
         host.settle()
         assert not any(node.GetTransformNodeID() for node in derived)
 
+    @pytest.mark.slow
     def test_inputs_that_are_moved_together_are_predicted_as_before(self, host, predicted):
         before = predicted.logic.result.predictions
         pose = self.moved(host, *self.inputs(predicted))
@@ -51,6 +52,7 @@ class TestTransforms:
         assert [p.p_response for p in after] == [p.p_response for p in before]
         assert predicted.parameters.camVolume.GetTransformNodeID() == pose.GetID()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("which", [0, 1, 2])
     def test_a_map_whose_inputs_were_moved_apart_is_hidden_and_struck_out(self, host, predicted, which):
         p = predicted.parameters

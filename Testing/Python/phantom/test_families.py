@@ -66,6 +66,7 @@ def test_the_resistant_part_is_seen_in_the_mr_unless_the_variant_is_none(family)
     assert drop.mean() == pytest.approx(DARKER * seen.properties.brightness * WHITE, rel=0.35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", NAMES)
 def test_tissue_far_away_is_untouched_and_edema_is_darker(family):
     found = lesion(family, edema=0.3, edema_mm=6.0)

@@ -113,6 +113,7 @@ def test_sessions_of_one_scanner_differ_and_follow_the_seed():
     assert scanner_of("ideal", rng[0]) is None
 
 
+@pytest.mark.slow
 def test_one_patient_is_scanned_by_two_scanners():
     spec = PhantomSpec(
         seed=6, lesions=1, family="vessels", scanner="mprage-3t", columns=96, rows=112, slices=70,

@@ -107,6 +107,7 @@ def test_a_planted_correlation_is_recovered_inside_its_interval():
     assert found.slope_p < 1e-6
 
 
+@pytest.mark.slow
 def test_a_level_per_patient_is_no_alignment():
     """Maps and values that differ between patients, and within none: the mixed model and turned maps are not fooled."""
     rng = np.random.default_rng(2)

@@ -109,6 +109,7 @@ def test_nothing_to_contour_and_impossible_options_are_refused(result, study_fol
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_cancelled_export_leaves_nothing(result, study_folder, tmp_path):
     drawn, _ = contour_subregions(result, HALF, anyway=True)
 

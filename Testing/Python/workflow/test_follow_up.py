@@ -262,6 +262,7 @@ def test_a_dicom_registration_is_used_instead_of_registering(own, true_map):
     np.testing.assert_allclose(found.to_follow_up, true_map, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_manual_transform_and_a_label_map_are_used(folder, true_map):
     study = load_study(folder / "dicom", with_dose=False)
     files = {"F1": folder / "truth" / "planning_to_follow_up.tfm"}

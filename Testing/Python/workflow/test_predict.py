@@ -192,6 +192,7 @@ def test_an_existing_result_is_kept_without_overwrite(study_folder, tmp_path, ca
     assert leftovers(tmp_path) == ["out"]
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_the_old_result(result, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -302,6 +303,7 @@ def test_inspect_prints_json_for_programs(study_folder, capsys):
     assert json.loads(capsys.readouterr().out)["problem"] is None
 
 
+@pytest.mark.slow
 def test_the_phantom_command_is_deterministic(tmp_path):
     for name in ("a", "b"):
         command = ["--quiet", "phantom", "study", "--seed", "5", "--lesions", "1", "--no-follow-up"]

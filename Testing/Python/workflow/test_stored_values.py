@@ -35,6 +35,7 @@ def test_predictions_of_a_study(study_folder, tmp_path, capsys):
         assert lesion["p_response_interval"] == pytest.approx(interval, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_its_dose_and_plan_indices(study_folder, tmp_path, capsys):
     found = printed(capsys, "dvh", str(study_folder / "dicom"), "--out", str(tmp_path / "out"))
     for row in found["structures"]:

@@ -101,6 +101,7 @@ def test_a_model_that_reads_dose_gives_no_class_without_it(study, shipped):
     assert all(p.label == "indeterminate" for p in without.predictions)
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_no_dose_gives_its_classes_without_it(study, shipped, result):
     said = WarningCode.NO_DOSE(reason="no RTDOSE belongs to this plan")
     without = predict_study(replace(study, dose=None, warnings=(*study.warnings, said)), shipped)

@@ -77,6 +77,7 @@ def test_training_pools_what_the_forward_pass_pools(radius_mm):
     assert pooled.total[0].numpy() == pytest.approx(whole.numpy(), rel=0.02, abs=0.02)
 
 
+@pytest.mark.slow
 def test_what_is_usual_at_a_depth_is_gone_and_what_is_not_stays():
     """Lesions with bright rims, one of them with a bright side too: the rim is nobody's evidence, the side is."""
     grid = Grid((32,) * 3, (1.0,) * 3, (0.0, 0.0, 0.0))
