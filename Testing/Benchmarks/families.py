@@ -54,7 +54,7 @@ from RTResponseCAMLib.workflow.predict import LIKE_CC
 
 LEARN_SEED, UNSEEN_SEED = 6100, 7100  # plus the number of the family
 PER_PATIENT = 5  # unseen lesions of one patient: a head takes longer to render than a lesion
-PERMUTED = "labels permuted"
+PERMUTED = "label permutation"
 ENSEMBLE, CHOSEN = "mean of approaches", "chosen on other families"
 NETWORK = "scale-space"
 ALL = (*FAMILIES, COARSE)
