@@ -151,7 +151,8 @@ def train(
     from RTResponseCAMLib.workflow.output import keep_inputs
     from RTResponseCAMLib.workflow.train import train_bundle
 
-    keep_inputs(Path(out), [Path(cohort)])
+    if overwrite:
+        keep_inputs(Path(out), [Path(cohort)])
     entries = {"name": "unnamed model", "intended_use": "Research use only. Not a medical device.", **(card or {})}
     return train_bundle(
         Path(cohort), Path(out), name=model or default_name(), options=options or {}, card=entries, overwrite=overwrite,
@@ -200,7 +201,8 @@ def evaluate(
     from RTResponseCAMLib.workflow.output import keep_inputs
 
     table_paths = {name: Path(path) for name, path in (tables or {}).items()}
-    keep_inputs(Path(out), [Path(p) for p in (cohort, external, *table_paths.values()) if p is not None])
+    if overwrite:
+        keep_inputs(Path(out), [Path(p) for p in (cohort, external, *table_paths.values()) if p is not None])
     protocol = Protocol(
         models=chosen_models(default_models() if models is None else models, tuple(table_paths)),
         tables=tuple(table_paths),

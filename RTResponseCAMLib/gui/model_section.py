@@ -103,8 +103,8 @@ def _stress(card: Mapping[str, Any]) -> str:
     worst = worst_stress(card)
     if worst is None:
         return _("Sensitivity to the scan: not measured")
-    text = _("Sensitivity to the scan: '{change}' flipped the class of {percent:.0f} % of synthetic lesions")
-    return text.format(change=worst[0], percent=100 * worst[1])
+    text = _("Sensitivity to the scan: '{change}' flipped the class of {percent:.0f} % of {count} synthetic lesions")
+    return text.format(change=worst[0], percent=100 * worst[1], count=worst[2])
 
 
 def _install_torch() -> None:

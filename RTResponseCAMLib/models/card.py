@@ -169,21 +169,21 @@ def _from_schema_7(card: dict[str, Any], path: Path) -> dict[str, Any]:
     return {**card, "model": SCHEMA_7_MODEL, "preprocessing": {**inputs, **added_inputs}}
 
 
-def worst_stress(card: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Change of the scan that flipped the class of the largest share of lesions, and that share; None if not measured.
+def worst_stress(card: Mapping[str, Any]) -> tuple[str, float, int] | None:
+    """Change of the scan that flipped most classes, the share of lesions, and their number; None if not measured.
 
     Read from "stress" of the card, which ``Testing/Benchmarks/stress.py --write`` adds. Entries that cannot be read
     count as not measured: a card may come from anywhere.
     """
-    found: list[tuple[float, str]] = []
+    found: list[tuple[float, str, int]] = []
     measured = card.get("stress")
     for entry in measured.values() if isinstance(measured, Mapping) else ():
-        changes = entry.get("changes") if isinstance(entry, Mapping) else None
+        changes, count = (entry.get(k) if isinstance(entry, Mapping) else None for k in ("changes", "lesions"))
         for name, figures in changes.items() if isinstance(changes, Mapping) else ():
             flips = figures.get("flips") if isinstance(figures, Mapping) else None
-            if isinstance(flips, (int, float)) and math.isfinite(flips):
-                found.append((float(flips), str(name)))
+            if isinstance(flips, (int, float)) and math.isfinite(flips) and isinstance(count, int):
+                found.append((float(flips), str(name), count))
     if not found:
         return None
-    flips, name = max(found)
-    return name, flips
+    flips, name, count = max(found)
+    return name, flips, count

@@ -74,7 +74,7 @@ class RealHead:
         to_head : from LPS of the grid to the head frame.
         """
         if grid == self.grid and to_head is self.to_head:
-            return self.smooth.copy(), self.noise
+            return self.smooth, self.noise
         to_file = sitk.CompositeTransform([self.to_head.GetInverse(), to_head])
         smooth, noise = (
             sitk.GetArrayFromImage(
@@ -96,7 +96,7 @@ class RealHead:
 
         Raises
         ------
-        RTResponseError : there is no room.
+        RTResponseError : there is no such place.
         """
         free = (self.even > 0.6) & (self.depth_mm > SCALP_MM + 1.2 * radius)
         voxels = np.argwhere(free)
@@ -105,7 +105,7 @@ class RealHead:
             point = np.asarray(self.to_head.TransformPoint(lps.tolist()))
             if all(np.linalg.norm(point - c) > 1.25 * (radius + r) + 6.0 for c, r in placed):
                 return point
-        problem = f"'{self.name}' has no room for a lesion of {2 * radius:.0f} mm in its white matter"
+        problem = f"'{self.name}' has no white matter left for a lesion of {2 * radius:.0f} mm"
         raise RTResponseError(OPTION, problem, "Use fewer lesions, another seed, or another head")
 
 

@@ -2,11 +2,11 @@
 
     python Testing/Benchmarks/families.py OUT [--families texture,vessels,…] [--unseen 400] [--csv FILE] [--workers 2]
 
-For each family, 69 lesions of 39 patients to learn from, and 400 others on which everything is judged; heads are
+For each family, 69 lesions of 39 patients to learn from, and 400 others on which everything is tested; heads are
 rendered whole and seen by mixed scanners. Three senses of learning:
 
 own    fitted on the 69 lesions of the same family;
-other  fitted on the lesions of all other families (model left out: no lesion of the judged family was seen);
+other  fitted on the lesions of all other families (model left out: no lesion of the tested family was seen);
 form   the approach that does best, on average, on the other families when each learns from its own: what one would
        choose without having seen this family.
 
@@ -156,7 +156,7 @@ def folder_of(out: Path, family: str, kind: str) -> Path:
 
 
 def fit(out: Path, family: str, learned: str, approach: str, permuted: bool) -> Path:
-    """Fit one approach and judge it on the unseen lesions of the family; one file."""
+    """Fit one approach and test it on the unseen lesions of the family; one file."""
     name = f"{approach}, {PERMUTED}" if permuted else approach
     path = out / "fits" / f"{family}-{learned}-{name.replace(', ', '-').replace(' ', '_')}.json"
     if path.is_file():
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--families", default=",".join(ALL))
     parser.add_argument("--unseen", type=int, default=400)
-    parser.add_argument("--maps", type=int, default=60, help="unseen lesions whose maps are judged; 0: none")
+    parser.add_argument("--maps", type=int, default=60, help="unseen lesions whose maps are tested; 0: none")
     parser.add_argument("--variant", default="texture")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)

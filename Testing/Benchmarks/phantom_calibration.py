@@ -6,7 +6,7 @@ Per size class, lesions with widely spread properties are made, seen through sca
 `phantom_realism.py`; their shapes first, without images. Raking (iterative proportional fitting [Deming and Stephan
 1940, Ann Math Stat 11:427]) weights them until their features have the real percentiles; the next round draws
 properties by these weights. Family, head and resistant fraction are among the margins that are raked to be even: none
-of them becomes tied to a property. The table holds drawn properties, and nothing of a patient. Judge it with
+of them becomes tied to a property. The table holds sampled properties, and nothing of a patient. Check it with
 `phantom_realism.py` and another seed.
 """
 

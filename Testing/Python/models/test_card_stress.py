@@ -8,7 +8,7 @@ from RTResponseCAMLib.models.card import default_bundle, read_card, worst_stress
 
 
 def changes(**flips):
-    return {"changes": {name: {"flips": value} for name, value in flips.items()}}
+    return {"lesions": 48, "changes": {name: {"flips": value} for name, value in flips.items()}}
 
 
 def test_the_change_that_flips_most_classes_is_found_over_all_families():
@@ -19,7 +19,16 @@ def test_the_change_that_flips_most_classes_is_found_over_all_families():
 
 
 @pytest.mark.parametrize(
-    "stress", [None, [], "x", {}, {"a": 3}, {"a": {"changes": [1]}}, {"a": {"changes": {"blur": {"flips": "0.3"}}}}]
+    "stress",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"a": 3},
+        {"a": {"changes": [1]}},
+        {"a": {"lesions": 9, "changes": {"blur": {"flips": "0.3"}}}},
+    ],
 )
 def test_what_cannot_be_read_is_not_measured(stress):
     assert worst_stress({"stress": stress}) is None
@@ -27,6 +36,7 @@ def test_what_cannot_be_read_is_not_measured(stress):
 
 
 def test_the_included_model_states_its_own():
-    name, flips = worst_stress(read_card(default_bundle()))
+    name, flips, count = worst_stress(read_card(default_bundle()))
     assert name
     assert 0 < flips <= 1
+    assert count >= 40

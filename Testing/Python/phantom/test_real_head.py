@@ -98,7 +98,7 @@ def test_lesions_lie_in_white_matter_apart_from_each_other_and_below_the_surface
         assert head.smooth[k, j, i] == pytest.approx(WHITE, rel=0.2)
         for other in patient.lesions[:number]:
             assert np.linalg.norm(lesion.center_mm - other.center_mm) > lesion.radius_mm + other.radius_mm + 6
-    with pytest.raises(RTResponseError, match="has no room for a lesion of 160 mm"):
+    with pytest.raises(RTResponseError, match="has no white matter left for a lesion of 160 mm"):
         head.find_place(80.0, placed=[], rng=np.random.default_rng(1))
 
 
