@@ -4,8 +4,7 @@
 
 Twelve phantom lesions, two of each family, every other one in a real head; and the slices of the one real brain tumor
 among the samples (RTRESPONSECAM_SAMPLES): pyradiomics' brain1, since no public sample shows a brain metastasis. Axial,
-40 mm wide, gray from 0 to 1.9 times the surrounding tissue. ``--shuffled`` mixes the tiles and prints the key, to rate it
-oneself.
+40 mm wide, gray from 0 to 1.9 times the surrounding tissue. ``--shuffled`` mixes the tiles and prints the key.
 """
 
 from __future__ import annotations

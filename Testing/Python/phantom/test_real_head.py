@@ -88,6 +88,16 @@ def _with_head(patient, head):
     return replace(patient, head=head, to_head=head.to_head)
 
 
+def test_a_lesion_is_as_blurred_as_the_head(head_file):
+    patient = sample_patient(PhantomSpec(seed=5, lesions=1, family="texture", head=str(head_file)))
+    steps = []
+    for psf in ((0.01,) * 3, (1.5,) * 3):
+        seen = replace(patient, head=replace(patient.head, psf=psf), to_head=patient.head.to_head)
+        added = sitk.GetArrayFromImage(render_mr(seen, planning_grid(seen))) / 1000 - patient.head.smooth
+        steps.append(np.abs(np.diff(added - patient.head.noise, axis=2)).sum())
+    assert steps[1] < 0.8 * steps[0]
+
+
 def test_lesions_lie_in_white_matter_apart_from_each_other_and_below_the_surface(head_file):
     patient = sample_patient(PhantomSpec(seed=6, lesions=4, family="texture", head=str(head_file)))
     head = patient.head
