@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,13 +84,13 @@ class Scanner:
 SCANNERS: Mapping[str, Scanner] = {
     scanner.name: scanner
     for scanner in (
-        Scanner("mprage-3t", "3 T, 3-D MPRAGE", 3.0, "mprage", 0.35, 0.0, 0.62, 0.012, 0.7, 0.14, 0.15, 1.0, 1.0),
-        Scanner("mprage-1.5t", "1.5 T, 3-D MPRAGE", 1.5, "mprage", 0.45, 0.0, 0.56, 0.018, 0.75, 0.06, 0.2, 0.9, 1.05),
+        Scanner("mprage-3t", "3 T, 3-D MPRAGE", 3.0, "mprage", 0.3, 0.0, 0.80, 0.012, 0.8, 0.14, 0.15, 1.0, 1.0),
+        Scanner("mprage-1.5t", "1.5 T, 3-D MPRAGE", 1.5, "mprage", 0.4, 0.0, 0.74, 0.018, 0.8, 0.06, 0.2, 0.9, 1.05),
         Scanner(
-            "spgr-1.5t", "1.5 T, 3-D SPGR, interpolated", 1.5, "spgr", 0.5, 0.0, 0.50, 0.015, 0.8, 0.07, 0.2, 0.85, 1.0
+            "spgr-1.5t", "1.5 T, 3-D SPGR, interpolated", 1.5, "spgr", 0.45, 0.0, 0.60, 0.015, 0.8, 0.07, 0.2, 0.85, 1.0
         ),
-        Scanner("se-1.5t", "1.5 T, 2-D spin echo", 1.5, "se", 0.5, 0.85, 0.60, 0.014, 0.0, 0.06, 0.35, 0.6, 1.15),
-        Scanner("se-3t", "3 T, 2-D spin echo", 3.0, "se", 0.4, 0.9, 0.66, 0.011, 0.0, 0.14, 0.35, 0.5, 1.1),
+        Scanner("se-1.5t", "1.5 T, 2-D spin echo", 1.5, "se", 0.45, 0.85, 0.74, 0.014, 0.0, 0.06, 0.35, 0.6, 1.15),
+        Scanner("se-3t", "3 T, 2-D spin echo", 3.0, "se", 0.35, 0.9, 0.80, 0.011, 0.0, 0.14, 0.35, 0.5, 1.1),
     )
 }
 
@@ -156,18 +157,23 @@ def _k_space(
     rows, columns = image.shape[1:]
     window = np.outer(_window(rows, scanner.k_space), _window(columns, scanner.k_space)).astype(np.float32)
     passed = float(np.sqrt((window**2).mean()))
+    parts = [rng.standard_normal(image.shape, dtype=np.float32) for _ in range(2)]
+    if scanner.through_plane > 0:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            parts = list(pool.map(lambda part: _unit(gaussian_filter1d(part, scanner.through_plane, axis=0)), parts))
     noise = np.empty(image.shape, dtype=np.complex64)
-    for part in (noise.real, noise.imag):
-        part[...] = rng.standard_normal(image.shape, dtype=np.float32)
-        if scanner.through_plane > 0:
-            part[...] = gaussian_filter1d(part, scanner.through_plane, axis=0)
-            part /= float(part.std())
+    noise.real, noise.imag = parts
     noise *= np.float32(scanner.noise * WHITE / passed)
     spectrum = fft.fft2(image + noise, workers=os.cpu_count())
     spectrum *= window
     if scanner.motion_mm > 0:
         spectrum = _moved(spectrum, scanner.motion_mm / spacing_mm[1])
     return np.asarray(np.abs(fft.ifft2(spectrum, workers=os.cpu_count())), dtype=np.float32)
+
+
+def _unit(values: Array32) -> Array32:
+    values /= float(values.std())
+    return values
 
 
 def _window(count: int, share: float) -> npt.NDArray[np.float64]:

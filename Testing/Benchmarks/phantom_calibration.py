@@ -1,13 +1,16 @@
 """Adjust the properties of phantom lesions to real ones: writes the table that the families sample from.
 
-    python Testing/Benchmarks/phantom_calibration.py TABLE.csv [--lesions 200] [--rounds 3] [--rows 120] [--seed 20]
+    python Testing/Benchmarks/phantom_calibration.py TABLE.csv [--lesions 240] [--rounds 3] [--rows 120] [--seed 20]
 
 Per size class, lesions with widely spread properties are made, seen through scanners and measured as in
 `phantom_realism.py`; their shapes first, without images. Raking (iterative proportional fitting [Deming and Stephan
-1940, Ann Math Stat 11:427]) weights them until their features have the real percentiles; the next round draws
-properties by these weights. Family, head and resistant fraction are among the margins that are raked to be even: none
-of them becomes tied to a property. The table holds sampled properties, and nothing of a patient. Check it with
-`phantom_realism.py` and another seed.
+1940, Ann Math Stat 11:427]) weights them until their features have the real percentiles; the next round samples
+properties by these weights. Properties do not decide the features alone: two lesions of the same properties differ, and
+weights fitted to one lesion of each would spread more when others are made. In the last round each row of properties is
+therefore made several times, by several families, and its weight counts the share of them that falls between two
+percentiles. Family, head and resistant fraction are among the margins that are raked to be even: none of them becomes
+tied to a property. The table holds sampled properties, and nothing of a patient. Check it with `phantom_realism.py` and
+another seed.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ SHAPE_FEATURES = ("sphericity", "flatness", "elongation")
 SHAPE = [NAMES.index(name) for name in ("elongation", "flatness", "roughness", "ruffle_mm")]
 SHAPES, SHAPE_ROUNDS = 400, 3
 VIABLE = 0.4  # share of the lesions without necrosis in the first round
-JITTER = 0.25  # of the spread of a property, added when a property is drawn again
+JITTER = 0.25  # of the spread of a property, added when a property is sampled again
+COPIES = 3  # lesions of each row of properties in the last round
 SURROUNDINGS = {"lesion": (10, 50, 90), "4 to 6 mm outside": (10, 50, 90)}
 Margin = list[tuple[np.ndarray, float]]
 CAP = 6.0  # largest weight of a lesion relative to the mean
@@ -48,7 +52,7 @@ CAP = 6.0  # largest weight of a lesion relative to the mean
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
-    parser.add_argument("--lesions", type=int, default=200, help="of each size class and round")
+    parser.add_argument("--lesions", type=int, default=240, help="of each size class and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=120, help="of the table, of each size class")
     parser.add_argument("--seed", type=int, default=20)
@@ -61,21 +65,30 @@ def main() -> None:
             values = first_round(rng, count)
             shapes = shape_rounds(pool, rng, place, (low, high), options)
             values[:, SHAPE] = shapes[rng.integers(len(shapes), size=count)][:, SHAPE]
-            for number in range(options.rounds):
-                volumes = np.exp(rng.uniform(np.log(low), np.log(high), len(values)))
-                resistant = rng.uniform(*RESISTANT, len(values))
+            for number in range(options.rounds + 1):
+                last = number == options.rounds
+                copies = COPIES if last else 1
+                volumes = np.exp(rng.uniform(np.log(low), np.log(high), (len(values), copies)))
+                resistant = rng.uniform(*RESISTANT, (len(values), copies))
                 tasks = [
-                    (row, float(v), float(r), [options.seed, place, number, n])
-                    for n, (row, v, r) in enumerate(zip(values, volumes, resistant, strict=True))
+                    (
+                        values[n],
+                        float(volumes[n, k]),
+                        float(resistant[n, k]),
+                        [options.seed, place, number, k, n + 2 * k],
+                    )
+                    for n in range(len(values))
+                    for k in range(copies)
                 ]
                 found = list(pool.map(measure, tasks, chunksize=8))
-                weights, left = raked(found, resistant, place)
+                weights, left = raked(found, resistant.ravel(), place, copies)
                 effective = 1 / float((weights**2).sum())
                 worst = sorted(left, key=lambda name: -left[name])[:4]
                 print(f"{label} cm3, round {number + 1}: effective number {effective:.0f} of {len(values)}; left: "
                       + ", ".join(f"{name} {left[name]:.2f}" for name in worst), flush=True)  # fmt: skip
-                last = number == options.rounds - 1
-                values = again(rng, values, weights, options.rows if last else count, jitter=not last)
+                values = again(
+                    rng, values, weights, options.rows if last else count, jitter=number < options.rounds - 1
+                )
             table += [[str(place), *(f"{v:.4g}" for v in row)] for row in values]
     with options.table.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
@@ -153,8 +166,13 @@ def measure(task: tuple[np.ndarray, float, float, list[int]]) -> dict[str, float
     return {**features, **around, "family": float(number % len(families)), "head": float(number % 8)}
 
 
-def raked(found: list[dict[str, float]], resistant: np.ndarray, place: int) -> tuple[np.ndarray, dict[str, float]]:
-    """Weights with which the features have the real percentiles, and the difference that is left, by feature."""
+def raked(
+    found: list[dict[str, float]], resistant: np.ndarray, place: int, copies: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Weights with which the features have the real percentiles, and the difference that is left, by feature.
+
+    Lesions that follow each other, ``copies`` of them, have the same properties and share one weight.
+    """
     margins: dict[str, Margin] = {}
     for feature, classes in REAL.items():
         if (real := classes[place]) is not None:
@@ -170,24 +188,33 @@ def raked(found: list[dict[str, float]], resistant: np.ndarray, place: int) -> t
         margins[name] = [(group, 1 / len(groups)) for group in groups]
     edges = np.linspace(*RESISTANT, 5)[1:-1]
     margins["resistant fraction"] = margin(resistant, edges, (25, 50, 75))
-    return balanced(margins, len(found))
+    return balanced(margins, len(found) // copies)
 
 
 def balanced(margins: dict[str, Margin], count: int) -> tuple[np.ndarray, dict[str, float]]:
-    """Weights whose sums over the groups of each margin are the shares that these should have, and what is left."""
+    """Weights whose sums over the groups of each margin are the shares that these should have, and what is left.
+
+    A weight holds for all lesions of one row of properties, each of which may lie in another group.
+    """
+    parts = {
+        name: (
+            np.stack([np.asarray(group, dtype=float).reshape(count, -1).mean(axis=1) for group, _ in groups]),
+            np.asarray([share for _, share in groups]),
+        )
+        for name, groups in margins.items()
+    }
     weights = np.full(count, 1 / count)
     for _ in range(200):
-        for groups in margins.values():
-            total = sum(share for group, share in groups if weights[group].sum() > 0)
-            for group, share in groups:
-                held = weights[group].sum()
-                if held > 0:
-                    weights[group] *= (share / total / held) ** 0.5
+        for members, shares in parts.values():
+            held = members @ weights
+            possible = held > 0
+            factor = np.ones_like(shares)
+            factor[possible] = (shares[possible] / shares[possible].sum() / held[possible]) ** 0.5
+            weights *= factor @ members
             weights = np.minimum(weights / weights.sum(), CAP / count)
             weights /= weights.sum()
     left = {
-        name: float(np.abs(np.cumsum([weights[group].sum() - share for group, share in groups])).max())
-        for name, groups in margins.items()
+        name: float(np.abs(np.cumsum(members @ weights - shares)).max()) for name, (members, shares) in parts.items()
     }
     return weights, left
 
@@ -202,7 +229,7 @@ def margin(values, edges, percent) -> Margin:
 
 
 def again(rng: np.random.Generator, values: np.ndarray, weights: np.ndarray, count: int, *, jitter: bool) -> np.ndarray:
-    """Properties drawn by weight, systematically; with jitter, none is the same as another."""
+    """Properties sampled by weight, systematically; with jitter, none is the same as another."""
     places = (np.arange(count) + rng.uniform()) / count
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), places), len(values) - 1)
     drawn = values[rng.permutation(chosen)].copy()

@@ -14,13 +14,15 @@ from __future__ import annotations
 import argparse
 import csv
 import logging
-import sys
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from threadpoolctl import threadpool_limits
 
 from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.phantom.anatomy import WHITE, Anatomy, render_head, sample_anatomy
@@ -102,17 +104,12 @@ def main() -> None:
     options = parser.parse_args()
     names = [options.family] if options.family else list(FAMILIES)
     rows, around = [], []
-    for place, (label, (low, high)) in enumerate(CLASSES.items()):
-        found = []
-        for number in range(options.lesions):
-            rng = np.random.default_rng([options.seed, place, number])
-            volume_cc = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-            features, surroundings = measured(names[number % len(names)], volume_cc, rng, number)
-            found.append(features)
-            around.append(surroundings)
-            if sys.stderr.isatty():
-                print(f"\r{label} cm3: {number + 1} of {options.lesions}", end="", file=sys.stderr)
-        rows += list(compared(label, place, found))
+    with ProcessPoolExecutor(os.cpu_count(), initializer=threadpool_limits, initargs=(1,)) as pool:
+        for place, label in enumerate(CLASSES):
+            tasks = [(names[n % len(names)], options.seed, place, n) for n in range(options.lesions)]
+            pairs = list(pool.map(one, tasks, chunksize=4))
+            around += [surroundings for _, surroundings in pairs]
+            rows += list(compared(label, place, [features for features, _ in pairs]))
     print("\nfeature            cm3        KS  spread   phantom 10/50/90 %        real 10/50/90 %")
     for feature, label, ks, spread, phantom, real in rows:
         mark = "" if ks <= 0.25 and 0.8 <= spread <= 1.25 else "  *"
@@ -134,6 +131,14 @@ def main() -> None:
                 writer.writerow(
                     [feature, label, f"{ks:.3f}", f"{spread:.3f}", *(f"{v:.3f}" for v in (*phantom, *real))]
                 )
+
+
+def one(task: tuple[str, int, int, int]) -> tuple[dict[str, float], dict[str, float]]:
+    """One lesion of a family and size class, see `measured`."""
+    family, seed, place, number = task
+    rng = np.random.default_rng([seed, place, number])
+    low, high = list(CLASSES.values())[place]
+    return measured(family, float(np.exp(rng.uniform(np.log(low), np.log(high)))), rng, number)
 
 
 def measured(

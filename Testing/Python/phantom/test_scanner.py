@@ -46,7 +46,7 @@ def test_noise_has_the_stated_level_and_is_correlated_as_in_real_heads(name):
         for a in (0, 1, 2)
     ]
     within = np.mean(lags[1:]) / rest.var()
-    assert 0.35 < within < 0.72
+    assert 0.25 < within < 0.72  # less than the residual of real white matter, which holds anatomy, too
     assert (lags[0] / rest.var() > 0.4) == (scanner.through_plane > 0)
 
 
