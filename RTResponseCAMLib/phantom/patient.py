@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,10 +171,17 @@ def render_mr(
     image *= 1 + 0.10 * patient.anatomy.bias.on(grid.blank(), to_head)
     # Noise increases as voxels get smaller, as on a scanner.
     sigma = NOISE / np.sqrt(min(float(np.prod(grid.spacing_mm)), 1.0)) ** 0.5
-    real = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
-    imaginary = sigma * rng.standard_normal(image.shape, dtype=np.float32)
+    first, second = (rng.standard_normal(image.shape, dtype=np.float32) for _ in range(2))
     gain = float(rng.uniform(600, 1400))
-    return grid.image(np.rint(gain * np.sqrt(real**2 + imaginary**2)).astype(np.uint16))
+    values = np.empty(image.shape, dtype=np.uint16)
+
+    def fill(k: int) -> None:
+        real, imaginary = image[k] + sigma * first[k], sigma * second[k]
+        values[k] = np.rint(gain * np.sqrt(real**2 + imaginary**2))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, range(len(image))))
+    return grid.image(values)
 
 
 def render_dose(patient: Patient, targets: tuple[int, ...], *, step_mm: float = 1.0) -> sitk.Image:
