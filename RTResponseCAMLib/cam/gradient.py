@@ -84,8 +84,17 @@ def gradient_maps(
         cam = _combined(method, activation, gradient)
         if not signed and method in ("grad-cam", "grad-cam++", "layercam"):
             cam = functional.relu(cam)
-        maps[method] = np.asarray(cam.cpu().numpy(), dtype=np.float32)
+        maps[method] = np.asarray(_on_patch(cam, inside.shape).cpu().numpy(), dtype=np.float32)
     return maps
+
+
+def _on_patch(cam: Tensor, shape: torch.Size) -> Tensor:
+    """The map of a coarser layer, interpolated on the patch; a network pads a patch at its far ends only."""
+    if cam.shape == shape:
+        return cam
+    factors = [-(-whole // part) for whole, part in zip(shape, cam.shape, strict=True)]
+    finer = functional.interpolate(cam[None, None], scale_factor=factors, mode="trilinear", align_corners=False)
+    return finer[0, 0, : shape[0], : shape[1], : shape[2]]
 
 
 @contextmanager

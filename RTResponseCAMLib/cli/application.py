@@ -15,6 +15,7 @@ MODULES = (
     "demo",
     "phantom",
     "inspection",
+    "pretrain",
     "train",
     "evaluate",
     "predict",

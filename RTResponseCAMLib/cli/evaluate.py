@@ -48,6 +48,10 @@ def evaluate(
     folds: Annotated[int, Option("--folds", help="of the cross-validation, grouped by patient")] = 5,
     repeats: Annotated[int, Option("--repeats", help="of the cross-validation")] = 3,
     steps: Annotated[int, Option("--steps", help="optimization steps, for models that have them")] = 240,
+    encoder: Annotated[
+        Path | None,
+        Option("--encoder", metavar="ENCODER", help="pre-trained encoder of conv and ensemble"),
+    ] = None,
     indeterminate: Annotated[
         Indeterminate,
         Option("--indeterminate", help="use of lesions whose change may lie on either side of the threshold"),
@@ -73,7 +77,7 @@ def evaluate(
         repeats=repeats,
         seed=seed,
         indeterminate=indeterminate.value,
-        options={"steps": steps},
+        options={"steps": steps, **({"encoder": str(encoder)} if encoder else {})},
         settings=read_settings(settings or SETTINGS),
     )
     comparison = compare(

@@ -26,7 +26,8 @@ def model_options() -> type:
                 flag_type: Any = Annotated[bool, Option(name, help=text)]
                 option_fields.setdefault(option.name, (option.name, flag_type, field(default=False)))
             else:
-                help_text = f"{text} ({entry.name}; default {option.default})"
+                shown = "" if isinstance(option.default, str) else f"; default {option.default}"
+                help_text = f"{text} ({entry.name}{shown})"
                 value_type: Any = Annotated[kind | None, Option(f"--{flag}", help=help_text)]
                 option_fields.setdefault(option.name, (option.name, value_type, field(default=None)))
     return make_dataclass("ModelSettings", option_fields.values(), frozen=True)
@@ -53,6 +54,8 @@ def train_command(name: str, options: dict[str, Any]) -> str:
         flag = option.name.replace("_", "-")
         if isinstance(option.default, bool):
             arguments += [f"--no-{flag}" if option.default else f"--{flag}"] if value != option.default else []
+        elif isinstance(option.default, str):
+            arguments += [f"--{flag}", option.name.upper()] if value else []
         else:
             arguments += [f"--{flag}", str(value)]
     return shlex.join(arguments)

@@ -12,6 +12,7 @@ from typer import Option
 from RTResponseCAMLib.cli.bar import close
 from RTResponseCAMLib.cli.command import Command
 from RTResponseCAMLib.cli.options import OutOptions
+from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.progress import Progress
 
 Voxels = tuple[int, int, int]
@@ -64,7 +65,13 @@ class PhantomOptions:
     mid_treatment: Annotated[bool, Option("--mid-treatment", help="also write an MR of day 30")] = False
 
 
-Matrix = Annotated[Voxels, Option("--matrix", metavar="COLUMNS ROWS SLICES", help="size of the MR, voxels")]
+MATRIX_HELP = "size of the MR, voxels (default: {}); not with --head"
+StudyMatrix = Annotated[
+    Voxels | None, Option("--matrix", metavar="COLUMNS ROWS SLICES", help=MATRIX_HELP.format("208 240 168"))
+]
+CohortMatrix = Annotated[
+    Voxels | None, Option("--matrix", metavar="COLUMNS ROWS SLICES", help=MATRIX_HELP.format("184 216 156"))
+]
 
 
 def phantom_study(
@@ -73,7 +80,7 @@ def phantom_study(
     *,
     variant: Annotated[Variants, Option("--variant", help="visibility of the resistant subregion")] = Variants.TEXTURE,
     patient: Annotated[int, Option("--patient", help="number of the patient; each number is another patient")] = 1,
-    matrix: Matrix = (208, 240, 168),
+    matrix: StudyMatrix = None,
     progress: Progress,
 ) -> None:
     """Write one synthetic patient."""
@@ -81,7 +88,7 @@ def phantom_study(
     from RTResponseCAMLib.phantom.write import write_patient
     from RTResponseCAMLib.workflow.output import new_folder
 
-    spec = _spec(options, variant.value, matrix, patient)
+    spec = _spec(options, variant.value, _matrix(options, matrix, (208, 240, 168)), patient)
     with new_folder(out.out, out.overwrite) as folder:
         write_patient(sample_patient(spec), folder, progress=progress)
     close(progress)
@@ -101,7 +108,7 @@ def phantom_cohort(
     total_lesions: Annotated[
         int | None, Option("--total-lesions", metavar="N", help="number of lesions of all patients together")
     ] = None,
-    matrix: Matrix = (184, 216, 156),
+    matrix: CohortMatrix = None,
     progress: Progress,
 ) -> None:
     """Write many synthetic patients and a manifest."""
@@ -111,12 +118,19 @@ def phantom_cohort(
 
     selected = tuple(Variant(name) for name in variants.split(","))
     with new_folder(out.out, out.overwrite) as folder:
-        spec = _spec(options, selected[0].value, matrix, 1)
+        spec = _spec(options, selected[0].value, _matrix(options, matrix, (184, 216, 156)), 1)
         write_cohort(
             spec, patients, folder=folder, variants=selected, workers=workers, progress=progress, total=total_lesions
         )
     close(progress)
     print(f"written: {out.out}")
+
+
+def _matrix(options: PhantomOptions, given: Voxels | None, default: Voxels) -> Voxels:
+    if given is not None and options.head:
+        problem = "does not go with a real head, whose voxels are those of the file"
+        raise RTResponseError("--matrix", problem, "Leave out --matrix, or --head")
+    return given or default
 
 
 def _spec(options: PhantomOptions, variant: str, matrix: Voxels, patient: int) -> Any:

@@ -52,8 +52,18 @@ class Protocol:
     spacing_mm: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the protocol as plain values for JSON."""
-        return dict(json.loads(json.dumps(asdict(self))))
+        """Return the protocol as plain values for JSON; an option that is a folder by the SHA-256 of its files."""
+        values = dict(json.loads(json.dumps(asdict(self))))
+        values["options"] = {
+            name: content_sha256(Path(value)) if isinstance(value, str) else value
+            for name, value in values["options"].items()
+        }
+        return values
+
+    @property
+    def shown_options(self) -> dict[str, Any]:
+        """Options with a word instead of a path, which may contain a person's name."""
+        return {name: name.upper() if isinstance(value, str) else value for name, value in self.options.items()}
 
     def check(self) -> None:
         """Check folds, repeats, seed and model options.
@@ -72,8 +82,13 @@ class Protocol:
         unknown = sorted(set(self.options) - available_options)
         if unknown:
             raise ModelError("options", f"no model has {', '.join(unknown)}", "Leave it out")
-        for entry in entries():
-            if entry.known_options(self.options):
+        chosen = self.entries()
+        for name, value in self.options.items():
+            if isinstance(value, str) and not any(entry.known_options({name: value}) for entry in chosen):
+                takers = ", ".join(entry.name for entry in entries() if entry.known_options({name: value}))
+                raise ModelError(f"--{name}", "is an option of no model that is compared", f"Add --models {takers}")
+        for entry in chosen:
+            if entry.options is not None:
                 entry.model(entry.known_options(self.options))
 
     def label_of(self, row: CohortRow) -> int | None:
@@ -94,6 +109,15 @@ class Protocol:
         needed = dict.fromkeys(family for entry in self.entries() for family in entry.requires.families)
         families = tuple(f for f in needed if f not in self.tables and why_unavailable(f) is None)
         return SampleSettings(self.spacing_mm, families=families, radiomics=self.settings or None)
+
+
+def content_sha256(folder: Path) -> str:
+    """SHA-256 of the names and contents of the files in a folder: the same wherever the folder lies."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def chosen_models(names: Sequence[str], tables: Sequence[str] = ()) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from RTResponseCAMLib.models.interface import FittedModel, LesionModel
 from RTResponseCAMLib.samples.sample import LesionSample
 
 MISSING_LIMIT = 0.5  # a model is not run if more than this fraction of the lesions lacks its inputs
-BUILT_IN = ("baselines", "radiomics", "gradient", "scale_space.entries")
+BUILT_IN = ("baselines", "radiomics", "gradient", "scale_space.entries", "conv.entries", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class ModelEntry:
     reference : whether the differences of a comparison are plotted against it.
     compared : whether it is part of a comparison that names no models.
     explains : whether it gives evidence maps.
+    pretrain : function that trains the part of the model that needs no label and writes it into a folder, see
+        `models.conv.entries`; None for a model without such a part.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ModelEntry:
     reference: bool = False
     compared: bool = True
     explains: bool = False
+    pretrain: Callable[..., tuple[float, ...]] | None = None
 
     def lacking(self, sample: LesionSample) -> str:
         """First input that the model needs and the sample lacks: "images", "dose" or a family; "" when it has all."""
@@ -108,6 +111,10 @@ class ModelEntry:
             low, high = (option.metadata.get(limit) for limit in ("low", "high"))
             value = options.get(option.name, option.default)
             where = f"--{option.name.replace('_', '-')}"
+            if isinstance(option.default, str):
+                if not isinstance(value, str):
+                    raise ModelError(where, f"is {value!r}, expected a path", "Choose another value")
+                continue
             fits = isinstance(value, bool) == isinstance(option.default, bool) and isinstance(value, (int, float))
             if not fits or (isinstance(option.default, int) and value != int(value)):
                 kind = "a whole number" if isinstance(option.default, int) else "a number"

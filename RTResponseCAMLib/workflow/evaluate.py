@@ -197,7 +197,7 @@ def _command(protocol: Protocol, external: bool) -> str:
     command = f"rtresponsecam evaluate COHORT --out DIR{' --external OTHERS' if external else ''}"
     command += f" --models {','.join(protocol.models)} --folds {protocol.folds} --repeats {protocol.repeats}"
     command += "".join(f" --features {name}=TABLE" for name in protocol.tables)
-    command += "".join(f" --{name.replace('_', '-')} {value}" for name, value in protocol.options.items())
+    command += "".join(f" --{name.replace('_', '-')} {value}" for name, value in protocol.shown_options.items())
     return f"{command} --indeterminate {protocol.indeterminate} --seed {protocol.seed}"
 
 

@@ -56,13 +56,15 @@ Features = dict[str, dict[str, float]]
 EVERY_MANY = 1000  # the skull's contours are not asked for here
 
 
-def described(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Features:
+def described(mr: sitk.Image, head: HeadIntensity, structure: Structure, *, radiomics: bool = True) -> Features:
     """Features of every approach that reads the planning MR."""
-    return {
+    families = {
         "volume": {"volume_log_cc": float(np.log(contour_volume_cc(structure)))},
-        "radiomics": mr_features(mr, head, structure=structure, settings=read_settings()),
         "gradient": gradient_features(mr, structure, unit=head.median),
     }
+    if radiomics:
+        families["radiomics"] = mr_features(mr, head, structure=structure, settings=read_settings())
+    return families
 
 
 def undescribed(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Features:

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from RTResponseCAMLib.models.evidence import Output
 from RTResponseCAMLib.models.interface import PATTERN
-from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, masked_mean, stem_features
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
+from RTResponseCAMLib.models.smoothing import masked_mean
 
 ROWS = 2**17  # voxels evaluated at once in inference; all voxels of a liver would need a gigabyte
 LIMIT = 5.0  # features and code are clipped at five standard deviations
@@ -67,24 +69,6 @@ class Architecture:
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Output:
-    """One forward pass of a batch.
-
-    Attributes
-    ----------
-    maps : evidence per voxel and head, ``(batch, heads, z, y, x)``; zero outside the lesion.
-    bias : total minus the voxel sum of the map, ``(batch, heads)``.
-    from_volume : part of ``bias`` that results from the lesion's volume, ``(batch, heads)``.
-    total : Σ map + bias, ``(batch, heads)``: the logit of non-response.
-    """
-
-    maps: Tensor
-    bias: Tensor
-    from_volume: Tensor
-    total: Tensor
 
 
 class Head(nn.Module):

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from RTResponseCAMLib.imaging.patch import Array32, Patch
 from RTResponseCAMLib.models.calibration import LOG_SLOPES, OFFSETS, cross_entropy, smoothed_targets
+from RTResponseCAMLib.models.evidence import inputs_of, predict_batches
 from RTResponseCAMLib.models.folds import Fold
 from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedModel, LesionModel, LesionPrediction
-from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier, Output
+from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.models.scale_space.entries import Options
 from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion, prepare
 from RTResponseCAMLib.models.scale_space.training import Schedule, fit
@@ -30,8 +31,6 @@ from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
 Array64 = npt.NDArray[np.float64]
-INTERVAL = (5.0, 95.0)  # percentiles over the members of the ensemble
-BATCH_VOXELS = 8 * 48**3
 VOLUME_FACTOR_LOG_SD = 0.5  # standard deviation of the prior of the volume factor's logarithm
 LOG_FACTORS = (-1.1, 1.1)  # bounds of the volume factor's logarithm: a third to three times
 PREPARATION_SHARE = 0.2  # fraction of a fit's progress
@@ -53,18 +52,9 @@ class FittedScaleSpace(FittedModel):
         progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
         """Run the network on batches of patches of equal size; predictions are in the order of the samples."""
-        patches = [patch_of(sample) for sample in samples]
-        predictions: dict[int, LesionPrediction] = {}
-        batches = _batches(patches)
-        for batch_index, batch in enumerate(batches):
-            progress(batch_index / len(batches), f"evidence, batch {batch_index + 1} of {len(batches)}")
-            mr, fraction, dose = self._inputs([patches[i] for i in batch])
-            mr_voxel_volume_ratio = mr.new_tensor([patches[i].mr_voxel_volume_ratio for i in batch])
-            with torch.inference_mode():
-                output = self.network(mr, fraction, dose, mr_voxel_volume_ratio)
-                predictions.update(zip(batch, _calibrated(output, fraction, calibration, members), strict=True))
-        progress(1.0)
-        return [predictions[i] for i in range(len(patches))]
+        return predict_batches(
+            self.network, samples, device=self.device, calibration=calibration, members=members, progress=progress
+        )
 
     def architecture(self) -> dict[str, Any]:
         """Parameters that define the network's shape."""
@@ -94,7 +84,7 @@ class FittedScaleSpace(FittedModel):
     def differentiable_total(self, sample: LesionSample) -> Tensor:
         """Mean logit over the heads."""
         patch = patch_of(sample)
-        total: Tensor = self.network(*self._inputs([patch]), patch.mr_voxel_volume_ratio).total.mean()
+        total: Tensor = self.network(*inputs_of([patch], self.device), patch.mr_voxel_volume_ratio).total.mean()
         return total
 
     def with_random_weights(self, seed: int = 0) -> FittedScaleSpace:
@@ -116,13 +106,6 @@ class FittedScaleSpace(FittedModel):
         network = deepcopy(self.network)
         network.pattern.copy_(torch.from_numpy(pattern))
         return FittedScaleSpace(network)
-
-    def _inputs(self, patches: Sequence[Patch]) -> tuple[Tensor, Tensor, Tensor]:
-        mr, fraction, dose = (
-            torch.from_numpy(np.stack([getattr(patch, name) for patch in patches]))[:, None].to(self.device)
-            for name in ("mr", "fraction", "dose")
-        )
-        return mr, fraction, dose
 
 
 def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedScaleSpace:
@@ -274,48 +257,3 @@ def head_totals(network: AutoencoderClassifier, patch: Patch) -> tuple[Array64, 
         total = network(mr, fraction, dose, patch.mr_voxel_volume_ratio).total[0]
         volume = network.volume_slope * network.log_volume(fraction) * float(network.architecture.volume)
     return total.double().numpy(), volume.double().numpy()
-
-
-def _batches(patches: Sequence[Patch]) -> list[list[int]]:
-    by_size: dict[tuple[int, int, int], list[int]] = {}
-    for index, patch in enumerate(patches):
-        by_size.setdefault(patch.grid.shape, []).append(index)
-    batches = []
-    for shape, members in by_size.items():
-        step = max(1, BATCH_VOXELS // int(np.prod(shape)))
-        batches += [members[start : start + step] for start in range(0, len(members), step)]
-    return batches
-
-
-def _calibrated(output: Output, fraction: Tensor, line: Calibration, members: bool) -> list[LesionPrediction]:
-    results = []
-    batch = (output.maps, output.total.double(), output.bias.double(), output.from_volume.double(), fraction[:, 0] > 0)
-    for maps, total, bias, from_volume, inside in zip(*batch, strict=True):
-        member_totals = line.slope * total + line.intercept
-        scale = torch.full_like(total, line.slope)
-        lesion_voxels = inside.flatten().nonzero()[:, 0]  # most voxels of a patch are outside the lesion, and zero
-        scaled = maps.flatten(1).index_select(1, lesion_voxels) * scale[:, None].to(maps.dtype)
-        mean = scaled.mean(0)
-        ensemble_sd = (scaled - mean).square().mean(0).sqrt()  # `std` over few rows is ten times slower
-        overall = member_totals.mean()
-        low, high = np.percentile(torch.sigmoid(-member_totals).cpu().numpy(), INTERVAL)
-        results.append(
-            LesionPrediction(
-                float(torch.sigmoid(-overall)),
-                float(low),
-                float(high),
-                float(overall),
-                _array(mean, inside),
-                _array(ensemble_sd, inside),
-                float((line.slope * bias + line.intercept).mean()),
-                float((scale * from_volume).mean()),
-                np.stack([_array(row, inside) for row in scaled]) if members else None,
-            )
-        )
-    return results
-
-
-def _array(values: Tensor, inside: Tensor) -> Array32:
-    full_map = np.zeros(tuple(inside.shape), dtype=np.float32)
-    full_map[inside.cpu().numpy()] = values.float().cpu().numpy()
-    return full_map

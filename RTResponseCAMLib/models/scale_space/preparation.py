@@ -16,7 +16,8 @@ from torch import Tensor
 
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, dose_feature
-from RTResponseCAMLib.models.scale_space.stem import masked_mean, smoothing_weight, stem_features
+from RTResponseCAMLib.models.scale_space.stem import stem_features
+from RTResponseCAMLib.models.smoothing import masked_mean, smoothing_weight
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
 SHIFT_MM = 0.5  # typical distance between two contours of one lesion

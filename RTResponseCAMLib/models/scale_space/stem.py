@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from RTResponseCAMLib.models.smoothing import EPSILON, blur, masked_mean
+
 SCALES_MM = (0.8, 1.6, 3.0)
-EPSILON = 1e-4
 # Limits of textures and gradients, in standard deviations of the lesion. A gradient is nearly 0 at some points, and
 # therefore has a higher lower limit.
 FAINTEST, FAINTEST_GRADIENT, STRONGEST = 0.003, 0.02, 4.0
@@ -44,7 +45,7 @@ def stem_features(mr: Tensor, fraction: Tensor, spacing_mm: float) -> Tensor:
     means, deviations, textures, fractions = [], [], [], []
     for scale in SCALES_MM:
         # One blur for all channels of a scale: the overhead of many small blurs exceeds their arithmetic.
-        blurred = _blur(torch.cat([inner, inside, normalized, lesion], dim=1), scale, spacing_mm)
+        blurred = blur(torch.cat([inner, inside, normalized, lesion], dim=1), scale, spacing_mm)
         raw_mean, mean, square, fine_square = (blurred[:, :4] / (blurred[:, 4:5] + EPSILON)).split(1, dim=1)
         smooth = blurred[:, 5:6]
         means.append(mean)
@@ -57,7 +58,7 @@ def stem_features(mr: Tensor, fraction: Tensor, spacing_mm: float) -> Tensor:
             deviations[-1],
             textures[-1],
             _log_root(_gradient(smooth, spacing_mm).pow(2).sum(1, keepdim=True) * scale**2, FAINTEST_GRADIENT),
-            (_blur(smooth, scale, spacing_mm) - smooth).clamp(-4, 4),
+            (blur(smooth, scale, spacing_mm) - smooth).clamp(-4, 4),
         ]
     # Roughness of the texture, whatever its contrast: fine texture relative to the deviation at the same or a larger
     # scale.
@@ -79,7 +80,7 @@ DEPTH_TERMS = 1 + len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2
 
 def core(fraction: Tensor, spacing_mm: float) -> Tensor:
     """Weight of each voxel for the features, 0 to 1 + `CORE_LEAST`: much lower near the surface than inside."""
-    depth = (_blur(fraction, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
+    depth = (blur(fraction, CORE_BLUR_MM, spacing_mm) - CORE_FROM) / (CORE_FULL - CORE_FROM)
     return (depth.clamp(0, 1) + CORE_LEAST) * fraction
 
 
@@ -90,34 +91,6 @@ def lesion_units(mr: Tensor, inside: Tensor) -> Tensor:
     mean = (mr * inside).sum(dims, keepdim=True) / weight
     variance = ((mr - mean) ** 2 * inside).sum(dims, keepdim=True) / weight
     return (mr - mean) / (variance + EPSILON).sqrt()
-
-
-def masked_mean(values: Tensor, inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
-    """Gaussian mean over lesion voxels only, ``(batch, channels, z, y, x)``; a constant image stays constant."""
-    blurred = _blur(torch.cat([values * inside, inside], dim=1), scale_mm, spacing_mm)
-    return blurred[:, :-1] / (blurred[:, -1:] + EPSILON)
-
-
-def smoothing_weight(inside: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
-    """Weight of each voxel's value in the mean of `masked_mean` weighted by ``inside`` (transpose of `masked_mean`)."""
-    return inside * _blur(inside / (_blur(inside, scale_mm, spacing_mm) + EPSILON), scale_mm, spacing_mm)
-
-
-def _blur(values: Tensor, scale_mm: float, spacing_mm: float) -> Tensor:
-    """Gaussian blur, zero-padded, truncated at 3 σ; computed by banded matrices, which are fast with every BLAS."""
-    batch, channels, depth, height, width = values.shape
-    bands = {n: _band(n, scale_mm / spacing_mm, values) for n in {depth, height, width}}
-    along_z = bands[depth] @ values.reshape(batch, channels, depth, height * width)
-    return bands[height] @ (along_z.reshape(values.shape) @ bands[width])
-
-
-def _band(count: int, sigma: float, like: Tensor) -> Tensor:
-    """Symmetric matrix whose rows hold the coefficients of the Gaussian."""
-    radius = max(int(3 * sigma + 0.5), 1)
-    position = torch.arange(count, device=like.device)
-    distance = (position[:, None] - position[None]).abs()
-    total = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=like.device) / sigma) ** 2).sum()
-    return (torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= radius) / total).to(like.dtype)
 
 
 def _log_root(square: Tensor, least: float = FAINTEST) -> Tensor:

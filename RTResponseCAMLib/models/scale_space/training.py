@@ -32,6 +32,7 @@ from torch.nn import functional
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion
 from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
+from RTResponseCAMLib.models.supervision import bootstrap_weights, logit_of, response_loss
 from RTResponseCAMLib.progress import Progress, no_progress
 
 MIN_EVIDENCE_SLOPE = 1.0  # least coefficient of the evidence: log odds per standard deviation between lesions
@@ -146,26 +147,9 @@ def _fit_autoencoder(network: AutoencoderClassifier, lesions: Sequence[PreparedL
         network.decode_offset.copy_(center)
 
 
-def bootstrap_weights(groups: Sequence[str], members: int, *, rng: np.random.Generator) -> Tensor:
-    """Bootstrap weight of each lesion for each member, ``(lesions, members)``: patients sampled with replacement."""
-    names = sorted(set(groups))
-    patient_index = np.asarray([names.index(g) for g in groups])
-    counts = np.stack(
-        [np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(members)],
-        axis=1,
-    )
-    return torch.from_numpy(counts[patient_index].astype(np.float32))
-
-
 def _start_at_prevalence(network: AutoencoderClassifier, prevalence: float) -> None:
     with torch.no_grad():
-        network.offset.fill_(_logit_of(prevalence))
-
-
-def _logit_of(share: float) -> float:
-    """Logit of a fraction of non-response, clipped to 0.02…0.98."""
-    share = min(max(share, 0.02), 0.98)
-    return float(np.log(share / (1 - share)))
+        network.offset.fill_(logit_of(prevalence))
 
 
 def _limit_volume_weight(network: AutoencoderClassifier, labeled: _LabeledVoxels, unseen: Tensor) -> None:
@@ -197,7 +181,7 @@ def _limit_volume_weight(network: AutoencoderClassifier, labeled: _LabeledVoxels
 
 def _logistic_slopes(terms: Tensor, labels: Tensor) -> tuple[float, float]:
     """Coefficients of two terms ``(2, lesions)``: logistic regression of the labels with a standard normal prior."""
-    start = _logit_of(float(labels.mean()))
+    start = logit_of(float(labels.mean()))
     line = torch.tensor([0.0, 0.0, start], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -343,8 +327,3 @@ def _loss(
     loss = response_loss(output.total, labels[:, None])
     local = output.maps * output.maps.shape[2]
     return (loss * weights).mean() + schedule.evidence_l2 * (local**2).mean().clamp_max(50)
-
-
-def response_loss(total: Tensor, label: Tensor) -> Tensor:
-    """Negative log-likelihood of each label (1 for non-response), given its logit."""
-    return functional.softplus(total) - label * total

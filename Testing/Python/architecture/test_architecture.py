@@ -35,8 +35,13 @@ def modules() -> list[str]:
 
 def test_everything_but_network_and_evaluation_imports_without_torch_sklearn_slicer_and_qt():
     blocked = {"torch", "slicer", "qt", "ctk", "vtk", "vtkmodules", "trame_slicer", "radiomics", "sklearn"}
-    networks = ("classifier", "model", "preparation", "stem", "training")
-    torch = tuple(f"models.scale_space.{name}" for name in networks)
+    scale_space = ("classifier", "model", "preparation", "stem", "training")
+    conv = ("autoencoder", "classifier", "encoder", "energy", "model", "pretraining", "training")
+    torch = (
+        *(f"models.scale_space.{name}" for name in scale_space),
+        *(f"models.conv.{name}" for name in conv),
+        *(f"models.{name}" for name in ("evidence", "smoothing", "supervision")),
+    )
     others = (
         "cam.gradient",
         "workflow.evaluate",
@@ -90,8 +95,10 @@ def test_the_cmake_list_names_every_file_of_the_library():
 BY_PLACE = {  # functions that take more than two arguments by place, and why
     "subprogress": "a progress and the two ends of its share",
     "forward": "PyTorch calls it", "pool": "tensors of a network", "evidence": "tensors of a network",
-    "masked_mean": "tensors of a network", "smoothing_weight": "tensors of a network",
-    "stem_features": "tensors of a network",
+    "masked_mean": "tensors of a network", "smoothing_weight": "tensors of a network", "blur": "tensors of a network",
+    "stem_features": "tensors of a network", "local_energies": "tensors of a network",
+    "features": "tensors of a network",
+    "fixed_bands": "tensors of a network", "calibrated": "a forward pass and how to read it",
 }  # fmt: skip
 
 

@@ -225,6 +225,7 @@ def test_bad_heads_are_refused_with_cause_and_fix(head_file, tmp_path):
     ("options", "words"),
     [
         (["--scanner", "mixed"], "does not go with a real head"),
+        (["--matrix", "64", "64", "32"], "--matrix: does not go with a real head"),
         (["--second-series"], "there is no T2 of a real head"),
         (["--tilt", "5"], "voxels are those of the file"),
         (["--spacing", "1", "1", "2"], "voxels are those of the file"),

@@ -1,0 +1,1 @@
+"""The convolutional autoencoder-classifier: learned convolutions, their local energies, and bounded evidence."""
