@@ -82,6 +82,8 @@ class Protocol:
         unknown = sorted(set(self.options) - available_options)
         if unknown:
             raise ModelError("options", f"no model has {', '.join(unknown)}", "Leave it out")
+        for entry in entries():
+            entry.check_options(entry.known_options(self.options))
         chosen = self.entries()
         for name, value in self.options.items():
             if isinstance(value, str) and not any(entry.known_options({name: value}) for entry in chosen):

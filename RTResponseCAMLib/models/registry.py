@@ -98,7 +98,12 @@ class ModelEntry:
         return {name: value for name, value in options.items() if name in names}
 
     def model(self, options: Mapping[str, Any]) -> LesionModel:
-        """Make the model with the given options.
+        """Make the model with the given options; raises as `check_options`, and where an input of it is missing."""
+        self.check_options(options)
+        return self.make(options)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Check names, types and limits of options.
 
         Raises
         ------
@@ -122,7 +127,6 @@ class ModelEntry:
                 raise ModelError(where, f"is {value!r}, expected {kind}", "Choose another value")
             if low is not None and high is not None and not low <= value <= high:
                 raise ModelError(where, f"is {value}, expected {low:g} to {high:g}", "Choose another value")
-        return self.make(options)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from RTResponseCAMLib.models.conv.encoder import CARD, WEIGHTS, load_encoder, sa
 from RTResponseCAMLib.models.conv.pretraining import STATE_CARD, Plan, pretrain
 from RTResponseCAMLib.progress import Cancelled
 
-PLAN = Plan(Shape((4, 8)), epochs=4, batch=8, learning_rate=5e-3, seed=3)
+PLAN = Plan(Shape((4, 8)), epochs=8, batch=4, learning_rate=1e-2, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_units_of_the_last_layer_are_those_of_the_lesions(trained, lesions):
 
 def test_a_cancelled_run_goes_on_with_the_same_result(trained, lesions, tmp_path):
     def cancel(fraction, text=""):
-        if "epoch 3" in text and fraction > 0.6:
+        if "epoch 3" in text:
             raise Cancelled
 
     with pytest.raises(Cancelled):
@@ -106,7 +106,7 @@ def test_a_damaged_state_is_named(lesions, tmp_path):
 
 def test_nan_stops_at_its_step_and_keeps_the_last_epoch(lesions, tmp_path):
     bad = [replace(lesions[0], mr=np.full_like(lesions[0].mr, np.nan)), *lesions[1:]]
-    with pytest.raises(ModelError, match=r"NaN at step [123] of epoch 2"):
+    with pytest.raises(ModelError, match=r"NaN at step [1-6] of epoch 2"):
         pretrain(lambda epoch: bad if epoch else lesions, PLAN, state=tmp_path)
     assert len(json.loads((tmp_path / STATE_CARD).read_text())["losses"]) == 1
 
