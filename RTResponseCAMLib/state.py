@@ -22,6 +22,7 @@ class Row:
         prediction.
     warnings, severities : texts of the warnings, most serious first, and the severity of each (`warnings.Severity`).
     dose_unit : unit of the dose columns, "Gy" or "Gy (RBE)".
+    contributions : see `study.Prediction`, by the title of each member.
     """
 
     segment_id: str
@@ -41,6 +42,7 @@ class Row:
     quality_flags: tuple[str, ...] = ()
     severities: tuple[str, ...] = ()
     dose_unit: str = "Gy"
+    contributions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ class Prediction:
     lesion : the predicted lesion.
     volume_cc : volume of its contours, cm³.
     p_response, p_response_low, p_response_high : probability that the lesion shrinks by more than 20 % at
-        about three months, and the interval of the ensemble (5th…95th percentile).
+        about three months, and the interval of the ensemble (5th…95th percentile); without one, all are equal.
     label : "response", "non-response", or "indeterminate" when the interval contains the class threshold.
     class_threshold : p_response from which the model calls a lesion responding.
     evidence : share of each patch voxel in the logit (float32 on its own LPS grid, zero outside the lesion);
@@ -207,6 +207,7 @@ class Prediction:
     bias, total : logits of non-response.
     dose : dose metrics of the lesion, None without a dose.
     from_volume : the part of ``bias`` that results from the lesion's volume alone.
+    contributions : what each member of an ensemble of models adds to ``total``, by the member's name; empty for others.
     checks : results of the map's checks, by name; None where a lesion is too small for a check.
     warnings : warnings on this prediction.
     """
@@ -225,7 +226,15 @@ class Prediction:
     dose: DoseMetrics | None
     warnings: tuple[Warning, ...]
     from_volume: float = 0.0
+    contributions: Mapping[str, float] = field(default_factory=dict)
     checks: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def p_text(self) -> str:
+        """p(response) with its interval, where the model gives one."""
+        if not self.p_response_low < self.p_response_high:
+            return f"{self.p_response:.2f}"
+        return f"{self.p_response:.2f} ({self.p_response_low:.2f}–{self.p_response_high:.2f})"
 
     @property
     def quality_flags(self) -> tuple[str, ...]:

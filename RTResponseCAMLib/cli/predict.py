@@ -71,7 +71,7 @@ def _print(predictions: Sequence[Any]) -> None:
             f"{p.lesion.id} {p.lesion.structure.name}",
             p.label,
             number(p.volume_cc, 3),
-            f"{p.p_response:.2f} ({p.p_response_low:.2f}–{p.p_response_high:.2f})",
+            p.p_text,
         ]
         for p in predictions
     ]

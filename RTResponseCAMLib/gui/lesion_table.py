@@ -74,7 +74,7 @@ class LesionTable:
         hint = _("An input has changed since the prediction.") if stale else "\n".join(marked_warnings(row))
         for column, text in enumerate(_cells(row)):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(hint)
+            item.setToolTip("\n".join(filter(None, [_contributions(row) if column == 5 else "", hint])))
             if 0 < column < 6:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             if stale and column in (5, 6):
@@ -117,7 +117,9 @@ def _titles(unit: str) -> list[str]:
 def _cells(row: Row) -> list[str]:
     response = ""
     if row.p_response is not None:
-        response = f"{row.p_response:.2f} ({row.p_low:.2f}–{row.p_high:.2f})"
+        response = f"{row.p_response:.2f}"
+        if row.p_low is not None and row.p_high is not None and row.p_low < row.p_high:
+            response += f" ({row.p_low:.2f}–{row.p_high:.2f})"
     return [
         f"{row.id} {row.name}",
         f"{row.volume_cc:.2f}" if row.volume_cc >= 0.1 else f"{row.volume_cc:.3f}",
@@ -128,6 +130,12 @@ def _cells(row: Row) -> list[str]:
         _label(row.label),
         f"{marks(row)[0]} {len(row.warnings)}" if row.warnings else "",
     ]
+
+
+def _contributions(row: Row) -> str:
+    """What each member of an ensemble adds; "" for other models."""
+    parts = ", ".join(f"{added:+.2f} {title}" for title, added in row.contributions.items())
+    return f"{_('Logit of non-response:')} {parts}" if parts else ""
 
 
 def _number(value: float | None) -> str:

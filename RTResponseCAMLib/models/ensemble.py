@@ -22,6 +22,7 @@ from RTResponseCAMLib.models.interface import (
     Array64,
     Calibration,
     FittedModel,
+    FoldedModel,
     LesionModel,
     LesionPrediction,
 )
@@ -69,7 +70,7 @@ class FittedEnsemble(FittedModel):
         members: bool = False,
         progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
-        """Predictions of all members, added; ``diagnostics`` holds what each member adds to the logit."""
+        """Predictions of all members, added; no interval unless every member has one."""
         parts = []
         for number, member in enumerate(self.members):
             # The intercept belongs to the ensemble: each member takes its share of it.
@@ -87,14 +88,14 @@ class FittedEnsemble(FittedModel):
         total = sum(p.total for p in found)
         mapped = [p for p in found if p.map is not None]
         others = sum(p.total for p in found if p.map is None)
-        known = [p for p in found if np.isfinite(p.low)]
-        # Half widths on the scale of the logit add up as those of independent members.
-        below = float(np.sqrt(sum((-p.total - logit(p.low)) ** 2 for p in known))) if known else float("nan")
-        above = float(np.sqrt(sum((logit(p.high) + p.total) ** 2 for p in known))) if known else float("nan")
+        # Half widths on the scale of the logit add up as those of independent members. A member without an interval
+        # (NaN) leaves none: that of the others would make the ensemble look more certain than it is.
+        below = float(np.sqrt(sum((-p.total - logit(p.low)) ** 2 for p in found)))
+        above = float(np.sqrt(sum((logit(p.high) + p.total) ** 2 for p in found)))
         low, high = float(expit(-total - below)), float(expit(-total + above))
-        adds = {f"from_{member.name}": float(p.total) for member, p in zip(self.members, found, strict=True)}
+        adds = {member.name: float(p.total) for member, p in zip(self.members, found, strict=True)}
         if not mapped:
-            return LesionPrediction(float(expit(-total)), low, high, float(total), diagnostics=adds)
+            return LesionPrediction(float(expit(-total)), low, high, float(total), contributions=adds)
         return LesionPrediction(
             float(expit(-total)),
             low,
@@ -178,21 +179,10 @@ class FittedEnsemble(FittedModel):
 
 
 @dataclass(frozen=True)
-class EnsembleModel(LesionModel):
+class EnsembleModel(FoldedModel):
     """Models to be fitted together, by name."""
 
     models: Mapping[str, LesionModel] = field(default_factory=dict)
-
-    def fit(
-        self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress
-    ) -> FittedEnsemble:
-        """Fit on all samples; inner folds by patient give lines and weights."""
-        from RTResponseCAMLib.models.folds import inner_folds
-
-        labeled = [sample for sample in samples if sample.label is not None]
-        labels = np.asarray([int(sample.label or 0) for sample in labeled])
-        folds = inner_folds(labels, np.asarray([sample.patient for sample in labeled]), seed=self.seed + seed)
-        return self.fit_on_folds(samples, folds, seed=seed, progress=progress)[0]
 
     def fit_on_folds(
         self,

@@ -1,20 +1,30 @@
-"""From a network's evidence per voxel and member to calibrated predictions; shared by all networks."""
+"""What all networks share: from evidence per voxel and member to calibrated predictions, and the fitted model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from RTResponseCAMLib.imaging.patch import Array32, Patch
-from RTResponseCAMLib.models.interface import Calibration, LesionPrediction
-from RTResponseCAMLib.progress import Progress
+from RTResponseCAMLib.models.interface import (
+    INTERVAL,
+    PATTERN,
+    UNCALIBRATED,
+    Calibration,
+    FittedModel,
+    LesionPrediction,
+)
+from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
-INTERVAL = (5.0, 95.0)  # percentiles over the members of the ensemble
 BATCH_VOXELS = 8 * 48**3
 
 
@@ -36,38 +46,98 @@ class Output:
     total: Tensor
 
 
-def predict_batches(
-    network: Callable[[Tensor, Tensor, Tensor, Tensor], Output],
-    samples: Sequence[LesionSample],
-    *,
-    device: str,
-    calibration: Calibration,
-    members: bool,
-    progress: Progress,
-) -> list[LesionPrediction]:
-    """Run a network on batches of patches of equal size; predictions are in the order of the samples.
+class EvidenceNetwork(nn.Module):
+    """A network from a patch to evidence per voxel and prediction; each subclass has its own ``architecture``."""
 
-    Parameters
-    ----------
-    network : MR, fraction, dose ``(batch, 1, z, y, x)`` and MR voxel volume ratio ``(batch,)`` → output.
-    calibration, members : see `FittedModel.predict`.
+    architecture: Any
+    pattern: Tensor
 
-    Raises
-    ------
-    ModelError : a sample has no patch.
-    """
-    patches = [patch_of(sample) for sample in samples]
-    predictions: dict[int, LesionPrediction] = {}
-    groups = batches(patches)
-    for number, batch in enumerate(groups):
-        progress(number / len(groups), f"evidence, batch {number + 1} of {len(groups)}")
-        mr, fraction, dose = inputs_of([patches[i] for i in batch], device)
-        mr_voxel_volume_ratio = mr.new_tensor([patches[i].mr_voxel_volume_ratio for i in batch])
-        with torch.inference_mode():
-            output = network(mr, fraction, dose, mr_voxel_volume_ratio)
-            predictions.update(zip(batch, calibrated(output, fraction, calibration, members), strict=True))
-    progress(1.0)
-    return [predictions[i] for i in range(len(patches))]
+    def __init__(self) -> None:
+        super().__init__()
+        # Mean evidence map of the training lesions, for the check on fixed patterns; zero while unknown.
+        self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
+
+    @abstractmethod
+    def forward(
+        self, mr: Tensor, fraction: Tensor, dose: Tensor | None = None, mr_voxel_volume_ratio: float | Tensor = 1.0
+    ) -> Output:
+        """Run a batch of patches of equal size.
+
+        Parameters
+        ----------
+        mr : MR in head units, ``(batch, 1, z, y, x)``.
+        fraction : partial-volume fraction of the lesion, same shape.
+        dose : dose / prescription, same shape; None where unknown.
+        mr_voxel_volume_ratio : `Patch.mr_voxel_volume_ratio`, one number or ``(batch,)``.
+        """
+
+
+Network = TypeVar("Network", bound=EvidenceNetwork)
+
+
+@dataclass(frozen=True)
+class FittedNetwork(FittedModel, Generic[Network]):
+    """A fitted network, in evaluation mode."""
+
+    network: Network
+
+    def predict(
+        self,
+        samples: Sequence[LesionSample],
+        *,
+        calibration: Calibration = UNCALIBRATED,
+        members: bool = False,
+        progress: Progress = no_progress,
+    ) -> list[LesionPrediction]:
+        """Run the network on batches of patches of equal size; predictions are in the order of the samples."""
+        patches = [patch_of(sample) for sample in samples]
+        predictions: dict[int, LesionPrediction] = {}
+        groups = batches(patches)
+        for number, batch in enumerate(groups):
+            progress(number / len(groups), f"evidence, batch {number + 1} of {len(groups)}")
+            mr, fraction, dose = inputs_of([patches[i] for i in batch], self.device)
+            mr_voxel_volume_ratio = mr.new_tensor([patches[i].mr_voxel_volume_ratio for i in batch])
+            with torch.inference_mode():
+                output = self.network(mr, fraction, dose, mr_voxel_volume_ratio)
+                predictions.update(zip(batch, calibrated(output, fraction, calibration, members), strict=True))
+        progress(1.0)
+        return [predictions[i] for i in range(len(patches))]
+
+    def architecture(self) -> dict[str, Any]:
+        """Parameters that define the network's shape."""
+        values: dict[str, Any] = self.network.architecture.as_json()
+        return values
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """The network's state."""
+        return {name: value.detach().cpu().numpy() for name, value in self.network.state_dict().items()}
+
+    @property
+    def device(self) -> str:
+        """Device on which the network runs."""
+        return next(self.network.parameters()).device.type
+
+    def to(self, device: str) -> FittedNetwork[Network]:
+        """The network moved to a device."""
+        return replace(self, network=self.network.to(torch.device(device)))
+
+    def differentiable_total(self, sample: LesionSample) -> Tensor:
+        """Mean logit over the members."""
+        patch = patch_of(sample)
+        total: Tensor = self.network(*inputs_of([patch], self.device), patch.mr_voxel_volume_ratio).total.mean()
+        return total
+
+    @property
+    def mean_pattern(self) -> Array32 | None:
+        """Mean evidence map of the training lesions; None while it is unknown."""
+        pattern = np.asarray(self.network.pattern.cpu().numpy(), dtype=np.float32)
+        return pattern if pattern.any() else None
+
+    def with_mean_pattern(self, pattern: Array32) -> FittedNetwork[Network]:
+        """A copy of the network that stores the mean map in its state."""
+        network = deepcopy(self.network)
+        network.pattern.copy_(torch.from_numpy(pattern))
+        return replace(self, network=network)
 
 
 def inputs_of(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor, Tensor]:

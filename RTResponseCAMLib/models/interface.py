@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from RTResponseCAMLib.errors import ModelError
-from RTResponseCAMLib.models.folds import Fold
+from RTResponseCAMLib.models.folds import Fold, inner_folds
 from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.sample import LesionSample
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Array32 = npt.NDArray[np.float32]
 Array64 = npt.NDArray[np.float64]
+INTERVAL = (5.0, 95.0)  # percentiles over the members, each of its own sample of patients
 PATTERN = 12  # voxels along each side of `FittedModel.mean_pattern`
 
 
@@ -52,7 +53,7 @@ class LesionPrediction:
     ensemble_sd : standard deviation of the map over an ensemble, same shape; None without an ensemble.
     from_volume : the part of ``bias`` that results from the lesion's volume alone.
     member_maps : maps of the ensemble's members ``(members, z, y, x)``; None unless requested.
-    diagnostics : further values by name, for comparisons.
+    contributions : what each member of an ensemble of models adds to ``total``, by name; empty for others.
     """
 
     p_response: float
@@ -64,7 +65,7 @@ class LesionPrediction:
     bias: float = 0.0
     from_volume: float = 0.0
     member_maps: Array32 | None = None
-    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    contributions: Mapping[str, float] = field(default_factory=dict)
 
 
 class FittedModel(ABC):
@@ -187,3 +188,25 @@ class LesionModel(ABC):
     def settings(self) -> dict[str, Any]:
         """Settings of the fit as plain values, for the card."""
         return {}
+
+
+class FoldedModel(LesionModel):
+    """A model that makes choices by held-out predictions: a fit without given folds makes its own, by patient."""
+
+    def fit(self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress) -> FittedModel:
+        """Fit on the labeled samples by inner folds, see `fit_on_folds`."""
+        labeled = [sample for sample in samples if sample.label is not None]
+        labels = np.asarray([int(sample.label or 0) for sample in labeled])
+        folds = inner_folds(labels, np.asarray([sample.patient for sample in labeled]), seed=self.seed + seed)
+        return self.fit_on_folds(samples, folds, seed=seed, progress=progress)[0]
+
+    @abstractmethod
+    def fit_on_folds(
+        self,
+        samples: Sequence[LesionSample],
+        folds: Sequence[Fold],
+        *,
+        seed: int = 0,
+        progress: Progress = no_progress,
+    ) -> tuple[FittedModel, Array64]:
+        """See `LesionModel.fit_on_folds`."""

@@ -1,7 +1,8 @@
 """Logistic regression on a table of features; every step is fitted inside the training folds.
 
 Imputation of missing values, scaling, feature selection and classifier are steps of one scikit-learn pipeline. Inner
-folds of the training patients choose penalty and number of features; the test fold is used once, at the end.
+folds of the training patients choose penalty and number of features; the test fold is used once, at the end. The
+interval is that of fits to bootstrap samples of the patients, with the chosen penalty and number of features.
 """
 
 from __future__ import annotations
@@ -16,14 +17,24 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-from RTResponseCAMLib.models.folds import Fold, inner_folds
-from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedModel, LesionModel, LesionPrediction
+from RTResponseCAMLib.models.folds import Fold
+from RTResponseCAMLib.models.interface import (
+    INTERVAL,
+    UNCALIBRATED,
+    Calibration,
+    FittedModel,
+    FoldedModel,
+    LesionPrediction,
+)
 from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample
 
 PENALTIES = (0.003, 0.03, 0.3)
 COUNTS = (4, 8, 16, 32)
 CLIP = 1e-4
+BOOTSTRAP_FITS = 20
+OWN_TENSORS = ("median", "mean", "scale", "coefficients")
+BOOTSTRAP_TENSORS = ("bootstrap_median", "bootstrap_coefficients", "bootstrap_intercepts")
 Array64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -37,6 +48,9 @@ class FittedLogistic(FittedModel):
     names : names of the selected features.
     median, mean, scale, coefficients : values for each selected feature, ``(features,)``.
     intercept : logit of a lesion with mean features.
+    bootstrap_names, bootstrap_median : all features that a bootstrap fit reads, and their medians.
+    bootstrap_coefficients, bootstrap_intercepts : of each bootstrap fit ``(fits, features)``, ``(fits,)``, for features
+        in their own units; without any fit there is no interval.
     chosen : penalty, number of features, AUC of the inner folds.
     candidates : number of features before the selection.
     """
@@ -48,6 +62,10 @@ class FittedLogistic(FittedModel):
     scale: Array64
     coefficients: Array64
     intercept: float
+    bootstrap_names: tuple[str, ...] = ()
+    bootstrap_median: Array64 = field(default_factory=lambda: np.zeros(0))
+    bootstrap_coefficients: Array64 = field(default_factory=lambda: np.zeros((0, 0)))
+    bootstrap_intercepts: Array64 = field(default_factory=lambda: np.zeros(0))
     chosen: Mapping[str, float] = field(default_factory=dict)
     candidates: int = 0
 
@@ -60,19 +78,31 @@ class FittedLogistic(FittedModel):
         progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
         """Predict; a missing feature of a lesion is replaced by the median of the training lesions."""
-        table = _finite(feature_table(self.families, self.names, samples=samples))
-        values = (np.where(np.isfinite(table), table, self.median) - self.mean) / self.scale
-        raw = logit(np.clip(expit(values @ self.coefficients + self.intercept), CLIP, 1 - CLIP))
-        totals = (calibration.slope * raw + calibration.intercept).tolist()
-        return [LesionPrediction(float(expit(-total)), np.nan, np.nan, total) for total in totals]
+        values = (self._values(self.names, self.median, samples) - self.mean) / self.scale
+        totals = calibration.slope * _clipped(values @ self.coefficients + self.intercept) + calibration.intercept
+        p = expit(-totals)
+        low = high = np.full(len(samples), np.nan)
+        if len(self.bootstrap_intercepts):
+            raw = self._values(self.bootstrap_names, self.bootstrap_median, samples) @ self.bootstrap_coefficients.T
+            spread = calibration.slope * _clipped(raw + self.bootstrap_intercepts) + calibration.intercept
+            low, high = np.percentile(expit(-spread), INTERVAL, axis=1)
+            low, high = np.minimum(low, p), np.maximum(high, p)  # the fit to all patients is none of the bootstrap fits
+        found = zip(p.tolist(), low.tolist(), high.tolist(), totals.tolist(), strict=True)
+        return [LesionPrediction(*values) for values in found]
+
+    def _values(self, names: Sequence[str], median: Array64, samples: Sequence[LesionSample]) -> Array64:
+        """Features ``(lesions, names)`` in their own units, missing ones replaced."""
+        table = _finite(feature_table(self.families, names, samples=samples))
+        return np.where(np.isfinite(table), table, median)
 
     def architecture(self) -> dict[str, Any]:
         """Families and selected features by name."""
-        return {"families": list(self.families), **self.summary(), "intercept": self.intercept}
+        named = {"bootstrap_selected": list(self.bootstrap_names)} if len(self.bootstrap_intercepts) else {}
+        return {"families": list(self.families), **self.summary(), "intercept": self.intercept, **named}
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Median, mean, scale and coefficient of each selected feature."""
-        return {name: np.asarray(getattr(self, name)) for name in ("median", "mean", "scale", "coefficients")}
+        """Median, mean, scale and coefficient of each selected feature, and the bootstrap fits."""
+        return {name: np.asarray(getattr(self, name)) for name in (*OWN_TENSORS, *BOOTSTRAP_TENSORS)}
 
     def summary(self) -> dict[str, Any]:
         """Penalty, number of features, inner AUC, and the selected features ``of`` how many."""
@@ -82,23 +112,31 @@ class FittedLogistic(FittedModel):
 def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedLogistic:
     """Restore the model from `FittedLogistic.architecture` and `FittedLogistic.tensors`."""
     names = tuple(str(name) for name in architecture["selected"])
-    arrays = {name: np.asarray(tensors[name], dtype=np.float64) for name in ("median", "mean", "scale", "coefficients")}
+    arrays: dict[str, Any] = {name: np.asarray(tensors[name], dtype=np.float64) for name in OWN_TENSORS}
     if any(array.shape != (len(names),) for array in arrays.values()):
         raise ValueError("arrays and names of features differ in length")
+    # Bundles of earlier versions hold no bootstrap fits, and give no interval.
+    other = tuple(str(name) for name in architecture.get("bootstrap_selected", ()))
+    stored = [name for name in BOOTSTRAP_TENSORS if name in tensors]
+    fits: dict[str, Any] = {name: np.asarray(tensors[name], dtype=np.float64) for name in stored}
+    if fits:
+        count = len(fits["bootstrap_intercepts"])
+        shapes = [fits[name].shape for name in BOOTSTRAP_TENSORS]
+        if shapes != [(len(other),), (count, len(other)), (count,)]:
+            raise ValueError("arrays and names of features of the bootstrap fits differ in length")
     return FittedLogistic(
         tuple(architecture["families"]),
         names,
-        arrays["median"],
-        arrays["mean"],
-        arrays["scale"],
-        arrays["coefficients"],
-        float(architecture["intercept"]),
+        **arrays,
+        intercept=float(architecture["intercept"]),
+        bootstrap_names=other,
+        **fits,
         candidates=int(architecture["of"]),
     )
 
 
 @dataclass(frozen=True)
-class LogisticModel(LesionModel):
+class LogisticModel(FoldedModel):
     """Logistic regression on feature families.
 
     ``keep`` limits it to features with this text in their names ("" keeps all).
@@ -106,15 +144,6 @@ class LogisticModel(LesionModel):
 
     families: tuple[str, ...]
     keep: str = ""
-
-    def fit(
-        self, samples: Sequence[LesionSample], *, seed: int = 0, progress: Progress = no_progress
-    ) -> FittedLogistic:
-        """Fit on the labeled samples; inner folds choose penalty and number of features."""
-        labeled = [sample for sample in samples if sample.label is not None]
-        labels = np.asarray([int(sample.label or 0) for sample in labeled])
-        folds = inner_folds(labels, np.asarray([sample.patient for sample in labeled]), seed=seed)
-        return self.fit_on_folds(samples, folds, seed=seed, progress=progress)[0]
 
     def fit_on_folds(
         self,
@@ -125,6 +154,8 @@ class LogisticModel(LesionModel):
         progress: Progress = no_progress,
     ) -> tuple[FittedLogistic, Array64]:
         """Choose penalty and number of features by the folds, and refit; held-out logits belong to the best choice."""
+        from sklearn.metrics import roc_auc_score
+
         labeled = [sample for sample in samples if sample.label is not None]
         names = feature_names(self.families, labeled, keep=self.keep)
         table = feature_table(self.families, names, samples=labeled)
@@ -136,7 +167,53 @@ class LogisticModel(LesionModel):
                 self.families, (), empty, empty, empty, empty, prevalence_logit, candidates=len(names)
             )
             return fitted, np.full(len(y), prevalence_logit)
-        return fit_table(table, y, folds=folds, families=self.families, names=names)
+        held_out = inner_probabilities(table, y, folds=folds)
+        scores = {setting: float(roc_auc_score(y, row)) for setting, row in held_out.items()}
+        # Among ties the first: stronger penalty, fewer features.
+        best = max(scores, key=lambda setting: round(scores[setting], 9))
+        own = fit_table(table, y, setting=best)
+        groups = np.asarray([sample.patient for sample in labeled])
+        fits = [own, *_bootstrap_fits(table, y, groups=groups, setting=best, seed=self.seed + seed)]
+        read = np.unique(np.concatenate([fit.columns for fit in fits]))
+        fitted = FittedLogistic(
+            self.families,
+            tuple(names[i] for i in own.columns),
+            own.median,
+            own.mean,
+            own.scale,
+            own.coefficients,
+            own.intercept,
+            tuple(names[i] for i in read),
+            np.nanmedian(_finite(table[:, read]), axis=0),
+            np.asarray([fit.slopes(read) for fit in fits[1:]]).reshape(-1, len(read)),
+            np.asarray([fit.offset for fit in fits[1:]]),
+            {"penalty_c": best[0], "features": float(best[1]), "inner_auc": scores[best]},
+            len(names),
+        )
+        return fitted, _clipped(logit(held_out[best]))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """One fit: selected columns of the table, and median, mean, scale and coefficient of each."""
+
+    columns: npt.NDArray[np.intp]
+    median: Array64
+    mean: Array64
+    scale: Array64
+    coefficients: Array64
+    intercept: float
+
+    def slopes(self, columns: npt.NDArray[np.intp]) -> Array64:
+        """Coefficients of the given columns in the table's own units; 0 for those that are not selected."""
+        slopes = np.zeros(len(columns))
+        slopes[np.searchsorted(columns, self.columns)] = self.coefficients / self.scale
+        return slopes
+
+    @property
+    def offset(self) -> float:
+        """Intercept that belongs to `slopes`."""
+        return self.intercept - float((self.coefficients * self.mean / self.scale).sum())
 
 
 @contextmanager
@@ -151,67 +228,89 @@ def _without_solver_messages() -> Iterator[None]:
 
 
 @_without_solver_messages()
-def fit_table(
-    table: Array64,
-    y: npt.NDArray[np.integer],
-    *,
-    folds: Sequence[Fold],
-    families: tuple[str, ...],
-    names: Sequence[str],
-) -> tuple[FittedLogistic, Array64]:
-    """Fit on a table ``(lesions, names)``, NaN where a value is missing; at least one feature varies."""
-    from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    def preparation() -> Any:
-        missing = SimpleImputer(strategy="median", keep_empty_features=True)
-        return Pipeline([("missing", missing), ("constant", VarianceThreshold()), ("scale", StandardScaler())])
-
-    def classifier(penalty: float) -> Any:
-        return LogisticRegression(C=penalty, class_weight="balanced", solver="newton-cholesky")
+def inner_probabilities(
+    table: Array64, y: npt.NDArray[np.integer], *, folds: Sequence[Fold]
+) -> dict[tuple[float, int], Array64]:
+    """Held-out probabilities ``(lesions,)`` of each penalty and number of features; at least one feature varies."""
+    from sklearn.feature_selection import f_classif
 
     x = _finite(table)
     settings = [(c, k) for c in PENALTIES for k in sorted({min(count, int(varying(x).sum())) for count in COUNTS})]
-    inner = np.full((len(settings), len(y)), np.nan)
+    inner = {setting: np.full(len(y), np.nan) for setting in settings}
     for fold in folds:
         if not varying(x[fold.train]).any():  # few patients have values, and all of them are in the test fold
-            inner[:, fold.test] = y[fold.train].mean()
+            for row in inner.values():
+                row[fold.test] = y[fold.train].mean()
             continue
-        prepare = preparation().fit(x[fold.train])
+        prepare = _preparation().fit(x[fold.train])
         train, test = prepare.transform(x[fold.train]), prepare.transform(x[fold.test])
         ranked = np.argsort(-np.nan_to_num(f_classif(train, y[fold.train])[0]), kind="stable")
-        for setting_index, (penalty, count) in enumerate(settings):
+        for (penalty, count), row in inner.items():
             columns = ranked[:count]
-            fitted = classifier(penalty).fit(train[:, columns], y[fold.train])
-            inner[setting_index, fold.test] = fitted.predict_proba(test[:, columns])[:, 1]
-    scores = [float(roc_auc_score(y, row)) for row in inner]
-    best = int(np.argmax(np.round(scores, 9)))  # among ties the first: stronger penalty, fewer features
-    penalty, count = settings[best]
-    pipeline = Pipeline(
-        [*preparation().steps, ("select", SelectKBest(f_classif, k=count)), ("classify", classifier(penalty))]
-    ).fit(x, y)
-    steps = pipeline.named_steps
-    varying_columns = np.flatnonzero(steps["constant"].get_support())
+            fitted = _classifier(penalty).fit(train[:, columns], y[fold.train])
+            row[fold.test] = fitted.predict_proba(test[:, columns])[:, 1]
+    return inner
+
+
+@_without_solver_messages()
+def fit_table(table: Array64, y: npt.NDArray[np.integer], *, setting: tuple[float, int]) -> _Fit:
+    """Fit with a penalty and a number of features on a table ``(lesions, names)``; NaN where a value is missing."""
+    from sklearn.feature_selection import SelectKBest, f_classif
+    from sklearn.pipeline import Pipeline
+
+    penalty, count = setting
+    select = SelectKBest(f_classif, k="all" if count >= int(varying(table).sum()) else count)
+    pipeline = Pipeline([*_preparation().steps, ("select", select), ("classify", _classifier(penalty))])
+    steps = pipeline.fit(_finite(table), y).named_steps
     is_selected = steps["select"].get_support()
-    columns = varying_columns[is_selected]
-    return (
-        FittedLogistic(
-            families,
-            tuple(names[i] for i in columns),
-            steps["missing"].statistics_[columns],
-            steps["scale"].mean_[is_selected],
-            steps["scale"].scale_[is_selected],
-            steps["classify"].coef_[0],
-            float(steps["classify"].intercept_[0]),
-            {"penalty_c": penalty, "features": float(count), "inner_auc": scores[best]},
-            len(names),
-        ),
-        logit(np.clip(inner[best], CLIP, 1 - CLIP)),
+    columns = np.flatnonzero(steps["constant"].get_support())[is_selected]
+    return _Fit(
+        columns,
+        steps["missing"].statistics_[columns],
+        steps["scale"].mean_[is_selected],
+        steps["scale"].scale_[is_selected],
+        steps["classify"].coef_[0],
+        float(steps["classify"].intercept_[0]),
     )
+
+
+def _bootstrap_fits(
+    table: Array64, y: npt.NDArray[np.integer], *, groups: npt.NDArray[np.str_], setting: tuple[float, int], seed: int
+) -> list[_Fit]:
+    """Fits to bootstrap samples of the patients; samples of one class or without a varying feature are passed over."""
+    rng = np.random.default_rng([seed, len(y)])
+    names, owner = np.unique(groups, return_inverse=True)
+    fits: list[_Fit] = []
+    for _ in range(10 * BOOTSTRAP_FITS):
+        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        rows = np.repeat(np.arange(len(y)), times[owner])
+        if len(set(y[rows].tolist())) == 2 and varying(table[rows]).any():
+            fits.append(fit_table(table[rows], y[rows], setting=setting))
+        if len(fits) == BOOTSTRAP_FITS:
+            break
+    return fits
+
+
+def _preparation() -> Any:
+    from sklearn.feature_selection import VarianceThreshold
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    missing = SimpleImputer(strategy="median", keep_empty_features=True)
+    return Pipeline([("missing", missing), ("constant", VarianceThreshold()), ("scale", StandardScaler())])
+
+
+def _classifier(penalty: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=penalty, class_weight="balanced", solver="newton-cholesky")
+
+
+def _clipped(logits: Array64) -> Array64:
+    """Logits limited to those of `CLIP` and 1 - `CLIP`."""
+    limit = float(logit(1 - CLIP))
+    return np.clip(logits, -limit, limit)
 
 
 def feature_names(families: Sequence[str], samples: Sequence[LesionSample], *, keep: str = "") -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -56,8 +57,8 @@ class ModelEntry:
     reference : whether the differences of a comparison are plotted against it.
     compared : whether it is part of a comparison that names no models.
     explains : whether it gives evidence maps.
-    pretrain : function that trains the part of the model that needs no label and writes it into a folder, see
-        `models.conv.entries`; None for a model without such a part.
+    pretrain : function that trains the part of the model that needs no label, see `models.conv.entries`; None for a
+        model without such a part.
     """
 
     name: str
@@ -73,7 +74,7 @@ class ModelEntry:
     reference: bool = False
     compared: bool = True
     explains: bool = False
-    pretrain: Callable[..., tuple[float, ...]] | None = None
+    pretrain: Callable[..., tuple[tuple[float, ...], Callable[[Path], None]]] | None = None
 
     def lacking(self, sample: LesionSample) -> str:
         """First input that the model needs and the sample lacks: "images", "dose" or a family; "" when it has all."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from RTResponseCAMLib.cohort.manifest import CohortRow, write_manifest
 from RTResponseCAMLib.errors import RTResponseError
 from RTResponseCAMLib.phantom.patient import LESION_COUNTS, sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.phantom.write import write_patient
+from RTResponseCAMLib.processes import parallel_map
 from RTResponseCAMLib.progress import Progress, no_progress
 
 
@@ -42,15 +42,10 @@ def write_cohort(
         counts = lesion_counts(base.seed, patients, total=total)
         specs = [replace(spec, lesions=count) for spec, count in zip(specs, counts, strict=True)]
     rows: list[CohortRow] = []
-    with ProcessPoolExecutor(max_workers=workers, initializer=_one_thread) as pool:
-        jobs = [pool.submit(_write_one, spec, folder) for spec in specs]
-        try:
-            for done, job in enumerate(jobs, start=1):
-                rows += job.result()
-                progress(done / patients, f"patient {done} of {patients}")
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with closing(parallel_map(partial(_write_one, folder=folder), specs, workers=workers)) as found:
+        for done, written in enumerate(found, start=1):
+            rows += written
+            progress(done / patients, f"patient {done} of {patients}")
     write_manifest(folder, rows)
 
 
@@ -71,12 +66,6 @@ def lesion_counts(seed: int, patients: int, *, total: int) -> list[int]:
 
 def _origin(spec: PhantomSpec) -> str:
     return spec.variant.value if spec.family == "coarse" else f"{spec.family}, {spec.variant.value}"
-
-
-def _one_thread() -> None:
-    """Limit a worker to one thread, and leave the handling of Ctrl-C to its parent process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
 def _write_one(spec: PhantomSpec, folder: Path) -> list[CohortRow]:

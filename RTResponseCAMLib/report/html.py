@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from RTResponseCAMLib.cam.checks import AGREES, OWN, STEADY
 from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.models.registry import entry_of
 from RTResponseCAMLib.report.dvh_figure import histogram_figure
 from RTResponseCAMLib.report.figures import as_data_uri, plot_lesion
 from RTResponseCAMLib.study import GY, Prediction, Result
@@ -60,6 +61,7 @@ def write_report(
             "agreement": f"at least {AGREES:g}",
             "fixed_pattern": f"at most {OWN:g}",
         },
+        model_titles={name: entry_of(name).title for p in result.predictions for name in p.contributions},
         scale=result.scale,
         subregion_threshold=result.subregion_threshold,
         read_a_result=READ_A_RESULT,

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from RTResponseCAMLib.dicom.targets import names_a_target
+from RTResponseCAMLib.models.registry import entry_of
 from RTResponseCAMLib.scene.nodes import place_of_volume
 from RTResponseCAMLib.state import Row
 from RTResponseCAMLib.study import DoseMetrics, Prediction, Result
@@ -82,6 +83,7 @@ def row_of(prediction: Prediction, segment_id: str) -> Row:
         warnings=tuple(w.translated() for w in by_severity(prediction.warnings)),
         severities=tuple(w.severity.value for w in by_severity(prediction.warnings)),
         quality_flags=prediction.quality_flags,
+        contributions={entry_of(name).title: added for name, added in prediction.contributions.items()},
         **dose_columns(prediction.dose),
     )
 

@@ -235,6 +235,7 @@ def _prediction(
         dose=metrics,
         warnings=tuple(warnings),
         from_volume=evidence.from_volume,
+        contributions=evidence.contributions,
         checks=checks.as_json(),
     )
 

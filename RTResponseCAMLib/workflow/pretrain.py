@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from RTResponseCAMLib.models.registry import entries
 from RTResponseCAMLib.phantom.families import FAMILIES, family_of
 from RTResponseCAMLib.phantom.scanner import SCANNERS
 from RTResponseCAMLib.phantom.single import lesion_patch
+from RTResponseCAMLib.processes import parallel_map
 from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 from RTResponseCAMLib.samples.sample import patch_of
 from RTResponseCAMLib.workflow.output import RESEARCH_ONLY, check_free, new_folder
@@ -65,31 +68,29 @@ def pretrain_encoder(
     ModelError : the loss became NaN; there is a state of other settings.
     RTResponseError : no such family.
     """
-    entry = next(entry for entry in entries() if entry.pretrain is not None)
-    pretrain = entry.pretrain
-    if pretrain is None:
-        raise ModelError("pretrain", "no registered model can be pre-trained", "Reinstall")
+    entry, pretrain = next((entry, entry.pretrain) for entry in entries() if entry.pretrain is not None)
     chosen_device = choose_device(device)
     check_free(out, overwrite)
     for family in families:
         if family_of(family) is None:
             raise ModelError("--families", f"'{family}' has no lesions without a study", "Leave it out")
-    first = subprogress(progress, 0.0, LESIONS_SHARE if not fresh else 0.05)
+    begin = 0.05 if fresh else LESIONS_SHARE  # where the epochs begin
+    reading = subprogress(progress, 0.0, begin)
     real: list[Patch] = []
     for number, cohort in enumerate(cohorts):
-        part = subprogress(first, number / (len(cohorts) + 1), (number + 1) / (len(cohorts) + 1))
+        part = subprogress(reading, number / (len(cohorts) + 1), (number + 1) / (len(cohorts) + 1))
         lesions, _ = read_samples(cohort, entry, progress=part)
         real += [cropped(patch_of(lesion.sample)) for lesion in lesions]
     count = len(real) + synthetic
     if count < MIN_LESIONS:
         problem = f"are {count} lesions, expected at least {MIN_LESIONS}"
         raise CohortError("the lesions of the pre-training", problem, "Add a cohort, or give --synthetic")
-    make = partial(_synthetic, count=synthetic, seed=synthetic_seed, families=tuple(families), workers=workers)
-    drawn = subprogress(first, len(cohorts) / (len(cohorts) + 1), 1.0)
-    fixed = [] if fresh else make(0, progress=drawn)
+    sample = partial(_synthetic, count=synthetic, seed=synthetic_seed, families=tuple(families), workers=workers)
+    last = subprogress(reading, len(cohorts) / (len(cohorts) + 1), 1.0)
+    fixed = [] if fresh else sample(0, progress=last)
 
-    def lesions_of(epoch: int) -> Sequence[Patch]:
-        return [*real, *(make(epoch, progress=no_progress) if fresh else fixed)]
+    def lesions_of(epoch: int, progress: Progress) -> Sequence[Patch]:
+        return [*real, *(sample(epoch, progress=progress) if fresh else fixed)]
 
     card = {
         "name": out.name,
@@ -105,11 +106,13 @@ def pretrain_encoder(
         "command": _command(len(cohorts), synthetic, fresh, families, settings or {}, synthetic_seed),
     }
     state = state_folder(out)
+    origin = json.dumps([card["sources"], _digest(real)], sort_keys=True)
+    losses, save = pretrain(
+        lesions_of, settings or {}, state=state, origin=origin, card=card, device=chosen_device,
+        progress=subprogress(progress, begin, 1.0),
+    )  # fmt: skip
     with new_folder(out, overwrite) as folder:
-        losses = pretrain(
-            lesions_of, settings or {}, folder=folder, state=state, card=card, device=chosen_device,
-            progress=subprogress(progress, LESIONS_SHARE if not fresh else 0.05, 1.0),
-        )  # fmt: skip
+        save(folder)
     shutil.rmtree(state, ignore_errors=True)
     return {"lesions": count, "losses": [round(loss, 5) for loss in losses], "encoder": out.name}
 
@@ -138,38 +141,24 @@ def _synthetic(
     epoch: int, *, count: int, seed: int, families: tuple[str, ...], workers: int, progress: Progress
 ) -> list[Patch]:
     numbers = range(epoch * count, (epoch + 1) * count)
-    make: Callable[[int], Patch] = partial(_one, seed, families)
-    found = []
-    if workers <= 1:
-        for done, number in enumerate(numbers, start=1):
-            found.append(make(number))
+    patches = []
+    with closing(parallel_map(partial(_one, seed, families), numbers, workers=workers)) as made:
+        for done, patch in enumerate(made, start=1):
+            patches.append(patch)
             progress(done / count, f"synthetic lesion {done} of {count}")
-        return found
-    with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
-        try:
-            for done, patch in enumerate(pool.map(make, numbers, chunksize=4), start=1):
-                found.append(patch)
-                progress(done / count, f"synthetic lesion {done} of {count}")
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return found
+    return patches
+
+
+def _digest(patches: Sequence[Patch]) -> str:
+    """SHA-256 of the lesions of cohorts: an interrupted pre-training goes on with the same ones only."""
+    digest = hashlib.sha256()
+    for patch in patches:
+        digest.update(patch.mr.tobytes() + patch.fraction.tobytes())
+    return digest.hexdigest()
 
 
 def _one(seed: int, families: tuple[str, ...], number: int) -> Patch:
     return cropped(lesion_patch(seed, number, families=families))
-
-
-def _one_thread() -> None:
-    """Limit a worker to one thread, and leave the handling of Ctrl-C to its parent process."""
-    import signal
-
-    import SimpleITK as sitk
-    from threadpoolctl import threadpool_limits
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    threadpool_limits(1)
 
 
 def _command(

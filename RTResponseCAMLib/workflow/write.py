@@ -119,6 +119,7 @@ def _lesion_json(prediction: Prediction) -> dict[str, Any]:
         "evidence_total": prediction.total,
         "evidence_bias": prediction.bias,
         "bias_from_volume": prediction.from_volume,
+        "contributions": dict(prediction.contributions),
         "map_checks": dict(prediction.checks),
         "evidence_map": f"evidence/{prediction.lesion.id}.nrrd",
         "dose": None if dose is None else dict(vars(dose)),

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from learning_sets import Features, described, measured_patient
+from learning_sets import described, measured_patient
 from localization import CEILING, LOCAL
 from phantom_benchmark import LESIONS, MATRIX, PATIENTS, judge_maps
 from scipy.special import expit, logit
@@ -43,19 +43,16 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from RTResponseCAMLib.cohort.manifest import CohortRow
-from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.evaluation.metrics import auc_interval, calibration
 from RTResponseCAMLib.evaluation.protocol import Protocol
 from RTResponseCAMLib.evaluation.run import predict_fold
 from RTResponseCAMLib.evaluation.store import read_cases, read_json, write_arrays, write_case, write_json
-from RTResponseCAMLib.imaging.resample import HeadIntensity
 from RTResponseCAMLib.models.registry import entries, entry_of
 from RTResponseCAMLib.phantom.cohort import lesion_counts
 from RTResponseCAMLib.phantom.families import COARSE, FAMILIES
 from RTResponseCAMLib.phantom.patient import sample_patient
 from RTResponseCAMLib.phantom.spec import PhantomSpec, Variant
 from RTResponseCAMLib.samples.cohort import CohortLesion
-from RTResponseCAMLib.study import Structure
 from RTResponseCAMLib.workflow.predict import LIKE_CC
 
 LEARN_SEED, UNSEEN_SEED = 6100, 7100  # plus the number of the family
@@ -102,20 +99,12 @@ def approaches() -> list[str]:
     return [e.name for e in entries() if e.compared and set(e.requires.families) <= measured and not e.requires.dose]
 
 
-def described_if_possible(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Features:
-    """Features of every approach; without radiomics where a lesion has too few voxels for it (imputed, as in use)."""
-    try:
-        return described(mr, head, structure)
-    except GeometryError:
-        return described(mr, head, structure, radiomics=False)
-
-
 def measure(folder: Path, number: int, spec: PhantomSpec, start: int) -> None:
     """Write the samples of one patient, unless they are there."""
     if (folder / f"{number:05d}.json").is_file():
         return
     patient = sample_patient(spec)
-    found = measured_patient(spec, described_if_possible, patient)
+    found = measured_patient(spec, described, patient)
     lesions = []
     for (lesion, _), target in zip(found, patient.targets, strict=True):
         clinical = {

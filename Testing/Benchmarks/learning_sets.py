@@ -14,6 +14,7 @@ import argparse
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 from RTResponseCAMLib.cohort.identity import Source
 from RTResponseCAMLib.cohort.manifest import CohortRow
+from RTResponseCAMLib.errors import GeometryError
 from RTResponseCAMLib.evaluation.protocol import Protocol
 from RTResponseCAMLib.evaluation.run import predict_fold
 from RTResponseCAMLib.evaluation.store import write_json
@@ -56,13 +58,13 @@ Features = dict[str, dict[str, float]]
 EVERY_MANY = 1000  # the skull's contours are not asked for here
 
 
-def described(mr: sitk.Image, head: HeadIntensity, structure: Structure, *, radiomics: bool = True) -> Features:
-    """Features of every approach that reads the planning MR."""
+def described(mr: sitk.Image, head: HeadIntensity, structure: Structure) -> Features:
+    """Features of every approach that reads the planning MR; without radiomics where a lesion has too few voxels."""
     families = {
         "volume": {"volume_log_cc": float(np.log(contour_volume_cc(structure)))},
         "gradient": gradient_features(mr, structure, unit=head.median),
     }
-    if radiomics:
+    with suppress(GeometryError):  # missing values are imputed, as in `samples.build`
         families["radiomics"] = mr_features(mr, head, structure=structure, settings=read_settings())
     return families
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape, network_units
 from RTResponseCAMLib.models.conv.energy import FIXED, fixed_bands, local_energies
-from RTResponseCAMLib.models.evidence import Output
-from RTResponseCAMLib.models.interface import PATTERN
+from RTResponseCAMLib.models.evidence import EvidenceNetwork, Output
 from RTResponseCAMLib.models.smoothing import masked_mean
 
 LIMIT = 4.0  # features are clipped at four standard deviations
@@ -73,12 +72,11 @@ class Architecture:
         return found
 
 
-class ConvClassifier(nn.Module):
+class ConvClassifier(EvidenceNetwork):
     """Network from a patch to evidence per voxel and prediction."""
 
     feature_mean: Tensor
     feature_deviation: Tensor
-    pattern: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -91,25 +89,15 @@ class ConvClassifier(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members))
         self.log_slope = nn.Parameter(torch.ones(members))
         self.offset = nn.Parameter(torch.zeros(members))
-        self.at_features = nn.Identity()
         # Units of the training lesions; stored with the weights, not trained by gradient descent.
         self.register_buffer("feature_mean", torch.zeros(count))
         self.register_buffer("feature_deviation", torch.ones(count))
-        # Mean evidence map of the training lesions, for the check on fixed patterns; zero while unknown.
-        self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
 
     def forward(
         self, mr: Tensor, fraction: Tensor, dose: Tensor | None = None, mr_voxel_volume_ratio: float | Tensor = 1.0
     ) -> Output:
-        """Run a batch of patches of equal size.
-
-        Parameters
-        ----------
-        mr : MR in head units, ``(batch, 1, z, y, x)``.
-        fraction : partial-volume fraction of the lesion, same shape.
-        dose, mr_voxel_volume_ratio : not read; every network of the project is called alike.
-        """
-        features = self.at_features(self.standardized(self.describe(mr, fraction)))
+        """Run a batch of patches of equal size, see `EvidenceNetwork.forward`; the dose is not read."""
+        features = self.standardized(self.describe(mr, fraction))
         inside = fraction[:, 0] > 0  # most voxels of a patch are outside the lesion and need no evidence
         evidence = features.new_zeros((*inside.shape, self.architecture.members))
         evidence[inside] = self.evidence(features.movedim(1, -1)[inside])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape
@@ -41,8 +41,6 @@ class Encoder:
 
     def autoencoder(self) -> Autoencoder:
         """The network with these weights."""
-        import torch
-
         network = Autoencoder(self.shape)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in self.tensors.items()})
         return network
@@ -110,9 +108,3 @@ def load_encoder(folder: Path) -> Encoder:
     if not finite:
         raise ModelError(weights, "holds values that are not numbers (NaN)", FIX)
     return encoder
-
-
-@lru_cache(maxsize=4)
-def cached_encoder(folder: Path) -> Encoder:
-    """`load_encoder`, once per folder and process: a comparison fits many heads on one encoder."""
-    return load_encoder(folder)

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.models.interface import FittedModel, LesionModel
 from RTResponseCAMLib.models.registry import ModelEntry, Requirements
 from RTResponseCAMLib.progress import Progress
-
-ENCODERS = (
-    Path(__file__).parents[3] / "Resources" / "Encoders",  # beside the library, as in the repository and in Slicer
-    Path(__file__).parents[2] / "Encoders",  # in an installed package
-)
-SHIPPED = "phantom"
 
 
 def _option(default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
@@ -36,24 +30,9 @@ class Options:
     learned: bool = _option(True, "heads read fixed bands only, not the learned layer; for an ablation")
     fixed: bool = _option(True, "heads read the learned layer only, not the fixed bands; for an ablation")
     steps: int = _option(250, "optimization steps of the evidence heads", 10, 1_000_000)
-    copies: int = _option(4, "copies of each lesion as of other scanners and contours", 0, 50)
+    n_augmentations: int = _option(4, "augmented copies of each lesion, with another contour and scan", 0, 50)
     l2: float = _option(0.003, "weight of the squared weights of the evidence heads in the loss", 0, 100)
     seed: int = _option(7, "random seed of training and folds", 0, 2**31 - 1)
-
-
-def shipped_encoder() -> Path:
-    """Folder of the shipped encoder.
-
-    Raises
-    ------
-    ModelError : there is none.
-    """
-    found = next((folder / SHIPPED for folder in ENCODERS if (folder / SHIPPED).is_dir()), None)
-    if found is None:
-        raise ModelError(
-            "conv", "needs a pre-trained encoder, and none is shipped", "Pre-train one, and give --encoder"
-        )
-    return found
 
 
 def _make(options: Mapping[str, Any]) -> LesionModel:
@@ -73,27 +52,27 @@ def _describe(options: Mapping[str, Any]) -> str:
     return (
         "Convolutional autoencoder-classifier: encoder pre-trained on unlabeled lesions by masked reconstruction and "
         f"frozen, local energies of its last layer, {settings.members} bounded evidence heads on patient bootstraps, "
-        f"{settings.copies} copies of each lesion as of other scanners; calibration and class threshold by inner "
+        f"{settings.n_augmentations} augmented copies of each lesion; calibration and class threshold by inner "
         "patient folds."
     )
 
 
 def _pretrain(
-    lesions: Callable[[int], Sequence[Patch]],
+    lesions: Callable[[int, Progress], Sequence[Patch]],
     settings: Mapping[str, Any],
     *,
-    folder: Path,
     state: Path,
+    origin: str,
     card: Mapping[str, Any],
     device: str,
     progress: Progress,
-) -> tuple[float, ...]:
-    """Pre-train an encoder, write it into a folder, and return the loss of every epoch; see `pretraining.pretrain`.
+) -> tuple[tuple[float, ...], Callable[[Path], None]]:
+    """Pre-train an encoder; return the loss of every epoch, and a function that writes the encoder into a folder.
 
     Parameters
     ----------
     settings : "channels", "epochs", "learning_rate" and "seed", where they are not the defaults.
-    state : folder of the state after each epoch, from which an interrupted run goes on.
+    lesions, state, origin : see `pretraining.pretrain`.
     card : further entries of the encoder's card.
     """
     from RTResponseCAMLib.models.conv.autoencoder import Shape
@@ -103,10 +82,9 @@ def _pretrain(
     values = dict(settings)
     shape = Shape(channels=tuple(values.pop("channels", Shape().channels)))
     plan = Plan(shape, **values)
-    done = pretrain(lesions, plan, state=state, device=device, progress=progress)
-    losses = [round(loss, 6) for loss in done.losses]
-    save_encoder(folder, done.network, card={**card, "schedule": plan.as_json(), "losses": losses})
-    return done.losses
+    done = pretrain(lesions, plan, state=state, origin=origin, device=device, progress=progress)
+    full = {**card, "schedule": plan.as_json(), "losses": [round(loss, 6) for loss in done.losses]}
+    return done.losses, partial(save_encoder, network=done.network, card=full)
 
 
 ENTRIES = (

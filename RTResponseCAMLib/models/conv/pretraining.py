@@ -22,11 +22,11 @@ from torch import Tensor
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.models.augmentation import as_scanned, sample_scan
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape, network_units
-from RTResponseCAMLib.models.conv.copies import as_scanned, sample_scan
 from RTResponseCAMLib.models.evidence import inputs_of
 from RTResponseCAMLib.models.weights import read_weights
-from RTResponseCAMLib.progress import Progress, no_progress
+from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 
 CUBE = 24
 BLOCK_MM, HIDDEN = 4.0, 0.3
@@ -35,7 +35,7 @@ SEEN = 0.1  # weight of what is not hidden, relative to what is: the last layer 
 RESCANNED = 0.5  # share of the lesions that are seen as by another scanner
 STATE, STATE_CARD = "state.safetensors", "state.json"
 UNIT_LESIONS = 400  # lesions over which the units of the channels are measured
-Lesions = Callable[[int], Sequence[Patch]]  # number of an epoch → its lesions
+Lesions = Callable[[int, Progress], Sequence[Patch]]  # number of an epoch → its lesions
 
 
 @dataclass(frozen=True)
@@ -68,25 +68,35 @@ class Pretrained:
 
 
 def pretrain(
-    lesions: Lesions, plan: Plan, *, state: Path | None = None, device: str = "cpu", progress: Progress = no_progress
+    lesions: Lesions,
+    plan: Plan,
+    *,
+    state: Path | None = None,
+    origin: str = "",
+    device: str = "cpu",
+    progress: Progress = no_progress,
 ) -> Pretrained:
     """Train an autoencoder.
 
     Parameters
     ----------
-    lesions : returns the lesions of an epoch, the same or others.
+    lesions : returns the lesions of an epoch, the same or others; reports its progress.
     state : folder for the state after each epoch; training goes on from it. None: none is kept.
+    origin : identifies the lesions: the state of other lesions is refused.
 
     Raises
     ------
-    ModelError : the loss became NaN; the state of the last whole epoch remains. ``state`` is of another plan.
+    ModelError : the loss became NaN; the state of the last whole epoch remains. ``state`` is of another plan
+        or of other lesions.
     """
     torch.manual_seed(plan.seed)
     network = Autoencoder(plan.shape).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate)
-    losses = _read_state(state, plan, network, optimizer) if state is not None else []
+    key = hashlib.sha256(json.dumps([plan.as_json(), origin], sort_keys=True).encode()).hexdigest()
+    losses = _read_state(state, key, network, optimizer) if state is not None else []
+    found: Sequence[Patch] = ()
     for epoch in range(len(losses), plan.epochs):
-        found = lesions(epoch)
+        found = lesions(epoch, subprogress(progress, epoch / plan.epochs, epoch / plan.epochs))
         rng = np.random.default_rng([plan.seed, epoch])
         order = rng.permutation(len(found))
         steps = [order[k : k + plan.batch] for k in range(0, len(order), plan.batch)]
@@ -108,9 +118,9 @@ def pretrain(
             progress(done / plan.epochs, f"epoch {epoch + 1} of {plan.epochs}, loss {float(loss.detach()):.4f}")
         losses.append(total / len(found))
         if state is not None:
-            _write_state(state, plan, network, optimizer, losses)
+            _write_state(state, key, network, optimizer, losses)
     network.eval()
-    _measure_units(network, lesions(max(plan.epochs - 1, 0))[:UNIT_LESIONS], device)
+    _measure_units(network, (found or lesions(max(plan.epochs - 1, 0), progress))[:UNIT_LESIONS], device)
     progress(1.0, "pre-trained")
     return Pretrained(network, tuple(losses))
 
@@ -163,12 +173,8 @@ def _measure_units(network: Autoencoder, lesions: Sequence[Patch], device: str) 
     network.channel_deviation.copy_((torch.stack(squares).mean(0) - mean**2).clamp_min(1e-8).sqrt())
 
 
-def _key(plan: Plan) -> str:
-    return hashlib.sha256(json.dumps(plan.as_json(), sort_keys=True).encode()).hexdigest()
-
-
 def _write_state(
-    folder: Path, plan: Plan, network: Autoencoder, optimizer: torch.optim.Adam, losses: Sequence[float]
+    folder: Path, key: str, network: Autoencoder, optimizer: torch.optim.Adam, losses: Sequence[float]
 ) -> None:
     """Weights and moments after an epoch; the card is replaced last and names the weights' file, so both fit."""
     import safetensors.numpy
@@ -183,23 +189,23 @@ def _write_state(
     weights = folder / f"{len(losses):04d}-{STATE}"
     safetensors.numpy.save_file(arrays, weights)
     partial = folder / f".{STATE_CARD}.partial"
-    partial.write_text(json.dumps({"key": _key(plan), "losses": list(losses), "weights": weights.name}))
+    partial.write_text(json.dumps({"key": key, "losses": list(losses), "weights": weights.name}))
     partial.replace(folder / STATE_CARD)
     for other in folder.glob(f"*-{STATE}"):
         if other != weights:
             other.unlink()
 
 
-def _read_state(folder: Path, plan: Plan, network: Autoencoder, optimizer: torch.optim.Adam) -> list[float]:
+def _read_state(folder: Path, key: str, network: Autoencoder, optimizer: torch.optim.Adam) -> list[float]:
     path = folder / STATE_CARD
     if not path.is_file():
         return []
     try:
         card = json.loads(path.read_text())
-        key, losses, name = str(card["key"]), [float(v) for v in card["losses"]], Path(str(card["weights"])).name
-        if key != _key(plan):
-            problem = "is the state of a pre-training with other settings"
-            raise ModelError(folder, problem, "Delete it, give the same settings, or choose another --out")
+        losses, name = [float(v) for v in card["losses"]], Path(str(card["weights"])).name
+        if str(card["key"]) != key:
+            problem = "is the state of a pre-training with other settings or other lesions"
+            raise ModelError(folder, problem, "Delete it, give the same, or choose another --out")
         arrays = read_weights((folder / name).read_bytes(), folder / name)
         network.load_state_dict(
             {k.removeprefix("network."): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network.")}

@@ -1,7 +1,7 @@
 """Fit the evidence heads of the convolutional classifier: the body is pre-trained and frozen, a fit takes seconds.
 
-1. Each lesion and its copies (`copies`) are described once: the features of at most `VOXELS` voxels, each with its
-   weight in the pooling after smoothing.
+1. Each lesion and its augmented copies (`models.augmentation`) are described once: the features of at most `VOXELS`
+   voxels, each with its weight in the pooling after smoothing.
 2. Units of the features are their means and standard deviations over the lesions, each lesion with the same weight.
    They need no label.
 3. The heads minimize the loss of the response over all lesions and copies at once (full batch); each member is trained
@@ -24,16 +24,16 @@ from torch import Tensor
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.models.augmentation import augmented
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder
 from RTResponseCAMLib.models.conv.classifier import SMOOTHING_MM, Architecture, ConvClassifier
-from RTResponseCAMLib.models.conv.copies import copy_of
 from RTResponseCAMLib.models.evidence import inputs_of
 from RTResponseCAMLib.models.smoothing import smoothing_weight
 from RTResponseCAMLib.models.supervision import bootstrap_weights, logit_of, response_loss
 from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
-VOXELS = 400  # most voxels of a lesion and of each copy
+VOXELS = 400  # most voxels of a lesion and of each augmented copy
 LEAST_DEVIATION = 1e-3
 
 
@@ -44,13 +44,13 @@ class Schedule:
     Attributes
     ----------
     steps : optimization steps.
-    copies : copies of each lesion as of other scanners and contours.
+    n_augmentations : augmented copies of each lesion, with another scan and contour (`augmentation`).
     l2 : weight of the squared weights and slopes in the loss.
     """
 
     seed: int = 7
     steps: int = 250
-    copies: int = 4
+    n_augmentations: int = 4
     learning_rate: float = 0.03
     l2: float = 3e-3
 
@@ -61,12 +61,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class DescribedLesion:
-    """Voxels of one lesion and of its copies.
+    """Voxels of one lesion and of its augmented copies.
 
     Attributes
     ----------
-    rows : features ``(views, VOXELS, features)``, not standardized; voxels beyond a view's own have weight 0.
-    weight : weight of each voxel in the pooling ``(views, VOXELS)``; its sum is 1 for every view.
+    rows : features ``(copies, VOXELS, features)``, not standardized; where a copy has fewer voxels, the rest have
+        weight 0. The first copy is the lesion itself.
+    weight : weight of each voxel in the pooling ``(copies, VOXELS)``; its sum is 1 for every copy.
     """
 
     rows: Tensor
@@ -75,8 +76,8 @@ class DescribedLesion:
     group: str
 
 
-def describe(network: ConvClassifier, sample: LesionSample, *, copies: int) -> DescribedLesion:
-    """Features of a lesion's voxels, and of those of its copies.
+def describe(network: ConvClassifier, sample: LesionSample, *, n_augmentations: int) -> DescribedLesion:
+    """Features of a lesion's voxels, and of those of its augmented copies.
 
     The copies depend only on the sample's index: a lesion is the same in every fold.
 
@@ -85,16 +86,15 @@ def describe(network: ConvClassifier, sample: LesionSample, *, copies: int) -> D
     ModelError : the sample has no patch.
     """
     patch = patch_of(sample)
-    rng = np.random.default_rng([sample.index, copies, 28])
-    patches = [patch, *(copy_of(patch, rng) for _ in range(copies))]
-    views = [_view(network, view, rng) for view in patches]
-    return DescribedLesion(
-        torch.stack([rows for rows, _ in views]), torch.stack([weight for _, weight in views]), sample.label,
-        sample.patient,
-    )  # fmt: skip
+    rng = np.random.default_rng([sample.index, n_augmentations, 28])
+    patches = [patch, *(augmented(patch, rng) for _ in range(n_augmentations))]
+    tables = [_voxels(network, copy, rng) for copy in patches]
+    rows, weight = (torch.stack([table[k] for table in tables]) for k in range(2))
+    return DescribedLesion(rows, weight, sample.label, sample.patient)
 
 
-def _view(network: ConvClassifier, patch: Patch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _voxels(network: ConvClassifier, patch: Patch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Features of at most `VOXELS` voxels ``(VOXELS, features)``, and their weight in the pooling."""
     mr, fraction, _ = inputs_of([patch], next(network.parameters()).device.type)
     index: npt.NDArray[np.intp] = np.flatnonzero(patch.fraction > 0)
     with torch.inference_mode():
@@ -102,14 +102,13 @@ def _view(network: ConvClassifier, patch: Patch, rng: np.random.Generator) -> tu
         spacing = network.architecture.shape.spacing_mm
         counts = smoothing_weight(fraction, SMOOTHING_MM, spacing).flatten()
     weight = counts.cpu().numpy()[index].astype(np.float64)
-    if len(index) > VOXELS:  # by weight, without replacement: their plain mean then estimates the pooling
+    if len(index) > VOXELS:  # sampled systematically by weight: their plain mean then estimates the pooling
         index = index[np.sort(_systematic(weight, VOXELS, rng))]
         weight = np.ones(VOXELS)
-    rows = torch.zeros(VOXELS, len(features))
+    rows, shares = torch.zeros(VOXELS, len(features)), torch.zeros(VOXELS)
     rows[: len(index)] = features[:, torch.from_numpy(index)].T.cpu()
-    full = torch.zeros(VOXELS)
-    full[: len(index)] = torch.from_numpy(weight / weight.sum())
-    return rows.clone(), full
+    shares[: len(index)] = torch.from_numpy(weight / weight.sum())
+    return rows, shares
 
 
 def _systematic(weight: npt.NDArray[np.float64], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:

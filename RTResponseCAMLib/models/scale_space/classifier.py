@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from RTResponseCAMLib.models.evidence import Output
-from RTResponseCAMLib.models.interface import PATTERN
+from RTResponseCAMLib.models.evidence import EvidenceNetwork, Output
 from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
 from RTResponseCAMLib.models.smoothing import masked_mean
 
@@ -88,14 +87,13 @@ class Head(nn.Module):
         return (active.unflatten(-1, (members, width)) * self.weight).sum(-1) + self.bias
 
 
-class AutoencoderClassifier(nn.Module):
+class AutoencoderClassifier(EvidenceNetwork):
     """Network from a patch to evidence per voxel and prediction; the heads have no spatial extent (1 × 1 × 1)."""
 
     depth_baseline: Tensor
     deviation: Tensor
     volume_mean: Tensor
     volume_deviation: Tensor
-    pattern: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -118,21 +116,11 @@ class AutoencoderClassifier(nn.Module):
         self.register_buffer("deviation", torch.ones(STEM_CHANNELS))
         self.register_buffer("volume_mean", torch.zeros(()))
         self.register_buffer("volume_deviation", torch.ones(()))
-        # Mean evidence map of the training lesions, for the check on fixed patterns; zero while unknown.
-        self.register_buffer("pattern", torch.zeros((PATTERN,) * 3))
 
     def forward(
         self, mr: Tensor, fraction: Tensor, dose: Tensor | None = None, mr_voxel_volume_ratio: float | Tensor = 1.0
     ) -> Output:
-        """Run a batch of patches of equal size.
-
-        Parameters
-        ----------
-        mr : MR in head units, ``(batch, 1, z, y, x)``.
-        fraction : partial-volume fraction of the lesion, same shape.
-        dose : dose / prescription, same shape; None where unknown.
-        mr_voxel_volume_ratio : `Patch.mr_voxel_volume_ratio`, one number or ``(batch,)``.
-        """
+        """Run a batch of patches of equal size, see `EvidenceNetwork.forward`."""
         features, code = self.describe(mr, fraction)
         relative = dose_feature(mr, dose) if self.architecture.dose else None
         evidence = self.evidence(features, code, fraction, relative)

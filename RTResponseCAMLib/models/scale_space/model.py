@@ -7,7 +7,6 @@ calibrated together with the prediction, so that Σ map + bias = total, the logi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
-from torch import Tensor, nn
+from torch import nn
 
-from RTResponseCAMLib.imaging.patch import Array32, Patch
+from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.models.calibration import LOG_SLOPES, OFFSETS, cross_entropy, smoothed_targets
-from RTResponseCAMLib.models.evidence import inputs_of, predict_batches
+from RTResponseCAMLib.models.evidence import FittedNetwork
 from RTResponseCAMLib.models.folds import Fold
-from RTResponseCAMLib.models.interface import UNCALIBRATED, Calibration, FittedModel, LesionModel, LesionPrediction
+from RTResponseCAMLib.models.interface import LesionModel
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.models.scale_space.entries import Options
 from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion, prepare
@@ -37,41 +36,8 @@ PREPARATION_SHARE = 0.2  # fraction of a fit's progress
 RENAMED_IN_SCHEMA_9 = {"half_cc": "shrinkage_volume_cc", "usual": "depth_baseline"}  # in architecture and tensors
 
 
-@dataclass(frozen=True)
-class FittedScaleSpace(FittedModel):
-    """A trained network, in evaluation mode."""
-
-    network: AutoencoderClassifier
-
-    def predict(
-        self,
-        samples: Sequence[LesionSample],
-        *,
-        calibration: Calibration = UNCALIBRATED,
-        members: bool = False,
-        progress: Progress = no_progress,
-    ) -> list[LesionPrediction]:
-        """Run the network on batches of patches of equal size; predictions are in the order of the samples."""
-        return predict_batches(
-            self.network, samples, device=self.device, calibration=calibration, members=members, progress=progress
-        )
-
-    def architecture(self) -> dict[str, Any]:
-        """Parameters that define the network's shape."""
-        return self.network.architecture.as_json()
-
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """The network's state."""
-        return {name: value.detach().cpu().numpy() for name, value in self.network.state_dict().items()}
-
-    @property
-    def device(self) -> str:
-        """Device on which the network runs."""
-        return next(self.network.parameters()).device.type
-
-    def to(self, device: str) -> FittedScaleSpace:
-        """The network moved to a device."""
-        return FittedScaleSpace(self.network.to(torch.device(device)))
+class FittedScaleSpace(FittedNetwork[AutoencoderClassifier]):
+    """A trained scale-space classifier."""
 
     def named_layers(self) -> Mapping[str, tuple[nn.Module, ...]]:
         """Stem features, hidden units of the heads, and the autoencoder's code (its last convolution in space)."""
@@ -81,12 +47,6 @@ class FittedScaleSpace(FittedModel):
         hidden = (network.stem_head.at_hidden, network.code_head.at_hidden)
         return {"stem": (network.at_stem,), "hidden": hidden, "code": (network.at_code,)}
 
-    def differentiable_total(self, sample: LesionSample) -> Tensor:
-        """Mean logit over the heads."""
-        patch = patch_of(sample)
-        total: Tensor = self.network(*inputs_of([patch], self.device), patch.mr_voxel_volume_ratio).total.mean()
-        return total
-
     def with_random_weights(self, seed: int = 0) -> FittedScaleSpace:
         """The same stem and autoencoder with untrained evidence heads."""
         torch.manual_seed(seed)
@@ -94,18 +54,6 @@ class FittedScaleSpace(FittedModel):
         fresh = {n: v for n, v in network.state_dict().items() if "head" in n}
         network.load_state_dict({**self.network.state_dict(), **fresh})
         return FittedScaleSpace(network.eval().to(self.device))
-
-    @property
-    def mean_pattern(self) -> Array32 | None:
-        """Mean evidence map of the training lesions; None while it is unknown."""
-        pattern = np.asarray(self.network.pattern.cpu().numpy(), dtype=np.float32)
-        return pattern if pattern.any() else None
-
-    def with_mean_pattern(self, pattern: Array32) -> FittedScaleSpace:
-        """A copy of the network that stores the mean map in its state."""
-        network = deepcopy(self.network)
-        network.pattern.copy_(torch.from_numpy(pattern))
-        return FittedScaleSpace(network)
 
 
 def restore(architecture: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -> FittedScaleSpace:

@@ -11,17 +11,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import shift
 from torch import Tensor
 
 from RTResponseCAMLib.imaging.patch import Patch
+from RTResponseCAMLib.models.augmentation import recontoured
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, dose_feature
 from RTResponseCAMLib.models.scale_space.stem import stem_features
 from RTResponseCAMLib.models.smoothing import masked_mean, smoothing_weight
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
-SHIFT_MM = 0.5  # typical distance between two contours of one lesion
-SHARPEST, WIDER = 2.5, 0.15  # largest contrast and offset of the partial-volume fraction at the surface
 BRIGHTER, NOISE = 0.05, 0.1  # relative brightness; noise in units of the head's interquartile range
 OWN_VOXELS, VIEW_VOXELS = 8000, 1000  # most voxels of a lesion, and of each augmented copy; large lesions need no more
 
@@ -73,15 +71,9 @@ def prepare(sample: LesionSample, architecture: Architecture, *, n_augmentations
 
 def augment(patch: Patch, rng: np.random.Generator) -> Patch:
     """Augmented copy of a lesion: another contour and another scan."""
-    distance = rng.uniform(-SHIFT_MM, SHIFT_MM, 3) / patch.grid.spacing_mm[0]
-    fraction = shift(patch.fraction, distance, order=1, prefilter=False)
-    at_surface = (fraction > 0) & (fraction < 1)
-    offset, contrast = rng.uniform(-WIDER, WIDER), rng.uniform(1.0, SHARPEST)
-    fraction[at_surface] = np.clip(0.5 + (fraction[at_surface] - 0.5 + offset) * contrast, 0, 1)
-    if not fraction.any():  # a lesion of a few voxels can vanish at a sharp surface
-        fraction = patch.fraction
+    fraction = recontoured(patch.fraction, spacing_mm=patch.grid.spacing_mm[0], rng=rng)
     mr = patch.mr * rng.uniform(1 - BRIGHTER, 1 + BRIGHTER) + NOISE * rng.standard_normal(patch.mr.shape)
-    return replace(patch, mr=mr.astype(np.float32), fraction=fraction.astype(np.float32))
+    return replace(patch, mr=mr.astype(np.float32), fraction=fraction)
 
 
 def _voxels(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,22 @@ def test_side_by_side_shows_dose_evidence_and_follow_up(host, predicted):
     predicted.ui.sideBySideButton.checked = False
     assert host.layouts.sliceViewNames() == ["Red", "Green", "Yellow"]
     assert shown.IsDisplayableInView(host.scene.GetSingletonNode("Red", "vtkMRMLSliceNode").GetID())
+
+
+def test_what_the_members_of_an_ensemble_add_and_a_missing_interval_are_shown(predicted, known_result):
+    first, *others = known_result.predictions
+    parts = replace(
+        first, contributions={"conv": 0.61, "radiomics": -0.2}, p_response_low=first.p_response,
+        p_response_high=first.p_response,
+    )  # fmt: skip
+    session = predicted.logic.session
+    task = session.prepare(predicted.parameters)
+    result = replace(known_result, predictions=(parts, *others), study=task.study)
+    session.show(task, result, parameters=predicted.parameters)
+    predicted.refresh()
+    table = predicted.ui.lesionTable
+    assert table.item(0, 5).text() == f"{first.p_response:.2f}"
+    assert "–" in table.item(1, 5).text()
+    assert "+0.61 Convolutional" in table.item(0, 5).toolTip()
+    assert "-0.20 Radiomics" in table.item(0, 5).toolTip()
+    assert not any("Radiomics" in table.item(n, 5).toolTip() for n in (1, 2))

@@ -13,7 +13,7 @@ from RTResponseCAMLib.models.calibration import Calibrated
 from RTResponseCAMLib.models.conv.autoencoder import Shape
 from RTResponseCAMLib.models.conv.encoder import save_encoder
 from RTResponseCAMLib.models.conv.pretraining import Plan, pretrain
-from RTResponseCAMLib.models.ensemble import member_weights
+from RTResponseCAMLib.models.ensemble import FittedEnsemble, member_weights
 from RTResponseCAMLib.models.interface import Calibration
 from RTResponseCAMLib.models.registry import entry_of
 
@@ -32,8 +32,8 @@ def with_radiomics(samples):
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder")
     lesions = [patch_of(500 + n, coarse=bool(n % 2)) for n in range(16)]
-    save_encoder(folder, pretrain(lambda epoch: lesions, Plan(Shape((3, 4)), epochs=1)).network, card={})
-    options = {"encoder": str(folder), "members": 2, "copies": 0, "steps": 60}
+    save_encoder(folder, pretrain(lambda epoch, progress: lesions, Plan(Shape((3, 4)), epochs=1)).network, card={})
+    options = {"encoder": str(folder), "members": 2, "n_augmentations": 0, "steps": 60}
     return entry_of("ensemble").model(options)
 
 
@@ -54,17 +54,29 @@ def test_the_logit_is_that_of_the_members_and_the_map_still_adds_up(fitted, unse
         raw = sum(m.line.slope * p[n].total + m.line.intercept for m, p in zip(members, alone, strict=True))
         assert found.total == pytest.approx(fitted.calibration.slope * raw + fitted.calibration.intercept, abs=1e-5)
         assert float(found.map.sum(dtype=np.float64)) + found.bias == pytest.approx(found.total, abs=1e-4)
-        assert sum(found.diagnostics.values()) == pytest.approx(found.total, abs=1e-6)
-        assert set(found.diagnostics) == {"from_conv", "from_radiomics"}
+        assert sum(found.contributions.values()) == pytest.approx(found.total, abs=1e-6)
+        assert set(found.contributions) == {"conv", "radiomics"}
         assert found.p_response == pytest.approx(expit(-found.total))
 
 
-def test_the_interval_is_that_of_the_members_that_have_one(fitted, unseen):
-    conv = fitted.fitted.members[0]
-    line = Calibration(fitted.calibration.slope * conv.line.slope, 0.0)
-    for alone, found in zip(conv.fitted.predict(unseen, calibration=line), fitted.predict(unseen), strict=True):
-        widths = [(logit(p.high) - logit(p.p_response), logit(p.p_response) - logit(p.low)) for p in (alone, found)]
-        assert widths[1] == pytest.approx(widths[0], abs=1e-4)
+def half_widths(predictions):
+    return [(logit(p.high) - logit(p.p_response), logit(p.p_response) - logit(p.low)) for p in predictions]
+
+
+def test_half_widths_of_the_members_intervals_add_up_as_independent(fitted, unseen):
+    lines = [Calibration(fitted.calibration.slope * m.line.slope, 0.0) for m in fitted.fitted.members]
+    alone = [
+        half_widths(m.fitted.predict(unseen, calibration=line))
+        for m, line in zip(fitted.fitted.members, lines, strict=True)
+    ]
+    np.testing.assert_allclose(half_widths(fitted.predict(unseen)), np.hypot(*alone), atol=1e-4)
+
+
+def test_a_member_without_an_interval_leaves_none(fitted, unseen):
+    conv, radiomics = fitted.fitted.members
+    without = replace(radiomics.fitted, bootstrap_intercepts=np.zeros(0))
+    ensemble = FittedEnsemble((conv, replace(radiomics, fitted=without)))
+    assert all(np.isnan(p.low) and np.isnan(p.high) for p in ensemble.predict(unseen))
 
 
 def test_it_is_restored_with_its_members(fitted, unseen):
@@ -101,8 +113,8 @@ def test_layers_pattern_and_untrained_control_are_those_of_the_member_with_maps(
     pattern = RNG.standard_normal((12, 12, 12)).astype(np.float32)
     np.testing.assert_array_equal(ensemble.with_mean_pattern(pattern).mean_pattern, pattern)
     control = ensemble.with_random_weights(1)
-    assert control.predict(unseen)[0].diagnostics["from_radiomics"] == pytest.approx(
-        ensemble.predict(unseen)[0].diagnostics["from_radiomics"]
+    assert control.predict(unseen)[0].contributions["radiomics"] == pytest.approx(
+        ensemble.predict(unseen)[0].contributions["radiomics"]
     )
     assert control.predict(unseen)[0].total != ensemble.predict(unseen)[0].total
     assert set(ensemble.summary()["weights"]) == {"conv", "radiomics"}

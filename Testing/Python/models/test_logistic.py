@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from RTResponseCAMLib.errors import CohortError
 from RTResponseCAMLib.evaluation.metrics import calibration
 from RTResponseCAMLib.models.calibration import Calibrated
 from RTResponseCAMLib.models.folds import patient_folds
+from RTResponseCAMLib.models.interface import Calibration
 from RTResponseCAMLib.models.logistic import FittedLogistic, LogisticModel, restore
 from RTResponseCAMLib.samples.sample import LesionSample
 
@@ -142,3 +144,47 @@ def test_a_model_fits_without_folds_of_its_own_and_ignores_lesions_without_label
     unlabeled = [sample(100 + n, None, a=float(rng.standard_normal() * 50)) for n in range(10)]
     again = LogisticModel(("clinical",)).fit([*samples, *unlabeled])
     np.testing.assert_allclose([p.total for p in again.predict(samples)], totals)
+
+
+def test_the_interval_is_that_of_the_bootstrap_fits_and_holds_p():
+    fits = {
+        "bootstrap_names": ("a", "b"), "bootstrap_median": np.asarray([2.0, 7.0]),
+        "bootstrap_coefficients": np.asarray([[1.0, 0.0], [0.5, 0.1]]), "bootstrap_intercepts": np.asarray([0.0, -1.0]),
+    }  # fmt: skip
+    line = Calibration(0.5, 0.2)
+    (inside, outside) = linear(**fits).predict([sample(1, 0, a=2.0, b=3.0), sample(2, 0, a=9.0)], calibration=line)
+    p = expit(-(0.5 * np.asarray([2.0, 0.5 * 2 + 0.1 * 3 - 1]) + 0.2))
+    assert inside.low == pytest.approx(min(np.percentile(p, 5), inside.p_response))
+    assert inside.high == pytest.approx(max(np.percentile(p, 95), inside.p_response))
+    assert inside.high > inside.low
+    missing = expit(-(0.5 * np.asarray([9.0, 0.5 * 9 + 0.1 * 7 - 1]) + 0.2))
+    assert outside.high == pytest.approx(max(np.percentile(missing, 95), outside.p_response))
+
+
+def test_bootstrap_fits_are_of_patients_depend_on_the_seed_and_are_restored():
+    table, label, patient = cohort(3, signal=1.5)
+    samples = samples_of(table, label, patient)
+    fitted = Calibrated(LogisticModel(("table",))).fit(samples, seed=1)
+    found = fitted.predict(samples)
+    width = np.asarray([p.high - p.low for p in found])
+    assert np.all([p.low <= p.p_response <= p.high for p in found])
+    assert 0.02 < np.median(width) < 0.6
+    same, other = (Calibrated(LogisticModel(("table",))).fit(samples, seed=s).predict(samples) for s in (1, 2))
+    assert [p.low for p in same] == [p.low for p in found]
+    assert [p.low for p in other] != [p.low for p in found]
+    again = restore(fitted.fitted.architecture(), fitted.fitted.tensors())
+    assert [p.low for p in again.predict(samples, calibration=fitted.calibration)] == [p.low for p in found]
+    # Twice the lesions of the same patients tell nothing new: the interval must not become narrower.
+    twice = Calibrated(LogisticModel(("table",))).fit(
+        samples_of(*(np.repeat(a, 2, axis=0) for a in (table, label, patient)))
+    )
+    assert np.median([p.high - p.low for p in twice.predict(samples)]) > 0.8 * np.median(width)
+
+
+def test_a_bundle_without_bootstrap_fits_gives_no_interval():
+    fitted = linear()
+    tensors = {name: fitted.tensors()[name] for name in ("median", "mean", "scale", "coefficients")}
+    (found,) = restore(fitted.architecture(), tensors).predict([sample(1, 0, a=1.0)])
+    assert np.isnan(found.low)
+    with pytest.raises(ValueError, match="bootstrap"):
+        restore(fitted.architecture(), {**fitted.tensors(), "bootstrap_intercepts": np.zeros(3)})

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from RTResponseCAMLib.dicom.files import decimal, save
 from RTResponseCAMLib.dicom.load import load_study
 from RTResponseCAMLib.errors import ExistsError, ModelError, OutputError, StudyError
 from RTResponseCAMLib.progress import Cancelled
-from RTResponseCAMLib.report.html import READ_A_RESULT
+from RTResponseCAMLib.report.html import READ_A_RESULT, write_report
 from RTResponseCAMLib.tables import safe_cell
-from RTResponseCAMLib.workflow.write import write_result
+from RTResponseCAMLib.workflow.write import result_json, write_result
 
 COMMAND = [sys.executable, "-m", "RTResponseCAMLib.cli", "--quiet"]
 
@@ -168,6 +169,23 @@ def test_the_report_is_one_file_and_says_what_it_is(written):
     assert text.count("http:") + text.count("https:") == text.count(f'<a href="{READ_A_RESULT}">') == 1
     assert "never seen a patient" in text
     assert "GTV 3" in text
+
+
+def test_report_and_json_say_what_the_members_of_an_ensemble_add(result, tmp_path):
+    first, *others = result.predictions
+    parts = replace(
+        first, contributions={"conv": 0.61, "radiomics": -0.2}, p_response_low=first.p_response,
+        p_response_high=first.p_response,
+    )  # fmt: skip
+    changed = replace(result, predictions=(parts, *others))
+    write_report(changed, tmp_path / "report.html", notice="Research use only")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("+0.61 from Convolutional") == text.count("-0.20 from Radiomics") == 1
+    assert f"p(response) {first.p_response:.2f}, " in text
+    assert "<td>none</td>" in text
+    own, other, *_ = result_json(changed)["lesions"]
+    assert own["contributions"] == {"conv": 0.61, "radiomics": -0.2}
+    assert other["contributions"] == {}
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_the_card_states_lesions_schedule_and_loss_without_a_path(encoder, small
 
 @pytest.mark.slow
 def test_a_bundle_is_trained_on_the_encoder_and_names_it(encoder, small_cohort, tmp_path):
-    options = {"encoder": str(encoder[0]), "members": 2, "copies": 1, "steps": 30}
+    options = {"encoder": str(encoder[0]), "members": 2, "n_augmentations": 1, "steps": 30}
     train_bundle(small_cohort, tmp_path / "bundle", name="conv", options=options, card={"command": "x", "warnings": []})
     text = (tmp_path / "bundle" / "model.json").read_text()
     card = json.loads(text)
@@ -85,6 +85,31 @@ def test_an_interrupted_command_says_how_it_goes_on(tmp_path, capsys, monkeypatc
     assert main(["pretrain", "--out", str(tmp_path / "encoder"), "--synthetic", "20"]) == CANCELLED
     assert "encoder.unfinished holds the finished epochs; the same command goes on" in capsys.readouterr().err
     assert command.COMMANDS[0].name == "pretrain"
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_lesions(tmp_path):
+    def stop(fraction, text=""):
+        if "epoch 2" in text:
+            raise Cancelled
+
+    out = tmp_path / "encoder"
+    with pytest.raises(Cancelled):
+        pretrain_encoder([], out, synthetic=MIN_LESIONS, settings=SETTINGS, progress=stop)
+    with pytest.raises(RTResponseError, match="other lesions"):
+        pretrain_encoder([], out, synthetic=MIN_LESIONS + 1, settings=SETTINGS)
+
+
+def test_fresh_lesions_can_be_cancelled_while_they_are_made(tmp_path):
+    said = []
+
+    def stop(fraction, text=""):
+        said.append(text)
+        if len([t for t in said if t.startswith("synthetic lesion")]) > 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        pretrain_encoder([], tmp_path / "encoder", synthetic=MIN_LESIONS, fresh=True, settings=SETTINGS, progress=stop)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -25,13 +25,15 @@ from RTResponseCAMLib.samples.sample import LesionSample
 def encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder")
     lesions = [patch_of(500 + n, coarse=bool(n % 2)) for n in range(24)]
-    network = pretrain(lambda epoch: lesions, Plan(Shape((4, 8)), epochs=3, batch=8, learning_rate=5e-3)).network
+    network = pretrain(
+        lambda epoch, progress: lesions, Plan(Shape((4, 8)), epochs=3, batch=8, learning_rate=5e-3)
+    ).network
     save_encoder(folder, network, card={"lesions": 24})
     return folder
 
 
 def model_of(encoder, **options):
-    values = {"members": 3, "copies": 1, "steps": 120, **options}
+    values = {"members": 3, "n_augmentations": 1, "steps": 120, **options}
     return entry_of("conv").model({"encoder": str(encoder), **values})
 
 
@@ -160,7 +162,12 @@ def test_a_lesion_without_images_is_named(fitted):
 
 def test_an_encoder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ModelError, match="holds no pre-trained encoder"):
-        ConvModel.of(Options(encoder=str(tmp_path))).fit(samples_of(4))
+        ConvModel.of(Options(encoder=str(tmp_path)))
+
+
+def test_heads_without_features_are_refused(encoder):
+    with pytest.raises(ModelError, match="neither learned nor fixed"):
+        model_of(encoder, learned=False, fixed=False)
 
 
 def test_an_option_that_is_a_path_must_be_text():

@@ -26,7 +26,7 @@ def lesions():
 
 @pytest.fixture(scope="module")
 def trained(lesions):
-    return pretrain(lambda epoch: lesions, PLAN)
+    return pretrain(lambda epoch, progress: lesions, PLAN)
 
 
 def equal(a, b):
@@ -77,11 +77,11 @@ def test_a_cancelled_run_goes_on_with_the_same_result(trained, lesions, tmp_path
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        pretrain(lambda epoch: lesions, PLAN, state=tmp_path / "state", progress=cancel)
+        pretrain(lambda epoch, progress: lesions, PLAN, state=tmp_path / "state", progress=cancel)
     assert len(json.loads((tmp_path / "state" / STATE_CARD).read_text())["losses"]) == 2
     seen = []
 
-    def later(epoch):
+    def later(epoch, progress):
         seen.append(epoch)
         return lesions
 
@@ -92,27 +92,34 @@ def test_a_cancelled_run_goes_on_with_the_same_result(trained, lesions, tmp_path
 
 
 def test_the_state_of_other_settings_is_refused(lesions, tmp_path):
-    pretrain(lambda epoch: lesions, replace(PLAN, epochs=1), state=tmp_path)
+    pretrain(lambda epoch, progress: lesions, replace(PLAN, epochs=1), state=tmp_path)
     with pytest.raises(ModelError, match="other settings"):
-        pretrain(lambda epoch: lesions, replace(PLAN, epochs=1, seed=4), state=tmp_path)
+        pretrain(lambda epoch, progress: lesions, replace(PLAN, epochs=1, seed=4), state=tmp_path)
+
+
+def test_the_state_of_other_lesions_is_refused(lesions, tmp_path):
+    one = replace(PLAN, epochs=1)
+    pretrain(lambda epoch, progress: lesions, one, state=tmp_path, origin="a")
+    with pytest.raises(ModelError, match="other lesions"):
+        pretrain(lambda epoch, progress: lesions, one, state=tmp_path, origin="b")
 
 
 def test_a_damaged_state_is_named(lesions, tmp_path):
-    pretrain(lambda epoch: lesions, replace(PLAN, epochs=1), state=tmp_path)
+    pretrain(lambda epoch, progress: lesions, replace(PLAN, epochs=1), state=tmp_path)
     (tmp_path / STATE_CARD).write_text('{"key": 1')
     with pytest.raises(ModelError, match="is damaged"):
-        pretrain(lambda epoch: lesions, replace(PLAN, epochs=1), state=tmp_path)
+        pretrain(lambda epoch, progress: lesions, replace(PLAN, epochs=1), state=tmp_path)
 
 
 def test_nan_stops_at_its_step_and_keeps_the_last_epoch(lesions, tmp_path):
     bad = [replace(lesions[0], mr=np.full_like(lesions[0].mr, np.nan)), *lesions[1:]]
     with pytest.raises(ModelError, match=r"NaN at step [1-6] of epoch 2"):
-        pretrain(lambda epoch: bad if epoch else lesions, PLAN, state=tmp_path)
+        pretrain(lambda epoch, progress: bad if epoch else lesions, PLAN, state=tmp_path)
     assert len(json.loads((tmp_path / STATE_CARD).read_text())["losses"]) == 1
 
 
 def test_without_epochs_the_encoder_is_untrained_but_has_units(lesions):
-    found = pretrain(lambda epoch: lesions, replace(PLAN, epochs=0))
+    found = pretrain(lambda epoch, progress: lesions, replace(PLAN, epochs=0))
     torch.manual_seed(PLAN.seed)
     fresh = Autoencoder(PLAN.shape)
     assert torch.equal(found.network.last.weight, fresh.last.weight)

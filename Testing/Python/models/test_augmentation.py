@@ -1,4 +1,4 @@
-"""Copies: each change does what it says, and a copy remains a lesion."""
+"""Augmented copies: each change does what it says, and a copy remains a lesion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from conv_lesions import SIZE, patch_of
 from scipy.ndimage import gaussian_filter
 
-from RTResponseCAMLib.models.conv.copies import Scan, as_scanned, copy_of, recontoured, sample_scan
+from RTResponseCAMLib.models.augmentation import Scan, as_scanned, augmented, recontoured, sample_scan
 
 
 def scanned(mr, **values):
@@ -70,7 +70,7 @@ def test_a_lesion_of_one_voxel_survives_another_contour():
 
 def test_a_copy_is_another_scan_of_the_same_lesion_and_depends_on_the_seed_alone():
     patch = patch_of(3)
-    first, again, other = (copy_of(patch, np.random.default_rng(s)) for s in (1, 1, 2))
+    first, again, other = (augmented(patch, np.random.default_rng(s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(first.mr, again.mr)
     assert not np.array_equal(first.mr, other.mr)
     assert np.corrcoef(first.fraction.ravel(), patch.fraction.ravel())[0, 1] > 0.9

@@ -1,4 +1,4 @@
-"""Copies of a lesion as another scanner, another day and another reader would give them.
+"""Augmented copies of a lesion, as another scanner, another day and another reader would give them.
 
 A network that sees each lesion once takes the sharpness of the scan for the response: a blur of half a millimeter
 changes every texture. Training on copies that are blurred, noisy, resampled, differently bright and differently
@@ -93,8 +93,8 @@ def recontoured(fraction: Array32, *, spacing_mm: float, rng: np.random.Generato
     return np.asarray(moved if moved.any() else fraction, dtype=np.float32)
 
 
-def copy_of(patch: Patch, rng: np.random.Generator) -> Patch:
-    """Copy of a lesion with another scan and another contour."""
+def augmented(patch: Patch, rng: np.random.Generator) -> Patch:
+    """Augmented copy of a lesion, with another scan and another contour."""
     spacing = patch.grid.spacing_mm[0]
     mr = as_scanned(patch.mr, sample_scan(rng), spacing_mm=spacing, rng=rng)
     return replace(patch, mr=mr, fraction=recontoured(patch.fraction, spacing_mm=spacing, rng=rng))
