@@ -208,6 +208,8 @@ class Prediction:
     dose : dose metrics of the lesion, None without a dose.
     from_volume : the part of ``bias`` that results from the lesion's volume alone.
     contributions : what each member of an ensemble of models adds to ``total``, by the member's name; empty for others.
+    training_distance, training_p : distance from the training lesions in standard deviations, and share of these that
+        are at least as far from the others; None for a model that does not store them.
     checks : results of the map's checks, by name; None where a lesion is too small for a check.
     warnings : warnings on this prediction.
     """
@@ -227,6 +229,8 @@ class Prediction:
     warnings: tuple[Warning, ...]
     from_volume: float = 0.0
     contributions: Mapping[str, float] = field(default_factory=dict)
+    training_distance: float | None = None
+    training_p: float | None = None
     checks: Mapping[str, float | None] = field(default_factory=dict)
 
     @property

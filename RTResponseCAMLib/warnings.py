@@ -279,6 +279,9 @@ class WarningCode(str, Enum):
     COARSE_MR = ("coarse-mr", WARNING,
         "MR voxels are {voxels} mm; the model was trained on ≤ {seen:.2g} mm: texture is smoother in such images, so "
         "non-response may be over-predicted")
+    UNLIKE_TRAINING = ("unlike-training", SERIOUS,
+        "the lesion or its MR is unlike those that the model was trained on ({words}; p = {p:.3f}): no class is given",
+        UNLIKE)
     NO_INTERVAL = "no-interval", WARNING, "the model gives no interval of p: its uncertainty is unknown"
     INDETERMINATE = ("indeterminate", SERIOUS,
         "the interval of p contains the class threshold: no class is given", FLAGGED)

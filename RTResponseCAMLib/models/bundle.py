@@ -12,6 +12,7 @@ from typing import Any
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.calibration import CalibratedModel
 from RTResponseCAMLib.models.card import CARD, SCHEMA_VERSION, WEIGHTS, InputSpecification, read_card
+from RTResponseCAMLib.models.familiarity import Familiarity
 from RTResponseCAMLib.models.interface import Calibration, FittedModel, LesionPrediction
 from RTResponseCAMLib.models.registry import ModelEntry, entry_of
 from RTResponseCAMLib.models.weights import read_weights
@@ -50,6 +51,11 @@ class Bundle:
     def inputs(self) -> InputSpecification:
         """Input specification of the model."""
         return InputSpecification.of(self.card)
+
+    @property
+    def familiarity(self) -> Familiarity | None:
+        """Distribution of the training lesions; None for bundles of earlier versions, which do not store it."""
+        return Familiarity.from_json(self.card["familiarity"]) if "familiarity" in self.card else None
 
     def predict(
         self, samples: Sequence[LesionSample], *, members: bool = False, progress: Progress = no_progress
@@ -111,6 +117,8 @@ def load_bundle(folder: Path, device: str = "auto") -> Bundle:
         fitted = model_entry.restore(card["architecture"], read_weights(content, path))
         line = Calibration(float(card["calibration"]["slope"]), float(card["calibration"]["intercept"]))
         threshold = 1 - float(card["threshold"])
+        if "familiarity" in card:
+            Familiarity.from_json(card["familiarity"])
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(path, "does not fit the architecture in model.json", "Restore the bundle") from error
     return Bundle(card, CalibratedModel(fitted.to(choose_device(device)), line, threshold), digest)

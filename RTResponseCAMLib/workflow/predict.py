@@ -202,6 +202,9 @@ def _prediction(
     warnings += _of_other_volume(volume, bundle)
     warnings += _unseen(study, patch, volume)
     warnings += _coarse(study.mr, bundle)
+    unlikeness = bundle.familiarity.unlikeness(patch) if bundle.familiarity is not None else None
+    if unlikeness is not None and unlikeness.words:
+        warnings.append(WarningCode.UNLIKE_TRAINING(words=", ".join(unlikeness.words), p=unlikeness.p))
     if bundle.inputs.dose and not patch.has_dose:
         warnings.append(WarningCode.DOSE_NEEDED())
     elif bundle.inputs.dose and study.dose is not None and study.dose.unit != GY:
@@ -236,6 +239,8 @@ def _prediction(
         warnings=tuple(warnings),
         from_volume=evidence.from_volume,
         contributions=evidence.contributions,
+        training_distance=None if unlikeness is None else unlikeness.distance,
+        training_p=None if unlikeness is None else unlikeness.p,
         checks=checks.as_json(),
     )
 

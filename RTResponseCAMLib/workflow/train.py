@@ -17,6 +17,7 @@ from RTResponseCAMLib.cohort.manifest import read_cohort
 from RTResponseCAMLib.errors import CohortError, ModelError
 from RTResponseCAMLib.models.bundle import save_bundle
 from RTResponseCAMLib.models.calibration import Calibrated, CalibratedModel
+from RTResponseCAMLib.models.familiarity import Familiarity
 from RTResponseCAMLib.models.folds import inner_folds
 from RTResponseCAMLib.models.interface import LesionModel
 from RTResponseCAMLib.models.registry import ModelEntry, entry_of
@@ -108,10 +109,13 @@ def train_bundle(
     }
     checks = _check_maps(model, samples) if entry.explains else {}
     volume_warnings = _beaten_by_volume(figures, Counter(sources))
+    progress(0.96, "describing the training lesions")
+    familiarity = Familiarity.of_samples(samples)
     full_card = {
         **card,
         "model": name,
         "preprocessing": _preprocessing(entry, samples, volumes),
+        **({"familiarity": familiarity.as_json()} if familiarity is not None else {}),
         "schedule": model.settings(),
         "calibration": {**asdict(fitted.calibration), "fitted_on": "held-out folds"},
         "threshold": 1 - fitted.threshold,

@@ -120,6 +120,8 @@ def _lesion_json(prediction: Prediction) -> dict[str, Any]:
         "evidence_bias": prediction.bias,
         "bias_from_volume": prediction.from_volume,
         "contributions": dict(prediction.contributions),
+        "training_distance": prediction.training_distance,
+        "training_p": prediction.training_p,
         "map_checks": dict(prediction.checks),
         "evidence_map": f"evidence/{prediction.lesion.id}.nrrd",
         "dose": None if dose is None else dict(vars(dose)),

@@ -258,3 +258,9 @@ def test_a_model_without_a_margin_is_read(own_bundle):
     card["preprocessing"]["margin_mm"] = 0.0
     (own_bundle / "model.json").write_text(json.dumps(card))
     assert load_bundle(own_bundle, "cpu").card["preprocessing"]["margin_mm"] == 0.0
+
+
+def test_damaged_distributions_of_the_training_lesions_are_refused(own_bundle):
+    change_card(own_bundle, familiarity={"scan": {"properties": ["noise"]}})
+    with pytest.raises(ModelError, match="does not fit"):
+        load_bundle(own_bundle, "cpu")

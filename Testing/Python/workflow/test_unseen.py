@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from conv_lesions import patch_of
 from fitted import sample_of
 
 from RTResponseCAMLib.errors import GeometryError
@@ -15,9 +16,11 @@ from RTResponseCAMLib.imaging.grid import Grid
 from RTResponseCAMLib.imaging.patch import sample_patch
 from RTResponseCAMLib.imaging.planes import contour_volume_cc
 from RTResponseCAMLib.imaging.resample import head_intensity, resample
+from RTResponseCAMLib.models.familiarity import Familiarity
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.models.scale_space.model import FittedScaleSpace
 from RTResponseCAMLib.models.scale_space.preparation import prepare
+from RTResponseCAMLib.samples.sample import LesionSample
 from RTResponseCAMLib.study import GY_RBE, Structure
 from RTResponseCAMLib.warnings import WarningCode
 from RTResponseCAMLib.workflow.predict import predict_study
@@ -158,3 +161,31 @@ def test_a_lesion_of_another_volume_than_the_model_has_seen_gets_no_class(study,
         assert result.predictions[0].label == "indeterminate"
     assert "volume-range" not in codes(judged((1.05 * volume, high)))
     assert "volume-range" not in codes(judged((low, volume / 1.05)))
+
+
+@pytest.mark.parametrize("unlike", [True, False])
+def test_a_lesion_unlike_the_training_lesions_gets_no_class_and_is_told_what_is_unlike(study, shipped, unlike):
+    samples = [
+        LesionSample(patch_of(n, radius_mm=3 + 0.05 * n, coarse=bool(n % 2)), 0.5, patient=f"P{n}") for n in range(50)
+    ]
+    values = Familiarity.of_samples(samples).as_json()
+    for group in values.values():
+        group["distances"] = [0.0 if unlike else 1000.0] * 50
+    bundle = replace(shipped, card={**shipped.card, "familiarity": values})
+    (found,) = predict_study(only(study, study.lesions[0].structure), bundle).predictions
+    told = [w.text for w in found.warnings if w.code is WarningCode.UNLIKE_TRAINING]
+    assert found.training_distance > 0
+    if unlike:
+        assert found.label == "indeterminate"
+        assert "larger voxels, thicker slices" in told[0]
+        assert "p = 0.039" in told[0]
+        assert found.training_p == pytest.approx(2 / 51)
+        assert found.quality_flags
+    else:
+        assert (told, found.training_p) == ([], 1.0)
+
+
+def test_a_bundle_that_stores_no_training_lesions_says_nothing_of_them(study, shipped):
+    card = {key: value for key, value in shipped.card.items() if key != "familiarity"}
+    (found,) = predict_study(only(study, study.lesions[0].structure), replace(shipped, card=card)).predictions
+    assert (found.training_distance, found.training_p) == (None, None)
