@@ -37,6 +37,7 @@ LESION_COUNTS = ((1, 0.55), (2, 0.25), (3, 0.12), (4, 0.05), (5, 0.03))
 NOISE = 0.03
 BOX_MARGIN_MM = 20.0
 SKULL = "*Skull"
+WHOLE = (slice(0, None),) * 3
 
 
 @dataclass(frozen=True)
@@ -221,10 +222,10 @@ def label_maps(patient: Patient, grid: Grid, *, follow_up: bool = False) -> tupl
 def contour_structures(patient: Patient, grid: Grid, *, skull_every: int = 4) -> tuple[Structure, ...]:
     """Targets contoured on the slices of ``grid``, and the skull between slices, as GammaPlan exports them."""
     structures = []
-    fine = _finer_in_plane(grid)
+    fine = finer_in_plane(grid)
     for lesion_number, lesion in enumerate(patient.lesions, start=1):
         box, points = _head_points(fine, patient.to_head, lesion, 1.9 * lesion.radius_mm + 2)
-        contours = _contours(lesion.level(points), box, fine)
+        contours = contours_of(lesion.level(points), fine, box=box)
         structures.append(
             Structure(lesion_number, lesion.name, "GTV", contours, (255, 60 + 40 * (lesion_number % 4), 40))
         )
@@ -233,7 +234,8 @@ def contour_structures(patient: Patient, grid: Grid, *, skull_every: int = 4) ->
     return tuple(structures)
 
 
-def _contours(level: Array32, box: tuple[slice, slice, slice], grid: Grid) -> tuple[Array64, ...]:
+def contours_of(level: Array32, grid: Grid, *, box: tuple[slice, slice, slice] = WHOLE) -> tuple[Array64, ...]:
+    """Contours (LPS, mm) of a level function ``[z, y, x]``, sampled on a box of the grid, on every slice."""
     contours = []
     for k, plane in enumerate(level, start=box[0].start):
         for line in level_lines(plane):
@@ -243,7 +245,7 @@ def _contours(level: Array32, box: tuple[slice, slice, slice], grid: Grid) -> tu
     return tuple(contours)
 
 
-def _finer_in_plane(grid: Grid) -> Grid:
+def finer_in_plane(grid: Grid) -> Grid:
     """The same slices with pixels of a third of the size: whole pixels would reduce a small target by 3 %."""
     row, column, step = grid.spacing_mm
     x, y, z = grid.to_lps(np.asarray([[-1 / 3, -1 / 3, 0]]))[0].tolist()
@@ -264,7 +266,7 @@ def _skull_contours(patient: Patient, grid: Grid, every: int) -> tuple[Array64, 
         level = patient.head.depth_at(np.stack([x, y, z], axis=-1).astype(np.float64))
     else:
         level = depth_mm(patient.anatomy, x, y=y, z=z) + 15.0
-    return _contours(level, (slice(0, None), slice(0, None), slice(0, None)), coarse)
+    return contours_of(level, coarse)
 
 
 def _head_points(
