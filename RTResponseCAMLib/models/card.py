@@ -70,6 +70,11 @@ def default_bundle() -> Path:
     return MODEL_FOLDERS[-1] / "phantom"
 
 
+def default_encoder() -> Path:
+    """Folder of the included encoder, which was pre-trained on phantoms only."""
+    return default_bundle().with_name("encoder")
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Read ``model.json`` without the weights; convert cards of schema 7 and 8.
 

@@ -110,7 +110,7 @@ class FittedNetwork(FittedModel, Generic[Network]):
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """The network's state."""
-        return {name: value.detach().cpu().numpy() for name, value in self.network.state_dict().items()}
+        return arrays_of(self.network)
 
     @property
     def device(self) -> str:
@@ -138,6 +138,11 @@ class FittedNetwork(FittedModel, Generic[Network]):
         network = deepcopy(self.network)
         network.pattern.copy_(torch.from_numpy(pattern))
         return replace(self, network=network)
+
+
+def arrays_of(network: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """A network's state as arrays in C order, in which files are written, whatever its memory format."""
+    return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in network.state_dict().items()}
 
 
 def inputs_of(patches: Sequence[Patch], device: str) -> tuple[Tensor, Tensor, Tensor]:

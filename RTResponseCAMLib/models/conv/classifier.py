@@ -1,7 +1,8 @@
 """The convolutional autoencoder-classifier: bounded evidence from local energies of the last convolutional layer.
 
 The pre-trained autoencoder describes every voxel by its last full-resolution layer, of which the local energies inside
-the lesion are taken, beside those of fixed bands. An evidence head (1 × 1 × 1 convolutions, tanh, sigmoid) gives each
+the lesion are taken, beside the fixed features of `scale_space.stem`, less what is usual at a voxel's depth (the depth
+baseline of the training lesions). An evidence head (1 × 1 × 1 convolutions, tanh, sigmoid) gives each
 voxel an evidence between -½ and ½. The prediction is its mean over the lesion, scaled and shifted, so that the evidence
 map adds up to the logit: Σ map + bias = total. No voxel can outweigh the others: each contributes at most slope / 2,
 divided by the number of voxels.
@@ -15,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape, network_units
-from RTResponseCAMLib.models.conv.energy import FIXED, fixed_bands, local_energies
+from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape
+from RTResponseCAMLib.models.conv.energy import local_energies
 from RTResponseCAMLib.models.evidence import EvidenceNetwork, Output
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
 from RTResponseCAMLib.models.smoothing import masked_mean
 
 LIMIT = 4.0  # features are clipped at four standard deviations
@@ -33,7 +35,7 @@ class Architecture:
     shape : the autoencoder's.
     members : number of evidence heads; each is trained on its own patient bootstrap.
     width : hidden units of a head.
-    learned, fixed : whether the heads read the energies of the learned layer, and those of the fixed bands.
+    learned, fixed : whether the heads read the energies of the learned layer, and the fixed features.
     """
 
     shape: Shape = field(default_factory=Shape)
@@ -44,8 +46,8 @@ class Architecture:
 
     @property
     def features(self) -> int:
-        """Number of features per voxel."""
-        return 3 * self.shape.channels[0] * self.learned + FIXED * self.fixed
+        """Number of features per voxel that the heads read."""
+        return 3 * self.shape.channels[0] * self.learned + STEM_CHANNELS * self.fixed
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -75,6 +77,7 @@ class Architecture:
 class ConvClassifier(EvidenceNetwork):
     """Network from a patch to evidence per voxel and prediction."""
 
+    depth_baseline: Tensor
     feature_mean: Tensor
     feature_deviation: Tensor
 
@@ -89,7 +92,8 @@ class ConvClassifier(EvidenceNetwork):
         self.bias = nn.Parameter(torch.zeros(members))
         self.log_slope = nn.Parameter(torch.ones(members))
         self.offset = nn.Parameter(torch.zeros(members))
-        # Units of the training lesions; stored with the weights, not trained by gradient descent.
+        # Depth baseline and units of the training lesions; stored with the weights, not trained by gradient descent.
+        self.register_buffer("depth_baseline", torch.zeros(DEPTH_TERMS, STEM_CHANNELS))
         self.register_buffer("feature_mean", torch.zeros(count))
         self.register_buffer("feature_deviation", torch.ones(count))
 
@@ -105,23 +109,42 @@ class ConvClassifier(EvidenceNetwork):
         return self.pool(masked_mean(evidence.movedim(-1, 1), fraction, SMOOTHING_MM, spacing), fraction)
 
     def describe(self, mr: Tensor, fraction: Tensor) -> Tensor:
-        """Energies of the learned layer and of the fixed bands, ``(batch, features, z, y, x)``, not standardized."""
+        """Energies of the learned layer, fixed features and their depth terms, ``(batch, …, z, y, x)``, as they are."""
         spacing = self.architecture.shape.spacing_mm
         parts = []
         if self.architecture.learned:
             parts.append(local_energies(self.autoencoder.channels(mr, fraction), fraction, spacing))
         if self.architecture.fixed:
-            parts.append(fixed_bands(network_units(mr), fraction, spacing))
+            parts.append(stem_features(mr, fraction, spacing))
         return torch.cat(parts, dim=1)
 
     def standardized(self, features: Tensor) -> Tensor:
-        """Features ``(batch, features, …)`` in standard deviations over the training lesions, clipped."""
+        """What `describe` gives ``(batch, …)``, in standard deviations over the training lesions, clipped.
+
+        Of the fixed features, what is usual at the voxel's depth is taken away; ``(batch, features, …)``.
+        """
+        features = self.without_depth(features)
         units = (features - _along(self.feature_mean, features)) / _along(self.feature_deviation, features)
         return units.clamp(-LIMIT, LIMIT)
 
-    def evidence(self, rows: Tensor) -> Tensor:
-        """Evidence ``(…, members)``, -½ to ½, of standardized features ``(…, features)``."""
-        hidden = torch.tanh(rows @ self.hidden_weight + self.hidden_bias)
+    def without_depth(self, features: Tensor) -> Tensor:
+        """Features without the depth baseline and the depth terms, ``(batch, features, …)``."""
+        if not self.architecture.fixed:
+            return features
+        learned, fixed, terms = features.split(
+            [self.architecture.features - STEM_CHANNELS, STEM_CHANNELS, DEPTH_TERMS], dim=1
+        )
+        return torch.cat([learned, fixed - torch.einsum("bd...,df->bf...", terms, self.depth_baseline)], dim=1)
+
+    def evidence(self, rows: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Evidence ``(…, members)``, -½ to ½, of standardized features ``(…, features)``.
+
+        ``keep``: factor of each feature for each member ``(features, members)``, for dropout.
+        """
+        weight: Tensor = self.hidden_weight
+        if keep is not None:
+            weight = weight * keep.repeat_interleave(self.architecture.width, dim=1)
+        hidden = torch.tanh(rows @ weight + self.hidden_bias)
         members = hidden.unflatten(-1, self.weight.shape)
         return torch.sigmoid((members * self.weight).sum(-1) + self.bias) - 0.5
 

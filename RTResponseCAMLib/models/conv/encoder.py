@@ -14,6 +14,7 @@ import torch
 
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape
+from RTResponseCAMLib.models.evidence import arrays_of
 from RTResponseCAMLib.models.weights import read_weights
 
 CARD, WEIGHTS = "encoder.json", "encoder.safetensors"
@@ -56,7 +57,7 @@ def save_encoder(folder: Path, network: Autoencoder, *, card: dict[str, Any]) ->
     import safetensors.numpy
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    tensors = arrays_of(network)
     safetensors.numpy.save_file(tensors, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes the file readable by its owner only
     content = (folder / WEIGHTS).read_bytes()

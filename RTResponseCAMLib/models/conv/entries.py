@@ -24,14 +24,16 @@ def _option(default: Any, text: str, low: float | None = None, high: float | Non
 class Options:
     """Options of architecture and training; the defaults suit 69 lesions."""
 
-    encoder: str = _option("", "folder of a pre-trained encoder, as the command pretrain makes it")
+    encoder: str = _option("", "folder of an encoder, as the command pretrain makes it; without it, the included one")
     members: int = _option(5, "number of evidence heads", 1, 100)
     width: int = _option(8, "hidden units of an evidence head", 1, 1000)
-    learned: bool = _option(True, "heads read fixed bands only, not the learned layer; for an ablation")
-    fixed: bool = _option(True, "heads read the learned layer only, not the fixed bands; for an ablation")
+    learned: bool = _option(True, "heads read the fixed features only, not the learned layer; for an ablation")
+    fixed: bool = _option(True, "heads read the learned layer only, not the fixed features; for an ablation")
     steps: int = _option(250, "optimization steps of the evidence heads", 10, 1_000_000)
     n_augmentations: int = _option(4, "augmented copies of each lesion, with another contour and scan", 0, 50)
     l2: float = _option(0.003, "weight of the squared weights of the evidence heads in the loss", 0, 100)
+    dropout: float = _option(0.5, "share of the features that a head does not see at a training step", 0, 0.95)
+    consistency: float = _option(0.0, "weight of the differences between a lesion's copies in the loss", 0, 100)
     seed: int = _option(7, "random seed of training and folds", 0, 2**31 - 1)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from RTResponseCAMLib.errors import ModelError
+from RTResponseCAMLib.models.card import default_encoder
 from RTResponseCAMLib.models.conv.classifier import Architecture, ConvClassifier
 from RTResponseCAMLib.models.conv.encoder import Encoder, load_encoder
 from RTResponseCAMLib.models.conv.entries import Options
@@ -66,16 +67,16 @@ class ConvModel(LesionModel):
 
         Raises
         ------
-        ModelError : no encoder is given, or it cannot be used, see `load_encoder`.
+        ModelError : the encoder cannot be used, see `load_encoder`.
         """
-        if not options.encoder:
-            fix = "Pre-train one (rtresponsecam pretrain), and give --encoder"
-            raise ModelError("conv", "needs a pre-trained encoder, and none is given", fix)
-        encoder = load_encoder(Path(options.encoder))
+        encoder = load_encoder(Path(options.encoder) if options.encoder else default_encoder())
         network = Architecture(encoder.shape, options.members, options.width, options.learned, options.fixed)
         if network.features == 0:
             raise ModelError("conv", "has neither learned nor fixed features", "Leave out --no-learned or --no-fixed")
-        training = {name: getattr(options, name) for name in ("seed", "steps", "n_augmentations", "l2")}
+        training = {
+            name: getattr(options, name)
+            for name in ("seed", "steps", "n_augmentations", "l2", "dropout", "consistency")
+        }
         return cls(encoder, network, Schedule(**training))
 
     @property

@@ -24,7 +24,7 @@ from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.imaging.patch import Patch
 from RTResponseCAMLib.models.augmentation import as_scanned, sample_scan
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape, network_units
-from RTResponseCAMLib.models.evidence import inputs_of
+from RTResponseCAMLib.models.evidence import arrays_of, inputs_of
 from RTResponseCAMLib.models.weights import read_weights
 from RTResponseCAMLib.progress import Progress, no_progress, subprogress
 
@@ -180,11 +180,11 @@ def _write_state(
     import safetensors.numpy
 
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {f"network.{name}": value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    arrays = {f"network.{name}": array for name, array in arrays_of(network).items()}
     for name, parameter in network.named_parameters():
         entry = optimizer.state[parameter]
-        arrays[f"first.{name}"] = entry["exp_avg"].cpu().numpy()
-        arrays[f"second.{name}"] = entry["exp_avg_sq"].cpu().numpy()
+        arrays[f"first.{name}"] = np.ascontiguousarray(entry["exp_avg"].cpu().numpy())
+        arrays[f"second.{name}"] = np.ascontiguousarray(entry["exp_avg_sq"].cpu().numpy())
         arrays["steps"] = np.asarray([float(entry["step"])], dtype=np.float32)
     weights = folder / f"{len(losses):04d}-{STATE}"
     safetensors.numpy.save_file(arrays, weights)
@@ -194,6 +194,11 @@ def _write_state(
     for other in folder.glob(f"*-{STATE}"):
         if other != weights:
             other.unlink()
+
+
+def _like(parameter: Tensor, array: npt.NDArray[np.float32]) -> Tensor:
+    """The array in the memory format and on the device of the parameter."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(torch.from_numpy(array))
 
 
 def _read_state(folder: Path, key: str, network: Autoencoder, optimizer: torch.optim.Adam) -> list[float]:
@@ -213,8 +218,8 @@ def _read_state(folder: Path, key: str, network: Autoencoder, optimizer: torch.o
         for parameter_name, parameter in network.named_parameters():
             optimizer.state[parameter] = {
                 "step": torch.tensor(float(arrays["steps"][0])),
-                "exp_avg": torch.from_numpy(arrays[f"first.{parameter_name}"]).to(parameter.device),
-                "exp_avg_sq": torch.from_numpy(arrays[f"second.{parameter_name}"]).to(parameter.device),
+                "exp_avg": _like(parameter, arrays[f"first.{parameter_name}"]),
+                "exp_avg_sq": _like(parameter, arrays[f"second.{parameter_name}"]),
             }
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(path, "is damaged", "Delete the folder, and pre-train from the start") from error

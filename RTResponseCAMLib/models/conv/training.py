@@ -2,11 +2,11 @@
 
 1. Each lesion and its augmented copies (`models.augmentation`) are described once: the features of at most `VOXELS`
    voxels, each with its weight in the pooling after smoothing.
-2. Units of the features are their means and standard deviations over the lesions, each lesion with the same weight.
-   They need no label.
+2. Depth baseline and units of the features (means and standard deviations) are those of the lesions, each with the
+   same weight. They need no label.
 3. The heads minimize the loss of the response over all lesions and copies at once (full batch); each member is trained
-   on its own bootstrap of the patients. An L2 penalty on weights and slope keeps the evidence small where the response
-   does not require it.
+   on its own bootstrap of the patients, and at every step on a random half of the features. An L2 penalty on weights
+   and slope keeps the evidence small where the response does not require it.
 
 One seed determines all random numbers; held-out lesions are not used in a fit.
 """
@@ -28,13 +28,15 @@ from RTResponseCAMLib.models.augmentation import augmented
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder
 from RTResponseCAMLib.models.conv.classifier import SMOOTHING_MM, Architecture, ConvClassifier
 from RTResponseCAMLib.models.evidence import inputs_of
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
 from RTResponseCAMLib.models.smoothing import smoothing_weight
 from RTResponseCAMLib.models.supervision import bootstrap_weights, logit_of, response_loss
 from RTResponseCAMLib.progress import Progress, no_progress
 from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
-VOXELS = 400  # most voxels of a lesion and of each augmented copy
+VOXELS = 200  # most voxels of a lesion and of each augmented copy
 LEAST_DEVIATION = 1e-3
+RIDGE = 1e-6  # added to the normal equations of the depth baseline
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Schedule:
     steps : optimization steps.
     n_augmentations : augmented copies of each lesion, with another scan and contour (`augmentation`).
     l2 : weight of the squared weights and slopes in the loss.
+    dropout : share of the features that a member does not see at a step.
+    consistency : weight of the squared differences between the logits of a lesion's copies in the loss.
     """
 
     seed: int = 7
@@ -53,6 +57,8 @@ class Schedule:
     n_augmentations: int = 4
     learning_rate: float = 0.03
     l2: float = 3e-3
+    dropout: float = 0.5
+    consistency: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``model.json``."""
@@ -140,18 +146,25 @@ def fit(
     weights = bootstrap_weights([lesion.group for lesion in labeled], members, rng=rng)
     with torch.no_grad():
         network.offset.fill_(logit_of(float(labels.mean())))
-        rows = network.standardized(torch.stack([x.rows for x in labeled]).flatten(0, 2)).reshape(
-            len(labeled), *labeled[0].rows.shape
-        )
     share = torch.stack([x.weight for x in labeled])
+    copies = share.shape[:2]  # (lesions, copies)
+    # Small lesions leave most places empty: only the voxels that count are computed.
+    used = share.flatten() > 0
+    owner = torch.arange(copies.numel()).repeat_interleave(share.shape[2])[used]
+    share = share.flatten()[used, None]
+    with torch.no_grad():
+        rows = network.standardized(torch.stack([x.rows for x in labeled]).flatten(0, 2)[used])
     heads = [network.hidden_weight, network.weight, network.log_slope]
     trained = [*heads, network.hidden_bias, network.bias, network.offset]
     optimizer = torch.optim.Adam(trained, lr=schedule.learning_rate)
     slow = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.steps)
     for step in range(schedule.steps):
-        mean = torch.einsum("lvpm,lvp->lvm", network.evidence(rows), share)
-        total = mean * network.log_slope.exp() + network.offset
+        seen = (torch.rand(network.architecture.features, members) >= schedule.dropout).float()
+        evidence = network.evidence(rows, seen / (1 - schedule.dropout))
+        mean = torch.zeros(copies.numel(), members).index_add(0, owner, evidence * share)
+        total = mean.reshape(*copies, members) * network.log_slope.exp() + network.offset
         loss = (response_loss(total, labels[:, None, None]) * weights[:, None]).mean()
+        loss = loss + schedule.consistency * (total - total.mean(1, keepdim=True)).square().mean()
         squares = network.hidden_weight.square().sum() + network.weight.square().sum()
         loss = loss + schedule.l2 / members * (squares + network.log_slope.exp().square().sum())
         if not torch.isfinite(loss):
@@ -175,8 +188,16 @@ def classifier_of(architecture: Architecture, autoencoder: Autoencoder, *, seed:
 
 
 def _feature_units(network: ConvClassifier, lesions: Sequence[DescribedLesion]) -> None:
-    means = torch.stack([torch.einsum("vpf,vp->f", x.rows, x.weight) / len(x.rows) for x in lesions])
-    squares = torch.stack([torch.einsum("vpf,vp->f", x.rows**2, x.weight) / len(x.rows) for x in lesions])
-    mean = means.mean(0)
+    weight = torch.stack([x.weight for x in lesions])
+    weight = (weight / weight.sum()).flatten()
+    used = weight > 0
+    rows, weight = torch.stack([x.rows for x in lesions]).flatten(0, 2)[used], weight[used, None]
+    if network.architecture.fixed:
+        fixed, terms = rows[:, -STEM_CHANNELS - DEPTH_TERMS : -DEPTH_TERMS].double(), rows[:, -DEPTH_TERMS:].double()
+        # The terms of a lesion of one voxel are nearly dependent: a slight ridge keeps the coefficients small.
+        normal = terms.T @ (weight * terms) + RIDGE * torch.eye(DEPTH_TERMS, dtype=torch.float64)
+        network.depth_baseline.copy_(torch.linalg.solve(normal, terms.T @ (weight * fixed)))
+    rows = network.without_depth(rows)
+    mean = (weight * rows).sum(0)
     network.feature_mean.copy_(mean)
-    network.feature_deviation.copy_((squares.mean(0) - mean**2).clamp_min(LEAST_DEVIATION**2).sqrt())
+    network.feature_deviation.copy_(((weight * rows**2).sum(0) - mean**2).clamp_min(LEAST_DEVIATION**2).sqrt())

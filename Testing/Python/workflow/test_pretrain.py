@@ -190,7 +190,7 @@ def test_the_encoder_of_a_comparison_is_named_by_its_content_not_by_its_folder(e
 @pytest.mark.parametrize(
     ("models", "options", "said"),
     [
-        (["conv"], {}, "needs a pre-trained encoder"),
+        (["conv"], {"encoder": "nowhere"}, "holds no pre-trained encoder"),
         (["radiomics"], {"encoder": "somewhere"}, "is an option of no model that is compared"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conv_lesions import patch_of
 
-from RTResponseCAMLib.models.conv.energy import FIXED, LEAST, fixed_bands, local_energies
+from RTResponseCAMLib.models.conv.energy import LEAST, local_energies
 
 
 def tensors(patch):
@@ -36,36 +36,22 @@ def test_twice_the_contrast_adds_the_logarithm_of_four():
     torch.testing.assert_close((twice - once)[strong], torch.full_like(once, np.log(4))[strong], rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("measure", [local_energies, fixed_bands])
-def test_nothing_outside_the_lesion_is_seen(measure):
+def test_nothing_outside_the_lesion_is_seen():
     mr, fraction = tensors(patch_of(3))
     other = torch.where(fraction > 0, mr, mr + 7)
     torch.testing.assert_close(
-        inside(measure(mr, fraction, 1.0), fraction), inside(measure(other, fraction, 1.0), fraction)
+        inside(local_energies(mr, fraction, 1.0), fraction), inside(local_energies(other, fraction, 1.0), fraction)
     )
 
 
-@pytest.mark.parametrize("measure", [local_energies, fixed_bands])
-def test_a_lesion_of_one_voxel_has_finite_features(measure):
+def test_a_lesion_of_one_voxel_has_finite_features():
     mr, fraction = torch.ones(1, 1, 24, 24, 24), torch.zeros(1, 1, 24, 24, 24)
     fraction[..., 11, 12, 13] = 0.6
-    found = measure(mr, fraction, 1.0)[0, :, 11, 12, 13]
+    found = local_energies(mr, fraction, 1.0)[0, :, 11, 12, 13]
     assert bool(torch.isfinite(found).all())
-    assert float(found.min()) == pytest.approx(np.log(LEAST), abs=0.1)  # no deviation, no pair
+    assert float(found.min()) == pytest.approx(np.log(LEAST), abs=0.1)  # no deviation
 
 
-def test_pairs_tell_the_distance_of_a_stripe_pattern():
-    fraction = torch.zeros(1, 1, 24, 24, 24)
-    fraction[..., 4:20, 4:20, 4:20] = 1
-    stripes = torch.zeros_like(fraction)
-    stripes[..., ::2] = 1  # along x, voxels one apart differ, two apart are equal
-    one, two, three = inside(fixed_bands(stripes, fraction, 1.0), fraction)[0, -3:].mean(-1)
-    assert float(one) == pytest.approx(np.log(1 / 3), abs=0.15)  # one of three axes
-    assert float(two) == pytest.approx(np.log(LEAST), abs=0.05)
-    assert float(three) == pytest.approx(np.log(1 / 3), abs=0.15)
-
-
-def test_the_number_of_fixed_features_is_stated():
+def test_the_number_of_features_is_three_per_channel():
     mr, fraction = tensors(patch_of(4))
-    assert fixed_bands(mr, fraction, 1.0).shape[1] == FIXED
     assert local_energies(torch.cat([mr, mr], dim=1), fraction, 1.0).shape[1] == 6

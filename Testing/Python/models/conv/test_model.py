@@ -16,8 +16,10 @@ from RTResponseCAMLib.models.conv.encoder import save_encoder
 from RTResponseCAMLib.models.conv.entries import Options
 from RTResponseCAMLib.models.conv.model import ConvModel, restore
 from RTResponseCAMLib.models.conv.pretraining import Plan, pretrain
+from RTResponseCAMLib.models.conv.training import describe
 from RTResponseCAMLib.models.interface import Calibration
 from RTResponseCAMLib.models.registry import entry_of
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
 from RTResponseCAMLib.samples.sample import LesionSample
 
 
@@ -102,7 +104,7 @@ def test_an_architecture_that_does_not_fit_is_refused(fitted, change):
         restore({**fitted.architecture(), **change}, fitted.tensors())
 
 
-@pytest.mark.parametrize(("options", "count"), [({"learned": False}, 14), ({"fixed": False}, 12), ({}, 26)])
+@pytest.mark.parametrize(("options", "count"), [({"learned": False}, 28), ({"fixed": False}, 12), ({}, 40)])
 def test_either_kind_of_features_can_be_left_out(encoder, unseen, options, count):
     found = model_of(encoder, steps=20, **options).fit(samples_of(8))
     assert found.network.architecture.features == count
@@ -185,3 +187,55 @@ def test_the_card_names_the_encoder_by_its_hash(encoder):
 def test_the_architecture_survives_json():
     shape = Architecture(Shape((5, 6, 7), 0.5), 3, 4, True, False)
     assert Architecture.of(shape.as_json()) == shape
+
+
+def test_what_is_usual_at_a_depth_is_taken_from_the_fixed_features(encoder):
+    samples = samples_of(16)
+    found = model_of(encoder, steps=20, n_augmentations=0).fit(samples)
+    network = found.network
+    residuals, terms, weights = [], [], []
+    for sample in samples:
+        mr, fraction = (torch.from_numpy(a)[None, None] for a in (sample.patch.mr, sample.patch.fraction))
+        with torch.no_grad():
+            described = network.describe(mr, fraction)
+            kept = network.without_depth(described)
+        inside = fraction[0, 0] > 0
+        terms.append(described[0, -DEPTH_TERMS:, inside])
+        residuals.append(kept[0, -STEM_CHANNELS:, inside])
+        weights.append(fraction[0, 0][inside] / fraction.sum())
+    t, r, w = torch.cat(terms, 1), torch.cat(residuals, 1), torch.cat(weights)
+    left = ((w * r) @ t.T).abs().max()
+    before = ((w * torch.cat([r + network.depth_baseline.T @ t])) @ t.T).abs().max()
+    assert float(left) < 0.05 * float(before)  # voxels are sampled and weighted by their smoothing: not exactly zero
+    assert network.depth_baseline.abs().max() > 0.1
+
+
+@pytest.fixture(scope="module")
+def few():
+    """Lesions whose features are computed once for all tests."""
+    return samples_of(10)
+
+
+@pytest.mark.parametrize("options", [{"dropout": 0.0}, {"consistency": 1.0}, {"l2": 0.1}, {"n_augmentations": 1}])
+def test_every_option_of_the_training_changes_the_fit(encoder, unseen, few, options):
+    common = {"steps": 20, "n_augmentations": 2}
+    first, again, other = (
+        model_of(encoder, **{**common, **o}).fit(few).predict(unseen[:1])[0].total for o in ({}, {}, options)
+    )
+    assert first == again
+    assert other != first
+
+
+def test_consistency_brings_the_copies_of_a_lesion_together(encoder, few):
+    def spread(consistency: float) -> float:
+        network = model_of(encoder, steps=60, n_augmentations=2, consistency=consistency).fit(few).network
+        found = []
+        for sample in few:
+            lesion = describe(network, sample, n_augmentations=2)
+            with torch.no_grad():
+                rows = network.standardized(lesion.rows.flatten(0, 1)).reshape(*lesion.rows.shape[:2], -1)
+                mean = torch.einsum("cvm,cv->cm", network.evidence(rows), lesion.weight)
+                found.append(float((mean * network.log_slope.exp()).std(0).mean()))
+        return float(np.mean(found))
+
+    assert spread(3.0) < 0.7 * spread(0.0)
