@@ -89,17 +89,30 @@ class FittedNetwork(FittedModel, Generic[Network]):
         members: bool = False,
         progress: Progress = no_progress,
     ) -> list[LesionPrediction]:
-        """Run the network on batches of patches of equal size; predictions are in the order of the samples."""
+        """Run the network on batches of patches of equal size; predictions are in the order of the samples.
+
+        Where the memory of a GPU does not suffice, batches are halved; a single lesion that is too large is run on the
+        CPU.
+        """
         patches = [patch_of(sample) for sample in samples]
         predictions: dict[int, LesionPrediction] = {}
-        groups = batches(patches)
-        for number, batch in enumerate(groups):
-            progress(number / len(groups), f"evidence, batch {number + 1} of {len(groups)}")
-            mr, fraction, dose = inputs_of([patches[i] for i in batch], self.device)
-            mr_voxel_volume_ratio = mr.new_tensor([patches[i].mr_voxel_volume_ratio for i in batch])
-            with torch.inference_mode():
-                output = self.network(mr, fraction, dose, mr_voxel_volume_ratio)
-                predictions.update(zip(batch, calibrated(output, fraction, calibration, members), strict=True))
+        left = batches(patches)
+        while left:
+            batch = left.pop(0)
+            done = len(predictions) / len(patches)
+            progress(done, f"evidence, lesion {len(predictions) + 1} of {len(patches)}")
+            chosen = [patches[i] for i in batch]
+            try:
+                found = _run(self.network, chosen, calibration=calibration, members=members)
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                if len(batch) > 1:
+                    left[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+                    continue
+                progress(done, "the memory of the GPU does not suffice: running on the CPU")
+                on_cpu = deepcopy(self.network).to("cpu")
+                found = _run(on_cpu, chosen, calibration=calibration, members=members)
+            predictions.update(zip(batch, found, strict=True))
         progress(1.0)
         return [predictions[i] for i in range(len(patches))]
 
@@ -138,6 +151,16 @@ class FittedNetwork(FittedModel, Generic[Network]):
         network = deepcopy(self.network)
         network.pattern.copy_(torch.from_numpy(pattern))
         return replace(self, network=network)
+
+
+def _run(
+    network: EvidenceNetwork, patches: Sequence[Patch], *, calibration: Calibration, members: bool
+) -> list[LesionPrediction]:
+    mr, fraction, dose = inputs_of(patches, next(network.parameters()).device.type)
+    mr_voxel_volume_ratio = mr.new_tensor([patch.mr_voxel_volume_ratio for patch in patches])
+    with torch.inference_mode():
+        output = network(mr, fraction, dose, mr_voxel_volume_ratio)
+        return calibrated(output, fraction, calibration, members)
 
 
 def arrays_of(network: nn.Module) -> dict[str, npt.NDArray[Any]]:

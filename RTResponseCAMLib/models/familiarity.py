@@ -193,7 +193,10 @@ class Familiarity:
 
     def unlikeness(self, patch: Patch) -> Unlikeness:
         """How unlike a lesion is: the group that is most unlike, its p-value corrected for their number."""
-        properties = properties_of(patch)
+        return self.unlikeness_of(properties_of(patch))
+
+    def unlikeness_of(self, properties: Mapping[str, float]) -> Unlikeness:
+        """The same from the properties of the lesion."""
         found = [group.unlikeness(properties) for group in self.groups.values()]
         least = min(found, key=lambda u: u.p)
         unlike = [u for u in found if u.p * len(found) < UNLIKELY]

@@ -205,7 +205,7 @@ def print_table(rows: Sequence[dict[str, Any]], families: Sequence[str]) -> None
         print(
             f"{name:<44}{cells}{np.mean(means):.3f} ({spread:.3f})  "
             f"{np.mean([r['brier_minus_base'] for r in mine]):+.3f} ({worst:+.3f})  "
-            f"{np.median([r['slope'] for r in mine]):.2f}  {np.mean([r['train_auc'] for r in mine]):.2f}  "
+            f"{np.nanmedian([r['slope'] for r in mine]):.2f}  {np.mean([r['train_auc'] for r in mine]):.2f}  "
             f"{np.mean([r['fit_s'] for r in mine]):.0f}"
         )
     best = {

@@ -7,8 +7,9 @@ One phantom scan is changed: blur, noise, resampling between voxels, thick slice
 another scanner of the same patient. Printed per change: the change of the logit of non-response (median, 10th and 90th
 percentile over lesions), the correlation of the evidence map with that of the unchanged scan and the change of the map
 relative to its size, both inside the lesion, the share of lesions whose class flips between response and non-response
-(by the threshold alone), and the share whose class is withheld because the interval contains the threshold. The same
-scan with other noise of the same amount is the control. ``--write`` puts the table into the bundle's model card.
+(by the threshold alone), the share whose class is withheld because the interval contains the threshold or because the
+lesion is unlike those of the training, the share of the latter, and the share that flips and still gets a class. The
+same scan with other noise of the same amount is the control. ``--write`` puts the table into the bundle's model card.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Answer:
     high: float
     p: float
     map: np.ndarray
+    unlike: bool = False
 
 
 def blurred(sigma_mm: float) -> Change:
@@ -146,9 +148,14 @@ def answers(bundle: Bundle, mr: sitk.Image, structures: list[Structure], places:
     ]  # fmt: skip
     found = bundle.predict(samples)
     return [
-        Answer(e.total, e.low, e.high, e.p_response, values_at(e, sample, at))
+        Answer(e.total, e.low, e.high, e.p_response, values_at(e, sample, at), unlike(bundle, sample))
         for e, sample, at in zip(found, samples, places, strict=True)
     ]
+
+
+def unlike(bundle: Bundle, sample: LesionSample) -> bool:
+    """Whether the lesion counts as unlike those of the training, so that its class is withheld."""
+    return bundle.familiarity is not None and bool(bundle.familiarity.unlikeness(patch_of(sample)).words)
 
 
 def values_at(evidence: LesionPrediction, sample: LesionSample, points_mm: np.ndarray) -> np.ndarray:
@@ -193,7 +200,16 @@ def compared(before: list[Answer], after: list[Answer], threshold: float) -> dic
         "map_correlation": float(np.nanmedian([_correlation(a, b) for a, b in zip(before, after, strict=True)])),
         "map_change": float(np.median([_change(a, b) for a, b in zip(before, after, strict=True)])),
         "flips": float(np.mean([(a.p >= threshold) != (b.p >= threshold) for a, b in zip(before, after, strict=True)])),
-        "withheld": float(np.mean([b.low < threshold <= b.high for b in after])),
+        "withheld": float(np.mean([b.low < threshold <= b.high or b.unlike for b in after])),
+        "unlike": float(np.mean([b.unlike for b in after])),
+        "flips_given_a_class": float(
+            np.mean(
+                [
+                    (a.p >= threshold) != (b.p >= threshold) and not (b.unlike or b.low < threshold <= b.high)
+                    for a, b in zip(before, after, strict=True)
+                ]
+            )
+        ),
     }
 
 
@@ -229,14 +245,14 @@ def main() -> None:
         for name, part in found.items():
             after[name] += part
     rows = {name: compared(before, part, bundle.threshold) for name, part in after.items()}
-    unchanged = float(np.mean([a.low < bundle.threshold <= a.high for a in before]))
+    unchanged = float(np.mean([a.low < bundle.threshold <= a.high or a.unlike for a in before]))
     print(f"{bundle.card['name']}: {len(before)} lesions of {options.patients} patients, family {options.family}, "
           f"scanner {options.scanner}; withheld unchanged {unchanged:.2f}")  # fmt: skip
-    print(f"{'':<28}logit 10/50/90 %        map r  map change  flips  withheld")
+    print(f"{'':<28}logit 10/50/90 %        map r  map change  flips  withheld  unlike  flips with a class")
     for name, r in rows.items():
         logits = " / ".join(f"{r[k]:6.2f}" for k in ("logit_p10", "logit_median", "logit_p90"))
         print(f"{name:<28}{logits}  {r['map_correlation']:5.2f}  {r['map_change']:9.2f}  {r['flips']:5.2f}  "
-              f"{r['withheld']:7.2f}")  # fmt: skip
+              f"{r['withheld']:7.2f}  {r['unlike']:6.2f}  {r['flips_given_a_class']:6.2f}")  # fmt: skip
     if options.csv:
         with options.csv.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle, lineterminator="\n")

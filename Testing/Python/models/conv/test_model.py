@@ -10,8 +10,9 @@ from conv_lesions import patch_of, samples_of
 from RTResponseCAMLib.cam.gradient import METHODS, gradient_maps
 from RTResponseCAMLib.errors import ModelError
 from RTResponseCAMLib.models.calibration import Calibrated
+from RTResponseCAMLib.models.card import default_encoder
 from RTResponseCAMLib.models.conv.autoencoder import Shape
-from RTResponseCAMLib.models.conv.classifier import Architecture
+from RTResponseCAMLib.models.conv.classifier import Architecture, ConvClassifier
 from RTResponseCAMLib.models.conv.encoder import save_encoder
 from RTResponseCAMLib.models.conv.entries import Options
 from RTResponseCAMLib.models.conv.model import ConvModel, restore
@@ -239,3 +240,37 @@ def test_consistency_brings_the_copies_of_a_lesion_together(encoder, few):
         return float(np.mean(found))
 
     assert spread(3.0) < 0.7 * spread(0.0)
+
+
+def test_without_memory_on_the_gpu_batches_are_halved_and_a_single_lesion_runs_on_the_cpu(fitted, unseen, monkeypatch):
+    """No GPU is needed: the network says that its memory does not suffice for more than one lesion, or for any."""
+    before = fitted.predict(unseen)
+    forward, sizes = ConvClassifier.forward, []
+
+    def limited(most):
+        def run(network, mr, *rest):
+            sizes.append(len(mr))
+            if len(mr) > most and network is fitted.network:
+                raise torch.cuda.OutOfMemoryError("of the test")
+            return forward(network, mr, *rest)
+
+        return run
+
+    for most in (1, 0):
+        sizes.clear()
+        monkeypatch.setattr(ConvClassifier, "forward", limited(most))
+        found = fitted.predict(unseen)
+        assert sizes[0] == len(unseen)
+        assert sizes.count(1) == len(unseen) * (2 - most)
+        for a, b in zip(before, found, strict=True):
+            assert b.total == pytest.approx(a.total, abs=1e-5)
+            np.testing.assert_allclose(b.map, a.map, atol=1e-6)
+
+
+def test_without_an_encoder_the_included_one_is_used():
+    model = entry_of("conv").model({})
+    assert model.encoder.card["sources"]["synthetic_lesions"] == model.encoder.card["lesions"] >= 1000
+    assert model.settings()["encoder"]["sha256"] == model.encoder.sha256
+    assert sum(path.stat().st_size for path in default_encoder().iterdir()) < 5e6
+    losses = model.encoder.card["losses"]
+    assert losses[-1] < 0.5 * losses[0]  # it was trained
