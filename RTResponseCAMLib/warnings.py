@@ -280,8 +280,7 @@ class WarningCode(str, Enum):
         "MR voxels are {voxels} mm; the model was trained on ≤ {seen:.2g} mm: texture is smoother in such images, so "
         "non-response may be over-predicted")
     UNLIKE_TRAINING = ("unlike-training", SERIOUS,
-        "the lesion or its MR is unlike those that the model was trained on ({words}; p = {p:.3f}): no class is given",
-        UNLIKE)
+        "unlike the lesions of the training ({words}; p = {p:.3f}): no class is given", UNLIKE)
     NO_INTERVAL = "no-interval", WARNING, "the model gives no interval of p: its uncertainty is unknown"
     INDETERMINATE = ("indeterminate", SERIOUS,
         "the interval of p contains the class threshold: no class is given", FLAGGED)
@@ -331,14 +330,12 @@ class WarningCode(str, Enum):
     BOOST_ESTIMATE = "boost-estimate", WARNING, "{note}"
     BOOST_IDLE = "boost-idle", NOTE, "the subregion already receives {dose:g} {unit}"
     NOT_CONTOURED = "not-contoured", WARNING, "{name} is not contoured: {quality_flags}"
-    POINTS_OUTSIDE = ("points-outside", NOTE,
-        "{outside} of {count} points lie outside the lesions of the map and are left out")
+    POINTS_OUTSIDE = "points-outside", NOTE, "{outside} of {count} points lie outside the lesions of the map: left out"
     FLAGGED_EVIDENCE = "flagged-evidence", WARNING, "{where}: the evidence map has quality flags: {quality_flags}"
     NO_HABITAT = ("no-habitat", WARNING,
         "{patient}: the label map is empty within the lesions; check its frame of reference")
     FEW_PATIENTS = ("few-patients", WARNING,
-        "{count} patient(s): intervals over fewer than {few} patients are too narrow; none is given for a single "
-        "patient")
+        "{count} patient(s): intervals over fewer than {few} patients are too narrow; none is given for one")
     NO_ALIGNMENT = "no-alignment", WARNING, "type '{kind}': {reason}"
     EMPTY_REGION = "empty-region", WARNING, "{name} has no voxel and is not exported"
     NO_SLICE = ("no-slice", NOTE,

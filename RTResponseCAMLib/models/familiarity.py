@@ -4,7 +4,7 @@ Of every training lesion the properties of its scan and of its appearance are me
 The distance of a new lesion is that of Mahalanobis, with a covariance that is shrunk [Ledoit and Wolf 2004]. Its
 p-value is the share of training lesions that are at least as far from the others: the distance of each is taken from
 folds that do not contain its patient, because a lesion lies nearer to a distribution that it helped to estimate. The
-scan and the lesion's appearance are judged apart: lesions differ so much that their variety would hide another scan.
+scan and the lesion's appearance are compared apart: lesions differ so much that their variety would hide another scan.
 """
 
 from __future__ import annotations
