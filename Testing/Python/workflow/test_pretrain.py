@@ -16,7 +16,7 @@ from RTResponseCAMLib.imaging.resample import head_intensity
 from RTResponseCAMLib.phantom.families import FAMILIES
 from RTResponseCAMLib.phantom.patient import planning_grid, render_mr, sample_patient
 from RTResponseCAMLib.phantom.scanner import SCANNERS
-from RTResponseCAMLib.phantom.single import head_units, lesion_patch
+from RTResponseCAMLib.phantom.single import head_units, lesion_patch, single_lesion
 from RTResponseCAMLib.phantom.spec import PhantomSpec
 from RTResponseCAMLib.progress import Cancelled
 from RTResponseCAMLib.workflow.pretrain import LARGEST, MIN_LESIONS, cropped, pretrain_encoder, state_folder
@@ -197,3 +197,15 @@ def test_the_encoder_of_a_comparison_is_named_by_its_content_not_by_its_folder(e
 def test_a_comparison_without_a_fitting_encoder_is_refused_at_once(models, options, said):
     with pytest.raises(RTResponseError, match=said):
         Protocol(models=chosen_models(models), options=options).check()
+
+
+def test_lesions_of_a_patient_share_head_and_scanner_and_another_scanner_shows_the_same_lesion():
+    first, second = (single_lesion(9100, n, families=("dose",), patient=3) for n in (40, 41))
+    assert (first.scanner, first.unit) == (second.scanner, second.unit)
+    assert not np.allclose(first.lesion.center_mm, second.lesion.center_mm)
+    other_name = next(name for name in SCANNERS if name != first.scanner)
+    other = single_lesion(9100, 40, families=("dose",), patient=3, scanner=other_name)
+    assert other.scanner == other_name
+    np.testing.assert_array_equal(other.lesion.center_mm, first.lesion.center_mm)
+    assert other.lesion.volume_ratio == first.lesion.volume_ratio
+    assert not np.allclose(other.mr, first.mr)
