@@ -277,6 +277,7 @@ TEMPLATES: tuple[str, ...] = (
     _("gives no evidence map to check"),
     _("has '{text}' for {column} in line {line}, expected a number"),
     _("has a frame without a segment number (0062,000A)"),
+    _("has an unreadable familiarity ({error})"),
     _("has an unreadable input specification ({error})"),
     _("has dose frames at one position, or farther apart than 50 mm (3004,000C)"),
     _("has labels spread over {size} million voxels, more than {max_box} million"),

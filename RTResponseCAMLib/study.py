@@ -189,6 +189,11 @@ class DoseMetrics:
     unit: str = GY
 
 
+def text_of_p(p: float, low: float, *, high: float) -> str:
+    """A probability with its interval; without one, ``low`` and ``high`` are equal."""
+    return f"{p:.2f} ({low:.2f}–{high:.2f})" if low < high else f"{p:.2f}"
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Prediction for one lesion.
@@ -208,8 +213,8 @@ class Prediction:
     dose : dose metrics of the lesion, None without a dose.
     from_volume : the part of ``bias`` that results from the lesion's volume alone.
     contributions : what each member of an ensemble of models adds to ``total``, by the member's name; empty for others.
-    training_distance, training_p : distance from the training lesions in standard deviations, and share of these that
-        are at least as far from the others; None for a model that does not store them.
+    training_distance, training_p : distance from the training lesions in standard deviations, and its p-value (small:
+        unlike them), see `models.familiarity`; None for a model that does not store them.
     checks : results of the map's checks, by name; None where a lesion is too small for a check.
     warnings : warnings on this prediction.
     """
@@ -236,9 +241,7 @@ class Prediction:
     @property
     def p_text(self) -> str:
         """p(response) with its interval, where the model gives one."""
-        if not self.p_response_low < self.p_response_high:
-            return f"{self.p_response:.2f}"
-        return f"{self.p_response:.2f} ({self.p_response_low:.2f}–{self.p_response_high:.2f})"
+        return text_of_p(self.p_response, self.p_response_low, high=self.p_response_high)
 
     @property
     def quality_flags(self) -> tuple[str, ...]:

@@ -115,11 +115,11 @@ def _titles(unit: str) -> list[str]:
 
 
 def _cells(row: Row) -> list[str]:
+    from RTResponseCAMLib.study import text_of_p
+
     response = ""
-    if row.p_response is not None:
-        response = f"{row.p_response:.2f}"
-        if row.p_low is not None and row.p_high is not None and row.p_low < row.p_high:
-            response += f" ({row.p_low:.2f}–{row.p_high:.2f})"
+    if row.p_response is not None and row.p_low is not None and row.p_high is not None:
+        response = text_of_p(row.p_response, row.p_low, high=row.p_high)
     return [
         f"{row.id} {row.name}",
         f"{row.volume_cc:.2f}" if row.volume_cc >= 0.1 else f"{row.volume_cc:.3f}",

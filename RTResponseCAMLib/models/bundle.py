@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Bundle:
         """Input specification of the model."""
         return InputSpecification.of(self.card)
 
-    @property
+    @cached_property
     def familiarity(self) -> Familiarity | None:
         """Distribution of the training lesions; None for bundles of earlier versions, which do not store it."""
         return Familiarity.from_json(self.card["familiarity"]) if "familiarity" in self.card else None
@@ -117,11 +118,14 @@ def load_bundle(folder: Path, device: str = "auto") -> Bundle:
         fitted = model_entry.restore(card["architecture"], read_weights(content, path))
         line = Calibration(float(card["calibration"]["slope"]), float(card["calibration"]["intercept"]))
         threshold = 1 - float(card["threshold"])
-        if "familiarity" in card:
-            Familiarity.from_json(card["familiarity"])
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(path, "does not fit the architecture in model.json", "Restore the bundle") from error
-    return Bundle(card, CalibratedModel(fitted.to(choose_device(device)), line, threshold), digest)
+    bundle = Bundle(card, CalibratedModel(fitted.to(choose_device(device)), line, threshold), digest)
+    try:
+        _ = bundle.familiarity  # read once, and refused here if it is damaged
+    except (TypeError, ValueError) as error:
+        raise ModelError(folder / CARD, f"has an unreadable familiarity ({error})", "Restore the bundle") from error
+    return bundle
 
 
 def entry_of_card(card: dict[str, Any], folder: Path) -> ModelEntry:

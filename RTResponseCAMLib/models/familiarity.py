@@ -227,7 +227,8 @@ class Unlikeness:
     Attributes
     ----------
     distance : from the training lesions, in standard deviations.
-    p : share of training lesions that are at least as far from the others.
+    p : p-value of the distance: share of training lesions that are at least as far from the others, times the number
+        of groups that were looked at, at most 1.
     words : what is unlike, most unlike first; empty for a lesion like those of the training.
     """
 

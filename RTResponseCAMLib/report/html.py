@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from RTResponseCAMLib.cam.checks import AGREES, OWN, STEADY
 from RTResponseCAMLib.imaging.resample import head_intensity
+from RTResponseCAMLib.models.familiarity import UNLIKELY
 from RTResponseCAMLib.models.registry import entry_of
 from RTResponseCAMLib.report.dvh_figure import histogram_figure
 from RTResponseCAMLib.report.figures import as_data_uri, plot_lesion
@@ -62,6 +63,7 @@ def write_report(
             "fixed_pattern": f"at most {OWN:g}",
         },
         model_titles={name: entry_of(name).title for p in result.predictions for name in p.contributions},
+        unlikely=f"{UNLIKELY:g}",
         scale=result.scale,
         subregion_threshold=result.subregion_threshold,
         read_a_result=READ_A_RESULT,

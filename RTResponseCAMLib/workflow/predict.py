@@ -202,7 +202,8 @@ def _prediction(
     warnings += _of_other_volume(volume, bundle)
     warnings += _unseen(study, patch, volume)
     warnings += _coarse(study.mr, bundle)
-    unlikeness = bundle.familiarity.unlikeness(patch) if bundle.familiarity is not None else None
+    familiarity = bundle.familiarity
+    unlikeness = familiarity.unlikeness(patch) if familiarity is not None else None
     if unlikeness is not None and unlikeness.words:
         warnings.append(WarningCode.UNLIKE_TRAINING(words=", ".join(unlikeness.words), p=unlikeness.p))
     if bundle.inputs.dose and not patch.has_dose:

@@ -122,8 +122,8 @@ def fit_all(run: Run, family: str, number: int) -> str:
                 [x.row.label for x in train], [p.total for p in fitted.predict([x.sample for x in train])]
             ),
         }  # fmt: skip
-        if run.maps and entry_explains(name):
-            content["maps"] = judge(fitted, unseen, planted, run.maps, cams=name in ("conv", *SLOW))
+        if run.maps and entry_of("conv" if name in CONV else name).explains:
+            content["maps"] = map_figures(fitted, unseen, planted, run.maps, cams=name in ("conv", *SLOW))
         write_json(place / file_of(family, number, name), content)
     return f"{family} {number}: {', '.join(wanted)}"
 
@@ -135,11 +135,7 @@ def alone(member: Member) -> CalibratedModel:
     )
 
 
-def entry_explains(name: str) -> bool:
-    return name in CONV or name in ("ensemble", *SLOW)
-
-
-def judge(
+def map_figures(
     fitted: CalibratedModel, unseen: Sequence[CohortLesion], planted: Any, count: int, *, cams: bool
 ) -> dict[str, dict[str, float]]:
     """Mean figures of every map over unseen lesions with a planted part."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder, Shape
 from RTResponseCAMLib.models.conv.energy import local_energies
 from RTResponseCAMLib.models.evidence import EvidenceNetwork, Output
-from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features, without_depth
 from RTResponseCAMLib.models.smoothing import masked_mean
 
 LIMIT = 4.0  # features are clipped at four standard deviations
@@ -131,10 +131,8 @@ class ConvClassifier(EvidenceNetwork):
         """Features without the depth baseline and the depth terms, ``(batch, features, …)``."""
         if not self.architecture.fixed:
             return features
-        learned, fixed, terms = features.split(
-            [self.architecture.features - STEM_CHANNELS, STEM_CHANNELS, DEPTH_TERMS], dim=1
-        )
-        return torch.cat([learned, fixed - torch.einsum("bd...,df->bf...", terms, self.depth_baseline)], dim=1)
+        learned, stem = features.tensor_split([self.architecture.features - STEM_CHANNELS], dim=1)
+        return torch.cat([learned, without_depth(stem, self.depth_baseline)], dim=1)
 
     def evidence(self, rows: Tensor, keep: Tensor | None = None) -> Tensor:
         """Evidence ``(…, members)``, -½ to ½, of standardized features ``(…, features)``.

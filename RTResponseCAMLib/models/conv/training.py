@@ -28,7 +28,7 @@ from RTResponseCAMLib.models.augmentation import augmented
 from RTResponseCAMLib.models.conv.autoencoder import Autoencoder
 from RTResponseCAMLib.models.conv.classifier import SMOOTHING_MM, Architecture, ConvClassifier
 from RTResponseCAMLib.models.evidence import inputs_of
-from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, solve_baseline
 from RTResponseCAMLib.models.smoothing import smoothing_weight
 from RTResponseCAMLib.models.supervision import bootstrap_weights, logit_of, response_loss
 from RTResponseCAMLib.progress import Progress, no_progress
@@ -36,7 +36,6 @@ from RTResponseCAMLib.samples.sample import LesionSample, patch_of
 
 VOXELS = 200  # most voxels of a lesion and of each augmented copy
 LEAST_DEVIATION = 1e-3
-RIDGE = 1e-6  # added to the normal equations of the depth baseline
 
 
 @dataclass(frozen=True)
@@ -194,9 +193,7 @@ def _feature_units(network: ConvClassifier, lesions: Sequence[DescribedLesion]) 
     rows, weight = torch.stack([x.rows for x in lesions]).flatten(0, 2)[used], weight[used, None]
     if network.architecture.fixed:
         fixed, terms = rows[:, -STEM_CHANNELS - DEPTH_TERMS : -DEPTH_TERMS].double(), rows[:, -DEPTH_TERMS:].double()
-        # The terms of a lesion of one voxel are nearly dependent: a slight ridge keeps the coefficients small.
-        normal = terms.T @ (weight * terms) + RIDGE * torch.eye(DEPTH_TERMS, dtype=torch.float64)
-        network.depth_baseline.copy_(torch.linalg.solve(normal, terms.T @ (weight * fixed)))
+        network.depth_baseline.copy_(solve_baseline(terms.T @ (weight * terms), terms.T @ (weight * fixed)))
     rows = network.without_depth(rows)
     mean = (weight * rows).sum(0)
     network.feature_mean.copy_(mean)

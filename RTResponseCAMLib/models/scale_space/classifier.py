@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from RTResponseCAMLib.models.evidence import EvidenceNetwork, Output
-from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, stem_features, without_depth
 from RTResponseCAMLib.models.smoothing import masked_mean
 
 ROWS = 2**17  # voxels evaluated at once in inference; all voxels of a liver would need a gigabyte
@@ -166,9 +166,7 @@ class AutoencoderClassifier(EvidenceNetwork):
 
         ``stem`` is the output of the stem: ``(batch, features and depth terms, …)``.
         """
-        features, depth = stem.split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
-        depth_baseline = torch.einsum("bd...,dc->bc...", depth, self.depth_baseline)
-        return (features - depth_baseline) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))
+        return without_depth(stem, self.depth_baseline) / self.deviation.reshape((1, -1) + (1,) * (stem.dim() - 2))
 
     def head_features(self, features: Tensor, surroundings: Tensor) -> tuple[Tensor, Tensor | None]:
         """Inputs of the heads for a prepared lesion: features and code, each ``(voxels, channels)``."""

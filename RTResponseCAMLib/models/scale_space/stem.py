@@ -23,6 +23,7 @@ SCALES_MM = (0.8, 1.6, 3.0)
 # Limits of textures and gradients, in standard deviations of the lesion. A gradient is nearly 0 at some points, and
 # therefore has a higher lower limit.
 FAINTEST, FAINTEST_GRADIENT, STRONGEST = 0.003, 0.02, 4.0
+RIDGE = 1e-6  # regularizes depth terms that the given lesions do not separate
 # Weight of a voxel by its blurred partial-volume fraction: full above CORE_FULL, CORE_LEAST below CORE_FROM.
 CORE_BLUR_MM, CORE_FROM, CORE_FULL, CORE_LEAST = 0.6, 0.3, 0.9, 0.05
 
@@ -76,6 +77,21 @@ def stem_features(mr: Tensor, fraction: Tensor, spacing_mm: float) -> Tensor:
 
 STEM_CHANNELS = 2 + 6 * len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2 + len(SCALES_MM) - 1
 DEPTH_TERMS = 1 + len(SCALES_MM) + len(SCALES_MM) * (len(SCALES_MM) + 1) // 2
+
+
+def without_depth(stem: Tensor, baseline: Tensor) -> Tensor:
+    """Features ``(batch, STEM_CHANNELS, …)`` of `stem_features`, less the depth baseline: what is usual at that depth.
+
+    ``baseline`` has a coefficient of each feature for each depth term, ``(DEPTH_TERMS, STEM_CHANNELS)``.
+    """
+    features, terms = stem.split((STEM_CHANNELS, DEPTH_TERMS), dim=1)
+    return features - torch.einsum("bd...,dc->bc...", terms, baseline)
+
+
+def solve_baseline(products: Tensor, cross_products: Tensor) -> Tensor:
+    """Depth baseline by linear regression, from the mean products of terms ``(terms, terms)`` and with the features."""
+    ridge = RIDGE * torch.eye(len(products), dtype=products.dtype, device=products.device)
+    return torch.linalg.solve(products + ridge, cross_products)
 
 
 def core(fraction: Tensor, spacing_mm: float) -> Tensor:

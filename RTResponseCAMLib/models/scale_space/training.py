@@ -31,13 +31,12 @@ from torch.nn import functional
 
 from RTResponseCAMLib.models.scale_space.classifier import Architecture, AutoencoderClassifier
 from RTResponseCAMLib.models.scale_space.preparation import PreparedLesion
-from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS
+from RTResponseCAMLib.models.scale_space.stem import DEPTH_TERMS, STEM_CHANNELS, solve_baseline
 from RTResponseCAMLib.models.supervision import bootstrap_weights, logit_of, response_loss
 from RTResponseCAMLib.progress import Progress, no_progress
 
 MIN_EVIDENCE_SLOPE = 1.0  # least coefficient of the evidence: log odds per standard deviation between lesions
 NO_EVIDENCE_SLOPE = 0.05  # replaces a smaller or negative coefficient of the evidence
-RIDGE = 1e-6  # regularizes depth terms that the given lesions do not separate
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,8 @@ def _standardize(network: AutoencoderClassifier, lesions: Sequence[PreparedLesio
         depth = depth[:, :terms]
         depth_products.append(depth.T @ depth / len(depth))
         cross_products.append(depth.T @ features / len(depth))
-    ridge = RIDGE * torch.eye(terms, dtype=torch.float64)
     network.depth_baseline[:terms].copy_(
-        torch.linalg.solve(torch.stack(depth_products).mean(0) + ridge, torch.stack(cross_products).mean(0))
+        solve_baseline(torch.stack(depth_products).mean(0), torch.stack(cross_products).mean(0))
     )
     square = torch.stack([network.standardized(lesion.features).square().mean(0) for lesion in lesions]).mean(0)
     network.deviation.copy_(square.clamp_min(1e-4).sqrt())

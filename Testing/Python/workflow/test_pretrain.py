@@ -58,14 +58,15 @@ def test_a_bundle_is_trained_on_the_encoder_and_names_it(encoder, small_cohort, 
     assert str(encoder[0]) not in text
 
 
-def test_an_interrupted_run_goes_on_after_its_last_epoch(tmp_path):
-    def stop(fraction, text=""):
-        if "epoch 2" in text:
-            raise Cancelled
+def in_epoch_two(fraction, text=""):
+    if "epoch 2" in text:
+        raise Cancelled
 
+
+def test_an_interrupted_run_goes_on_after_its_last_epoch(tmp_path):
     out = tmp_path / "encoder"
     with pytest.raises(Cancelled):
-        pretrain_encoder([], out, synthetic=MIN_LESIONS, settings=SETTINGS, progress=stop)
+        pretrain_encoder([], out, synthetic=MIN_LESIONS, settings=SETTINGS, progress=in_epoch_two)
     assert sorted(p.name for p in tmp_path.iterdir()) == [state_folder(out).name]  # the state, and nothing half-written
     said = []
     pretrain_encoder(
@@ -88,13 +89,9 @@ def test_an_interrupted_command_says_how_it_goes_on(tmp_path, capsys, monkeypatc
 
 
 def test_an_interrupted_run_does_not_go_on_with_other_lesions(tmp_path):
-    def stop(fraction, text=""):
-        if "epoch 2" in text:
-            raise Cancelled
-
     out = tmp_path / "encoder"
     with pytest.raises(Cancelled):
-        pretrain_encoder([], out, synthetic=MIN_LESIONS, settings=SETTINGS, progress=stop)
+        pretrain_encoder([], out, synthetic=MIN_LESIONS, settings=SETTINGS, progress=in_epoch_two)
     with pytest.raises(RTResponseError, match="other lesions"):
         pretrain_encoder([], out, synthetic=MIN_LESIONS + 1, settings=SETTINGS)
 
