@@ -183,6 +183,7 @@ def test_report_and_json_say_what_the_members_of_an_ensemble_add(result, tmp_pat
     assert text.count("+0.61 from Convolutional") == text.count("-0.20 from Radiomics") == 1
     assert f"p(response) {first.p_response:.2f}, " in text
     assert "<td>none</td>" in text
+    assert text.count("spread evenly over the lesion") == 1
     own, other, *_ = result_json(changed)["lesions"]
     assert own["contributions"] == {"conv": 0.61, "radiomics": -0.2}
     assert other["contributions"] == {}
